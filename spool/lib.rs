@@ -1,0 +1,2 @@
+//! Floor 1: the durable home of bundles.
+#![forbid(unsafe_code)]

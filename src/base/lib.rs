@@ -1,0 +1,2 @@
+//! Floor 0: values and codecs. No clock, no files, no sockets, no async.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Floor 1: ways of moving bytes.
