@@ -71,6 +71,7 @@
 
 mod container;
 mod name;
+mod notes;
 mod volume;
 
 pub use container::{
@@ -80,5 +81,8 @@ pub use container::{
 };
 pub use name::{
     CARDS_DIR, CONTAINERS_DIR, FileKind, FileNumber, NOTES_DIR, VOLUME_FILE, file_kind,
+};
+pub use notes::{
+    DAMAGED_MAX, NOTES_FILE_MAX_BYTES, NOTES_FILES_MAX, Notes, NotesError, RECEIPTS_MAX, TAKEN_MAX,
 };
 pub use volume::{MARKER_BYTES, VolumeId};

@@ -4,6 +4,10 @@
 //! wrote to it first. Everything short that stands in notes is keyed by it, so that two sticks
 //! cannot be linked by what their notes have in common.
 
+use postrider_base::BundleId;
+
+use super::FileNumber;
+
 /// Length of the marker: CBOR `[1, volume id, check]` as 1 + 1 + 17 + 9 bytes.
 pub const MARKER_BYTES: usize = 28;
 
@@ -37,6 +41,18 @@ impl VolumeId {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let id = Self(*bytes.get(3..)?.first_chunk()?);
         (bytes == id.encode()).then_some(id)
+    }
+
+    /// How notes name a bundle on this volume: 8 bytes that mean nothing on another one.
+    pub(super) fn salted(&self, id: &BundleId) -> [u8; 8] {
+        first_8(&self.keyed("postrider 2026 parcel note v1", &[&id.0]))
+    }
+
+    /// How notes name one copy of a bundle: the one in this container. A second copy, written to
+    /// repair the first, has another name and so is not under the same suspicion.
+    pub(super) fn salted_copy(&self, id: &BundleId, container: FileNumber) -> [u8; 8] {
+        let number = container.0.to_be_bytes();
+        first_8(&self.keyed("postrider 2026 parcel copy v1", &[&id.0, &number]))
     }
 
     /// The check of a file on this volume: against rot and strangers' files, not against forgers,
@@ -83,5 +99,21 @@ mod tests {
             assert_eq!(VolumeId::decode(&marker[..cut]), None, "cut at {cut}");
         }
         assert_eq!(VolumeId::decode(&[&marker[..], &[0]].concat()), None);
+    }
+
+    #[test]
+    fn a_bundle_has_another_name_on_every_volume_and_in_every_container() {
+        let (one, other) = (VolumeId([1; 16]), VolumeId([2; 16]));
+        let id = BundleId([3; 32]);
+        assert_ne!(one.salted(&id), other.salted(&id));
+        let names = [
+            one.salted(&id),
+            one.salted_copy(&id, FileNumber(1)),
+            one.salted_copy(&id, FileNumber(2)),
+            other.salted_copy(&id, FileNumber(1)),
+        ];
+        for (at, name) in names.iter().enumerate() {
+            assert!(!names[..at].contains(name), "{at}");
+        }
     }
 }
