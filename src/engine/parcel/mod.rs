@@ -72,6 +72,7 @@
 mod container;
 mod name;
 mod notes;
+mod plan;
 mod volume;
 
 pub use container::{
@@ -84,5 +85,10 @@ pub use name::{
 };
 pub use notes::{
     DAMAGED_MAX, NOTES_FILE_MAX_BYTES, NOTES_FILES_MAX, Notes, NotesError, RECEIPTS_MAX, TAKEN_MAX,
+};
+pub use plan::{
+    Access, BUNDLES_ON_MEDIUM_MAX, Budgets, CONTAINERS_MAX, Candidate, Class, Condition, LeftOut,
+    Leftover, Listing, MediumContainer, MediumCopy, Planner, Rank, Removal, Room, Standing, Step,
+    Verdict, Whose,
 };
 pub use volume::{MARKER_BYTES, VolumeId};

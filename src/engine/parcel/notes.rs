@@ -321,6 +321,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn notes_round_trip_and_the_bytes_are_canonical(count in 0..50_u32) {
             let bytes = some(0, count).encode();

@@ -32,6 +32,8 @@ pub use source::ReadAt;
 pub use trailer::{Entry, LifetimeClass};
 pub use writer::{ContainerWriter, NewRecord, WriterError};
 
+pub(super) use trailer::{ENTRY_BYTES, TRAILER_FIXED_BYTES};
+
 /// Containers are closed before they grow beyond this, unless one bundle alone is larger: a stick
 /// that is pulled loses at most the container being written, some seconds of a slow stick's work.
 pub const CONTAINER_TARGET_BYTES: u64 = 32 << 20;

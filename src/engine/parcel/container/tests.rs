@@ -4,10 +4,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{
-    trailer::{ENTRY_BYTES, TRAILER_FIXED_BYTES},
-    *,
-};
+use super::*;
 use postrider_base::{BundleId, Lifetime, Niceness, bundle::Hop};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +122,7 @@ fn read(file: &[u8]) -> Result<Read, ContainerError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_written_is_read(

@@ -13,9 +13,9 @@ pub(super) const MAGIC: [u8; 4] = *b"PRX1";
 const END_MAGIC: [u8; 4] = *b"PRCE";
 
 /// One entry: id 32, record length 8, niceness 1, lifetime class 1.
-pub(super) const ENTRY_BYTES: u64 = 42;
+pub(in crate::parcel) const ENTRY_BYTES: u64 = 42;
 /// The rest: magic 4, count 4, salt 8, check 8, length 4, end magic 4.
-pub(super) const TRAILER_FIXED_BYTES: u64 = 32;
+pub(in crate::parcel) const TRAILER_FIXED_BYTES: u64 = 32;
 /// What stands before the entries, and after them.
 const FRONT_BYTES: usize = 8;
 const BACK_BYTES: usize = 24;
