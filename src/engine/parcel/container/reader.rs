@@ -93,7 +93,9 @@ impl<'a> Container<'a> {
         if file_bytes > CONTAINER_MAX_BYTES {
             return Err(ContainerError::TooLong(file_bytes));
         }
-        if let Some(trailer) = trailer::read(source, file_bytes)? {
+        // A bad sector in the trailer is no worse than a damaged one; if the medium has gone, the
+        // header will say so.
+        if let Ok(Some(trailer)) = trailer::read(source, file_bytes) {
             // The salt stands in the trailer too, so a flipped byte in the header costs nothing.
             let entries = Some(trailer.entries);
             return Ok(Self { source, keys: trailer.keys, entries, end: trailer.offset });
@@ -121,7 +123,10 @@ impl<'a> Container<'a> {
     }
 
     /// The records, in order: those that `wanted` asks for by id where the trailer tells ids, and
-    /// all of them where it does not. An error of the source ends it.
+    /// all of them where it does not.
+    ///
+    /// An error of the source is a bad sector, or the end of the medium; the caller knows which.
+    /// With a trailer the next record can still be tried; a walk ends there.
     pub fn contents<W: FnMut(&BundleId) -> bool>(&self, wanted: W) -> Contents<'_, W> {
         let way = match &self.entries {
             Some(entries) => Way::Listed(entries.iter()),
@@ -159,7 +164,10 @@ impl<'a> Container<'a> {
     }
 
     fn look(&self, window: &mut Window<'_>, entry: &Entry) -> Result<Record, RecordError> {
-        let bytes = window.at(entry.offset, PROBE_BYTES)?;
+        // No further than the record goes: behind it may be a bad sector.
+        let least =
+            usize::try_from(entry.record_bytes).map_or(PROBE_BYTES, |all| all.min(PROBE_BYTES));
+        let bytes = window.at(entry.offset, least)?;
         let record = Record::decode_front(&self.keys, entry.offset, bytes);
         record
             .filter(|record| record.end() == entry.offset + entry.record_bytes)
@@ -202,12 +210,15 @@ impl<W: FnMut(&BundleId) -> bool> Iterator for Contents<'_, W> {
                     Err(RecordError::Read(error)) => Err(error),
                 }
             }
-            Way::Walk(walk) => walk.next(self.container, &mut self.window).transpose()?,
+            Way::Walk(walk) => {
+                let answer = walk.next(self.container, &mut self.window).transpose()?;
+                if answer.is_err() {
+                    self.way = Way::Ended;
+                }
+                answer
+            }
             Way::Ended => return None,
         };
-        if answer.is_err() {
-            self.way = Way::Ended;
-        }
         Some(answer)
     }
 }

@@ -80,6 +80,9 @@ impl<'a> Window<'a> {
 
     /// The bytes at `offset`: `least` of them or more, unless the source ends before.
     /// `least` must not exceed the window.
+    ///
+    /// A bad sector further on does not matter yet: what could be read before it is served, and
+    /// the error comes when somebody needs the rest.
     pub(super) fn at(&mut self, offset: u64, least: usize) -> io::Result<&[u8]> {
         debug_assert!(least <= WINDOW_BYTES);
         let have = offset
@@ -90,12 +93,26 @@ impl<'a> Window<'a> {
             Some(skip) => skip,
             None => {
                 self.buffer.resize(WINDOW_BYTES, 0);
-                self.filled = 0;
-                self.filled = self.source.read_full_at(offset, &mut self.buffer)?;
                 self.start = offset;
+                self.filled = 0;
+                self.fill(least)?;
                 0
             }
         };
         Ok(&self.buffer[skip..self.filled])
+    }
+
+    fn fill(&mut self, least: usize) -> io::Result<()> {
+        while self.filled < self.buffer.len() {
+            let at = self.start.saturating_add(self.filled as u64);
+            match self.source.read_at(at, &mut self.buffer[self.filled..]) {
+                Ok(0) => break,
+                Ok(n) => self.filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if self.filled >= least => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
     }
 }

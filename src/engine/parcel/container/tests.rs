@@ -425,6 +425,54 @@ fn a_container_of_more_records_than_allowed_is_read_up_to_the_bound() {
     assert_eq!((all.whole.len(), all.damaged.len()), (CONTAINER_RECORDS_MAX, 1));
 }
 
+/// A file with one sector that cannot be read.
+struct BadSector<'a> {
+    file: &'a [u8],
+    bad: std::ops::Range<u64>,
+}
+
+impl ReadAt for BadSector<'_> {
+    fn len_bytes(&self) -> std::io::Result<u64> {
+        Ok(self.file.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.bad.contains(&offset) {
+            return Err(std::io::Error::other("bad sector"));
+        }
+        let most = if offset < self.bad.start { self.bad.start - offset } else { u64::MAX };
+        let n = usize::try_from(most).unwrap_or(usize::MAX).min(out.len());
+        self.file.read_at(offset, &mut out[..n])
+    }
+}
+
+#[test]
+fn a_bad_sector_costs_the_records_that_it_touches() {
+    let bundles = fixed(20);
+    let file = write(Salt([8; 8]), &bundles);
+    let records_end = file.len() - usize::try_from(TRAILER_FIXED_BYTES + 20 * ENTRY_BYTES).unwrap();
+    for start in (0..file.len() as u64).step_by(512) {
+        let bad = start..start + 512;
+        let source = BadSector { file: &file, bad: bad.clone() };
+        let Ok(container) = Container::open(&source) else { panic!("sector {start}") };
+        if bad.end > records_end as u64 {
+            // The trailer is hit: the walk gets as far as the sector.
+            let heads = container.contents(|_| true).filter(|c| matches!(c, Ok(Ok(_)))).count();
+            assert!(heads >= 17, "sector {start}: {heads}");
+            continue;
+        }
+        for (content, bundle) in container.contents(|_| true).zip(&bundles) {
+            let whole = content
+                .ok()
+                .and_then(Result::ok)
+                .and_then(|found| container.body(&found.record).read_whole(4096).ok().flatten());
+            let entry = container.listed().unwrap().iter().find(|e| e.id == bundle.id).unwrap();
+            let hit = entry.offset < bad.end && bad.start < entry.offset + entry.record_bytes;
+            assert_eq!(hit, whole.is_none(), "sector {start}, {:?}", bundle.id);
+        }
+    }
+}
+
 #[test]
 fn other_versions_and_other_files_are_told_apart() {
     let open = |bytes: &[u8]| Container::open(&bytes).map(drop);

@@ -21,7 +21,9 @@ const FRONT_BYTES: usize = 8;
 const BACK_BYTES: usize = 24;
 
 /// Read at once from the end: the trailers of up to 1,500 bundles fit.
-const FIRST_READ_BYTES: usize = 64 * 1024;
+const FIRST_READ_BYTES: u64 = 64 * 1024;
+/// The least that says how long the trailer is.
+const LAST_READ_BYTES: u64 = 8;
 
 /// A lifetime to the next power of two: enough to see what will soon be worthless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,21 +86,38 @@ pub(super) struct Trailer {
 
 /// Reads the trailer of a container of `file_bytes`; `None` when it has none that holds.
 pub(super) fn read(source: &dyn ReadAt, file_bytes: u64) -> io::Result<Option<Trailer>> {
-    let first = file_bytes.min(FIRST_READ_BYTES as u64);
-    let mut bytes = vec![0; usize::try_from(first).map_err(io::Error::other)?];
-    if source.read_full_at(file_bytes - first, &mut bytes)? != bytes.len() {
-        return Ok(None);
+    // One read for most containers; when that hits a bad sector, which may lie in the records
+    // before, exactly what is needed.
+    match read_from(source, file_bytes, FIRST_READ_BYTES) {
+        Err(_) => read_from(source, file_bytes, LAST_READ_BYTES),
+        answer => answer,
     }
+}
+
+fn read_from(
+    source: &dyn ReadAt,
+    file_bytes: u64,
+    first_bytes: u64,
+) -> io::Result<Option<Trailer>> {
+    let Some(mut bytes) = last_bytes(source, file_bytes, file_bytes.min(first_bytes))? else {
+        return Ok(None);
+    };
     let Some(length) = stated_length(&bytes, file_bytes) else { return Ok(None) };
-    if length > first {
+    if length > bytes.len() as u64 {
         // Bounded by the greatest count, so by 2.7 MB.
-        bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-        if source.read_full_at(file_bytes - length, &mut bytes)? != bytes.len() {
-            return Ok(None);
+        match last_bytes(source, file_bytes, length)? {
+            Some(all) => bytes = all,
+            None => return Ok(None),
         }
     }
     let start = usize::try_from(bytes.len() as u64 - length).map_err(io::Error::other)?;
     Ok(decode(&bytes[start..], file_bytes - length))
+}
+
+fn last_bytes(source: &dyn ReadAt, file_bytes: u64, length: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    let got = source.read_full_at(file_bytes - length, &mut bytes)?;
+    Ok((got == bytes.len()).then_some(bytes))
 }
 
 /// The length that the last bytes state, if a trailer of that length can be.
