@@ -308,16 +308,17 @@ fn refuse_special(stat: &Stat) -> rustix::io::Result<()> {
 
 fn make_dir(at: &OwnedFd, name: &str) -> rustix::io::Result<()> {
     match fs::mkdirat(at, name, Mode::from_raw_mode(0o777)) {
-        Ok(()) => sync_names(at),
+        Ok(()) => {}
         Err(Errno::EXIST) => {
             let stat = fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => Ok(()),
-                _ => Err(Errno::NOTDIR),
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                return Err(Errno::NOTDIR);
             }
         }
-        Err(errno) => Err(errno),
+        Err(errno) => return Err(errno),
     }
+    // Also when it was there: whoever made it may have been stopped before this.
+    sync_names(at)
 }
 
 /// Some file systems (CIFS, several FUSE ones) do not sync a directory; syncing all of them does.
