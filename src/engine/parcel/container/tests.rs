@@ -178,6 +178,37 @@ proptest! {
         }
     }
 
+    /// Several faults at once: as long as one of the two salts is whole, each record that was not
+    /// hit comes through.
+    #[test]
+    fn many_flipped_bytes_cost_only_the_records_they_lie_in(
+        bundles in prop::collection::vec(given(), 1..12),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 1..=255_u8), 1..8),
+    ) {
+        let file = write(Salt([4; 8]), &bundles);
+        let mut damaged = file.clone();
+        for (place, flip) in &flips {
+            damaged[place.index(file.len())] ^= flip;
+        }
+        let differs = |from: usize, to: usize| file[from..to] != damaged[from..to];
+        let ends: Vec<usize> = bundles
+            .iter()
+            .scan(12, |at, b| {
+                *at += usize::try_from(record_bytes(b.head.len(), b.body.len() as u64)).unwrap();
+                Some(*at)
+            })
+            .collect();
+        let records_end = ends[ends.len() - 1];
+        prop_assume!(!differs(0, 12) || !differs(records_end, file.len()));
+        let all = read(&damaged).unwrap();
+        let mut from = 12;
+        for (bundle, to) in bundles.iter().zip(ends) {
+            prop_assert_eq!(all.agrees(bundle), !differs(from, to), "record {}..{}", from, to);
+            from = to;
+        }
+        prop_assert!(all.whole.len() <= bundles.len());
+    }
+
     #[test]
     fn bytes_of_any_kind_are_read_without_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..2000),

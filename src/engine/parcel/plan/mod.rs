@@ -14,6 +14,38 @@
 //! - when there is no room for a bundle, containers of less urgent bundles that *we still hold*
 //!   make room; nobody else's copies are ever removed;
 //! - writing to a medium spends no tokens, and removes nothing from the spool.
+//!
+//! ```
+//! use postrider_base::{BundleId, Niceness};
+//! use postrider_engine::parcel::{
+//!     Access, Budgets, Candidate, Class, LeftOut, Notes, Planner, Room, Step, Verdict, VolumeId,
+//!     record_bytes,
+//! };
+//!
+//! let room = Room {
+//!     access: Access::ReadWrite,
+//!     free_bytes: 900 << 20,
+//!     total_bytes: 1 << 30,
+//!     cluster_bytes: 4096,
+//!     file_max_bytes: u32::MAX.into(),
+//! };
+//! let notes = Notes::new(VolumeId([1; 16]));
+//! let mut planner = Planner::new(room, Budgets::of(&room), notes);
+//! // planner.container(..) for each container on the medium, planner.leftover(..) for each .TMP;
+//! // then the spool's bundles in the order of `Rank`.
+//! let letter = Candidate {
+//!     id: BundleId([1; 32]),
+//!     class: Class::Own,
+//!     nice: Niceness::NORMAL,
+//!     record_bytes: record_bytes(190, 514),
+//!     for_me: false,
+//! };
+//! assert_eq!(planner.offer(letter), Verdict::Write);
+//! assert_eq!(planner.offer(letter), Verdict::LeftOut(LeftOut::OnMedium));
+//! planner.finish();
+//! assert_eq!(planner.poll(), Some(Step::Write(vec![BundleId([1; 32])])));
+//! assert_eq!(planner.poll(), None);
+//! ```
 
 mod planner;
 mod rank;
