@@ -16,11 +16,12 @@
 //!   never more than the truth. A bundle's age is its age at arrival plus the time held here, so
 //!   expiry may be late and is never early.
 
-use std::fmt;
+use postrider_base::bundle;
 
 use crate::{error::SpoolError, staging::Staging};
 
 pub use crate::staging::Staged;
+pub use postrider_base::{BundleId, bundle::Hop};
 
 /// Longest envelope head: an open header with signature is under 300 bytes (format, section L).
 pub const HEAD_MAX: usize = 512;
@@ -40,23 +41,9 @@ pub const CHANGES_MAX: usize = 4096;
 /// Rows one page or listing returns at most; a caller asks again with the last cursor.
 pub const PAGE_MAX: usize = 1024;
 
-/// The id of a bundle: 32 bytes that nobody can choose freely.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BundleId(pub [u8; 32]);
-
-impl fmt::Display for BundleId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for BundleId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Where a bundle goes, told by its length: a tag, a group or a node.
+/// Where a bundle goes, told by its length: a tag, a group or a node. The spool compares these
+/// bytes and nothing more, so it does not ask whether a key is a good one, as the type of the same
+/// name on floor 0 does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination {
     /// 8 bytes that only the recipient and holders of its card can resolve.
@@ -90,6 +77,16 @@ impl Destination {
     }
 }
 
+impl From<bundle::Destination> for Destination {
+    fn from(destination: bundle::Destination) -> Self {
+        match destination {
+            bundle::Destination::Node(id) => Self::Node(*id.as_bytes()),
+            bundle::Destination::Group(group) => Self::Group(group),
+            bundle::Destination::Tag(tag) => Self::Tag(tag),
+        }
+    }
+}
+
 /// The monotonic clock of this boot, as the caller read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -112,17 +109,6 @@ pub struct Summary {
     pub lifetime_s: u32,
     /// Bytes of the body.
     pub length: u64,
-}
-
-/// What rides beside a bundle and changes on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hop {
-    /// Copies this node may still hand out.
-    pub tokens: u8,
-    /// Nodes it has passed.
-    pub hops: u8,
-    /// Its age in seconds when it arrived here.
-    pub age_s: u32,
 }
 
 /// The quota a bundle counts against.
@@ -150,7 +136,7 @@ pub struct NewBundle {
     pub head: Vec<u8>,
     /// What the spool sorts by.
     pub summary: Summary,
-    /// Hop data at arrival.
+    /// Hop data at arrival; its age is the one it arrived with.
     pub hop: Hop,
     /// Whose quota it counts against.
     pub class: Class,
@@ -223,6 +209,12 @@ pub struct Sequence {
     pub epoch: u32,
     /// From 1 up.
     pub counter: u64,
+}
+
+impl From<Sequence> for bundle::Sequence {
+    fn from(taken: Sequence) -> Self {
+        Self { epoch: taken.epoch, counter: taken.counter }
+    }
 }
 
 /// One thing a group does.
