@@ -31,6 +31,9 @@ pub struct CheckReport {
     pub bundles: u64,
     /// What was damaged; of very much, the first thousand.
     pub damaged: Vec<Damage>,
+    /// Bytes of an unfinished write that were found at the end of the log when it was opened:
+    /// normal after a crash, and then never acknowledged; otherwise the last record was lost.
+    pub torn_bytes: u64,
     /// Things put right: rows of the index, records written again, bundles and notes forgotten.
     pub repaired: u64,
 }
@@ -59,7 +62,7 @@ pub enum Damage {
 impl DurableSpool {
     /// Reads and compares everything, and repairs what can be.
     pub fn check(&self, now: Now) -> Result<CheckReport, SpoolError> {
-        let mut report = CheckReport::default();
+        let mut report = CheckReport { torn_bytes: self.torn_bytes, ..CheckReport::default() };
         let mut blobs = Vec::new();
         self.compare_with_log(&mut report, &mut blobs)?;
         for (id, length, check) in blobs {

@@ -33,6 +33,8 @@ const MOVED_RETRIES: usize = 4;
 /// A spool on a disk, opened with its index.
 pub struct DurableSpool {
     pub(crate) writer: Writer,
+    /// As found at open.
+    pub(crate) torn_bytes: u64,
 }
 
 /// What may be set when a spool is opened.
@@ -65,7 +67,8 @@ impl DurableSpool {
             ..Recovery::default()
         };
         recovery.index = follow(&log, &*index, &mut recovery.damage)?;
-        Ok((Self { writer: Writer::new(place, log, counters, index, blobs) }, recovery))
+        let writer = Writer::new(place, log, counters, index, blobs);
+        Ok((Self { writer, torn_bytes: recovery.torn_bytes }, recovery))
     }
 
     fn index(&self) -> &dyn Index {
