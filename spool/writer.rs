@@ -320,8 +320,8 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let point = self.counters().clock.last_point();
-        self.log().close(&point);
+        let counters = self.counters();
+        self.log().close(&counters);
     }
 }
 
