@@ -346,9 +346,10 @@ impl Log {
             self.poisoned = true;
             return Err(SpoolError::io("writing the log")(e));
         }
-        if let Err(e) = file.sync() {
+        if let Err(source) = file.sync() {
+            // Never "full", which would promise that the group is not there.
             self.poisoned = true;
-            return Err(SpoolError::io("syncing the log")(e));
+            return Err(SpoolError::Io { what: "syncing the log", source });
         }
         self.end += bytes.len();
         self.wrote = true;
@@ -369,7 +370,7 @@ impl Log {
         let Some(file) = &self.file else { return Err(SpoolError::Poisoned) };
         if let Err(e) = file.set_len(self.end as u64).and_then(|()| file.sync()) {
             self.poisoned = true;
-            return Err(SpoolError::io("cutting a torn tail")(e));
+            return Err(SpoolError::Io { what: "cutting a torn tail", source: e });
         }
         self.left = None;
         counters.checkpoint_due = false;
