@@ -1,1 +1,12 @@
-//! Postrider.
+//! Postrider: mail, files and commands between people and machines that are rarely online at the
+//! same time.
+//!
+//! Floor plan, from the top:
+//! - [`cli`] speaks with a person, [`desk`] does what is asked, [`home`] is where a node lives;
+//! - `postrider-engine` decides, `postrider-spool` keeps, `postrider-transports` moves bytes;
+//! - `postrider-base` has the values and codecs that all of them share.
+//!
+//! `docs/architecture.md` is the map.
+#![forbid(unsafe_code)]
+
+pub mod home;

@@ -1,0 +1,90 @@
+//! Every domain string of the format, in one place, so that no two uses can share one.
+//!
+//! A signature covers `D ‖ digest`: 32 bytes of domain, then a 32-byte digest. Every input that a
+//! node key ever signs therefore starts with one of a few fixed, distinct 32-byte strings, which
+//! keeps the key safe beside other programs that sign other things with it.
+
+/// The domain of an open bundle's signature.
+pub const BUNDLE_OPEN: [u8; 32] = domain(b"postrider bundle open v1");
+/// The domain of a hidden bundle's inner signature.
+pub const BUNDLE_HIDDEN: [u8; 32] = domain(b"postrider bundle hidden v1");
+/// The domain of a contact card's signature.
+pub const CARD: [u8; 32] = domain(b"postrider card v1");
+
+/// BLAKE3 context of a bundle id.
+pub const ID: &str = "postrider 2026 bundle id v1";
+/// BLAKE3 context of the digest that a hidden bundle's author signs.
+pub const HIDDEN: &str = "postrider 2026 hidden v1";
+/// BLAKE3 context of the digest that a card's owner signs.
+pub const CARD_DIGEST: &str = "postrider 2026 card v1";
+/// BLAKE3 context of a node's first seal key.
+pub const SEAL_KEY: &str = "postrider 2026 seal key v1";
+/// BLAKE3 context of a receipt lock.
+pub const LOCK: &str = "postrider 2026 receipt lock v1";
+/// BLAKE3 context of the key under which tags are computed.
+pub const TAG_KEY: &str = "postrider 2026 tag key v1";
+/// What a tag's input starts with.
+pub const TAG: &[u8] = b"postrider tag v1";
+/// BLAKE3 context of a sender hint.
+pub const SENDER_HINT: &str = "postrider 2026 sender hint v1";
+/// BLAKE3 context of the hedge behind a compact seal's ephemeral key.
+pub const EPHEMERAL: &str = "postrider 2026 ephemeral v1";
+/// BLAKE3 context of the random values that an age seal or a nonce needs.
+pub const RANDOM: &str = "postrider 2026 random v1";
+/// What the HPKE info of a compact seal starts with.
+pub const COMPACT_INFO: &[u8] = b"postrider compact v1";
+/// The HPKE export context of a compact seal's receipt secret.
+pub const RECEIPT_EXPORT: &[u8] = b"postrider receipt v1";
+
+/// BLAKE3 in key derivation mode over the concatenation of `parts`.
+pub fn derive(context: &'static str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// What is signed: the domain, then the digest.
+pub fn signed_input(domain: &[u8; 32], digest: &[u8; 32]) -> [u8; 64] {
+    let mut input = [0; 64];
+    input[..32].copy_from_slice(domain);
+    input[32..].copy_from_slice(digest);
+    input
+}
+
+/// The first `N` bytes of a digest.
+pub(crate) fn prefix<const N: usize>(digest: &[u8; 32]) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&digest[..N]);
+    out
+}
+
+const fn domain(ascii: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    let mut i = 0;
+    while i < ascii.len() {
+        out[i] = ascii[i];
+        i += 1;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signature_domains_are_distinct_and_start_like_no_other_protocol() {
+        let all = [BUNDLE_OPEN, BUNDLE_HIDDEN, CARD];
+        for (i, a) in all.iter().enumerate() {
+            assert!(
+                a.starts_with(b"postrider "),
+                "TLS starts with 64 spaces, Yggdrasil with a key"
+            );
+            for b in &all[i + 1..] {
+                assert_ne!(a, b);
+            }
+        }
+    }
+}

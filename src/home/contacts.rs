@@ -1,0 +1,379 @@
+//! Whom I know: petnames for cards.
+//!
+//! One line per contact, each with its own checksum, in a file that is replaced as a whole; the
+//! version before stays as `contacts.before`. A damaged line costs that line, and is taken from the
+//! version before when it stands there.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use postrider_base::{Card, NodeId};
+use serde::{Deserialize, Serialize};
+
+use super::files::replace;
+
+/// How sure I am that a key is who the petname says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trust {
+    /// I was given a card.
+    Unverified,
+    /// A contact introduced them.
+    Introduced,
+    /// The words were compared by voice or in person.
+    Verified,
+    /// A card with another key came under this name.
+    Changed,
+}
+
+/// A person or machine whose card I keep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// What I call them.
+    pub name: String,
+    /// How sure I am.
+    pub trust: Trust,
+    /// Whether I refuse what they send.
+    #[serde(default)]
+    pub blocked: bool,
+    /// Whether mail to them is hidden, where I decided; else their card does.
+    #[serde(default)]
+    pub hidden: Option<bool>,
+    /// Whether they have shown that they know me: then mail need not bring my card again.
+    #[serde(default)]
+    pub answered: bool,
+    /// Their card.
+    #[serde(with = "card_text")]
+    pub card: Card,
+}
+
+/// All contacts.
+#[derive(Clone, Debug, Default)]
+pub struct Contacts {
+    path: PathBuf,
+    list: Vec<Contact>,
+    damaged: usize,
+    repaired: usize,
+}
+
+/// Why contacts cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContactsError {
+    /// The file cannot be read or written.
+    #[error("could not use the contacts file {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The name stands for somebody else already.
+    #[error("the name {0} already stands for another key")]
+    NameTaken(String),
+    /// The name cannot be one.
+    #[error(
+        "{0:?} cannot be a name: use 1 to 64 bytes, no control characters, no leading or trailing blanks, and not an id"
+    )]
+    BadName(String),
+    /// Nobody of that name.
+    #[error("no contact is called {0}")]
+    Unknown(String),
+    /// Several names begin like that.
+    #[error("{0} could be any of {1}")]
+    Ambiguous(String, String),
+}
+
+/// What adding a card did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// A new contact.
+    New,
+    /// A newer card of a known contact.
+    Updated,
+    /// Nothing: the card was known, or older than the one I have.
+    Known,
+}
+
+impl Contacts {
+    /// Reads the contacts; a missing file means none.
+    pub fn read(path: &Path) -> Result<Self, ContactsError> {
+        let read = |path: &Path| match fs::read(path) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(ContactsError::Io { path: path.to_owned(), source }),
+        };
+        let (mut list, damaged) = parse(&read(path)?);
+        let mut repaired = 0;
+        if damaged > 0 {
+            let (before, _) = parse(&read(&before(path)).unwrap_or_default());
+            for contact in before {
+                if repaired < damaged && !list.iter().any(|c| c.card.node == contact.card.node) {
+                    list.push(contact);
+                    repaired += 1;
+                }
+            }
+        }
+        Ok(Self { path: path.to_owned(), list, damaged, repaired })
+    }
+
+    /// How many lines were damaged, and how many of those the version before still had.
+    pub fn damage(&self) -> (usize, usize) {
+        (self.damaged, self.repaired)
+    }
+
+    /// Everybody, in the order they were added.
+    pub fn iter(&self) -> impl Iterator<Item = &Contact> {
+        self.list.iter()
+    }
+
+    /// The contact with this key.
+    pub fn of(&self, node: &NodeId) -> Option<&Contact> {
+        self.list.iter().find(|contact| contact.card.node == *node)
+    }
+
+    /// Who is meant: a petname (any case), or an id.
+    pub fn resolve(&self, who: &str) -> Result<&Contact, ContactsError> {
+        let unknown = || ContactsError::Unknown(who.to_owned());
+        if let Ok(node) = who.parse() {
+            return self.of(&node).ok_or_else(unknown);
+        }
+        if let Some(exact) = self.list.iter().find(|c| c.name == who) {
+            return Ok(exact);
+        }
+        let alike: Vec<&Contact> =
+            self.list.iter().filter(|c| c.name.to_lowercase() == who.to_lowercase()).collect();
+        match alike[..] {
+            [contact] => Ok(contact),
+            [] => Err(unknown()),
+            _ => {
+                let names: Vec<&str> = alike.iter().map(|c| &*c.name).collect();
+                Err(ContactsError::Ambiguous(who.to_owned(), names.join(", ")))
+            }
+        }
+    }
+
+    /// Takes a card under a name (the suggested one by default). A key under a known name never
+    /// changes silently, and an older card never replaces a newer.
+    pub fn add(
+        &mut self,
+        card: Card,
+        name: Option<&str>,
+        trust: Trust,
+    ) -> Result<(Added, &Contact), ContactsError> {
+        if let Some(at) = self.list.iter().position(|c| c.card.node == card.node) {
+            let newer = card.number > self.list[at].card.number;
+            if newer {
+                self.list[at].card = card;
+            }
+            let known = &self.list[at];
+            return Ok((if newer { Added::Updated } else { Added::Known }, known));
+        }
+        let short = || card.node.to_string().chars().take(10).collect::<String>();
+        let suggested = if card.name.trim().is_empty() { short() } else { card.name.clone() };
+        let name = check_name(name.unwrap_or(suggested.trim()))?;
+        if self.is_taken(&name) {
+            return Err(ContactsError::NameTaken(name));
+        }
+        self.list.push(Contact {
+            name,
+            trust,
+            blocked: false,
+            hidden: None,
+            answered: false,
+            card,
+        });
+        Ok((Added::New, &self.list[self.list.len() - 1]))
+    }
+
+    /// A name for a card that came by itself: the suggested one, or that with a number behind it.
+    pub fn free_name(&self, card: &Card) -> String {
+        let short: String = card.node.to_string().chars().take(10).collect();
+        let base = check_name(card.name.trim()).unwrap_or(short);
+        let cut: String = base.chars().take(16).collect();
+        std::iter::once(base)
+            .chain((2..).map(|n| format!("{cut} {n}")))
+            .find(|name| !self.is_taken(name))
+            .unwrap_or_default()
+    }
+
+    /// Changes one contact.
+    pub fn change(&mut self, node: &NodeId, change: impl FnOnce(&mut Contact)) -> Option<&Contact> {
+        let contact = self.list.iter_mut().find(|contact| contact.card.node == *node)?;
+        change(contact);
+        Some(contact)
+    }
+
+    /// Gives a contact another name.
+    pub fn rename(&mut self, node: &NodeId, name: &str) -> Result<(), ContactsError> {
+        let name = check_name(name)?;
+        if self.list.iter().any(|c| c.card.node != *node && same_name(&c.name, &name)) {
+            return Err(ContactsError::NameTaken(name));
+        }
+        self.change(node, |contact| contact.name = name);
+        Ok(())
+    }
+
+    /// Forgets a contact.
+    pub fn remove(&mut self, node: &NodeId) {
+        self.list.retain(|contact| contact.card.node != *node);
+    }
+
+    /// Writes the contacts durably; the version before is kept beside them.
+    pub fn save(&self) -> Result<(), ContactsError> {
+        let failed = |source| ContactsError::Io { path: self.path.clone(), source };
+        let mut text = String::new();
+        for contact in &self.list {
+            let json = serde_json::to_string(contact).map_err(io::Error::other).map_err(failed)?;
+            text.push_str(&format!("{} {json}\n", checksum(&json)));
+        }
+        if let Ok(current) = fs::read(&self.path) {
+            replace(&before(&self.path), &current, 0o600).map_err(failed)?;
+        }
+        replace(&self.path, text.as_bytes(), 0o600).map_err(failed)
+    }
+
+    fn is_taken(&self, name: &str) -> bool {
+        self.list.iter().any(|contact| same_name(&contact.name, name))
+    }
+}
+
+/// Two names that a person would confuse.
+fn same_name(a: &str, b: &str) -> bool {
+    a.to_lowercase() == b.to_lowercase()
+}
+
+fn check_name(name: &str) -> Result<String, ContactsError> {
+    let good = (1..=64).contains(&name.len())
+        && name.trim() == name
+        && !name.chars().any(char::is_control)
+        && name.parse::<NodeId>().is_err();
+    if good { Ok(name.to_owned()) } else { Err(ContactsError::BadName(name.to_owned())) }
+}
+
+fn before(path: &Path) -> PathBuf {
+    path.with_extension("before")
+}
+
+/// The contacts of a file, and how many of its lines are damaged.
+fn parse(file: &[u8]) -> (Vec<Contact>, usize) {
+    let (mut list, mut damaged): (Vec<Contact>, usize) = (Vec::new(), 0);
+    for line in file.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        match parse_line(line) {
+            Some(contact) => list.push(contact),
+            // A damaged line end makes one line of two.
+            None => damaged += line.windows(8).filter(|w| w == b"\"name\":\"").count().max(1),
+        }
+    }
+    (list, damaged)
+}
+
+fn parse_line(line: &[u8]) -> Option<Contact> {
+    let (sum, json) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+    if sum != checksum(json) {
+        return None;
+    }
+    serde_json::from_str(json).ok()
+}
+
+fn checksum(json: &str) -> String {
+    blake3::hash(json.as_bytes()).to_hex()[..16].to_owned()
+}
+
+mod card_text {
+    use postrider_base::Card;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(card: &Card, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(card)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Card, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postrider_base::{NodeSecret, card::Facts};
+
+    use super::*;
+
+    fn card(n: u8, name: &str, number: u64) -> Card {
+        let secret = NodeSecret::from_seed([n; 32]);
+        let facts = Facts {
+            node: secret.id(),
+            number,
+            seal_keys: vec![(1, secret.first_seal_key().public())],
+            name: name.into(),
+            hints: vec![],
+            features: 0,
+        };
+        Card::sign(facts, &secret).unwrap()
+    }
+
+    fn contacts(dir: &Path) -> Contacts {
+        let mut contacts = Contacts::read(&dir.join("contacts")).unwrap();
+        for (n, name) in [(1, "Alice"), (2, "Bob"), (3, "Carol")] {
+            contacts.add(card(n, name, 5), None, Trust::Unverified).unwrap();
+        }
+        contacts.save().unwrap();
+        contacts
+    }
+
+    #[test]
+    fn names_resolve_in_any_case_and_only_to_contacts() {
+        let dir = tempfile::tempdir().unwrap();
+        let contacts = contacts(dir.path());
+        assert_eq!(contacts.resolve("bob").unwrap().name, "Bob");
+        let id = card(2, "x", 1).node.to_string();
+        assert_eq!(contacts.resolve(&id).unwrap().name, "Bob");
+        assert!(matches!(contacts.resolve("Bo"), Err(ContactsError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_name_never_changes_its_key_and_an_old_card_never_returns() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut contacts = contacts(dir.path());
+        let mallory = card(6, "ALICE", 9);
+        assert!(matches!(
+            contacts.add(mallory.clone(), None, Trust::Unverified),
+            Err(ContactsError::NameTaken(_))
+        ));
+        assert_eq!(contacts.free_name(&mallory), "ALICE 2");
+        for (number, what) in [(4, Added::Known), (5, Added::Known), (6, Added::Updated)] {
+            let (added, contact) =
+                contacts.add(card(1, "Alice", number), None, Trust::Unverified).unwrap();
+            assert_eq!((added, contact.name.as_str()), (what, "Alice"), "{number}");
+        }
+    }
+
+    #[test]
+    fn bad_names_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut contacts = contacts(dir.path());
+        let id = card(1, "", 1).node.to_string();
+        for name in ["", " x", "a\nb", "\u{1b}[2J", &id, &"x".repeat(65)] {
+            let verdict = contacts.add(card(6, "", 1), Some(name), Trust::Unverified);
+            assert!(matches!(verdict, Err(ContactsError::BadName(_))), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_nothing_while_the_version_before_has_the_line() {
+        let dir = tempfile::tempdir().unwrap();
+        contacts(dir.path()).save().unwrap();
+        let path = dir.path().join("contacts");
+        let good = fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(7) {
+            let mut spoiled = good.clone();
+            spoiled[at] ^= 4;
+            fs::write(&path, &spoiled).unwrap();
+            let contacts = Contacts::read(&path).unwrap();
+            assert_eq!(contacts.iter().count(), 3, "byte {at}");
+            assert!(contacts.damage().0 >= 1);
+        }
+    }
+}

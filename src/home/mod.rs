@@ -1,0 +1,192 @@
+//! A node's home directory: who it is, whom it knows, how it is set up, and its spool.
+//!
+//! ```text
+//! config.toml   what a person may edit            contacts    whom I know, one line each
+//! key           the secrets (0600)                spool/      the mail
+//! card          my contact card, as text
+//! ```
+
+mod config;
+mod contacts;
+mod files;
+mod key_file;
+
+use std::path::{Path, PathBuf};
+
+pub use config::{Config, ConfigError};
+pub use contacts::{Contact, Contacts, ContactsError, Trust};
+pub use files::{is_private, replace};
+pub use key_file::{KeyFile, KeyFileError};
+use postrider_base::{
+    Card, NodeSecret,
+    card::{CardError, Facts},
+};
+
+/// An opened home: identity, card and settings. Contacts and spool are opened when needed.
+#[derive(Debug)]
+pub struct Home {
+    dir: PathBuf,
+    /// Secrets.
+    pub key: KeyFile,
+    /// My own card.
+    pub card: Card,
+    /// Settings.
+    pub config: Config,
+}
+
+/// Why a home cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// There is none.
+    #[error("there is no Postrider home in {0}")]
+    Missing(PathBuf),
+    /// The key file.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The suggested name cannot stand in a card.
+    #[error(transparent)]
+    Card(#[from] CardError),
+    /// The file system keeps no permissions, so others could read the key.
+    #[error("the file system of {0} cannot keep the key private")]
+    NotPrivate(PathBuf),
+    /// Something about the files.
+    #[error("{what} {path}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+/// Whether a home was there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// Made just now.
+    New,
+    /// Found; nothing was changed.
+    AlreadyThere,
+}
+
+impl Home {
+    /// Opens a home that exists.
+    pub fn open(dir: &Path) -> Result<Self, HomeError> {
+        let key = match KeyFile::read(&dir.join("key")) {
+            Err(KeyFileError::Missing) => return Err(HomeError::Missing(dir.to_owned())),
+            key => key?,
+        };
+        let config = Config::read(&dir.join("config.toml"))?;
+        let card = own_card(dir, &key, &config)?;
+        Ok(Self { dir: dir.to_owned(), key, card, config })
+    }
+
+    /// Makes a home and an identity, or opens the one that is there and changes nothing.
+    ///
+    /// `seed` is 32 random bytes. `even_if_public` accepts a file system without permissions.
+    pub fn create(
+        dir: &Path,
+        name: Option<&str>,
+        seed: [u8; 32],
+        even_if_public: bool,
+    ) -> Result<(Self, Created), HomeError> {
+        if dir.join("key").exists() {
+            return Ok((Self::open(dir)?, Created::AlreadyThere));
+        }
+        let failed = |what, path: PathBuf| move |source| HomeError::Io { what, path, source };
+        files::create_private_dir(dir).map_err(failed("could not create", dir.to_owned()))?;
+        let private =
+            files::is_private(dir).map_err(failed("could not write in", dir.to_owned()))?;
+        if !private && !even_if_public {
+            return Err(HomeError::NotPrivate(dir.to_owned()));
+        }
+        let config = Config { name: name.unwrap_or_default().to_owned(), ..Config::default() };
+        let key = KeyFile::new(NodeSecret::from_seed(seed));
+        let card = make_card(&key, &config)?;
+        let write = |file: &str, text: String, mode| {
+            let path = dir.join(file);
+            files::replace(&path, text.as_bytes(), mode).map_err(failed("could not write", path))
+        };
+        write("config.toml", config.to_text(), 0o644)?;
+        write("card", format!("{card}\n"), 0o644)?;
+        // Last: with the key there, the home is there.
+        write("key", key.to_text().to_string(), 0o600)?;
+        Ok((Self { dir: dir.to_owned(), key, card, config }, Created::New))
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where the mail is.
+    pub fn spool_dir(&self) -> PathBuf {
+        self.dir.join("spool")
+    }
+
+    /// Reads the contacts.
+    pub fn contacts(&self) -> Result<Contacts, ContactsError> {
+        Contacts::read(&self.dir.join("contacts"))
+    }
+}
+
+/// My card: the file, unless it is missing, damaged or outdated; then a new one.
+fn own_card(dir: &Path, key: &KeyFile, config: &Config) -> Result<Card, HomeError> {
+    let path = dir.join("card");
+    let stored = std::fs::read(&path).ok().and_then(|file| Card::read(&file).ok());
+    let made = make_card(key, config)?;
+    match stored {
+        Some(card) if card.node == key.node.id() && card.number >= made.number => Ok(card),
+        _ => {
+            // A home on read-only media still works; the card is made anew each time.
+            let _ = files::replace(&path, format!("{made}\n").as_bytes(), 0o644);
+            Ok(made)
+        }
+    }
+}
+
+fn make_card(key: &KeyFile, config: &Config) -> Result<Card, CardError> {
+    let facts = Facts {
+        node: key.node.id(),
+        number: key.card_number,
+        seal_keys: key.seal_keys.iter().map(|(n, secret)| (*n, secret.public())).collect(),
+        name: config.name.clone(),
+        hints: Vec::new(),
+        features: if config.hidden { Facts::HIDDEN } else { 0 },
+    };
+    Card::sign(facts, &key.node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_made_once_and_then_only_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("alice");
+        assert!(matches!(Home::open(&home), Err(HomeError::Missing(_))));
+        let (made, how) = Home::create(&home, Some("Alice"), [1; 32], false).unwrap();
+        assert_eq!(how, Created::New);
+        let (found, how) = Home::create(&home, Some("Bob"), [2; 32], false).unwrap();
+        assert_eq!(how, Created::AlreadyThere);
+        assert_eq!(made.card, found.card);
+        assert_eq!(found.card.name, "Alice");
+        assert_eq!(Home::open(&home).unwrap().card, made.card);
+    }
+
+    #[test]
+    fn a_lost_or_damaged_card_file_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, _) = Home::create(dir.path(), Some("Alice"), [1; 32], false).unwrap();
+        for damage in [&b"prcard1qqqqqqqq"[..], b"", b"\xff\xff"] {
+            std::fs::write(dir.path().join("card"), damage).unwrap();
+            assert_eq!(Home::open(dir.path()).unwrap().card, home.card);
+        }
+    }
+}
