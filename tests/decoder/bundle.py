@@ -15,6 +15,10 @@ NONE, COMPACT, AGE = 0, 1, 2
 LOCK_BYTES = {COMPACT: 8, AGE: 16}
 NONCE_BYTES = 8
 COMPACT_OVERHEAD = 48
+# One byte inside each seal at least; the shortest age file has a header of 168 bytes, nonce and tag.
+LEAST = {NONE: 1, COMPACT: COMPACT_OVERHEAD + 1, AGE: 200}
+PAYLOAD_MAX = 64 * 1024 * 1024
+MOST = {NONE: PAYLOAD_MAX, COMPACT: WHOLE_MAX, AGE: PAYLOAD_MAX}
 
 
 @dataclass
@@ -87,11 +91,11 @@ def read_header(raw: bytes) -> Header:
     check(cbor.is_uint(lifetime, 1, 2**32 - 1), "lifetime")
     check(cbor.is_uint(niceness, 1, 255), "niceness")
     check(type(seal) is int and seal in (NONE, COMPACT, AGE), "unknown seal")
-    check(cbor.is_uint(length), "length")
+    check(cbor.is_uint(length, LEAST[seal], MOST[seal]), "length")
+    check(len(destination) != 8 or hidden, "tag in an open header")
     _check_lock(check, flags, destination, seal, lock)
     if length > WHOLE_MAX:
         check(cbor.is_bytes(digest, 32), "no hash although the payload is large")
-        check(seal != COMPACT, "compact seal above 4096 bytes")
     else:
         check(digest is None, "hash although the payload is small")
     header = Header(raw, cbor.encode(array[:-2] + [None, None]), flags, destination, lifetime, niceness,
@@ -106,7 +110,6 @@ def read_header(raw: bytes) -> Header:
 def _check_lock(check, flags, destination, seal, lock):
     if flags & NONCE_LOCK:
         check(cbor.is_bytes(lock, NONCE_BYTES), "nonce is not 8 bytes")
-        check(len(destination) == 8, "nonce without a tag that needs it")
     elif lock is not None:
         check(seal != NONE, "lock on an unsealed payload")
         check(cbor.is_bytes(lock, LOCK_BYTES[seal]), "lock length does not fit the seal")

@@ -12,6 +12,16 @@ from refused import require
 CARD_MAX = 600
 NAME_MAX, HINTS_MAX, HINT_MAX, KEYS_MAX = 64, 8, 128, 8
 STAGE = "card"
+P = ed25519.P
+
+# The u coordinates of order 1, 2, 4 and 8 on Curve25519 and its twist (RFC 7748 names the attack).
+SMALL_ORDER_U = {
+    0,
+    1,
+    P - 1,
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+}
 
 
 def is_plain(text: str) -> bool:
@@ -50,9 +60,17 @@ def _keys(keys):
     for entry in keys:
         require(type(entry) is list and len(entry) == 2, STAGE, "seal key entry")
         number, public = entry
-        require(cbor.is_uint(number) and cbor.is_bytes(public, 32), STAGE, "seal key entry")
+        require(cbor.is_uint(number, 0, 2**32 - 1) and is_seal_key(public), STAGE, "seal key entry")
         require(number < before, STAGE, "seal key numbers do not fall")
         before = number
+
+
+def is_seal_key(public) -> bool:
+    """Reduced, top bit clear, not of small order: with such a key everybody could open the mail."""
+    if not cbor.is_bytes(public, 32):
+        return False
+    u = int.from_bytes(public, "little")
+    return u < P and u not in SMALL_ORDER_U
 
 
 def text(data: bytes) -> str:
@@ -60,4 +78,5 @@ def text(data: bytes) -> str:
 
 
 def read_text(line: str) -> dict:
-    return read(bech32.decode("prcard", line, bech32.BECH32M, STAGE))
+    """Blanks and line breaks do not count: mail programs break long lines."""
+    return read(bech32.decode("prcard", "".join(line.split()), bech32.BECH32M, STAGE))

@@ -39,7 +39,7 @@ def node_text(node: bytes) -> str:
 
 
 def read_node_text(text: str) -> bytes:
-    data = bech32.decode("pr", text, bech32.BECH32M, "node-id")
+    data = bech32.decode("pr", text.strip(), bech32.BECH32M, "node-id")
     require(len(data) == 33, "node-id", f"{len(data)} bytes, not 33")
     require(data[0] == VERSION, "node-id", f"version {data[0]}")
     require(ed25519.is_key(data[1:]), "node-id", "not a usable key")

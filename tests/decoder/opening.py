@@ -97,7 +97,7 @@ def _open_age(bundle, recipient):
 def _open_plain(header, plain):
     items, end = cbor.decode_first(plain, "packet")
     require(type(items) is list, "packet", "not an array")
-    return packet.read(items, plain[end:], header.source)
+    return packet.read(items, plain[end:], header.seal == AGE)
 
 
 def _open_hidden(header, plain, recipient):
@@ -116,6 +116,6 @@ def _open_hidden(header, plain, recipient):
         candidates = [s for s in recipient.senders if hint_of(s, recipient.public) == sender]
     author = next((s for s in candidates if ed25519.verify(s, signature, message)), None)
     require(author is not None, "inner", "not signed by the sender")
-    out = packet.read(items[4:], signed[end:], author)
+    out = packet.read(items[4:], signed[end:], header.seal == AGE)
     out.update(source=author, hint=len(sender) == 8, epoch=epoch, counter=counter, created=created)
     return out
