@@ -1,2 +1,6 @@
 //! Floor 1: every decision and every protocol, without input or output.
+//!
+//! - [`parcel`]: what is written to a medium and what is taken from it.
 #![forbid(unsafe_code)]
+
+pub mod parcel;

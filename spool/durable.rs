@@ -1,0 +1,314 @@
+//! The durable spool: log, blobs and index behind the contract.
+
+use std::sync::Arc;
+
+use crate::{
+    blobs::Blobs,
+    contract::{
+        BundleId, Change, Cursor, Delivered, Destination, Entry, Envelope, Now, Outcome, PAGE_MAX,
+        Queue, RESOLVE_MAX, Seen, Sequence, Spool, Stats, prefix_bounds,
+    },
+    error::SpoolError,
+    fold::{Fold, decode_value},
+    follow::follow,
+    index::{
+        Index, MemoryIndex, after_prefix,
+        keys::{self, Live, Tombstone},
+    },
+    log::{
+        Log, SEGMENT_BYTES,
+        record::{BodyPlace, Record},
+        segments::Location,
+    },
+    place::Place,
+    recovery::Recovery,
+    staging::Staging,
+    writer::Writer,
+};
+
+/// How often a read looks a place up again that compaction has just moved away. Each time means a
+/// whole compaction between two lines of code, so a few are plenty.
+const MOVED_RETRIES: usize = 4;
+
+/// A spool on a disk, opened with its index.
+pub struct DurableSpool {
+    pub(crate) writer: Writer,
+}
+
+/// What may be set when a spool is opened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Segments are closed at this size; smaller ones only make sense in tests. Bounded by 4 MiB.
+    pub segment_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: SEGMENT_BYTES }
+    }
+}
+
+impl DurableSpool {
+    /// Opens the spool of a place, creating it when there is none, and brings its index up to the
+    /// end of the log.
+    pub fn open(place: Place, options: &Options) -> Result<(Self, Recovery), SpoolError> {
+        let segment_bytes = options.segment_bytes.min(SEGMENT_BYTES * 2);
+        let (log, counters, opened) =
+            Log::open(place.disk.clone(), place.entropy.clone(), segment_bytes)?;
+        let blobs = Blobs::open(place.disk.clone(), place.entropy.clone())?;
+        blobs.sweep_staging()?;
+        let index: Arc<dyn Index> = Arc::new(MemoryIndex::default());
+        let mut recovery = Recovery {
+            torn_bytes: opened.torn_bytes,
+            damage: opened.damage,
+            ..Recovery::default()
+        };
+        recovery.index = follow(&log, &*index, &mut recovery.damage)?;
+        Ok((Self { writer: Writer::new(place, log, counters, index, blobs) }, recovery))
+    }
+
+    fn index(&self) -> &dyn Index {
+        &*self.writer.index
+    }
+
+    fn live(&self, id: &BundleId) -> Result<Option<Live>, SpoolError> {
+        Fold::new(self.index()).live(id)
+    }
+
+    fn tombstone(&self, id: &BundleId) -> Result<Option<Tombstone>, SpoolError> {
+        let found = Fold::new(self.index()).tombstone(id)?;
+        let now_ms = self.writer.latest_ms();
+        Ok(found.filter(|tombstone| tombstone.until_held_ms > now_ms))
+    }
+
+    /// Reads the record a lookup leads to; looks again when compaction moved it meanwhile.
+    pub(crate) fn record<T>(
+        &self,
+        look_up: impl Fn() -> Result<Option<(Location, T)>, SpoolError>,
+    ) -> Result<Option<(Record, Vec<u8>, T)>, SpoolError> {
+        let mut lost = None;
+        for _ in 0..MOVED_RETRIES {
+            let Some((at, with)) = look_up()? else { return Ok(None) };
+            if let Some((record, bytes)) = self.writer.segments.record(at)? {
+                return Ok(Some((record, bytes, with)));
+            }
+            lost = Some(at);
+        }
+        let at = lost.unwrap_or(Location { segment: 0, offset: 0, len: 0 });
+        Err(SpoolError::DamagedRecord { segment: at.segment, offset: u64::from(at.offset) })
+    }
+
+    fn bundle_record(
+        &self,
+        id: &BundleId,
+    ) -> Result<Option<(crate::log::record::BundleRecord, Vec<u8>)>, SpoolError> {
+        let found = self.record(|| Ok(self.live(id)?.map(|live| (live.at, live.at))))?;
+        match found {
+            None => Ok(None),
+            Some((Record::Bundle(bundle), bytes, _)) if bundle.entry.id == *id => {
+                Ok(Some((bundle, bytes)))
+            }
+            Some(_) => Err(SpoolError::Index("a bundle's place holds something else".to_owned())),
+        }
+    }
+}
+
+impl Spool for DurableSpool {
+    fn commit(&self, now: Now, changes: Vec<Change>) -> Result<Vec<Outcome>, SpoolError> {
+        self.writer.commit(now, changes)
+    }
+
+    fn stage(&self) -> Result<Staging, SpoolError> {
+        Ok(self.writer.blobs.stage())
+    }
+
+    fn take_sequence(&self, destination: &Destination) -> Result<Sequence, SpoolError> {
+        Ok(self.writer.take_sequence(destination))
+    }
+
+    fn redraw_epoch(&self, now: Now) -> Result<(), SpoolError> {
+        self.writer.redraw_epoch(now)
+    }
+
+    fn tick(&self, now: Now) -> Result<(), SpoolError> {
+        self.writer.tick(now)
+    }
+
+    fn held_ms(&self, now: Now) -> u64 {
+        self.writer.held_ms(now)
+    }
+
+    fn entry(&self, id: &BundleId) -> Result<Option<Entry>, SpoolError> {
+        Ok(self.live(id)?.map(|live| live.entry))
+    }
+
+    fn envelope(&self, id: &BundleId) -> Result<Option<Envelope>, SpoolError> {
+        let Some((bundle, bytes)) = self.bundle_record(id)? else { return Ok(None) };
+        let part = |range: std::ops::Range<usize>| bytes.get(range).unwrap_or_default().to_vec();
+        Ok(Some(Envelope { head: part(bundle.head), own: bundle.own.map(part) }))
+    }
+
+    fn seen(&self, id: &BundleId) -> Result<Option<Seen>, SpoolError> {
+        if self.live(id)?.is_some() {
+            return Ok(Some(Seen::Live));
+        }
+        Ok(self.tombstone(id)?.map(|tombstone| Seen::Retired(tombstone.why)))
+    }
+
+    fn read(
+        &self,
+        id: &BundleId,
+        offset: u64,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, SpoolError> {
+        let Some(live) = self.live(id)? else { return Ok(None) };
+        let left = live.entry.summary.length.saturating_sub(offset);
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
+        if wanted == 0 {
+            return Ok(Some(0));
+        }
+        if live.blob.is_some() {
+            return match self.writer.blobs.read_at(id, offset, &mut out[..wanted]) {
+                // Retired since we looked.
+                Err(SpoolError::DamagedBlob(_)) if self.live(id)?.is_none() => Ok(None),
+                other => other.map(Some),
+            };
+        }
+        let Some((bundle, bytes)) = self.bundle_record(id)? else { return Ok(None) };
+        let BodyPlace::Inline(range) = bundle.body else {
+            return Err(SpoolError::Index("a body's place changed its kind".to_owned()));
+        };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let body = bytes.get(range).and_then(|body| body.get(start..)).unwrap_or_default();
+        let n = body.len().min(wanted);
+        out[..n].copy_from_slice(&body[..n]);
+        Ok(Some(n))
+    }
+
+    fn page(
+        &self,
+        queue: Queue,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, SpoolError> {
+        let prefix = keys::queue(&queue);
+        let low = match after {
+            None => prefix.clone(),
+            Some(cursor) => {
+                let mut key = keys::queued(prefix.clone(), &cursor);
+                key.push(0);
+                key
+            }
+        };
+        let rows = self.index().range(&low, &after_prefix(&prefix), limit.min(PAGE_MAX))?;
+        let mut page = Vec::with_capacity(rows.len());
+        for (key, _) in rows {
+            if let Some(id) = keys::id_of(&key)
+                && let Some(live) = self.live(&id)?
+            {
+                page.push(live.entry);
+            }
+        }
+        Ok(page)
+    }
+
+    fn note(&self, space: u8, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {
+        let index_key = keys::note(space, key);
+        let found = self.record(|| {
+            let at = decode_value(self.index().get(&index_key)?, keys::location_from)?;
+            Ok(at.map(|at| (at, ())))
+        })?;
+        match found {
+            None => Ok(None),
+            Some((Record::Note(note), mut bytes, ())) if note.key == key => {
+                let range = note.value.unwrap_or(0..0);
+                bytes.truncate(range.end);
+                bytes.drain(..range.start);
+                Ok(Some(bytes))
+            }
+            Some(_) => Err(SpoolError::Index("a note's place holds something else".to_owned())),
+        }
+    }
+
+    fn notes(
+        &self,
+        space: u8,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, SpoolError> {
+        let first = keys::note(space, prefix);
+        let mut low = first.clone();
+        if let Some(after) = after {
+            let mut key = keys::note(space, after);
+            key.push(0);
+            low = low.max(key);
+        }
+        let rows = self.index().range(&low, &after_prefix(&first), limit.min(PAGE_MAX))?;
+        Ok(rows.into_iter().map(|(key, _)| key[2..].to_vec()).collect())
+    }
+
+    fn delivered(
+        &self,
+        source: &[u8; 32],
+        epoch: u32,
+        counter: u64,
+    ) -> Result<Vec<[u8; 8]>, SpoolError> {
+        let wanted = Delivered { source: *source, epoch, counter, id8: [0; 8] };
+        let ids = Fold::new(self.index()).delivered(&wanted)?;
+        Ok(ids.chunks_exact(8).filter_map(|id8| id8.try_into().ok()).collect())
+    }
+
+    fn resolve(&self, prefix: &str) -> Result<Vec<BundleId>, SpoolError> {
+        let (low, high) = prefix_bounds(prefix)?;
+        let mut found = Vec::new();
+        for (first, last) in
+            [(keys::live(&low), keys::live(&high)), (keys::tombstone(&low), keys::tombstone(&high))]
+        {
+            let mut end = last;
+            end.push(0);
+            let mut low = first;
+            // Ended tombstones may stand between those that count.
+            loop {
+                let rows = self.index().range(&low, &end, RESOLVE_MAX)?;
+                let full = rows.len() == RESOLVE_MAX;
+                for (key, _) in rows {
+                    if let Some(id) = keys::id_of(&key)
+                        && (key[0] == keys::LIVE || self.tombstone(&id)?.is_some())
+                    {
+                        found.push(id);
+                    }
+                    low = key;
+                    low.push(0);
+                }
+                if !full || found.len() >= 2 * RESOLVE_MAX {
+                    break;
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(RESOLVE_MAX);
+        Ok(found)
+    }
+
+    fn stats(&self) -> Result<Stats, SpoolError> {
+        let stats = decode_value(self.index().get(keys::STATS)?, keys::decode_stats)?;
+        let mut stats = stats.unwrap_or_default();
+        let oldest = self.index().range(&[keys::ARRIVAL], &[keys::ARRIVAL + 1], 1)?;
+        stats.oldest_held_ms = match oldest.first().and_then(|(key, _)| keys::id_of(key)) {
+            Some(id) => self.live(&id)?.map(|live| live.entry.arrived_held_ms),
+            None => None,
+        };
+        Ok(stats)
+    }
+
+    fn expired(&self, now: Now, limit: usize) -> Result<Vec<BundleId>, SpoolError> {
+        let held_ms = self.writer.held_ms(now);
+        let mut high = vec![keys::EXPIRY];
+        high.extend_from_slice(&held_ms.saturating_add(1).to_be_bytes());
+        let rows = self.index().range(&[keys::EXPIRY], &high, limit.min(PAGE_MAX))?;
+        Ok(rows.iter().filter_map(|(key, _)| keys::id_of(key)).collect())
+    }
+}

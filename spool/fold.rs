@@ -1,0 +1,309 @@
+//! What a record of the log means for the index.
+//!
+//! The same code runs when a group is committed, when the log is read again from a watermark, and
+//! when it is read from its beginning, so all three must agree. That needs these rules:
+//! - The first admission of an id counts; a second one is the work of a process that had no index,
+//!   and is ignored, unless compaction marked it as moved: then only the place changes.
+//! - A change to a bundle that is not live is ignored (its record was dropped with the bundle).
+//! - A tombstone ends by the custody clock at the time of the next admission, not at the time of
+//!   reading.
+
+use std::collections::HashMap;
+
+use crate::{
+    contract::{BundleId, Delivered, Entry, Share, Stats},
+    error::SpoolError,
+    index::{
+        Batch, Index,
+        keys::{self, Live, Tombstone},
+    },
+    log::{
+        Watermark,
+        frame::MOVED,
+        record::{BodyPlace, NoteRecord, Record, Retired, class_number},
+        segments::Location,
+    },
+};
+
+/// Changes to an index that are not applied yet, visible through this view only.
+pub(crate) struct Fold<'a> {
+    index: &'a dyn Index,
+    changed: Batch,
+    stats: Option<Stats>,
+    counting: HashMap<u32, u64>,
+}
+
+impl<'a> Fold<'a> {
+    pub(crate) fn new(index: &'a dyn Index) -> Self {
+        Self { index, changed: Batch::new(), stats: None, counting: HashMap::new() }
+    }
+
+    /// A live bundle.
+    pub(crate) fn live(&self, id: &BundleId) -> Result<Option<Live>, SpoolError> {
+        self.decoded(&keys::live(id), Live::decode)
+    }
+
+    /// A tombstone, ended or not.
+    pub(crate) fn tombstone(&self, id: &BundleId) -> Result<Option<Tombstone>, SpoolError> {
+        self.decoded(&keys::tombstone(id), Tombstone::decode)
+    }
+
+    /// Whether an id may not be admitted when the custody clock shows `held_ms`.
+    pub(crate) fn known(&self, id: &BundleId, held_ms: u64) -> Result<bool, SpoolError> {
+        Ok(self.live(id)?.is_some()
+            || self.tombstone(id)?.is_some_and(|t| t.until_held_ms > held_ms))
+    }
+
+    /// The ids delivered with a sequence.
+    pub(crate) fn delivered(&self, d: &Delivered) -> Result<Vec<u8>, SpoolError> {
+        let key = keys::delivered(&d.source, d.epoch, d.counter);
+        Ok(self.get(&key)?.unwrap_or_default())
+    }
+
+    /// Takes one record into account.
+    pub(crate) fn apply(
+        &mut self,
+        record: &Record,
+        flags: u8,
+        at: Location,
+    ) -> Result<(), SpoolError> {
+        match record {
+            Record::Bundle(bundle) => {
+                let blob = match bundle.body {
+                    BodyPlace::Inline(_) => None,
+                    BodyPlace::Blob { check } => Some(check),
+                };
+                let new = Live { at, blob, entry: bundle.entry.clone() };
+                self.bundle(new, flags & MOVED != 0)
+            }
+            Record::Retired(retired) => self.retired(retired, at),
+            Record::Hop { id, hop, class } => {
+                let Some(old) = self.live(id)? else { return Ok(()) };
+                let mut new = old.clone();
+                new.entry.class = *class;
+                new.entry.hop = *hop;
+                new.entry.hop.age_s = hop.age_s.max(old.entry.hop.age_s);
+                self.replace(&old, &new)
+            }
+            Record::Delivered(all) => {
+                for d in all {
+                    let mut ids = self.delivered(d)?;
+                    if !ids.chunks(8).any(|id8| id8 == d.id8) {
+                        ids.extend_from_slice(&d.id8);
+                        self.put(keys::delivered(&d.source, d.epoch, d.counter), ids);
+                    }
+                }
+                self.count(at)
+            }
+            Record::Note(note) => self.note(note, at),
+            Record::Unknown => self.count(at),
+            Record::Sequence(_)
+            | Record::Clock(_)
+            | Record::Checkpoint(_)
+            | Record::Sealed
+            | Record::Void => Ok(()),
+        }
+    }
+
+    /// Drops up to `limit` tombstones that have ended.
+    pub(crate) fn purge(&mut self, held_ms: u64, limit: usize) -> Result<(), SpoolError> {
+        let high = keys::tombstone_end(held_ms.saturating_add(1), &BundleId([0; 32]));
+        for (key, _) in self.index.range(&[keys::TOMBSTONE_END], &high, limit)? {
+            if let Some(id) = keys::id_of(&key)
+                && let Some(ended) = self.tombstone(&id)?
+                && ended.until_held_ms <= held_ms
+            {
+                self.drop_tombstone(&id, &ended)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[allow(dead_code, reason = "for compaction")]
+    /// Forgets a segment that is about to be removed.
+    pub(crate) fn forget_segment(&mut self, number: u32) {
+        self.counting.remove(&number);
+        self.changed.insert(keys::segment(number), None);
+    }
+
+    /// How large the batch has become.
+    pub(crate) fn len(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Applies everything, with the place in the log it follows from.
+    pub(crate) fn finish(mut self, mark: &Watermark) -> Result<(), SpoolError> {
+        for (segment, bytes) in &self.counting {
+            self.changed.insert(keys::segment(*segment), Some(bytes.to_be_bytes().to_vec()));
+        }
+        if let Some(stats) = &self.stats {
+            self.changed.insert(keys::STATS.to_vec(), Some(keys::encode_stats(stats)));
+        }
+        self.changed.insert(keys::WATERMARK.to_vec(), Some(keys::encode_watermark(mark)));
+        self.index.apply(&self.changed)
+    }
+
+    fn bundle(&mut self, new: Live, moved: bool) -> Result<(), SpoolError> {
+        let id = new.entry.id;
+        if let Some(old) = self.live(&id)? {
+            if moved && old.at != new.at {
+                self.uncount(old.at)?;
+                self.count(new.at)?;
+                self.replace(&old, &new)?;
+            }
+            return Ok(());
+        }
+        if let Some(tombstone) = self.tombstone(&id)? {
+            if tombstone.until_held_ms > new.entry.arrived_held_ms {
+                return Ok(());
+            }
+            self.drop_tombstone(&id, &tombstone)?;
+        }
+        self.count(new.at)?;
+        let share = self.share(&new.entry)?;
+        share.bundles += 1;
+        share.bytes += new.entry.summary.length;
+        self.insert(&new);
+        Ok(())
+    }
+
+    fn retired(&mut self, retired: &Retired, at: Location) -> Result<(), SpoolError> {
+        let id = retired.id;
+        if let Some(old) = self.live(&id)? {
+            self.uncount(old.at)?;
+            let share = self.share(&old.entry)?;
+            share.bundles = share.bundles.saturating_sub(1);
+            share.bytes = share.bytes.saturating_sub(old.entry.summary.length);
+            self.remove(&old.entry);
+        }
+        if let Some(old) = self.tombstone(&id)? {
+            self.drop_tombstone(&id, &old)?;
+        }
+        // Without an end there is no tombstone: the id is simply not known any more.
+        if retired.until_held_ms > 0 {
+            let new = Tombstone { at, why: retired.why, until_held_ms: retired.until_held_ms };
+            self.put(keys::tombstone(&id), new.encode());
+            self.put(keys::tombstone_end(new.until_held_ms, &id), Vec::new());
+            self.count(at)?;
+        }
+        Ok(())
+    }
+
+    fn drop_tombstone(&mut self, id: &BundleId, old: &Tombstone) -> Result<(), SpoolError> {
+        self.changed.insert(keys::tombstone(id), None);
+        self.changed.insert(keys::tombstone_end(old.until_held_ms, id), None);
+        self.uncount(old.at)
+    }
+
+    fn note(&mut self, note: &NoteRecord, at: Location) -> Result<(), SpoolError> {
+        let key = keys::note(note.space, &note.key);
+        if let Some(old) = self.decoded(&key, keys::location_from)? {
+            self.uncount(old)?;
+        }
+        match note.value {
+            Some(_) => {
+                self.put(key, keys::encode_location(at));
+                self.count(at)
+            }
+            None => {
+                self.changed.insert(key, None);
+                Ok(())
+            }
+        }
+    }
+
+    fn replace(&mut self, old: &Live, new: &Live) -> Result<(), SpoolError> {
+        if old.entry.class != new.entry.class {
+            let length = old.entry.summary.length;
+            let share = self.share(&old.entry)?;
+            share.bundles = share.bundles.saturating_sub(1);
+            share.bytes = share.bytes.saturating_sub(length);
+            let share = self.share(&new.entry)?;
+            share.bundles += 1;
+            share.bytes += length;
+        }
+        self.remove(&old.entry);
+        self.insert(new);
+        Ok(())
+    }
+
+    fn insert(&mut self, new: &Live) {
+        self.put(keys::live(&new.entry.id), new.encode());
+        for key in keys::places(&new.entry) {
+            self.put(key, Vec::new());
+        }
+    }
+
+    fn remove(&mut self, entry: &Entry) {
+        self.changed.insert(keys::live(&entry.id), None);
+        for key in keys::places(entry) {
+            self.changed.insert(key, None);
+        }
+    }
+
+    fn share(&mut self, entry: &Entry) -> Result<&mut Share, SpoolError> {
+        let stats = match self.stats.take() {
+            Some(stats) => stats,
+            None => self.decoded(keys::STATS, keys::decode_stats)?.unwrap_or_default(),
+        };
+        let stats = self.stats.insert(stats);
+        Ok(&mut stats.classes[usize::from(class_number(entry.class))])
+    }
+
+    fn count(&mut self, at: Location) -> Result<(), SpoolError> {
+        *self.counted(at.segment)? += u64::from(at.len);
+        Ok(())
+    }
+
+    fn uncount(&mut self, at: Location) -> Result<(), SpoolError> {
+        let bytes = self.counted(at.segment)?;
+        *bytes = bytes.saturating_sub(u64::from(at.len));
+        Ok(())
+    }
+
+    fn counted(&mut self, segment: u32) -> Result<&mut u64, SpoolError> {
+        if !self.counting.contains_key(&segment) {
+            let bytes = segment_bytes(self.get(&keys::segment(segment))?.as_deref());
+            self.counting.insert(segment, bytes);
+        }
+        Ok(self.counting.entry(segment).or_default())
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.changed.insert(key, Some(value));
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {
+        match self.changed.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.index.get(key),
+        }
+    }
+
+    fn decoded<T>(
+        &self,
+        key: &[u8],
+        decode: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, SpoolError> {
+        decode_value(self.get(key)?, decode)
+    }
+}
+
+/// Decodes a value of the index; one that does not decode is a broken index.
+pub(crate) fn decode_value<T>(
+    value: Option<Vec<u8>>,
+    decode: impl Fn(&[u8]) -> Option<T>,
+) -> Result<Option<T>, SpoolError> {
+    match value {
+        None => Ok(None),
+        Some(bytes) => match decode(&bytes) {
+            Some(decoded) => Ok(Some(decoded)),
+            None => Err(SpoolError::Index("a value does not decode".to_owned())),
+        },
+    }
+}
+
+/// The bytes that count in a segment, from its row.
+pub(crate) fn segment_bytes(value: Option<&[u8]>) -> u64 {
+    value.and_then(|v| v.try_into().ok()).map_or(0, u64::from_be_bytes)
+}

@@ -1,0 +1,315 @@
+//! The memory twin: the contract in its plainest form.
+//!
+//! It shares no decision with the durable spool (only the clock's arithmetic and the limits), so
+//! that the two can be compared; it is also what simulations with thousands of nodes use. Every
+//! query walks what it needs to: nothing here is fast.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    clock::CustodyClock,
+    contract::{
+        Body, BundleId, Change, Cursor, Delivered, Destination, Entry, Envelope, NewBundle, Now,
+        Outcome, PAGE_MAX, Queue, RESOLVE_MAX, Seen, Sequence, Spool, Stats, Why, check_group,
+        prefix_bounds,
+    },
+    error::SpoolError,
+    place::Entropy,
+    staging::Staging,
+};
+
+/// A spool that keeps everything in memory and forgets it when dropped.
+pub struct MemorySpool {
+    state: Mutex<State>,
+    entropy: Entropy,
+}
+
+#[derive(Default)]
+struct State {
+    clock: CustodyClock,
+    live: BTreeMap<BundleId, Held>,
+    retired: BTreeMap<BundleId, (Why, u64)>,
+    delivered: BTreeMap<([u8; 32], u32, u64), Vec<[u8; 8]>>,
+    notes: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
+    sequences: BTreeMap<Destination, u64>,
+    epoch: u32,
+    admitted: u64,
+}
+
+struct Held {
+    entry: Entry,
+    head: Vec<u8>,
+    own: Option<Vec<u8>>,
+    body: Vec<u8>,
+}
+
+impl MemorySpool {
+    /// An empty spool.
+    #[must_use]
+    pub fn new(entropy: Entropy) -> Self {
+        let mut state = State::default();
+        state.redraw(&entropy);
+        Self { state: Mutex::new(state), entropy }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spool for MemorySpool {
+    fn commit(&self, now: Now, changes: Vec<Change>) -> Result<Vec<Outcome>, SpoolError> {
+        check_group(&changes)?;
+        let mut state = self.state();
+        let held_ms = state.clock.read(now);
+        if let Some(void) = state.void(&changes) {
+            return Ok(void);
+        }
+        Ok(changes.into_iter().map(|change| state.change(change, held_ms)).collect())
+    }
+
+    fn stage(&self) -> Result<Staging, SpoolError> {
+        Ok(Staging::in_memory())
+    }
+
+    fn take_sequence(&self, destination: &Destination) -> Result<Sequence, SpoolError> {
+        let mut state = self.state();
+        let epoch = state.epoch;
+        let counter = state.sequences.entry(*destination).or_default();
+        *counter += 1;
+        Ok(Sequence { destination: *destination, epoch, counter: *counter })
+    }
+
+    fn redraw_epoch(&self, _: Now) -> Result<(), SpoolError> {
+        self.state().redraw(&self.entropy);
+        Ok(())
+    }
+
+    fn tick(&self, now: Now) -> Result<(), SpoolError> {
+        self.state().clock.read(now);
+        Ok(())
+    }
+
+    fn held_ms(&self, now: Now) -> u64 {
+        self.state().clock.read(now)
+    }
+
+    fn entry(&self, id: &BundleId) -> Result<Option<Entry>, SpoolError> {
+        Ok(self.state().live.get(id).map(|held| held.entry.clone()))
+    }
+
+    fn envelope(&self, id: &BundleId) -> Result<Option<Envelope>, SpoolError> {
+        let state = self.state();
+        let held = state.live.get(id);
+        Ok(held.map(|held| Envelope { head: held.head.clone(), own: held.own.clone() }))
+    }
+
+    fn seen(&self, id: &BundleId) -> Result<Option<Seen>, SpoolError> {
+        let state = self.state();
+        if state.live.contains_key(id) {
+            return Ok(Some(Seen::Live));
+        }
+        Ok(state.remembered(id).map(Seen::Retired))
+    }
+
+    fn read(
+        &self,
+        id: &BundleId,
+        offset: u64,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, SpoolError> {
+        let state = self.state();
+        let Some(held) = state.live.get(id) else { return Ok(None) };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(held.body.len());
+        let n = out.len().min(held.body.len() - start);
+        out[..n].copy_from_slice(&held.body[start..start + n]);
+        Ok(Some(n))
+    }
+
+    fn page(
+        &self,
+        queue: Queue,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, SpoolError> {
+        let state = self.state();
+        let mut page: Vec<Entry> = state
+            .live
+            .values()
+            .map(|held| &held.entry)
+            .filter(|entry| match queue {
+                Queue::Class(class) => entry.class == class,
+                Queue::Destination(to) => entry.summary.destination == to,
+            })
+            .filter(|entry| after.is_none_or(|after| entry.cursor() > after))
+            .cloned()
+            .collect();
+        page.sort_by_key(Entry::cursor);
+        page.truncate(limit.min(PAGE_MAX));
+        Ok(page)
+    }
+
+    fn note(&self, space: u8, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {
+        Ok(self.state().notes.get(&(space, key.to_vec())).cloned())
+    }
+
+    fn notes(
+        &self,
+        space: u8,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, SpoolError> {
+        let state = self.state();
+        let keys = state.notes.keys().filter(|(s, key)| {
+            *s == space && key.starts_with(prefix) && after.is_none_or(|after| &key[..] > after)
+        });
+        Ok(keys.take(limit.min(PAGE_MAX)).map(|(_, key)| key.clone()).collect())
+    }
+
+    fn delivered(
+        &self,
+        source: &[u8; 32],
+        epoch: u32,
+        counter: u64,
+    ) -> Result<Vec<[u8; 8]>, SpoolError> {
+        let state = self.state();
+        Ok(state.delivered.get(&(*source, epoch, counter)).cloned().unwrap_or_default())
+    }
+
+    fn resolve(&self, prefix: &str) -> Result<Vec<BundleId>, SpoolError> {
+        prefix_bounds(prefix)?;
+        let state = self.state();
+        let prefix = prefix.to_ascii_lowercase();
+        let retired = state.retired.keys().filter(|id| state.remembered(id).is_some());
+        let mut found: Vec<BundleId> = state
+            .live
+            .keys()
+            .chain(retired)
+            .filter(|id| id.to_string().starts_with(&prefix))
+            .copied()
+            .collect();
+        found.sort_unstable();
+        found.truncate(RESOLVE_MAX);
+        Ok(found)
+    }
+
+    fn stats(&self) -> Result<Stats, SpoolError> {
+        let state = self.state();
+        let mut stats = Stats::default();
+        for held in state.live.values() {
+            let share = &mut stats.classes[held.entry.class as usize];
+            share.bundles += 1;
+            share.bytes += held.body.len() as u64;
+        }
+        let oldest = state.live.values().min_by_key(|held| held.entry.arrival);
+        stats.oldest_held_ms = oldest.map(|held| held.entry.arrived_held_ms);
+        Ok(stats)
+    }
+
+    fn expired(&self, now: Now, limit: usize) -> Result<Vec<BundleId>, SpoolError> {
+        let mut state = self.state();
+        let held_ms = state.clock.read(now);
+        let mut ended: Vec<(u64, BundleId)> = state
+            .live
+            .values()
+            .map(|held| (held.entry.expires_held_ms(), held.entry.id))
+            .filter(|(end, _)| *end <= held_ms)
+            .collect();
+        ended.sort_unstable();
+        Ok(ended.into_iter().take(limit.min(PAGE_MAX)).map(|(_, id)| id).collect())
+    }
+}
+
+impl State {
+    fn remembered(&self, id: &BundleId) -> Option<Why> {
+        let (why, until_ms) = self.retired.get(id)?;
+        (*until_ms > self.clock.latest_ms()).then_some(*why)
+    }
+
+    /// The outcomes of a group in which a delivery is known already.
+    fn void(&self, changes: &[Change]) -> Option<Vec<Outcome>> {
+        let mut earlier: Vec<Delivered> = Vec::new();
+        let outcomes: Vec<Outcome> = changes
+            .iter()
+            .map(|change| {
+                let Change::Delivered(d) = change else { return Outcome::Void };
+                let ids = self.delivered.get(&(d.source, d.epoch, d.counter));
+                if earlier.contains(d) || ids.is_some_and(|ids| ids.contains(&d.id8)) {
+                    return Outcome::Duplicate;
+                }
+                earlier.push(*d);
+                Outcome::Void
+            })
+            .collect();
+        outcomes.contains(&Outcome::Duplicate).then_some(outcomes)
+    }
+
+    fn change(&mut self, change: Change, held_ms: u64) -> Outcome {
+        match change {
+            Change::Bundle(bundle) => self.admit(bundle, held_ms),
+            Change::Retire { id, why } => {
+                let Some(held) = self.live.remove(&id) else { return Outcome::Unknown };
+                let lifetime_ms = u64::from(held.entry.summary.lifetime_s) * 1000;
+                if why != Why::Damaged {
+                    self.retired.insert(id, (why, held.entry.arrived_held_ms + lifetime_ms));
+                }
+                Outcome::Done
+            }
+            Change::Hop { id, hop, class } => {
+                let Some(held) = self.live.get_mut(&id) else { return Outcome::Unknown };
+                let age_s = held.entry.hop.age_s.max(hop.age_s);
+                held.entry.hop = crate::contract::Hop { age_s, ..hop };
+                held.entry.class = class;
+                Outcome::Done
+            }
+            Change::Delivered(Delivered { source, epoch, counter, id8 }) => {
+                let ids = self.delivered.entry((source, epoch, counter)).or_default();
+                ids.push(id8);
+                if ids.len() > 1 { Outcome::Equivocation } else { Outcome::New }
+            }
+            Change::Note { space, key, value } => {
+                match value {
+                    Some(value) => self.notes.insert((space, key), value),
+                    None => self.notes.remove(&(space, key)),
+                };
+                Outcome::Done
+            }
+            Change::Sequence(_) => Outcome::Done,
+        }
+    }
+
+    fn admit(&mut self, new: NewBundle, held_ms: u64) -> Outcome {
+        let id = new.id;
+        if self.live.contains_key(&id) || self.remembered(&id).is_some() {
+            return Outcome::Duplicate;
+        }
+        self.retired.remove(&id);
+        let entry = Entry {
+            id,
+            summary: new.summary,
+            hop: new.hop,
+            class: new.class,
+            from: new.from,
+            arrived_held_ms: held_ms,
+            arrival: self.admitted,
+        };
+        self.admitted += 1;
+        let body = match new.body {
+            Body::Inline(bytes) => bytes,
+            Body::Staged(staged) => staged.memory().unwrap_or_default().to_vec(),
+        };
+        self.live.insert(id, Held { entry, head: new.head, own: new.own, body });
+        Outcome::Admitted
+    }
+
+    fn redraw(&mut self, entropy: &Entropy) {
+        let mut bytes = [0; 4];
+        entropy(&mut bytes);
+        self.epoch = u32::from_be_bytes(bytes);
+        self.sequences.clear();
+    }
+}

@@ -1,0 +1,192 @@
+//! A body that arrives in pieces, before anybody knows whether it will be kept.
+//!
+//! Up to [`BLOB_FROM`] bytes stay in memory and end in the log; longer ones spill to a file in
+//! `staging/`, which is written in large pieces, synced by [`Staging::finish`] and renamed by the
+//! commit. Whatever is dropped on the way removes its file; what a crash leaves is removed when
+//! the spool is next opened. Memory is at most [`BLOB_FROM`] plus one piece per body.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use postrider_base::disk::{Disk, DiskFile};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{contract::BLOB_FROM, error::SpoolError};
+
+/// Where bodies in the making have their files.
+pub(crate) const STAGING: &str = "staging";
+
+/// A body being written.
+pub struct Staging {
+    /// `None`: everything stays in memory (the memory twin).
+    spill: Option<Spill>,
+    file: Option<StagingFile>,
+    pending: Vec<u8>,
+    written: u64,
+    hash: Xxh3,
+}
+
+struct Spill {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+struct StagingFile {
+    file: Box<dyn DiskFile>,
+    guard: Leftover,
+}
+
+/// Removes a staging file that nobody adopted.
+struct Leftover {
+    disk: Arc<dyn Disk>,
+    /// `None` once it has an owner.
+    path: Option<PathBuf>,
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Best effort: the next open removes what stays.
+            let _ = self.disk.remove(path);
+        }
+    }
+}
+
+impl Staging {
+    pub(crate) fn on_disk(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
+        Self { spill: Some(Spill { disk, path }), ..Self::in_memory() }
+    }
+
+    pub(crate) fn in_memory() -> Self {
+        Self { spill: None, file: None, pending: Vec::new(), written: 0, hash: Xxh3::new() }
+    }
+
+    /// Adds the next bytes.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        self.hash.update(bytes);
+        self.pending.extend_from_slice(bytes);
+        if self.spill.is_some() && self.pending.len() >= BLOB_FROM {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn len_bytes(&self) -> u64 {
+        self.written + self.pending.len() as u64
+    }
+
+    /// Ends the body; a long one is durable (though nameless) afterwards.
+    pub fn finish(mut self) -> Result<Staged, SpoolError> {
+        let len_bytes = self.len_bytes();
+        let check = self.hash.digest();
+        if self.file.is_some() {
+            self.flush()?;
+        }
+        let body = match self.file {
+            None => StagedBody::Memory(self.pending),
+            Some(StagingFile { file, guard }) => {
+                file.sync().map_err(SpoolError::io("syncing a staged body"))?;
+                StagedBody::File(guard)
+            }
+        };
+        Ok(Staged { body, len_bytes, check })
+    }
+
+    fn flush(&mut self) -> Result<(), SpoolError> {
+        let Some(spill) = &self.spill else { return Ok(()) };
+        let writing = SpoolError::io("writing a staged body");
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let file = match spill.disk.create(&spill.path) {
+                    Ok(file) => file,
+                    Err(e) => return Err(writing(e)),
+                };
+                let guard = Leftover { disk: spill.disk.clone(), path: Some(spill.path.clone()) };
+                none.insert(StagingFile { file, guard })
+            }
+        };
+        file.file.write_all_at(self.written, &self.pending).map_err(writing)?;
+        self.written += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Staging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staging").field("len_bytes", &self.len_bytes()).finish_non_exhaustive()
+    }
+}
+
+/// A finished body that no bundle owns yet.
+pub struct Staged {
+    body: StagedBody,
+    len_bytes: u64,
+    check: u64,
+}
+
+enum StagedBody {
+    Memory(Vec<u8>),
+    File(Leftover),
+}
+
+impl Staged {
+    /// Its length.
+    #[must_use]
+    pub fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    /// What it will take in the log.
+    pub(crate) fn inline_len(&self) -> usize {
+        match &self.body {
+            StagedBody::Memory(bytes) if bytes.len() < BLOB_FROM => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// XXH3 of the bytes: against rot, not against people.
+    pub(crate) fn check(&self) -> u64 {
+        self.check
+    }
+
+    /// The bytes, when they never left memory.
+    pub(crate) fn memory(&self) -> Option<&[u8]> {
+        match &self.body {
+            StagedBody::Memory(bytes) => Some(bytes),
+            StagedBody::File(_) => None,
+        }
+    }
+
+    /// The staging file, while nobody has adopted it.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match &self.body {
+            StagedBody::Memory(_) => None,
+            StagedBody::File(leftover) => leftover.path.as_deref(),
+        }
+    }
+
+    /// Whether the file has its final name.
+    pub(crate) fn is_adopted(&self) -> bool {
+        matches!(&self.body, StagedBody::File(leftover) if leftover.path.is_none())
+    }
+
+    /// Notes that the file has its final name.
+    pub(crate) fn disarm(&mut self) {
+        if let StagedBody::File(leftover) = &mut self.body {
+            leftover.path = None;
+        }
+    }
+}
+
+impl fmt::Debug for Staged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staged").field("len_bytes", &self.len_bytes).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,276 @@
+//! What the contract says, one behaviour at a time, on every implementation.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at what they do not expect")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{at, body_of, bundle, entropy, id, node};
+use postrider_spool::{
+    Body, Change, Class, Delivered, Destination, DurableSpool, Hop, MemorySpool, NewBundle,
+    Options, Outcome, Place, Queue, Seen, Spool, SpoolError, Why,
+    contract::{BLOB_FROM, HEAD_MAX, NOTE_KEY_MAX, NOTE_MAX, OWN_MAX},
+};
+use postrider_testkit::{CrashDisk, Names};
+
+/// Runs a test on a fresh spool of each kind.
+fn on_both(test: impl Fn(&dyn Spool)) {
+    test(&MemorySpool::new(entropy(1)));
+    let place = Place::on(Arc::new(CrashDisk::new(Names::Atomic)), entropy(1));
+    test(&DurableSpool::open(place, &Options::default()).unwrap().0);
+}
+
+fn admit(spool: &dyn Spool, bundle: NewBundle) -> Outcome {
+    spool.commit(at(1, 10), vec![Change::Bundle(bundle)]).unwrap()[0]
+}
+
+#[test]
+fn an_admitted_bundle_is_there_with_everything_it_came_with() {
+    on_both(|spool| {
+        let mut new = bundle(1, b"body");
+        new.own = Some(b"secret".to_vec());
+        new.from = Some([5; 32]);
+        let (summary, hop) = (new.summary, new.hop);
+        assert_eq!(admit(spool, new), Outcome::Admitted);
+        let entry = spool.entry(&id(1)).unwrap().unwrap();
+        assert_eq!((entry.id, entry.summary, entry.hop), (id(1), summary, hop));
+        assert_eq!((entry.class, entry.from), (Class::Contact, Some([5; 32])));
+        let envelope = spool.envelope(&id(1)).unwrap().unwrap();
+        assert_eq!(envelope.head, b"head 1");
+        assert_eq!(envelope.own.as_deref(), Some(&b"secret"[..]));
+        assert_eq!(body_of(spool, &id(1)).unwrap(), b"body");
+        assert_eq!(spool.seen(&id(1)).unwrap(), Some(Seen::Live));
+        assert_eq!(spool.read(&id(1), 2, &mut [0; 9]).unwrap(), Some(2));
+        assert_eq!(spool.read(&id(1), u64::MAX, &mut [0; 9]).unwrap(), Some(0));
+        assert_eq!(spool.read(&id(2), 0, &mut [0; 9]).unwrap(), None);
+    });
+}
+
+#[test]
+fn bodies_of_every_size_come_back_whether_staged_or_not() {
+    on_both(|spool| {
+        let sizes = [0, 1, 4096, BLOB_FROM - 1, BLOB_FROM, 3 * BLOB_FROM + 7];
+        for (n, size) in (0u64..).zip(sizes) {
+            let body: Vec<u8> = (0u8..251).cycle().take(size).collect();
+            let mut staged = bundle(100 + n, &body);
+            let mut staging = spool.stage().unwrap();
+            body.chunks(77_777).for_each(|piece| staging.append(piece).unwrap());
+            assert_eq!(staging.len_bytes(), size as u64);
+            staged.body = Body::Staged(staging.finish().unwrap());
+            assert_eq!(admit(spool, staged), Outcome::Admitted);
+            assert_eq!(admit(spool, bundle(n, &body)), Outcome::Admitted);
+            assert!(body_of(spool, &id(n)).unwrap() == body, "inline, {size} bytes");
+            assert!(body_of(spool, &id(100 + n)).unwrap() == body, "staged, {size} bytes");
+        }
+    });
+}
+
+#[test]
+fn an_id_is_admitted_once_until_its_tombstone_ends() {
+    on_both(|spool| {
+        let mut new = bundle(1, b"body");
+        new.summary.lifetime_s = 1000;
+        assert_eq!(admit(spool, new), Outcome::Admitted);
+        assert_eq!(admit(spool, bundle(1, b"other")), Outcome::Duplicate);
+        let retire = || vec![Change::Retire { id: id(1), why: Why::Receipt }];
+        assert_eq!(spool.commit(at(1, 500), retire()).unwrap(), [Outcome::Done]);
+        assert_eq!(spool.commit(at(1, 500), retire()).unwrap(), [Outcome::Unknown]);
+        assert_eq!(spool.seen(&id(1)).unwrap(), Some(Seen::Retired(Why::Receipt)));
+        assert!(spool.entry(&id(1)).unwrap().is_none());
+        let again = |s| spool.commit(at(1, s), vec![Change::Bundle(bundle(1, b"b"))]).unwrap()[0];
+        assert_eq!(again(1009), Outcome::Duplicate, "one lifetime from our first sight at 10");
+        assert_eq!(again(1010), Outcome::Admitted);
+    });
+}
+
+#[test]
+fn a_damaged_bundle_is_welcome_again_at_once() {
+    on_both(|spool| {
+        for round in 0..2 {
+            let body = vec![round; BLOB_FROM];
+            assert_eq!(admit(spool, bundle(1, &body)), Outcome::Admitted);
+            assert!(body_of(spool, &id(1)).unwrap() == body);
+            let retire = Change::Retire { id: id(1), why: Why::Damaged };
+            let again = Change::Bundle(bundle(1, &body));
+            let outcomes = spool.commit(at(1, 20), vec![retire, again]).unwrap();
+            assert_eq!(outcomes, [Outcome::Done, Outcome::Admitted]);
+            assert!(body_of(spool, &id(1)).unwrap() == body, "round {round}");
+            let retire = Change::Retire { id: id(1), why: Why::Damaged };
+            spool.commit(at(1, 20), vec![retire]).unwrap();
+            assert_eq!(spool.seen(&id(1)).unwrap(), None);
+        }
+    });
+}
+
+#[test]
+fn a_known_delivery_makes_its_whole_group_a_no_op() {
+    on_both(|spool| {
+        let d = |counter, id8| {
+            Change::Delivered(Delivered { source: [1; 32], epoch: 7, counter, id8: [id8; 8] })
+        };
+        let note = || Change::Note { space: 1, key: b"mail".to_vec(), value: Some(vec![1]) };
+        admit(spool, bundle(1, b"body"));
+        let group = vec![d(1, 1), note(), Change::Retire { id: id(1), why: Why::Read }];
+        let first = spool.commit(at(1, 10), group).unwrap();
+        assert_eq!(first, [Outcome::New, Outcome::Done, Outcome::Done]);
+
+        admit(spool, bundle(2, b"body"));
+        let remove = Change::Note { space: 1, key: b"mail".to_vec(), value: None };
+        let group = vec![remove, Change::Retire { id: id(2), why: Why::Read }, d(2, 1), d(1, 1)];
+        let second = spool.commit(at(1, 10), group).unwrap();
+        assert_eq!(second, [Outcome::Void, Outcome::Void, Outcome::Void, Outcome::Duplicate]);
+        assert_eq!(spool.note(1, b"mail").unwrap(), Some(vec![1]));
+        assert_eq!(spool.seen(&id(2)).unwrap(), Some(Seen::Live));
+        assert!(spool.delivered(&[1; 32], 7, 2).unwrap().is_empty());
+
+        assert_eq!(spool.commit(at(1, 10), vec![d(1, 9)]).unwrap(), [Outcome::Equivocation]);
+        assert_eq!(spool.delivered(&[1; 32], 7, 1).unwrap(), [[1; 8], [9; 8]]);
+        assert_eq!(spool.commit(at(1, 10), vec![d(1, 9)]).unwrap(), [Outcome::Duplicate]);
+    });
+}
+
+#[test]
+fn queues_are_ordered_by_niceness_then_admission() {
+    on_both(|spool| {
+        for (n, nice) in [(1, 160), (2, 32), (3, 160), (4, 224), (5, 32)] {
+            let mut new = bundle(n, b"body");
+            new.summary.nice = nice;
+            if n == 3 {
+                new.class = Class::Own;
+            }
+            admit(spool, new);
+        }
+        let ids = |queue, after, limit| -> Vec<u64> {
+            let page = spool.page(queue, after, limit).unwrap();
+            page.iter().map(|e| u64::from_be_bytes(e.id.0[24..].try_into().unwrap())).collect()
+        };
+        let to = Queue::Destination(node(1));
+        assert_eq!(ids(to, None, 10), [2, 5, 1, 3, 4]);
+        assert_eq!(ids(Queue::Class(Class::Contact), None, 10), [2, 5, 1, 4]);
+        let second = spool.page(to, None, 2).unwrap()[1].cursor();
+        assert_eq!(ids(to, Some(second), 2), [1, 3]);
+        assert!(ids(Queue::Destination(Destination::Tag([1; 8])), None, 10).is_empty());
+
+        let hop = Hop { tokens: 1, hops: 3, age_s: 0 };
+        let change = Change::Hop { id: id(2), hop, class: Class::Stranger };
+        assert_eq!(spool.commit(at(1, 11), vec![change]).unwrap(), [Outcome::Done]);
+        assert_eq!(ids(Queue::Class(Class::Contact), None, 10), [5, 1, 4]);
+        assert_eq!(ids(Queue::Class(Class::Stranger), None, 10), [2]);
+        let stats = spool.stats().unwrap();
+        assert_eq!(
+            stats.classes.map(|share| (share.bundles, share.bytes)),
+            [(1, 4), (3, 12), (1, 4)]
+        );
+    });
+}
+
+#[test]
+fn age_only_grows_and_expiry_is_never_early() {
+    on_both(|spool| {
+        let mut new = bundle(1, b"body");
+        new.summary.lifetime_s = 100;
+        new.hop.age_s = 40;
+        admit(spool, new);
+        let hop = Hop { tokens: 1, hops: 1, age_s: 10 };
+        spool.commit(at(1, 20), vec![Change::Hop { id: id(1), hop, class: Class::Own }]).unwrap();
+        assert_eq!(spool.entry(&id(1)).unwrap().unwrap().hop.age_s, 40);
+        assert!(spool.expired(at(1, 69), 10).unwrap().is_empty());
+        let held_ms = spool.held_ms(at(1, 69));
+        assert_eq!(spool.entry(&id(1)).unwrap().unwrap().age_s(held_ms), 99);
+        // Switched off for a year: that counts nothing.
+        assert!(spool.expired(at(2, 31_536_000), 10).unwrap().is_empty());
+        assert_eq!(spool.expired(at(2, 31_536_001), 10).unwrap(), [id(1)]);
+    });
+}
+
+#[test]
+fn sequences_count_per_destination_and_restart_under_a_new_epoch() {
+    on_both(|spool| {
+        let a = spool.take_sequence(&node(1)).unwrap();
+        let b = spool.take_sequence(&node(1)).unwrap();
+        let other = spool.take_sequence(&node(2)).unwrap();
+        assert_eq!((a.counter, b.counter, other.counter), (1, 2, 1));
+        assert_eq!(a.epoch, b.epoch);
+        let done = spool.commit(at(1, 10), vec![Change::Sequence(b)]).unwrap();
+        assert_eq!(done, [Outcome::Done]);
+        spool.redraw_epoch(at(1, 11)).unwrap();
+        let fresh = spool.take_sequence(&node(1)).unwrap();
+        assert_eq!(fresh.counter, 1);
+        assert_ne!(fresh.epoch, a.epoch);
+    });
+}
+
+#[test]
+fn notes_are_kept_replaced_listed_and_removed() {
+    on_both(|spool| {
+        let set = |key: &[u8], value: Option<&[u8]>| {
+            let (key, value) = (key.to_vec(), value.map(<[u8]>::to_vec));
+            spool.commit(at(1, 10), vec![Change::Note { space: 3, key, value }]).unwrap();
+        };
+        set(b"b", Some(b"1"));
+        set(b"a2", Some(b""));
+        set(b"a1", Some(&vec![7; NOTE_MAX]));
+        set(b"b", Some(b"2"));
+        assert_eq!(spool.note(3, b"b").unwrap().as_deref(), Some(&b"2"[..]));
+        assert_eq!(spool.note(3, b"a2").unwrap().as_deref(), Some(&b""[..]));
+        assert_eq!(spool.note(3, b"a1").unwrap().map(|v| v.len()), Some(NOTE_MAX));
+        assert_eq!(spool.note(4, b"b").unwrap(), None);
+        assert_eq!(spool.notes(3, b"", None, 9).unwrap(), [&b"a1"[..], b"a2", b"b"]);
+        assert_eq!(spool.notes(3, b"a", Some(b"a1"), 9).unwrap(), [b"a2"]);
+        set(b"a1", None);
+        assert_eq!(spool.notes(3, b"a", None, 9).unwrap(), [b"a2"]);
+    });
+}
+
+#[test]
+fn what_breaks_a_limit_is_refused_and_changes_nothing() {
+    on_both(|spool| {
+        let refused = |change: Change| {
+            let good = Change::Note { space: 1, key: b"k".to_vec(), value: Some(vec![]) };
+            let error = spool.commit(at(1, 10), vec![good, change]).unwrap_err();
+            assert_eq!(spool.note(1, b"k").unwrap(), None);
+            error
+        };
+        let mut long_head = bundle(1, b"");
+        long_head.head = vec![0; HEAD_MAX + 1];
+        let mut long_own = bundle(1, b"");
+        long_own.own = Some(vec![0; OWN_MAX + 1]);
+        let note = |key: usize, value: usize| Change::Note {
+            space: 1,
+            key: vec![0; key],
+            value: Some(vec![0; value]),
+        };
+        for change in [
+            Change::Bundle(long_head),
+            Change::Bundle(long_own),
+            note(NOTE_KEY_MAX + 1, 0),
+            note(1, NOTE_MAX + 1),
+        ] {
+            assert!(matches!(refused(change), SpoolError::TooLarge { .. }));
+        }
+        let mut short = bundle(1, b"body");
+        short.summary.length = 5;
+        assert!(matches!(
+            refused(Change::Bundle(short)),
+            SpoolError::LengthMismatch { declared: 5, got: 4 }
+        ));
+    });
+}
+
+#[test]
+fn a_prefix_of_an_id_finds_live_and_retired_bundles() {
+    on_both(|spool| {
+        for n in 0..4 {
+            admit(spool, bundle(n, b""));
+        }
+        spool.commit(at(1, 11), vec![Change::Retire { id: id(3), why: Why::Expired }]).unwrap();
+        let full = id(2).to_string();
+        assert_eq!(spool.resolve(&full).unwrap(), [id(2)]);
+        assert_eq!(spool.resolve(&full[..6].to_uppercase()).unwrap(), [id(2)]);
+        let mut both = [id(0), id(3)];
+        both.sort_unstable();
+        assert_eq!(spool.resolve("a500").unwrap(), both);
+        assert!(spool.resolve("ffff").unwrap().is_empty());
+        assert!(matches!(spool.resolve("a5"), Err(SpoolError::BadPrefix)));
+    });
+}

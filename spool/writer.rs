@@ -1,0 +1,338 @@
+//! The one way into the log: commits of all threads, decided, written, synced, folded.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::{
+    blobs::Blobs,
+    clock::{Point, TICK_EVERY_MS},
+    commits::Commits,
+    contract::{
+        BLOB_FROM, Body, Change, Destination, GROUP_MAX, Now, Outcome, Sequence, check_group,
+    },
+    counters::Counters,
+    error::SpoolError,
+    fold::Fold,
+    group::{Deciding, Group, Undecided},
+    index::{Index, keys},
+    log::{Log, Raw, location, record::decode, segments::Segments},
+    place::{Entropy, Place},
+};
+
+/// Ended tombstones dropped with every write: more than a write adds on average, few enough not
+/// to be noticed.
+const PURGE_PER_WRITE: usize = 64;
+
+/// What one write of the spool's own records takes at most: bounds memory.
+const APPEND_BYTES: usize = 1 << 20;
+
+/// The writing half of a spool.
+pub(crate) struct Writer {
+    core: Mutex<Core>,
+    counters: Mutex<Counters>,
+    commits: Commits<Request, Answer>,
+    pub(crate) index: Arc<dyn Index>,
+    pub(crate) segments: Segments,
+    pub(crate) blobs: Blobs,
+    pub(crate) entropy: Entropy,
+    /// The lock lives as long as the writer.
+    _place: Place,
+}
+
+/// What only the leading thread touches.
+pub(crate) struct Core {
+    pub(crate) log: Log,
+    /// The index refused a batch that the log has: it lags and must be rebuilt.
+    index_lost: bool,
+}
+
+type Answer = Result<Vec<Outcome>, SpoolError>;
+
+struct Request {
+    now: Now,
+    work: Work,
+    /// Upper bound of what it writes.
+    bound: usize,
+    done: Option<Answer>,
+}
+
+enum Work {
+    Changes(Vec<Change>),
+    Tick,
+    Redraw,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        place: Place,
+        log: Log,
+        counters: Counters,
+        index: Arc<dyn Index>,
+        blobs: Blobs,
+    ) -> Self {
+        Self {
+            segments: log.segments.clone(),
+            core: Mutex::new(Core { log, index_lost: false }),
+            counters: Mutex::new(counters),
+            commits: Commits::new(GROUP_MAX),
+            index,
+            blobs,
+            entropy: place.entropy.clone(),
+            _place: place,
+        }
+    }
+
+    pub(crate) fn commit(&self, now: Now, mut changes: Vec<Change>) -> Answer {
+        let bound = check_group(&changes)?;
+        for change in &mut changes {
+            let Change::Bundle(bundle) = change else { continue };
+            let bytes = match &bundle.body {
+                Body::Inline(bytes) => Some(bytes.as_slice()),
+                Body::Staged(staged) => staged.memory(),
+            };
+            if let Some(bytes) = bytes.filter(|bytes| bytes.len() >= BLOB_FROM) {
+                bundle.body = Body::Staged(self.blobs.stage_whole(bytes)?);
+            }
+        }
+        self.submit(Request { now, work: Work::Changes(changes), bound, done: None })
+    }
+
+    pub(crate) fn tick(&self, now: Now) -> Result<(), SpoolError> {
+        self.submit(Request { now, work: Work::Tick, bound: 128, done: None }).map(drop)
+    }
+
+    pub(crate) fn redraw_epoch(&self, now: Now) -> Result<(), SpoolError> {
+        self.submit(Request { now, work: Work::Redraw, bound: 128, done: None }).map(drop)
+    }
+
+    pub(crate) fn take_sequence(&self, destination: &Destination) -> Sequence {
+        self.counters().take(destination, &self.entropy)
+    }
+
+    pub(crate) fn held_ms(&self, now: Now) -> u64 {
+        self.counters().clock.read(now)
+    }
+
+    pub(crate) fn latest_ms(&self) -> u64 {
+        self.counters().clock.latest_ms()
+    }
+
+    pub(crate) fn counters(&self) -> MutexGuard<'_, Counters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops all commits for as long as the answer lives.
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(&self, request: Request) -> Answer {
+        let weight = request.bound;
+        self.commits
+            .submit(request, weight, |requests| self.lead(requests))
+            .unwrap_or(Err(SpoolError::Poisoned))
+    }
+
+    fn lead(&self, mut requests: Vec<Request>) -> Vec<Answer> {
+        let mut core = self.core();
+        let mut result = self.write(&mut core, &mut requests);
+        let undone = requests.iter().filter(|request| request.done.is_none()).count();
+        if result.is_err() && undone > 1 && !core.log.is_poisoned() {
+            // Perhaps only one of them is at fault: each gets its own chance and answer.
+            for request in requests.iter_mut().filter(|request| request.done.is_none()) {
+                if let Err(e) = self.write(&mut core, std::slice::from_mut(request)) {
+                    request.done = Some(Err(e));
+                }
+            }
+            result = Ok(());
+        }
+        if let (Err(e), Some(first)) =
+            (result, requests.iter_mut().find(|request| request.done.is_none()))
+        {
+            first.done = Some(Err(e));
+        }
+        if !core.log.is_poisoned() {
+            requests.iter().for_each(|request| self.disown(request));
+        }
+        requests
+            .into_iter()
+            .map(|request| request.done.unwrap_or(Err(SpoolError::Poisoned)))
+            .collect()
+    }
+
+    /// Writes all requests that have no answer yet, with one sync unless a segment ends between.
+    fn write(&self, core: &mut Core, requests: &mut [Request]) -> Result<(), SpoolError> {
+        if core.index_lost {
+            return Err(SpoolError::Index("it no longer follows the log".to_owned()));
+        }
+        loop {
+            let turn = self.write_turn(core, requests);
+            if matches!(turn, Ok(Turn::Finished)) {
+                return Ok(());
+            }
+            core.log.discard();
+            // What a lost group said about our counters is said again by the next.
+            self.counters().checkpoint_due = true;
+            turn?;
+        }
+    }
+
+    fn write_turn(&self, core: &mut Core, requests: &mut [Request]) -> Result<Turn, SpoolError> {
+        core.log.settle(&mut self.counters())?;
+        let mut window = Window::default();
+        let mut fold = Fold::new(&*self.index);
+        for i in 0..requests.len() {
+            if requests[i].done.is_some() {
+                continue;
+            }
+            let bound = requests[i].bound + self.counters().checkpoint_bound();
+            if !core.log.fits(bound) {
+                self.finish(core, fold, window, requests)?;
+                core.log.rotate(&mut self.counters())?;
+                (window, fold) = (Window::default(), Fold::new(&*self.index));
+            }
+            let request = &mut requests[i];
+            let group = match self.decide(core, &mut fold, request) {
+                Ok(group) => group,
+                Err(Undecided::Spool(e)) => return Err(e),
+                Err(Undecided::Body(e)) => {
+                    // Never tried again: a second sync of its file would claim success. The rest
+                    // starts anew, because the group has left traces in the fold.
+                    request.done = Some(Err(e));
+                    return Ok(Turn::Again);
+                }
+            };
+            core.log.push(&group.raws);
+            window.point = group.point.or(window.point);
+            window.freed.extend(group.freed);
+            window.outcomes.push((i, group.outcomes));
+        }
+        self.finish(core, fold, window, requests)?;
+        Ok(Turn::Finished)
+    }
+
+    fn decide(
+        &self,
+        core: &Core,
+        fold: &mut Fold<'_>,
+        request: &mut Request,
+    ) -> Result<Group, Undecided> {
+        let mut counters = self.counters();
+        if matches!(request.work, Work::Redraw) {
+            counters.redraw(&self.entropy);
+        }
+        let deciding = Deciding {
+            fold,
+            counters: &mut counters,
+            segment: core.log.segment(),
+            offset: core.log.position(),
+            group: Group::default(),
+            blobs: &self.blobs,
+        };
+        match &mut request.work {
+            Work::Changes(changes) => deciding.changes(request.now, changes),
+            Work::Tick => deciding.tick(request.now, TICK_EVERY_MS),
+            Work::Redraw => deciding.checkpoint(),
+        }
+    }
+
+    /// Appends records that the spool itself decided on (compaction, repair), each a group of its
+    /// own, durably. The caller has the core and so knows that nothing changes meanwhile.
+    pub(crate) fn append(&self, core: &mut Core, raws: &[Raw]) -> Result<(), SpoolError> {
+        let appended = self.append_all(core, raws);
+        if appended.is_err() {
+            core.log.discard();
+            self.counters().checkpoint_due = true;
+        }
+        appended
+    }
+
+    fn append_all(&self, core: &mut Core, raws: &[Raw]) -> Result<(), SpoolError> {
+        core.log.settle(&mut self.counters())?;
+        let mut fold = Fold::new(&*self.index);
+        for raw in raws {
+            let full = core.log.pending() > 0 && core.log.pending() + raw.len() > APPEND_BYTES;
+            let fits = core.log.fits(raw.len());
+            if full || !fits {
+                self.finish(core, fold, Window::default(), &mut [])?;
+                fold = Fold::new(&*self.index);
+            }
+            if !fits {
+                core.log.rotate(&mut self.counters())?;
+            }
+            let at = location(core.log.segment(), core.log.position(), raw);
+            fold.apply(&decode(raw.kind, raw.version, &raw.body), raw.flags, at)?;
+            core.log.push(std::slice::from_ref(raw));
+        }
+        self.finish(core, fold, Window::default(), &mut [])
+    }
+
+    /// Makes a window durable, then visible, then answers its requests.
+    fn finish(
+        &self,
+        core: &mut Core,
+        mut fold: Fold<'_>,
+        window: Window,
+        requests: &mut [Request],
+    ) -> Result<(), SpoolError> {
+        if core.log.pending() > 0 {
+            core.log.flush()?;
+            if let Some(point) = window.point {
+                self.counters().clock.stored(point);
+            }
+            let folded = fold
+                .purge(self.latest_ms(), PURGE_PER_WRITE)
+                .and_then(|()| fold.finish(&core.log.watermark()));
+            // The log has the groups, so they are done, whatever the index says.
+            core.index_lost = folded.is_err();
+            for id in &window.freed {
+                // A damaged bundle may have come again in the same window.
+                if matches!(self.index.get(&keys::live(id)), Ok(None)) {
+                    self.blobs.remove(id);
+                }
+            }
+        }
+        for (i, outcomes) in window.outcomes {
+            requests[i].done = Some(Ok(outcomes));
+        }
+        Ok(())
+    }
+
+    /// Removes the body files of a group that was not written; whoever kills the process first
+    /// leaves orphans, which are swept later.
+    fn disown(&self, request: &Request) {
+        let (Some(Err(_)), Work::Changes(changes)) = (&request.done, &request.work) else {
+            return;
+        };
+        for change in changes {
+            if let Change::Bundle(bundle) = change
+                && let Body::Staged(staged) = &bundle.body
+                && staged.is_adopted()
+                && matches!(self.index.get(&keys::live(&bundle.id)), Ok(None))
+            {
+                self.blobs.remove(&bundle.id);
+            }
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let point = self.counters().clock.last_point();
+        self.core().log.close(&point);
+    }
+}
+
+/// How a turn ended that did not fail.
+enum Turn {
+    Finished,
+    /// One request got its error; the others are to be done again without it.
+    Again,
+}
+
+/// Groups that share a write.
+#[derive(Default)]
+struct Window {
+    outcomes: Vec<(usize, Vec<Outcome>)>,
+    point: Option<Point>,
+    freed: Vec<crate::contract::BundleId>,
+}
