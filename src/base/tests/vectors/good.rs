@@ -110,7 +110,7 @@ fn letters() -> Vec<Vector> {
     let group = To::Group([0x67; 16], vec![node(BOB).first_seal_key().public()]);
     let public = To::Public(Destination::Group([0x70; 16]));
     let long = "Nobody knows when the trains will run again. ".repeat(200);
-    let noisy = hex(noise(3000));
+    let noisy = hex(noise(5000));
     let several: Vec<SealPublic> =
         [BOB, MALLORY].map(|n| node(n).first_seal_key().public()).to_vec();
     vec![
@@ -471,6 +471,6 @@ fn receipts() -> Vec<Vector> {
     vec![
         of("receipt-compact", "opens a compact lock", Privacy::Open, &text("hello")),
         of("receipt-hidden", "opens the lock of a hidden bundle", HINT, &text("hello")),
-        of("receipt-age", "opens an age lock", Privacy::Open, &text(&hex(noise(3000)))),
+        of("receipt-age", "opens an age lock", Privacy::Open, &text(&hex(noise(5000)))),
     ]
 }
