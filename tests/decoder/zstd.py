@@ -18,6 +18,8 @@ DICTIONARY = Path(__file__).resolve().parents[2] / "src" / "base" / "dict" / "po
 def packet_body(frame: bytes, cap: int) -> bytes:
     """A compressed packet body: no magic, dictionary 1 implied, content size stated, no checksum."""
     size, end, checksum = _walk(frame, 0)
+    # RFC 8878 lets decoders ignore this bit; one body has one spelling here.
+    require(not frame[0] & 0x10, "packet", "unused bit of the frame header is set")
     require(not checksum, "packet", "compressed body has a checksum")
     require(size is not None, "packet", "compressed body does not state its size")
     require(size <= cap, "packet", f"{size} bytes announced, {cap} allowed")

@@ -25,7 +25,7 @@ fn public(n: u8) -> [u8; 32] {
     *node(n).first_seal_key().public().as_bytes()
 }
 
-fn body() -> Vec<V> {
+pub(crate) fn body() -> Vec<V> {
     vec![
         V::U(1),
         b(node(ALICE).id().as_bytes()),
@@ -44,7 +44,7 @@ fn signature(domain: &[u8], body: &[u8], signer: u8) -> [u8; 64] {
 }
 
 /// A card that is signed as it should be, whatever it says.
-fn signed(body: &[u8]) -> Vec<u8> {
+pub(crate) fn signed(body: &[u8]) -> Vec<u8> {
     V::A(vec![b(body), b(signature(b"postrider card v1", body, ALICE))]).bytes()
 }
 

@@ -147,6 +147,7 @@ fn compression() -> Vec<Vector> {
             let checksum = [0x62, 0x35, 0x35, 0x7a];
             frame(0x24, &[5], &[raw_block(b"hello"), checksum.to_vec()])
         }),
+        mail("unused-bit", "the unused bit of the descriptor", frame(0x30, &[5], &hello())),
         mail("reserved-bit", "the reserved bit of the descriptor", frame(0x28, &[5], &hello())),
         mail("reserved-block", "a block of the reserved type", {
             frame(SINGLE, &[5], &[block(3, 5, true, b"hello")])

@@ -13,6 +13,7 @@ mod bad_seal;
 mod cbor;
 mod craft;
 mod decode;
+mod differential;
 mod good;
 mod seals;
 mod vector;
