@@ -34,7 +34,7 @@ def read_card(vector):
 def read_node(vector):
     node = bytes.fromhex(vector["hex"])
     text = identity.node_text(node)
-    out = {"text": text, "address": identity.address(node), "node": identity.read_node_text(text)}
+    out = {"text": text, "node": identity.read_node_text(text), "address": identity.address(node)}
     if "word_numbers" in vector.get("expect", {}):
         out["word_numbers"] = identity.word_numbers(node)
     return out
