@@ -31,6 +31,9 @@ pub struct CheckReport {
     pub bundles: u64,
     /// What was damaged; of very much, the first thousand.
     pub damaged: Vec<Damage>,
+    /// Bytes of an unfinished write that were found at the end of the log when it was opened:
+    /// normal after a crash, and then never acknowledged; otherwise the last record was lost.
+    pub torn_bytes: u64,
     /// Things put right: rows of the index, records written again, bundles and notes forgotten.
     pub repaired: u64,
 }
@@ -59,7 +62,7 @@ pub enum Damage {
 impl DurableSpool {
     /// Reads and compares everything, and repairs what can be.
     pub fn check(&self, now: Now) -> Result<CheckReport, SpoolError> {
-        let mut report = CheckReport::default();
+        let mut report = CheckReport { torn_bytes: self.torn_bytes, ..CheckReport::default() };
         let mut blobs = Vec::new();
         self.compare_with_log(&mut report, &mut blobs)?;
         for (id, length, check) in blobs {
@@ -86,13 +89,16 @@ impl DurableSpool {
         report: &mut CheckReport,
         blobs: &mut Vec<(BundleId, u64, u64)>,
     ) -> Result<(), SpoolError> {
-        let mut core = self.writer.core();
+        let mut log = self.writer.log();
         let fresh = MemoryIndex::default();
         let mut damage = Vec::new();
-        follow(&core.log, &fresh, &mut damage)?;
+        follow(&log, &fresh, &mut damage)?;
         report.damaged.extend(damage.into_iter().map(Damage::Log));
 
-        let used = &*self.writer.index;
+        let used: &dyn Index = &self.writer.index;
+        if self.writer.index.has_failed() {
+            self.writer.heal(&log)?;
+        }
         let mut corrections = Batch::new();
         let mut rescued = Vec::new();
         let now_ms = self.writer.latest_ms();
@@ -126,7 +132,7 @@ impl DurableSpool {
         used.apply(&corrections)?;
         if !rescued.is_empty() {
             report.repaired += rescued.len() as u64;
-            self.writer.append(&mut core, &rescued)?;
+            self.writer.append(&mut log, &rescued)?;
         }
         Ok(())
     }
@@ -174,7 +180,7 @@ fn rescue(
 
 /// Sums follow from the other rows, so that a difference in them is no finding of its own.
 fn is_total(key: &[u8]) -> bool {
-    key == keys::STATS || key == keys::WATERMARK || key.first() == Some(&keys::SEGMENT)
+    matches!(key.first(), Some(&keys::TOTALS | &keys::SEGMENT)) || key == keys::WATERMARK
 }
 
 fn each_row(

@@ -1,7 +1,5 @@
 //! The durable spool: log, blobs and index behind the contract.
 
-use std::sync::Arc;
-
 use crate::{
     blobs::Blobs,
     contract::{
@@ -10,10 +8,10 @@ use crate::{
     },
     error::SpoolError,
     fold::{Fold, decode_value},
-    follow::follow,
+    follow::open_index,
     index::{
-        Index, MemoryIndex, after_prefix,
-        keys::{self, Live, Tombstone},
+        Index, after_prefix,
+        keys::{self, Live, Tombstone, Totals},
     },
     log::{
         Log, SEGMENT_BYTES,
@@ -33,6 +31,8 @@ const MOVED_RETRIES: usize = 4;
 /// A spool on a disk, opened with its index.
 pub struct DurableSpool {
     pub(crate) writer: Writer,
+    /// As found at open.
+    pub(crate) torn_bytes: u64,
 }
 
 /// What may be set when a spool is opened.
@@ -58,18 +58,18 @@ impl DurableSpool {
             Log::open(place.disk.clone(), place.entropy.clone(), segment_bytes)?;
         let blobs = Blobs::open(place.disk.clone(), place.entropy.clone())?;
         blobs.sweep_staging()?;
-        let index: Arc<dyn Index> = Arc::new(MemoryIndex::default());
         let mut recovery = Recovery {
             torn_bytes: opened.torn_bytes,
             damage: opened.damage,
             ..Recovery::default()
         };
-        recovery.index = follow(&log, &*index, &mut recovery.damage)?;
-        Ok((Self { writer: Writer::new(place, log, counters, index, blobs) }, recovery))
+        let index = open_index(&place, &log, &mut recovery)?;
+        let writer = Writer::new(place, log, counters, index, blobs);
+        Ok((Self { writer, torn_bytes: recovery.torn_bytes }, recovery))
     }
 
     fn index(&self) -> &dyn Index {
-        &*self.writer.index
+        &self.writer.index
     }
 
     fn live(&self, id: &BundleId) -> Result<Option<Live>, SpoolError> {
@@ -294,8 +294,9 @@ impl Spool for DurableSpool {
     }
 
     fn stats(&self) -> Result<Stats, SpoolError> {
-        let stats = decode_value(self.index().get(keys::STATS)?, keys::decode_stats)?;
-        let mut stats = stats.unwrap_or_default();
+        let totals = decode_value(self.index().get(&[keys::TOTALS])?, Totals::decode)?;
+        let classes = totals.unwrap_or_default().classes;
+        let mut stats = Stats { classes, oldest_held_ms: None };
         let oldest = self.index().range(&[keys::ARRIVAL], &[keys::ARRIVAL + 1], 1)?;
         stats.oldest_held_ms = match oldest.first().and_then(|(key, _)| keys::id_of(key)) {
             Some(id) => self.live(&id)?.map(|live| live.entry.arrived_held_ms),

@@ -11,16 +11,16 @@
 use std::collections::HashMap;
 
 use crate::{
-    contract::{BundleId, Delivered, Entry, Share, Stats},
+    contract::{BundleId, Delivered, Entry},
     error::SpoolError,
     index::{
         Batch, Index,
-        keys::{self, Live, Tombstone},
+        keys::{self, Live, Tombstone, Totals},
     },
     log::{
         Watermark,
         frame::MOVED,
-        record::{BodyPlace, NoteRecord, Record, Retired, class_number},
+        record::{BodyPlace, NoteRecord, Record, Retired},
         segments::Location,
     },
 };
@@ -29,13 +29,13 @@ use crate::{
 pub(crate) struct Fold<'a> {
     index: &'a dyn Index,
     changed: Batch,
-    stats: Option<Stats>,
+    totals: Option<Totals>,
     counting: HashMap<u32, u64>,
 }
 
 impl<'a> Fold<'a> {
     pub(crate) fn new(index: &'a dyn Index) -> Self {
-        Self { index, changed: Batch::new(), stats: None, counting: HashMap::new() }
+        Self { index, changed: Batch::new(), totals: None, counting: HashMap::new() }
     }
 
     /// A live bundle.
@@ -88,6 +88,7 @@ impl<'a> Fold<'a> {
             Record::Delivered(all) => {
                 for d in all {
                     let mut ids = self.delivered(d)?;
+                    self.totals()?.delivered += u64::from(ids.is_empty());
                     if !ids.chunks(8).any(|id8| id8 == d.id8) {
                         ids.extend_from_slice(&d.id8);
                         self.put(keys::delivered(&d.source, d.epoch, d.counter), ids);
@@ -136,8 +137,8 @@ impl<'a> Fold<'a> {
         for (segment, bytes) in &self.counting {
             self.changed.insert(keys::segment(*segment), Some(bytes.to_be_bytes().to_vec()));
         }
-        if let Some(stats) = &self.stats {
-            self.changed.insert(keys::STATS.to_vec(), Some(keys::encode_stats(stats)));
+        if let Some(totals) = &self.totals {
+            self.changed.insert(vec![keys::TOTALS], Some(totals.encode()));
         }
         self.changed.insert(keys::WATERMARK.to_vec(), Some(keys::encode_watermark(mark)));
         self.index.apply(&self.changed)
@@ -160,9 +161,7 @@ impl<'a> Fold<'a> {
             self.drop_tombstone(&id, &tombstone)?;
         }
         self.count(new.at)?;
-        let share = self.share(&new.entry)?;
-        share.bundles += 1;
-        share.bytes += new.entry.summary.length;
+        self.totals()?.add(&new.entry);
         self.insert(&new);
         Ok(())
     }
@@ -171,9 +170,7 @@ impl<'a> Fold<'a> {
         let id = retired.id;
         if let Some(old) = self.live(&id)? {
             self.uncount(old.at)?;
-            let share = self.share(&old.entry)?;
-            share.bundles = share.bundles.saturating_sub(1);
-            share.bytes = share.bytes.saturating_sub(old.entry.summary.length);
+            self.totals()?.take(&old.entry);
             self.remove(&old.entry);
         }
         if let Some(old) = self.tombstone(&id)? {
@@ -182,6 +179,7 @@ impl<'a> Fold<'a> {
         // Without an end there is no tombstone: the id is simply not known any more.
         if retired.until_held_ms > 0 {
             let new = Tombstone { at, why: retired.why, until_held_ms: retired.until_held_ms };
+            self.totals()?.tombstones += 1;
             self.put(keys::tombstone(&id), new.encode());
             self.put(keys::tombstone_end(new.until_held_ms, &id), Vec::new());
             self.count(at)?;
@@ -190,6 +188,8 @@ impl<'a> Fold<'a> {
     }
 
     fn drop_tombstone(&mut self, id: &BundleId, old: &Tombstone) -> Result<(), SpoolError> {
+        let totals = self.totals()?;
+        totals.tombstones = totals.tombstones.saturating_sub(1);
         self.changed.insert(keys::tombstone(id), None);
         self.changed.insert(keys::tombstone_end(old.until_held_ms, id), None);
         self.uncount(old.at)
@@ -199,9 +199,12 @@ impl<'a> Fold<'a> {
         let key = keys::note(note.space, &note.key);
         if let Some(old) = self.decoded(&key, keys::location_from)? {
             self.uncount(old)?;
+            let totals = self.totals()?;
+            totals.notes = totals.notes.saturating_sub(1);
         }
         match note.value {
             Some(_) => {
+                self.totals()?.notes += 1;
                 self.put(key, keys::encode_location(at));
                 self.count(at)
             }
@@ -214,13 +217,8 @@ impl<'a> Fold<'a> {
 
     fn replace(&mut self, old: &Live, new: &Live) -> Result<(), SpoolError> {
         if old.entry.class != new.entry.class {
-            let length = old.entry.summary.length;
-            let share = self.share(&old.entry)?;
-            share.bundles = share.bundles.saturating_sub(1);
-            share.bytes = share.bytes.saturating_sub(length);
-            let share = self.share(&new.entry)?;
-            share.bundles += 1;
-            share.bytes += length;
+            self.totals()?.take(&old.entry);
+            self.totals()?.add(&new.entry);
         }
         self.remove(&old.entry);
         self.insert(new);
@@ -241,13 +239,12 @@ impl<'a> Fold<'a> {
         }
     }
 
-    fn share(&mut self, entry: &Entry) -> Result<&mut Share, SpoolError> {
-        let stats = match self.stats.take() {
-            Some(stats) => stats,
-            None => self.decoded(keys::STATS, keys::decode_stats)?.unwrap_or_default(),
+    fn totals(&mut self) -> Result<&mut Totals, SpoolError> {
+        let totals = match self.totals.take() {
+            Some(totals) => totals,
+            None => self.decoded(&[keys::TOTALS], Totals::decode)?.unwrap_or_default(),
         };
-        let stats = self.stats.insert(stats);
-        Ok(&mut stats.classes[usize::from(class_number(entry.class))])
+        Ok(self.totals.insert(totals))
     }
 
     fn count(&mut self, at: Location) -> Result<(), SpoolError> {

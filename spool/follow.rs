@@ -1,21 +1,118 @@
 //! Bringing an index up to the end of the log.
 
+use std::{path::Path, sync::Arc};
+
 use crate::{
     error::SpoolError,
     fold::{Fold, decode_value},
-    index::{Index, keys},
+    index::{Index, MemoryIndex, TreeIndex, keys},
     log::{
         Log, LogDamage, Watermark,
         frame::{ReadHeader, SegmentHeader},
-        record::decode,
+        record::{Record, decode},
         scan::Scan,
         segments::{Loaded, Location},
     },
-    recovery::IndexState,
+    place::Place,
+    recovery::{IndexState, Recovery},
 };
 
 /// Changes gathered before they are applied: bounds memory while a large log is read.
 const BATCH_ROWS: usize = 8192;
+
+/// With less space than this the index stays in memory: it is the one thing that can be made again,
+/// and what is left belongs to the log.
+const ROOM_BYTES: u64 = 16 << 20;
+
+/// Opens the index that belongs to a log and brings it up to its end. An index that cannot be
+/// believed is moved aside and made anew; one that cannot be made is kept in memory.
+pub(crate) fn open_index(
+    place: &Place,
+    log: &Log,
+    recovery: &mut Recovery,
+) -> Result<Arc<dyn Index>, SpoolError> {
+    let room = place.disk.free_bytes().map_err(SpoolError::io("asking for free space"))?;
+    let why = match place.root.as_deref() {
+        None => "the disk is not a directory".to_owned(),
+        Some(_) if room < ROOM_BYTES => "the disk is nearly full".to_owned(),
+        Some(root) => match on_disk_or_anew(root, log, recovery)? {
+            Ok(index) => return Ok(index),
+            Err(why) => why,
+        },
+    };
+    let index = MemoryIndex::default();
+    follow(log, &index, &mut recovery.damage)?;
+    recovery.index = IndexState::InMemory { why };
+    Ok(Arc::new(index))
+}
+
+fn on_disk_or_anew(
+    root: &Path,
+    log: &Log,
+    recovery: &mut Recovery,
+) -> Result<Result<Arc<dyn Index>, String>, SpoolError> {
+    let why = match on_disk(root, log, recovery)? {
+        Ok(index) => return Ok(Ok(index)),
+        Err(why) => why,
+    };
+    if let Err(e) = TreeIndex::move_aside(root) {
+        return Ok(Err(format!("{why}, and it cannot be moved aside: {e}")));
+    }
+    let again = on_disk(root, log, recovery)?;
+    if again.is_ok() {
+        recovery.index = IndexState::Rebuilt { why };
+    }
+    Ok(again)
+}
+
+/// The inner error says why the index there is not to be believed.
+fn on_disk(
+    root: &Path,
+    log: &Log,
+    recovery: &mut Recovery,
+) -> Result<Result<Arc<dyn Index>, String>, SpoolError> {
+    let opened = TreeIndex::open(root).and_then(|index| {
+        trusted(log, &index).map_err(|e| e.to_string())??;
+        Ok(index)
+    });
+    let index = match opened {
+        Ok(index) => index,
+        Err(why) => return Ok(Err(why)),
+    };
+    match follow(log, &index, &mut recovery.damage) {
+        Ok(state) => {
+            recovery.index = state;
+            Ok(Ok(Arc::new(index)))
+        }
+        Err(SpoolError::Index(why)) => Ok(Err(why)),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether an index stems from this log and from no later state of it. It may be older, as long
+/// as everything it lacks is still there: no segment from its watermark on may be missing.
+fn trusted(log: &Log, index: &dyn Index) -> Result<Result<(), String>, SpoolError> {
+    let refuse = |why: &str| Ok(Err(why.to_owned()));
+    let Some(mark) = decode_value(index.get(keys::WATERMARK)?, keys::decode_watermark)? else {
+        let empty = index.range(&[], &[u8::MAX], 1)?.is_empty();
+        return if empty { Ok(Ok(())) } else { refuse("it does not say what it follows") };
+    };
+    let numbers = log.segments.numbers()?;
+    let Some(from) = numbers.iter().position(|number| *number == mark.segment) else {
+        return refuse("it follows a segment that is not there");
+    };
+    if numbers[from..].windows(2).any(|pair| pair[0] + 1 != pair[1]) {
+        return refuse("it lacks segments that are gone");
+    }
+    if log.segments.seed_of(mark.segment)? != Some(mark.seed) {
+        return refuse("it follows another log");
+    }
+    let here = log.watermark();
+    if mark.segment == here.segment && mark.end > here.end {
+        return refuse("it is ahead of the log");
+    }
+    Ok(Ok(()))
+}
 
 /// Folds what the log has beyond the index's watermark into it. The index must be empty or have a
 /// watermark that [`trusted`] accepts.
@@ -45,6 +142,7 @@ pub(crate) fn follow(
         }
     }
     Ok(match (mark, records) {
+        (None, 0) => IndexState::Current,
         (None, _) => IndexState::Rebuilt { why: "there was none".to_owned() },
         (Some(_), 0) => IndexState::Current,
         (Some(_), records) => IndexState::CaughtUp { records },
@@ -72,7 +170,7 @@ fn fold_segment(
         }
         let record = decode(found.kind, found.version, found.body(&loaded.bytes));
         fold.apply(&record, found.flags, at)?;
-        records += 1;
+        records += u64::from(!matches!(record, Record::Clock(_) | Record::Sealed));
         if fold.len() >= BATCH_ROWS {
             fold.finish(&mark(found.end()))?;
             fold = Fold::new(index);

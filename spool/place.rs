@@ -27,7 +27,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub struct Place {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) entropy: Entropy,
-    #[allow(dead_code, reason = "for the index on disk")]
     /// The directory, where there is a real one: the index does its own file work.
     pub(crate) root: Option<PathBuf>,
     /// Held for as long as the place is; the kernel frees it when the process dies.

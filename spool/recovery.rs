@@ -27,6 +27,11 @@ pub enum IndexState {
         /// How many.
         records: u64,
     },
+    /// There is none on disk; one in memory was folded from the log.
+    InMemory {
+        /// Why.
+        why: String,
+    },
     /// It was made anew from the log.
     Rebuilt {
         /// Why the old one would not do.

@@ -12,8 +12,9 @@ use crate::{
     counters::Counters,
     error::SpoolError,
     fold::Fold,
+    follow::follow,
     group::{Deciding, Group, Undecided},
-    index::{Index, keys},
+    index::{Index, MemoryIndex, Switch, keys},
     log::{Log, Raw, location, record::decode, segments::Segments},
     place::{Entropy, Place},
 };
@@ -27,22 +28,16 @@ const APPEND_BYTES: usize = 1 << 20;
 
 /// The writing half of a spool.
 pub(crate) struct Writer {
-    core: Mutex<Core>,
+    /// Locked by the thread that leads.
+    log: Mutex<Log>,
     counters: Mutex<Counters>,
     commits: Commits<Request, Answer>,
-    pub(crate) index: Arc<dyn Index>,
+    pub(crate) index: Switch,
     pub(crate) segments: Segments,
     pub(crate) blobs: Blobs,
     pub(crate) entropy: Entropy,
     /// The lock lives as long as the writer.
     _place: Place,
-}
-
-/// What only the leading thread touches.
-pub(crate) struct Core {
-    pub(crate) log: Log,
-    /// The index refused a batch that the log has: it lags and must be rebuilt.
-    index_lost: bool,
 }
 
 type Answer = Result<Vec<Outcome>, SpoolError>;
@@ -71,10 +66,10 @@ impl Writer {
     ) -> Self {
         Self {
             segments: log.segments.clone(),
-            core: Mutex::new(Core { log, index_lost: false }),
+            log: Mutex::new(log),
             counters: Mutex::new(counters),
             commits: Commits::new(GROUP_MAX),
-            index,
+            index: Switch::new(index),
             blobs,
             entropy: place.entropy.clone(),
             _place: place,
@@ -121,8 +116,8 @@ impl Writer {
     }
 
     /// Stops all commits for as long as the answer lives.
-    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn submit(&self, request: Request) -> Answer {
@@ -133,13 +128,13 @@ impl Writer {
     }
 
     fn lead(&self, mut requests: Vec<Request>) -> Vec<Answer> {
-        let mut core = self.core();
-        let mut result = self.write(&mut core, &mut requests);
+        let mut log = self.log();
+        let mut result = self.write(&mut log, &mut requests);
         let undone = requests.iter().filter(|request| request.done.is_none()).count();
-        if result.is_err() && undone > 1 && !core.log.is_poisoned() {
+        if result.is_err() && undone > 1 && !log.is_poisoned() {
             // Perhaps only one of them is at fault: each gets its own chance and answer.
             for request in requests.iter_mut().filter(|request| request.done.is_none()) {
-                if let Err(e) = self.write(&mut core, std::slice::from_mut(request)) {
+                if let Err(e) = self.write(&mut log, std::slice::from_mut(request)) {
                     request.done = Some(Err(e));
                 }
             }
@@ -150,7 +145,7 @@ impl Writer {
         {
             first.done = Some(Err(e));
         }
-        if !core.log.is_poisoned() {
+        if !log.is_poisoned() {
             requests.iter().for_each(|request| self.disown(request));
         }
         requests
@@ -160,38 +155,38 @@ impl Writer {
     }
 
     /// Writes all requests that have no answer yet, with one sync unless a segment ends between.
-    fn write(&self, core: &mut Core, requests: &mut [Request]) -> Result<(), SpoolError> {
-        if core.index_lost {
-            return Err(SpoolError::Index("it no longer follows the log".to_owned()));
+    fn write(&self, log: &mut Log, requests: &mut [Request]) -> Result<(), SpoolError> {
+        if self.index.has_failed() {
+            self.heal(log)?;
         }
         loop {
-            let turn = self.write_turn(core, requests);
+            let turn = self.write_turn(log, requests);
             if matches!(turn, Ok(Turn::Finished)) {
                 return Ok(());
             }
-            core.log.discard();
+            log.discard();
             // What a lost group said about our counters is said again by the next.
             self.counters().checkpoint_due = true;
             turn?;
         }
     }
 
-    fn write_turn(&self, core: &mut Core, requests: &mut [Request]) -> Result<Turn, SpoolError> {
-        core.log.settle(&mut self.counters())?;
+    fn write_turn(&self, log: &mut Log, requests: &mut [Request]) -> Result<Turn, SpoolError> {
+        log.settle(&mut self.counters())?;
         let mut window = Window::default();
-        let mut fold = Fold::new(&*self.index);
+        let mut fold = Fold::new(&self.index);
         for i in 0..requests.len() {
             if requests[i].done.is_some() {
                 continue;
             }
             let bound = requests[i].bound + self.counters().checkpoint_bound();
-            if !core.log.fits(bound) {
-                self.finish(core, fold, window, requests)?;
-                core.log.rotate(&mut self.counters())?;
-                (window, fold) = (Window::default(), Fold::new(&*self.index));
+            if !log.fits(bound) {
+                self.finish(log, fold, window, requests)?;
+                log.rotate(&mut self.counters())?;
+                (window, fold) = (Window::default(), Fold::new(&self.index));
             }
             let request = &mut requests[i];
-            let group = match self.decide(core, &mut fold, request) {
+            let group = match self.decide(log, &mut fold, request) {
                 Ok(group) => group,
                 Err(Undecided::Spool(e)) => return Err(e),
                 Err(Undecided::Body(e)) => {
@@ -201,18 +196,18 @@ impl Writer {
                     return Ok(Turn::Again);
                 }
             };
-            core.log.push(&group.raws);
+            log.push(&group.raws);
             window.point = group.point.or(window.point);
             window.freed.extend(group.freed);
             window.outcomes.push((i, group.outcomes));
         }
-        self.finish(core, fold, window, requests)?;
+        self.finish(log, fold, window, requests)?;
         Ok(Turn::Finished)
     }
 
     fn decide(
         &self,
-        core: &Core,
+        log: &Log,
         fold: &mut Fold<'_>,
         request: &mut Request,
     ) -> Result<Group, Undecided> {
@@ -223,8 +218,8 @@ impl Writer {
         let deciding = Deciding {
             fold,
             counters: &mut counters,
-            segment: core.log.segment(),
-            offset: core.log.position(),
+            segment: log.segment(),
+            offset: log.position(),
             group: Group::default(),
             blobs: &self.blobs,
         };
@@ -236,54 +231,62 @@ impl Writer {
     }
 
     /// Appends records that the spool itself decided on (compaction, repair), each a group of its
-    /// own, durably. The caller has the core and so knows that nothing changes meanwhile.
-    pub(crate) fn append(&self, core: &mut Core, raws: &[Raw]) -> Result<(), SpoolError> {
-        let appended = self.append_all(core, raws);
+    /// own, durably. The caller holds the log and so knows that nothing changes meanwhile.
+    pub(crate) fn append(&self, log: &mut Log, raws: &[Raw]) -> Result<(), SpoolError> {
+        let appended = self.append_all(log, raws);
         if appended.is_err() {
-            core.log.discard();
+            log.discard();
             self.counters().checkpoint_due = true;
         }
         appended
     }
 
-    fn append_all(&self, core: &mut Core, raws: &[Raw]) -> Result<(), SpoolError> {
-        core.log.settle(&mut self.counters())?;
-        let mut fold = Fold::new(&*self.index);
+    fn append_all(&self, log: &mut Log, raws: &[Raw]) -> Result<(), SpoolError> {
+        log.settle(&mut self.counters())?;
+        let mut fold = Fold::new(&self.index);
         for raw in raws {
-            let full = core.log.pending() > 0 && core.log.pending() + raw.len() > APPEND_BYTES;
-            let fits = core.log.fits(raw.len());
+            let full = log.pending() > 0 && log.pending() + raw.len() > APPEND_BYTES;
+            let fits = log.fits(raw.len());
             if full || !fits {
-                self.finish(core, fold, Window::default(), &mut [])?;
-                fold = Fold::new(&*self.index);
+                self.finish(log, fold, Window::default(), &mut [])?;
+                fold = Fold::new(&self.index);
             }
             if !fits {
-                core.log.rotate(&mut self.counters())?;
+                log.rotate(&mut self.counters())?;
             }
-            let at = location(core.log.segment(), core.log.position(), raw);
+            let at = location(log.segment(), log.position(), raw);
             fold.apply(&decode(raw.kind, raw.version, &raw.body), raw.flags, at)?;
-            core.log.push(std::slice::from_ref(raw));
+            log.push(std::slice::from_ref(raw));
         }
-        self.finish(core, fold, Window::default(), &mut [])
+        self.finish(log, fold, Window::default(), &mut [])
+    }
+
+    /// Replaces an index that failed by one in memory, folded from the log.
+    pub(crate) fn heal(&self, log: &Log) -> Result<(), SpoolError> {
+        let fresh = MemoryIndex::default();
+        follow(log, &fresh, &mut Vec::new())?;
+        self.index.replace(Arc::new(fresh));
+        Ok(())
     }
 
     /// Makes a window durable, then visible, then answers its requests.
     fn finish(
         &self,
-        core: &mut Core,
+        log: &mut Log,
         mut fold: Fold<'_>,
         window: Window,
         requests: &mut [Request],
     ) -> Result<(), SpoolError> {
-        if core.log.pending() > 0 {
-            core.log.flush()?;
+        if log.pending() > 0 {
+            log.flush()?;
             if let Some(point) = window.point {
                 self.counters().clock.stored(point);
             }
-            let folded = fold
+            // The log has the groups, so they are done, whatever the index says. One that fails
+            // remembers it, and the next write begins by healing it.
+            let _ = fold
                 .purge(self.latest_ms(), PURGE_PER_WRITE)
-                .and_then(|()| fold.finish(&core.log.watermark()));
-            // The log has the groups, so they are done, whatever the index says.
-            core.index_lost = folded.is_err();
+                .and_then(|()| fold.finish(&log.watermark()));
             for id in &window.freed {
                 // A damaged bundle may have come again in the same window.
                 if matches!(self.index.get(&keys::live(id)), Ok(None)) {
@@ -318,7 +321,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         let point = self.counters().clock.last_point();
-        self.core().log.close(&point);
+        self.log().close(&point);
     }
 }
 

@@ -1,2 +1,7 @@
 //! The postrider command.
-fn main() {}
+fn main() {
+    if let Err(failure) = postrider::demo::run(&mut std::io::stdout()) {
+        eprintln!("error: {failure} {:?}", failure.causes());
+        std::process::exit(1);
+    }
+}

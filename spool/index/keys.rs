@@ -1,7 +1,7 @@
 //! The keys and values of the index: see the table in [`super`].
 
 use crate::{
-    contract::{BundleId, Class, Cursor, Destination, Entry, Queue, Share, Stats, Why},
+    contract::{BundleId, Class, Cursor, Destination, Entry, Queue, Share, Why},
     log::{
         Watermark,
         bytes::Fields,
@@ -27,8 +27,10 @@ pub(crate) struct Tombstone {
     pub(crate) until_held_ms: u64,
 }
 
-pub(crate) const STATS: &[u8] = b"s";
+pub(crate) const TOTALS: u8 = b's';
 pub(crate) const WATERMARK: &[u8] = b"w";
+pub(crate) const CLASS_QUEUE: u8 = b'q';
+pub(crate) const DESTINATION_QUEUE: u8 = b'p';
 pub(crate) const LIVE: u8 = b'e';
 pub(crate) const TOMBSTONE: u8 = b't';
 pub(crate) const ARRIVAL: u8 = b'a';
@@ -79,13 +81,13 @@ pub(crate) fn queue(queue: &Queue) -> Vec<u8> {
 }
 
 fn class_queue(class: Class) -> Vec<u8> {
-    vec![b'q', class_number(class)]
+    vec![CLASS_QUEUE, class_number(class)]
 }
 
 fn destination_queue(destination: &Destination) -> Vec<u8> {
     let bytes = destination.as_bytes();
     let len = u8::try_from(bytes.len()).unwrap_or_default();
-    key(b'p', &[&[len], bytes])
+    key(DESTINATION_QUEUE, &[&[len], bytes])
 }
 
 /// A row of a queue.
@@ -189,23 +191,54 @@ pub(crate) fn location_from(bytes: &[u8]) -> Option<Location> {
     Some(at)
 }
 
-pub(crate) fn encode_stats(stats: &Stats) -> Vec<u8> {
-    let mut out = Vec::with_capacity(48);
-    for share in &stats.classes {
-        out.extend_from_slice(&share.bundles.to_be_bytes());
-        out.extend_from_slice(&share.bytes.to_be_bytes());
-    }
-    out
+/// Totals over all rows, kept in the batches that change them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) classes: [Share; 3],
+    pub(crate) tombstones: u64,
+    pub(crate) notes: u64,
+    pub(crate) delivered: u64,
 }
 
-pub(crate) fn decode_stats(bytes: &[u8]) -> Option<Stats> {
-    let mut f = Fields::new(bytes);
-    let mut stats = Stats::default();
-    for share in &mut stats.classes {
-        *share = Share { bundles: f.u64()?, bytes: f.u64()? };
+impl Totals {
+    pub(crate) fn add(&mut self, entry: &Entry) {
+        let share = self.share(entry.class);
+        share.bundles += 1;
+        share.bytes += entry.summary.length;
     }
-    f.done()?;
-    Some(stats)
+
+    pub(crate) fn take(&mut self, entry: &Entry) {
+        let share = self.share(entry.class);
+        share.bundles = share.bundles.saturating_sub(1);
+        share.bytes = share.bytes.saturating_sub(entry.summary.length);
+    }
+
+    fn share(&mut self, class: Class) -> &mut Share {
+        &mut self.classes[usize::from(class_number(class))]
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(72);
+        for share in &self.classes {
+            out.extend_from_slice(&share.bundles.to_be_bytes());
+            out.extend_from_slice(&share.bytes.to_be_bytes());
+        }
+        for count in [self.tombstones, self.notes, self.delivered] {
+            out.extend_from_slice(&count.to_be_bytes());
+        }
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut f = Fields::new(bytes);
+        let mut totals = Self::default();
+        for share in &mut totals.classes {
+            *share = Share { bundles: f.u64()?, bytes: f.u64()? };
+        }
+        (totals.tombstones, totals.notes, totals.delivered) = (f.u64()?, f.u64()?, f.u64()?);
+        f.done()?;
+        Some(totals)
+    }
 }
 
 pub(crate) fn encode_watermark(mark: &Watermark) -> Vec<u8> {

@@ -19,14 +19,19 @@
 //! w                                      watermark
 //! ```
 
+mod audit;
 pub(crate) mod keys;
 mod memory;
+mod switch;
+mod tree;
 
 use std::collections::BTreeMap;
 
 use crate::error::SpoolError;
 
 pub(crate) use memory::MemoryIndex;
+pub(crate) use switch::Switch;
+pub(crate) use tree::TreeIndex;
 
 /// Changes to apply together; `None` removes.
 pub(crate) type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;

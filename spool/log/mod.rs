@@ -191,7 +191,8 @@ impl Log {
         loop {
             let complete = match &current {
                 Some((number, loaded, scan)) => {
-                    opened.damage.extend(damages(*number, scan));
+                    let position = if *number == last { Position::Last } else { Position::Earlier };
+                    opened.damage.extend(damages(*number, loaded, scan, position));
                     let (records, rot_after) = counting_records(loaded, scan);
                     doubtful |= rot_after;
                     let complete = records.iter().any(|(r, _)| matches!(r, Record::Checkpoint(_)));
@@ -397,18 +398,14 @@ impl Log {
         self.disk.publish(staged, path).map_err(starting())
     }
 
-    /// Closes the current segment. A seal is a statement, not a need (what is followed by another
-    /// segment was synced completely), so a full disk may do without.
+    /// Closes the current segment, so that one that was cut short later can be told.
     fn seal(&mut self) -> Result<(), SpoolError> {
         if self.sealed || self.file.is_none() {
             return Ok(());
         }
         self.push(&[Raw::new(Kind::Sealed, encode_sealed(self.end))]);
-        match self.flush() {
-            Ok(()) => self.sealed = true,
-            Err(SpoolError::Full(_)) if !self.poisoned => {}
-            Err(e) => return Err(e),
-        }
+        self.flush()?;
+        self.sealed = true;
         Ok(())
     }
 
@@ -440,7 +437,7 @@ impl Log {
         match loaded.header {
             ReadHeader::Good { header, both } => {
                 let scan = scan(&loaded.bytes, header.seed, position);
-                let mut damage: Vec<LogDamage> = damages(number, &scan).collect();
+                let mut damage = damages(number, &loaded, &scan, position);
                 if !both {
                     damage.push(LogDamage { segment: number, offset: 0, len_bytes: 0 });
                 }
@@ -455,12 +452,21 @@ impl Log {
     }
 }
 
-fn damages(segment: u32, scan: &Scan) -> impl Iterator<Item = LogDamage> + use<'_> {
-    scan.damage.iter().map(move |range| LogDamage {
-        segment,
+/// The rot of a segment, an end that is missing included: a segment begins with a checkpoint, and
+/// one that is followed by another ends with a seal.
+fn damages(number: u32, loaded: &Loaded, scan: &Scan, position: Position) -> Vec<LogDamage> {
+    let spot = |range: &Range<usize>| LogDamage {
+        segment: number,
         offset: range.start as u64,
         len_bytes: range.len() as u64,
-    })
+    };
+    let mut damage: Vec<LogDamage> = scan.damage.iter().map(spot).collect();
+    let short = scan.records.is_empty() || (position == Position::Earlier && !scan.sealed);
+    if damage.is_empty() && short {
+        let end = loaded.bytes.len();
+        damage.push(spot(&(end..end)));
+    }
+    damage
 }
 
 fn whole_segment(segment: u32, loaded: &Loaded) -> LogDamage {

@@ -130,7 +130,6 @@ impl Segments {
         Ok(Some((decode(found.kind, found.version, &bytes), bytes)))
     }
 
-    #[allow(dead_code, reason = "for the index on disk")]
     /// A segment's seed, when its header can be read.
     pub(crate) fn seed_of(&self, number: u32) -> Result<Option<u64>, SpoolError> {
         let file = self.open(number)?;

@@ -57,6 +57,9 @@ impl Ledger {
     }
 }
 
+/// The group that a cut interrupted, and the sequence it carried.
+type Cut = ((Now, Vec<Spec>), Option<Sequence>);
+
 /// One life of a spool: groups until the disk stops it or the steps are done. Returns the group
 /// that was cut off, with the sequence it carried.
 fn live(
@@ -65,7 +68,7 @@ fn live(
     ledger: &mut Ledger,
     clock: &mut (u8, u64),
     seed: u64,
-) -> Option<((Now, Vec<Spec>), Option<Sequence>)> {
+) -> Option<Cut> {
     for step in 0..40 {
         // Every group stores a clock point, so that the twin knows where the clock goes on.
         clock.1 += 61 + chance.below(300);
