@@ -1,6 +1,7 @@
 //! How a verb ends when it does not end well: what happened, why, what to do next.
 
 use std::{
+    error::Error,
     io::{self, Write},
     process::ExitCode,
 };
@@ -33,8 +34,18 @@ pub(super) struct ErrorObject<'a> {
     next: Option<&'a str>,
 }
 
+/// The desk writes streams (`pack`, `demo`) to our standard output; nothing else it writes to is a
+/// pipe.
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
+        let mut cause = failure.source();
+        while let Some(error) = cause {
+            let io = error.downcast_ref::<io::Error>();
+            if io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+                return Self::Closed;
+            }
+            cause = error.source();
+        }
         Self::Failure(failure)
     }
 }

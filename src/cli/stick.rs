@@ -176,10 +176,31 @@ fn amount(bundles: u64, bytes: u64) -> String {
     }
 }
 
+/// Of several, 10 wins over 11, and 11 over 3. What is left out by choice (a budget, a share of
+/// others) is listed and no fault.
 fn exit_code(tossed: &Tossed) -> ExitCode {
-    if tossed.damaged > 0 {
-        ExitCode::from(FailureKind::Damaged.exit_code())
-    } else {
-        ExitCode::SUCCESS
+    let kind = match tossed {
+        Tossed { no_room: 1.., .. } => FailureKind::Full,
+        Tossed { damaged: 1.., .. } => FailureKind::Damaged,
+        Tossed { read_only: true, skipped: 1.., .. } => FailureKind::Partial,
+        _ => return ExitCode::SUCCESS,
+    };
+    ExitCode::from(kind.exit_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_medium_wins_over_damage_and_damage_over_a_read_only_one() {
+        let mut tossed = Tossed { skipped: 2, ..Tossed::default() };
+        assert_eq!(exit_code(&tossed), ExitCode::SUCCESS);
+        tossed.read_only = true;
+        assert_eq!(exit_code(&tossed), ExitCode::from(3));
+        tossed.damaged = 1;
+        assert_eq!(exit_code(&tossed), ExitCode::from(11));
+        tossed.no_room = 1;
+        assert_eq!(exit_code(&tossed), ExitCode::from(10));
     }
 }
