@@ -2,13 +2,14 @@
 //! same time.
 //!
 //! Floor plan, from the top:
-//! - `cli` speaks with a person, [`desk`] does what is asked, [`home`] is where a node lives;
+//! - [`cli`] speaks with a person, [`desk`] does what is asked, [`home`] is where a node lives;
 //! - `postrider-engine` decides, `postrider-spool` keeps, `postrider-transports` moves bytes;
 //! - `postrider-base` has the values and codecs that all of them share.
 //!
 //! `docs/architecture.md` is the map.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod demo;
 pub mod desk;
 pub mod home;

@@ -1,7 +1,9 @@
-//! The postrider command.
-fn main() {
-    if let Err(failure) = postrider::demo::run(&mut std::io::stdout()) {
-        eprintln!("error: {failure} {:?}", failure.causes());
-        std::process::exit(1);
-    }
+//! The postrider command. Everything is in [`postrider::cli`]: a program without a library behind it
+//! could not be tested.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    postrider::cli::run()
 }

@@ -152,6 +152,10 @@ pub struct Tossed {
     pub bytes_out: u64,
     /// Bundles left out, with reasons in `left_out`.
     pub skipped: u64,
+    /// Of those, how many there was no room for on the medium.
+    pub no_room: u64,
+    /// Whether the medium could not be written to.
+    pub read_only: bool,
     /// Damaged or forged bundles seen.
     pub damaged: u64,
     /// Whether the medium may be removed.

@@ -144,6 +144,9 @@ impl Giver<'_> {
                     && let Some(reason) = reason(why)
                 {
                     *progress.reply.left_out.entry(reason.to_owned()).or_default() += 1;
+                    if matches!(why, LeftOut::NoRoom { .. } | LeftOut::Crowded) {
+                        progress.reply.no_room += 1;
+                    }
                 }
                 self.obey(planner, progress)?;
             }

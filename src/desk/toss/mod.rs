@@ -71,6 +71,7 @@ impl Desk {
         if gives && read_only {
             watch.event(Event::Warn("the medium is read-only: nothing is written".into()));
         }
+        reply.read_only = read_only;
         let writes = gives && !request.dry_run && !read_only;
         let volume = volume_id(&disk, writes)?;
         let mut inventory = inventory::read(&disk, volume, watch)?;
