@@ -64,7 +64,10 @@ impl Desk {
             return Ok(spool);
         }
         let (opened, recovery) = DurableSpool::open(self.place(watch)?, &Options::default())?;
-        if let IndexState::Rebuilt { why } = &recovery.index {
+        // A new spool has none; what was there and did not fit is worth a word.
+        if let IndexState::Rebuilt { why } = &recovery.index
+            && why != "there was none"
+        {
             watch.event(Event::Note(format!("the index was made anew from the log: {why}")));
         }
         for damage in &recovery.damage {
