@@ -57,8 +57,11 @@ impl DurableSpool {
     /// end of the log.
     pub fn open(place: Place, options: &Options) -> Result<(Self, Recovery), SpoolError> {
         let segment_bytes = options.segment_bytes.min(SEGMENT_BYTES * 2);
-        let (log, counters, opened) =
+        let (mut log, counters, opened) =
             Log::open(place.disk.clone(), place.entropy.clone(), segment_bytes)?;
+        // Queries answer from what is there, so it had better be durable. On a disk that refuses,
+        // reading must still be possible; every commit tries again first.
+        let _ = log.prove();
         let blobs = Blobs::open(place.disk.clone(), place.entropy.clone())?;
         blobs.sweep_staging()?;
         let mut recovery = Recovery {

@@ -3,7 +3,7 @@
 //! Flow of the writer:
 //! 1. [`Log::open`] reads the last segment only: where it ends, and our own counters. It writes
 //!    nothing, so that a full or failing disk never stops a reader.
-//! 2. The first write settles what a crash left: a new checkpoint (with a redrawn epoch, because a
+//! 2. The first write settles what a crash left: the last write is made durable, a new checkpoint (with a redrawn epoch, because a
 //!    lost tail may have held counters) is written over the torn tail, broken groups before the
 //!    end are declared void, the rest of the tail is cut.
 //! 3. [`Log::push`] lays groups into a buffer, [`Log::flush`] writes and syncs it: one write and
@@ -33,7 +33,9 @@ use std::{
 use postrider_base::disk::{Disk, DiskFile};
 
 use self::{
-    frame::{BEGIN, CHECK_LEN, HEAD_LEN, MORE, ReadHeader, SegmentHeader, WRITE, encode},
+    frame::{
+        BEGIN, CHECK_LEN, HEAD_LEN, MORE, RECORDS_FROM, ReadHeader, SegmentHeader, WRITE, encode,
+    },
     record::{
         Kind, Record, VERSION, decode, encode_checkpoint, encode_point, encode_sealed, encode_void,
     },
@@ -108,7 +110,12 @@ pub(crate) struct Log {
 }
 
 struct Left {
+    /// Broken groups before the end, to be declared void.
     torn: Vec<Range<usize>>,
+    /// Whether anything after the end must be cut.
+    cut: bool,
+    /// Where the last write begins, which nobody knows to be durable; `None` once it is proven.
+    unproven_from: Option<usize>,
 }
 
 /// What opening found.
@@ -171,9 +178,11 @@ impl Log {
                 self.sealed = scan.sealed;
                 let torn = loaded.bytes.len().saturating_sub(scan.end);
                 opened.torn_bytes = torn as u64;
-                if torn > 0 || !scan.torn.is_empty() {
-                    self.left = Some(Left { torn: scan.torn.clone() });
-                }
+                self.left = Some(Left {
+                    torn: scan.torn.clone(),
+                    cut: torn > 0,
+                    unproven_from: Some(scan.last_write),
+                });
                 Some((last, loaded, scan))
             }
             // FAT shows a name before its length: this one was never used, it is replaced.
@@ -187,7 +196,8 @@ impl Log {
                 None
             }
         };
-        let mut doubtful = self.left.is_some() || current.is_none();
+        let torn = |left: &Left| left.cut || !left.torn.is_empty();
+        let mut doubtful = self.left.as_ref().is_none_or(torn);
 
         // Counters stand in the last checkpoint and after it; it opens the last segment unless
         // that one is damaged.
@@ -356,11 +366,38 @@ impl Log {
         Ok(())
     }
 
+    /// Makes the last write of a process that did not end properly durable, before anybody is told
+    /// what it says: it may never have been synced, or its sync may have failed, in which case the
+    /// system believes its pages to be clean. So they are written again and synced.
+    pub(crate) fn prove(&mut self) -> Result<(), SpoolError> {
+        let (Some(left), Some(file)) = (&mut self.left, &self.file) else { return Ok(()) };
+        let Some(from) = left.unproven_from else { return Ok(()) };
+        if self.poisoned {
+            return Err(SpoolError::Poisoned);
+        }
+        // The first write of a segment is its birth: header and name are no surer than the rest.
+        let from = if from == RECORDS_FROM { 0 } else { from };
+        let mut bytes = vec![0; self.end.saturating_sub(from)];
+        file.read_exact_at(from as u64, &mut bytes)
+            .and_then(|()| file.write_all_at(from as u64, &bytes))
+            .map_err(SpoolError::io("writing the log's last write again"))?;
+        if let Err(source) = file.sync().and_then(|()| self.disk.sync_dir(Path::new(LOG))) {
+            self.poisoned = true;
+            return Err(SpoolError::Io { what: "syncing the log", source });
+        }
+        left.unproven_from = None;
+        if !left.cut && left.torn.is_empty() {
+            self.left = None;
+        }
+        Ok(())
+    }
+
     /// Before the first write: deals with what a crash left (see the module's step 2).
     pub(crate) fn settle(&mut self, counters: &mut Counters) -> Result<(), SpoolError> {
         if self.poisoned {
             return Err(SpoolError::Poisoned);
         }
+        self.prove()?;
         let Some(left) = &self.left else { return Ok(()) };
         let mut group = vec![Raw::new(Kind::Checkpoint, encode_checkpoint(&counters.checkpoint()))];
         group.extend(left.torn.iter().map(|range| Raw::new(Kind::Void, encode_void(range))));
@@ -431,7 +468,8 @@ impl Log {
 
     /// Ends a process that wrote: see the module's step 5.
     pub(crate) fn close(&mut self, counters: &Counters) {
-        if self.poisoned || !self.wrote || self.left.is_some() || !self.buffer.is_empty() {
+        let silent = self.poisoned || !self.wrote || self.sealed;
+        if silent || self.left.is_some() || !self.buffer.is_empty() {
             return;
         }
         self.poisoned = true;
