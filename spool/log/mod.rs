@@ -9,8 +9,9 @@
 //! 3. [`Log::push`] lays groups into a buffer, [`Log::flush`] writes and syncs it: one write and
 //!    one sync for all groups of all waiting threads.
 //! 4. [`Log::rotate`] starts a segment under a staging name, publishes it, then seals the old one.
-//! 5. [`Log::close`] appends an unsynced clock record: it proves that what precedes was synced, so
-//!    that rot in the last group is not taken for a torn write.
+//! 5. [`Log::close`] appends a checkpoint, unsynced: it proves that what precedes was synced, so
+//!    that rot in the last group is not taken for a torn write, and the next process finds the end
+//!    and the counters in the last few KiB instead of reading the segment.
 //!
 //! A failed write or sync poisons the log: what the disk holds is unknown, and a second sync would
 //! report success about pages that the system has given up on. Only "no space" while writing is
@@ -37,9 +38,9 @@ use self::{
         Kind, Record, VERSION, decode, encode_checkpoint, encode_point, encode_sealed, encode_void,
     },
     scan::{Position, Scan, scan},
-    segments::{LOG, Loaded, Location, SEGMENT_LIMIT, Segments},
+    segments::{GOODBYE_MAX, LOG, Loaded, Location, SEGMENT_LIMIT, Segments},
 };
-use crate::{clock::Point, staging::STAGING};
+use crate::staging::STAGING;
 use crate::{contract::GROUP_MAX, counters::Counters, error::SpoolError, place::Entropy};
 
 /// Segments are closed at this size. A short process reads and checks the last one: 2 MiB cost it
@@ -154,6 +155,9 @@ impl Log {
         let mut counters = Counters::fresh(&self.entropy);
         let Some(last) = numbers.pop() else { return Ok(counters) };
         self.header.number = last;
+        if let Some(counters) = self.quick_end(last)? {
+            return Ok(counters);
+        }
         let loaded = self.segments.load(last)?;
         let mut current = match loaded.header {
             ReadHeader::Good { header, .. } => {
@@ -227,6 +231,21 @@ impl Log {
             counters.redraw(&self.entropy);
         }
         Ok(counters)
+    }
+
+    /// The end as the last process left it, when it ended properly.
+    fn quick_end(&mut self, last: u32) -> Result<Option<Counters>, SpoolError> {
+        let opening = SpoolError::io("opening a segment");
+        let file = self.disk.open_write(&Segments::path(last)).map_err(opening)?;
+        let Some((header, checkpoint, end)) = self.segments.goodbye(last, &*file)? else {
+            return Ok(None);
+        };
+        let mut counters = Counters::fresh(&self.entropy);
+        counters.replay(&Record::Checkpoint(checkpoint), 0);
+        self.header = header;
+        self.file = Some(file);
+        self.end = end;
+        Ok(Some(counters))
     }
 
     /// Whether a group of this length may still go into the current segment.
@@ -327,9 +346,10 @@ impl Log {
             self.poisoned = true;
             return Err(SpoolError::io("writing the log")(e));
         }
-        if let Err(e) = file.sync() {
+        if let Err(source) = file.sync() {
+            // Never "full", which would promise that the group is not there.
             self.poisoned = true;
-            return Err(SpoolError::io("syncing the log")(e));
+            return Err(SpoolError::Io { what: "syncing the log", source });
         }
         self.end += bytes.len();
         self.wrote = true;
@@ -350,7 +370,7 @@ impl Log {
         let Some(file) = &self.file else { return Err(SpoolError::Poisoned) };
         if let Err(e) = file.set_len(self.end as u64).and_then(|()| file.sync()) {
             self.poisoned = true;
-            return Err(SpoolError::io("cutting a torn tail")(e));
+            return Err(SpoolError::Io { what: "cutting a torn tail", source: e });
         }
         self.left = None;
         counters.checkpoint_due = false;
@@ -410,12 +430,18 @@ impl Log {
     }
 
     /// Ends a process that wrote: see the module's step 5.
-    pub(crate) fn close(&mut self, point: &Point) {
+    pub(crate) fn close(&mut self, counters: &Counters) {
         if self.poisoned || !self.wrote || self.left.is_some() || !self.buffer.is_empty() {
             return;
         }
-        self.wrote = false;
-        self.push(&[Raw::new(Kind::Clock, encode_point(point))]);
+        self.poisoned = true;
+        let checkpoint = Raw::new(Kind::Checkpoint, encode_checkpoint(&counters.checkpoint()));
+        let goodbye = if checkpoint.len() <= GOODBYE_MAX {
+            checkpoint
+        } else {
+            Raw::new(Kind::Clock, encode_point(&counters.clock.last_point()))
+        };
+        self.push(&[goodbye]);
         let bytes = std::mem::take(&mut self.buffer);
         if let Some(file) = &self.file {
             // Not synced: a lost or torn one says nothing wrong.
@@ -423,7 +449,6 @@ impl Log {
                 let _ = file.set_len(self.end as u64);
             }
         }
-        self.poisoned = true;
     }
 
     /// Everything that counts in one segment, and its rot.
