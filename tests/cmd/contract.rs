@@ -217,3 +217,13 @@ fn several_cards_on_a_stick_are_listed_and_not_taken_unasked() {
     add(&["--yes"]).ok();
     assert_eq!(of_type(&alice.json(["contact", "ls"]), "contact").len(), 2);
 }
+
+#[test]
+fn every_setting_is_described() {
+    let folder = Folder::new();
+    let config = folder.node("Alice").json(["config", "show"]).remove(0);
+    let page = include_str!("../../docs/config.md");
+    for key in config.as_object().unwrap().keys().filter(|key| !["v", "type"].contains(&&***key)) {
+        assert!(page.contains(&format!("| `{key}` |")), "{key} is not in docs/config.md");
+    }
+}
