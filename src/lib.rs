@@ -9,4 +9,7 @@
 //! `docs/architecture.md` is the map.
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod demo;
+pub mod desk;
 pub mod home;

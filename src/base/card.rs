@@ -125,6 +125,9 @@ impl Card {
             features: wire.6,
         };
         facts.check()?;
+        if !facts.node.is_torsion_free() {
+            return Err(NodeIdError::Point.into());
+        }
         let signature = signature.as_slice().try_into().map_err(|_| CardError::Signature)?;
         if !facts.node.verify(&domain::CARD, &digest(&body), signature) {
             return Err(CardError::Signature);
@@ -210,7 +213,9 @@ impl FromStr for Card {
         if !checked.hrp().as_str().eq_ignore_ascii_case("prcard") {
             return Err(CardError::Text);
         }
-        Self::decode(&checked.byte_iter().collect::<Vec<_>>())
+        let card = Self::decode(&checked.byte_iter().collect::<Vec<_>>())?;
+        // Bits that are left over in the last character are zero.
+        if card.to_string().eq_ignore_ascii_case(&joined) { Ok(card) } else { Err(CardError::Text) }
     }
 }
 

@@ -56,6 +56,12 @@ impl NodeId {
         &self.0
     }
 
+    /// Whether the key lies in the prime-order group. Asked of contacts, once, when a card is read:
+    /// keys that differ by a point of small order can share signatures.
+    pub(crate) fn is_torsion_free(&self) -> bool {
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.to_edwards().is_torsion_free())
+    }
+
     /// Whether `signature` over `D ‖ digest` is this node's, by the strict rules.
     pub fn verify(&self, domain: &[u8; 32], digest: &[u8; 32], signature: &[u8; 64]) -> bool {
         let Ok(key) = VerifyingKey::from_bytes(&self.0) else { return false };
@@ -94,11 +100,16 @@ impl FromStr for NodeId {
             return Err(NodeIdError::Text);
         }
         let data: Vec<u8> = checked.byte_iter().collect();
-        match data.split_first() {
-            Some((&TEXT_VERSION, key)) => Self::from_bytes(key),
-            Some((&version, _)) => Err(NodeIdError::Version(version)),
-            None => Err(NodeIdError::Text),
+        let node = match data.split_first() {
+            Some((&TEXT_VERSION, key)) => Self::from_bytes(key)?,
+            Some((&version, _)) => return Err(NodeIdError::Version(version)),
+            None => return Err(NodeIdError::Text),
+        };
+        // 53 characters carry one bit more than 33 bytes: it is zero, so that one node has one text.
+        if !node.to_string().eq_ignore_ascii_case(text.trim()) {
+            return Err(NodeIdError::Text);
         }
+        Ok(node)
     }
 }
 

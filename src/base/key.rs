@@ -146,7 +146,13 @@ impl std::str::FromStr for SealPublic {
         if checked.hrp().as_str() != "age" {
             return Err(SealKeyError::Text);
         }
-        Self::from_bytes(&checked.byte_iter().collect::<Vec<_>>())
+        let key = Self::from_bytes(&checked.byte_iter().collect::<Vec<_>>())?;
+        // Bits that are left over in the last character are zero.
+        if key.to_string().eq_ignore_ascii_case(text.trim()) {
+            Ok(key)
+        } else {
+            Err(SealKeyError::Text)
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     domain,
     id::NodeId,
     key::{SealPublic, SealSecret},
-    packet::{Body, MANIFEST_MAX, Packet, PacketError, PartHead, padme, part_decoder},
+    packet::{Body, MANIFEST_MAX, Packet, PacketError, PartHead, decompress_part, padme},
     seal::{age, compact},
     wire,
 };
@@ -264,18 +264,15 @@ fn receive_part<W: Write>(
     let mut stored = raw.by_ref().take(part.stored_bytes);
     let mut out = HashedOut { out, hasher: blake3::Hasher::new(), error: None };
     let mut chunk = vec![0; 64 * 1024];
-    let left = if part.compressed {
-        let mut decoder = part_decoder(&mut out, part.plain_bytes).map_err(OpenError::Write)?;
-        pump(&mut stored, &mut decoder, &mut chunk)
-            .and_then(|()| decoder.flush())
-            .map(|()| decoder.into_inner().left())
+    let received = if part.compressed {
+        decompress_part(&mut stored, &mut out, part.plain_bytes)
     } else {
-        pump(&mut stored, &mut out, &mut chunk).map(|()| 0)
+        pump(&mut stored, &mut out, &mut chunk)
     };
     if let Some(error) = out.error {
         return Err(OpenError::Write(error));
     }
-    if left.map_err(|_| PacketError::Compression)? != 0 || stored.limit() != 0 {
+    if received.is_err() || stored.limit() != 0 {
         return Err(PacketError::Compression.into());
     }
     loop {

@@ -14,7 +14,7 @@ mod key_file;
 use std::path::{Path, PathBuf};
 
 pub use config::{Config, ConfigError};
-pub use contacts::{Contact, Contacts, ContactsError, Trust};
+pub use contacts::{Added, Contact, Contacts, ContactsError, Trust};
 pub use files::{is_private, replace};
 pub use key_file::{KeyFile, KeyFileError};
 use postrider_base::{

@@ -30,7 +30,7 @@ pub const SMALL_PAYLOAD_MAX: u64 = 4096;
 /// parts while any node can still stage one and any FAT medium can hold a few.
 pub const PAYLOAD_MAX: u64 = 64 << 20;
 
-/// A header is at most this long (the longest valid one has 150 bytes; see docs/format.md).
+/// A header is at most this long (the longest valid one has 158 bytes; see docs/format.md).
 pub const HEADER_MAX: usize = 256;
 
 /// A head (header and signature) is at most this long.

@@ -4,7 +4,7 @@
 //! already names the format and the seal checks the bytes. Its header states the content size, in
 //! one byte for short texts; that is compared with the cap before anything is allocated.
 
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Write};
 
 use zstd::zstd_safe::{CParameter, DParameter, FrameFormat};
 
@@ -30,6 +30,10 @@ pub(super) fn decompress(body: &[u8], cap: usize) -> Result<Vec<u8>, PacketError
     let length = usize::try_from(length).map_err(|_| PacketError::Compression)?;
     if length > cap {
         return Err(PacketError::TooLong { limit: cap, got: length });
+    }
+    // The library would take any number of frames; a body has one spelling less to hide in.
+    if frame_len(body) != Some(body.len()) {
+        return Err(PacketError::Compression);
     }
     let plain = decompressor()
         .and_then(|mut z| z.decompress(body, length))
@@ -63,28 +67,73 @@ fn content_size(frame: &[u8]) -> Option<u64> {
     }
 }
 
-/// A writer that decompresses a part's raw stream into `out`, refusing to write beyond `cap` bytes.
-pub(crate) fn part_decoder<W: Write>(
-    out: W,
-    cap: u64,
-) -> io::Result<zstd::stream::write::Decoder<'static, Capped<W>>> {
-    let mut decoder = zstd::stream::write::Decoder::new(Capped { out, left: cap })?;
+/// Compresses the raw bytes of a part, or `None` when a sample shows that it would not pay: media
+/// and archives do not shrink, and trying costs more than sealing them.
+pub fn compress_part(plain: &[u8]) -> Option<Vec<u8>> {
+    /// How much is tried first, from the middle, where headers no longer mislead.
+    const SAMPLE_BYTES: usize = 64 * 1024;
+    // Below a twentieth saved, the work is not worth it.
+    let pays = |packed: usize, plain: usize| packed * 20 < plain * 19;
+    let start = plain.len().saturating_sub(SAMPLE_BYTES) / 2;
+    let sample = &plain[start..plain.len().min(start + SAMPLE_BYTES)];
+    if !pays(zstd::bulk::compress(sample, 1).ok()?.len(), sample.len()) {
+        return None;
+    }
+    let packed = zstd::bulk::compress(plain, LEVEL).ok()?;
+    pays(packed.len(), plain.len()).then_some(packed)
+}
+
+/// How long the frame at the start of these bytes is, by its chain of blocks (RFC 8878 §3.1.1.2).
+///
+/// Only for frames whose header [`content_size`] has accepted.
+fn frame_len(frame: &[u8]) -> Option<usize> {
+    let descriptor = *frame.first()?;
+    let single_segment = descriptor & 0x20 != 0;
+    let size_bytes = match descriptor >> 6 {
+        0 => usize::from(single_segment),
+        width => 1 << width,
+    };
+    let mut at = 1 + usize::from(!single_segment) + size_bytes;
+    loop {
+        let head = frame.get(at..at.checked_add(3)?)?;
+        let head = u32::from_le_bytes([head[0], head[1], head[2], 0]);
+        let content = match head >> 1 & 3 {
+            // A block that repeats one byte holds that byte.
+            1 => 1,
+            0 | 2 => usize::try_from(head >> 3).ok()?,
+            _ => return None,
+        };
+        at = at.checked_add(3)?.checked_add(content)?;
+        if head & 1 == 1 {
+            return (at <= frame.len()).then_some(at);
+        }
+    }
+}
+
+/// Decompresses a part into `out`: `stored` is one zstd frame and nothing else, and yields exactly
+/// `plain_bytes`.
+pub(crate) fn decompress_part(
+    stored: impl Read,
+    out: &mut impl Write,
+    plain_bytes: u64,
+) -> io::Result<()> {
+    // A single frame: the library would otherwise go on to the next, and skip those it may skip.
+    let mut decoder = zstd::stream::read::Decoder::new(stored)?.single_frame();
     // 2^23 = 8 MiB, the default part: the decoder's window is its only large buffer.
-    decoder.set_parameter(DParameter::WindowLogMax(23))?;
-    Ok(decoder)
+    decoder.window_log_max(23)?;
+    let mut capped = Capped { out, left: plain_bytes };
+    io::copy(&mut decoder, &mut capped)?;
+    let rest: BufReader<_> = decoder.finish();
+    if capped.left != 0 || !rest.buffer().is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not the part that was announced"));
+    }
+    Ok(())
 }
 
 /// Passes on at most so many bytes.
-pub(crate) struct Capped<W> {
+struct Capped<W> {
     out: W,
     left: u64,
-}
-
-impl<W> Capped<W> {
-    /// How many bytes were allowed and have not come.
-    pub(crate) fn left(&self) -> u64 {
-        self.left
-    }
 }
 
 impl<W: Write> Write for Capped<W> {
@@ -165,8 +214,31 @@ mod tests {
     fn a_part_that_grows_beyond_its_length_is_stopped() {
         let packed = zstd::bulk::compress(&[0; 100_000], 1).unwrap();
         let mut sink = Vec::new();
-        let mut decoder = part_decoder(&mut sink, 99_999).unwrap();
-        assert!(decoder.write_all(&packed).and_then(|()| decoder.flush()).is_err());
+        assert!(decompress_part(&packed[..], &mut sink, 99_999).is_err());
         assert!(sink.len() < 100_000);
+    }
+
+    #[test]
+    fn one_frame_is_taken_and_nothing_behind_it() {
+        let text = b"We are all at the school. Please bring water and blankets tomorrow.";
+        let packed = compress(text).unwrap();
+        assert_eq!(frame_len(&packed), Some(packed.len()));
+        // An empty second frame: single segment, size 0, one empty last block.
+        let second = [0x20, 0, 1, 0, 0];
+        for more in [&[0][..], &second] {
+            assert!(decompress(&[&packed[..], more].concat(), 1000).is_err());
+        }
+        let part = zstd::bulk::compress(text, 1).unwrap();
+        let mut out = Vec::new();
+        decompress_part(&part[..], &mut out, 67).unwrap();
+        assert_eq!(out, text);
+        let skippable = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9];
+        for more in [&[0][..], &part, &skippable] {
+            let stored = [&part[..], more].concat();
+            assert!(decompress_part(&stored[..], &mut Vec::new(), 67).is_err());
+        }
+        for cut in 0..part.len() {
+            assert!(decompress_part(&part[..cut], &mut Vec::new(), 67).is_err(), "cut at {cut}");
+        }
     }
 }

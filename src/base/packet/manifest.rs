@@ -135,6 +135,14 @@ impl Manifest {
         }
     }
 
+    /// The parts, where the bytes are not in the manifest itself.
+    pub fn parts(&self) -> Option<&PartList> {
+        match &self.content {
+            Content::Parts(parts) => Some(parts),
+            Content::Inline(_) => None,
+        }
+    }
+
     fn check(&self) -> Result<(), PacketError> {
         if self.files.is_empty() || self.files.len() > FILES_MAX {
             return Err(PacketError::Field("files"));

@@ -14,7 +14,8 @@ mod padding;
 
 use serde_bytes::ByteBuf;
 
-pub(crate) use compress::part_decoder;
+pub use compress::compress_part;
+pub(crate) use compress::decompress_part;
 pub use manifest::{
     Content, FILES_MAX, FileEntry, INLINE_MAX, MANIFEST_MAX, Manifest, PART_BYTES, PATH_DEPTH_MAX,
     PartList, is_component,

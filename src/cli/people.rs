@@ -1,0 +1,357 @@
+//! `add`, `contact`: whom I know.
+
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+use postrider_base::{Card, words};
+
+use super::{Context, Ended, Stop, failure::usage, text};
+use crate::desk::{AddRequest, ContactChange, Desk, Failure, FailureKind, reply::ContactLine};
+
+/// A card is under a thousand bytes, as text; room for blank lines and a mail's quoting.
+const CARD_TEXT_MAX: u64 = 64 * 1024;
+
+/// Take somebody's card: from a file, a stick, standard input or a message
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postrider add bob.card --as Bob
+  postrider add /media/me/STICK       every card that was left there, after asking
+  postrider add 3f2a91bc              the card that came with this message")]
+pub(super) struct Add {
+    /// A card file, the directory of a stick, - for standard input, or a message's id
+    #[arg(value_name = "CARD|STICK|-|MESSAGE-ID")]
+    from: PathBuf,
+    /// What to call them [default: the name that the card suggests]
+    #[arg(long = "as", value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// Name contacts, and say whom to trust
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postrider contact ls
+  postrider contact verify Bob        after comparing the words by voice or in person
+  postrider contact set Bob hidden=on")]
+pub(super) struct Contact {
+    #[command(subcommand)]
+    verb: ContactVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum ContactVerb {
+    /// List everybody
+    Ls,
+    /// Show one, with the words to compare
+    Show {
+        /// A name or an id
+        who: String,
+    },
+    /// Give another name
+    Rename {
+        /// A name or an id
+        who: String,
+        /// The new name
+        name: String,
+    },
+    /// Say that the words were compared and are the same
+    Verify {
+        /// A name or an id
+        who: String,
+    },
+    /// Refuse what they send
+    Block {
+        /// A name or an id
+        who: String,
+        /// No longer
+        #[arg(long)]
+        off: bool,
+    },
+    /// Keep a choice for one contact: hidden=on, off, or auto (as their card says)
+    Set {
+        /// A name or an id
+        who: String,
+        /// What to set
+        #[arg(value_name = "hidden=on|off|auto", value_parser = choice)]
+        choice: Choice,
+    },
+    /// Forget them
+    Rm {
+        /// A name or an id
+        who: String,
+    },
+}
+
+/// A choice kept for a contact.
+#[derive(Clone, Copy, Debug)]
+enum Choice {
+    Hidden(Tristate),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tristate {
+    On,
+    Off,
+    Auto,
+}
+
+fn choice(text: &str) -> Result<Choice, String> {
+    let value = text.strip_prefix("hidden=").ok_or("only hidden can be set")?;
+    Tristate::from_str(value, true)
+        .map(Choice::Hidden)
+        .map_err(|_| "hidden is on, off or auto".into())
+}
+
+impl Add {
+    pub(super) fn run(self, context: &Context) -> Ended {
+        let desk = context.desk()?;
+        let cards = self.cards(&desk, context)?;
+        let chosen = match cards.len() {
+            0 => {
+                return Err(Failure::new(FailureKind::Unknown, "there is no card")
+                    .next("its owner writes one: postrider id --card FILE, or toss --with-card")
+                    .into());
+            }
+            1 => cards,
+            _ => self.choose(&desk, cards, context)?,
+        };
+        if chosen.len() > 1 && self.name.is_some() {
+            return Err(usage(
+                format!("one name for {} cards", chosen.len()),
+                "nothing was added; choose one card, or leave --as out",
+            ));
+        }
+        for card in chosen {
+            let line = desk.add(&AddRequest { card, name: self.name.clone() })?;
+            context.out.object(&line)?;
+            show_added(context, &line)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn cards(&self, desk: &Desk, context: &Context) -> Result<Vec<Card>, Stop> {
+        if self.from.as_os_str() == "-" {
+            let mut file = Vec::new();
+            let input = io::stdin().lock().take(CARD_TEXT_MAX).read_to_end(&mut file);
+            input.map_err(|e| Failure::file("read", Path::new("standard input"), e))?;
+            return Ok(vec![Card::read(&file).map_err(Failure::from)?]);
+        }
+        if self.from.exists() {
+            let cards = Desk::cards_on(&self.from)?;
+            // A stick that carries cards carries mine too, when I left it there.
+            let others = cards.iter().filter(|card| card.node != desk.home().card.node);
+            return Ok(if cards.len() > 1 { others.cloned().collect() } else { cards });
+        }
+        let typed = self.from.to_string_lossy();
+        if typed.to_ascii_lowercase().starts_with("prcard1") {
+            return Ok(vec![Card::read(typed.as_bytes()).map_err(Failure::from)?]);
+        }
+        if typed.len() >= 4 && typed.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(vec![desk.card_from_message(&typed, &context.watch)?]);
+        }
+        Err(usage(
+            format!("there is nothing at {typed}"),
+            "nothing was added; give a card file, the directory of a stick, or a message's id",
+        ))
+    }
+
+    /// Which of several cards. Anybody may have dropped a card on a stick, so a person says which.
+    fn choose(&self, desk: &Desk, cards: Vec<Card>, context: &Context) -> Result<Vec<Card>, Stop> {
+        if context.yes {
+            return Ok(cards);
+        }
+        let known = |card: &Card| desk.contact(&card.node.to_string()).is_ok();
+        for (n, card) in cards.iter().enumerate() {
+            let name = if card.name.is_empty() { "(no name)" } else { &card.name };
+            context.out.say(format!(
+                "{:>3}  {}  {}{}",
+                n + 1,
+                text::column(&text::line(name), 20),
+                words::words(&card.node).join(" "),
+                if known(card) { "  (known)" } else { "" }
+            ))?;
+        }
+        let all = cards.len();
+        let hint = "nothing was added; --yes takes all, or name one card file";
+        if !context.can_ask() {
+            return Err(usage(format!("there are {all} cards; which of them?"), hint));
+        }
+        let answer = context.ask("Which? (numbers, all, or none)").unwrap_or_default();
+        match answer.to_lowercase().as_str() {
+            "" | "none" | "n" => Err(usage("no card was chosen", hint)),
+            "all" | "a" => Ok(cards),
+            numbers => {
+                let chosen: Option<Vec<Card>> = numbers
+                    .split([',', ' '])
+                    .filter(|word| !word.is_empty())
+                    .map(|word| word.parse::<usize>().ok()?.checked_sub(1))
+                    .map(|at| at.and_then(|at| cards.get(at).cloned()))
+                    .collect();
+                chosen
+                    .ok_or_else(|| usage(format!("not all of {numbers:?} are numbers above"), hint))
+            }
+        }
+    }
+}
+
+impl Contact {
+    pub(super) fn run(self, context: &Context) -> Ended {
+        let desk = context.desk()?;
+        let out = &context.out;
+        let (who, change) = match self.verb {
+            ContactVerb::Ls => return list(context, &desk.contacts()?),
+            ContactVerb::Show { who } => {
+                let line = desk.contact(&who)?;
+                out.object(&line)?;
+                show(context, &line)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            ContactVerb::Rename { who, name } => (who, ContactChange::Rename(name)),
+            ContactVerb::Verify { who } => {
+                if context.can_ask() && !context.yes {
+                    show(context, &desk.contact(&who)?)?;
+                }
+                if !context
+                    .confirm("Have you compared these words with theirs, and are they the same?")
+                {
+                    return Err(usage("not verified", "compare the words by voice or in person"));
+                }
+                (who, ContactChange::Verify)
+            }
+            ContactVerb::Block { who, off } => (who, ContactChange::Block(!off)),
+            ContactVerb::Set { who, choice: Choice::Hidden(choice) } => {
+                let hidden = match choice {
+                    Tristate::On => Some(true),
+                    Tristate::Off => Some(false),
+                    Tristate::Auto => None,
+                };
+                (who, ContactChange::Hidden(hidden))
+            }
+            ContactVerb::Rm { who } => {
+                let name = text::line(&desk.contact(&who)?.name);
+                if !context.confirm(&format!("Forget {name}?")) {
+                    return Err(usage("nobody was forgotten", "--yes asks no question"));
+                }
+                (who, ContactChange::Remove)
+            }
+        };
+        let line = desk.change_contact(&who, &change)?;
+        out.object(&line)?;
+        let name = text::line(&line.name);
+        out.hint(match change {
+            ContactChange::Rename(_) => format!("They are called {name} now."),
+            ContactChange::Verify => format!("{name} is verified."),
+            ContactChange::Block(true) => format!("What {name} sends is refused."),
+            ContactChange::Block(false) => format!("What {name} sends is taken again."),
+            ContactChange::Hidden(_) if line.hidden => {
+                format!("Nobody on the way sees that mail to {name} is from you or for them.")
+            }
+            ContactChange::Hidden(_) => {
+                format!("Those who carry mail to {name} see who writes to whom.")
+            }
+            ContactChange::Remove => format!("{name} is forgotten."),
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn list(context: &Context, contacts: &[ContactLine]) -> Ended {
+    let out = &context.out;
+    out.list("contact ls", contacts)?;
+    if contacts.is_empty() {
+        out.hint("Nobody yet. Take a card: postrider add FILE")?;
+    }
+    for line in contacts {
+        out.say(format!(
+            "{}  {}  {}{}{}",
+            text::column(&text::line(&line.name), 20),
+            text::column(trust(line), 10),
+            line.id,
+            if line.hidden { "  hidden" } else { "" },
+            if line.blocked { "  blocked" } else { "" },
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_added(context: &Context, line: &ContactLine) -> Result<(), Stop> {
+    let (out, name) = (&context.out, text::line(&line.name));
+    match line.added {
+        Some("known") => return out.hint(format!("{name} is known already; nothing was changed.")),
+        Some("updated") => return out.hint(format!("{name} has a newer card now.")),
+        _ => out.hint(format!("Added {name}, unverified."))?,
+    }
+    if let Some(words) = &line.words {
+        out.hint(format!("  words: {}", words.join(" ")))?;
+        out.hint(format!(
+            "  When {name} reads you the same words: postrider contact verify {}",
+            quoted(&line.name)
+        ))?;
+    }
+    Ok(())
+}
+
+fn show(context: &Context, line: &ContactLine) -> Result<(), Stop> {
+    let out = &context.out;
+    out.say(out.strong(&text::line(&line.name)))?;
+    out.say(format!("  trust    {}", trust(line)))?;
+    out.say(format!("  id       {}", line.id))?;
+    if let Some(words) = &line.words {
+        out.say(format!("  words    {}", words.join(" ")))?;
+    }
+    out.say(format!("  hidden   {}", if line.hidden { "on" } else { "off" }))?;
+    if line.blocked {
+        out.say("  blocked  what they send is refused")?;
+    }
+    Ok(())
+}
+
+fn trust(line: &ContactLine) -> &'static str {
+    use crate::home::Trust;
+    match line.trust {
+        Trust::Unverified => "unverified",
+        Trust::Introduced => "introduced",
+        Trust::Verified => "verified",
+        Trust::Changed => "CHANGED",
+    }
+}
+
+/// A name as an argument of a shell.
+fn quoted(name: &str) -> String {
+    let name = text::line(name);
+    if !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) {
+        name
+    } else {
+        format!("'{}'", name.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_safe_to_paste_into_a_shell() {
+        for (name, argument) in [
+            ("Bob", "Bob"),
+            ("Bob 2", "'Bob 2'"),
+            ("$(rm -rf ~)", "'$(rm -rf ~)'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(quoted(name), argument);
+        }
+    }
+
+    #[test]
+    fn only_hidden_can_be_set() {
+        assert!(matches!(choice("hidden=on"), Ok(Choice::Hidden(Tristate::On))));
+        for wrong in ["hidden", "hidden=", "hidden=yes", "trust=on"] {
+            assert!(choice(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! `status`, `queue`, `trace`, `why`: what waits, and why.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use postrider_base::Niceness;
+use serde::Serialize;
+
+use super::{Context, Ended, Stop, send::Urgency, text};
+use crate::desk::reply::{self, Queued, Sent, Traced};
+
+/// Show how this node is
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postrider status
+  postrider status --json | jq .out")]
+pub(super) struct Status {}
+
+/// List what waits, and rearrange it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postrider queue
+  postrider queue cancel 3f2a
+  postrider queue bump 3f2a --urgent")]
+pub(super) struct Queue {
+    #[command(subcommand)]
+    verb: Option<QueueVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum QueueVerb {
+    /// List what waits
+    Ls,
+    /// Show one bundle
+    Show {
+        /// An id, or its first digits
+        id: String,
+    },
+    /// Take a message back: copies on the way may still arrive
+    Cancel {
+        /// An id, or its first digits
+        id: String,
+    },
+    /// Let a message go earlier or later
+    Bump {
+        /// An id, or its first digits
+        id: String,
+        #[command(flatten)]
+        urgency: Urgency,
+    },
+}
+
+/// Show where a message went
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postrider trace 3f2a
+  postrider trace 3f2a --json")]
+pub(super) struct Trace {
+    /// An id, or its first digits
+    id: String,
+}
+
+/// Show why a message waits
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postrider why 3f2a
+  postrider why 3f2a --json")]
+pub(super) struct Why {
+    /// An id, or its first digits
+    id: String,
+}
+
+/// One reason, as an object.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "reason")]
+struct Reason<'a> {
+    id: &'a str,
+    reason: &'a str,
+}
+
+impl Status {
+    pub(super) fn run(self, context: &Context) -> Ended {
+        let status = context.desk()?.status(&context.watch)?;
+        context.out.object(&status)?;
+        show(context, &status)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Queue {
+    pub(super) fn run(self, context: &Context) -> Ended {
+        let desk = context.desk()?;
+        match self.verb.unwrap_or(QueueVerb::Ls) {
+            QueueVerb::Ls => list(context, "queue ls", &desk.queue(&context.watch)?)?,
+            QueueVerb::Show { id } => bundle(context, &desk.queue_show(&id, &context.watch)?)?,
+            QueueVerb::Cancel { id } => {
+                let sent = desk.cancel(&id, &context.watch)?;
+                context.out.object(&sent)?;
+                let Sent { id, to, state, .. } = &sent;
+                let (id, to) = (text::short_id(id), text::line(to));
+                context.out.say(format!("{state} {id}, for {to}"))?;
+            }
+            QueueVerb::Bump { id, urgency } => {
+                // To bump without a number means: earlier than normal.
+                let nice = urgency.niceness().unwrap_or(Niceness::PRIORITY);
+                bundle(context, &desk.bump(&id, nice, &context.watch)?)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Trace {
+    pub(super) fn run(self, context: &Context) -> Ended {
+        let events = context.desk()?.trace(&self.id, &context.watch)?;
+        context.out.list("trace", &events)?;
+        for Traced { what, who, via, age_s, .. } in &events {
+            context.out.say(format!(
+                "{}  {}  {}",
+                text::column(&text::ago(*age_s), 16),
+                text::column(&text::line(what), 10),
+                text::line(format!("{who}  {via}").trim()),
+            ))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Why {
+    pub(super) fn run(self, context: &Context) -> Ended {
+        let reasons = context.desk()?.why(&self.id, &context.watch)?;
+        let id = &*self.id;
+        let objects: Vec<Reason<'_>> = reasons.iter().map(|reason| Reason { id, reason }).collect();
+        context.out.list("why", &objects)?;
+        for reason in &reasons {
+            context.out.say(text::line(reason))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A list of bundles.
+pub(super) fn list(context: &Context, verb: &'static str, all: &[Queued]) -> Result<(), Stop> {
+    let out = &context.out;
+    out.list(verb, all)?;
+    if all.is_empty() {
+        return out.hint("Nothing waits.");
+    }
+    for bundle in all {
+        out.say(format!(
+            "{}  {}  {}  nice {}  {}  {}",
+            text::short_id(bundle.message.as_deref().unwrap_or(&bundle.id)),
+            text::column(&text::line(&bundle.to), 16),
+            text::column(&text::bytes(bundle.bytes), 8),
+            text::column(&bundle.nice.to_string(), 3),
+            text::column(&text::span(bundle.age_s), 12),
+            text::line(&bundle.reason),
+        ))?;
+    }
+    Ok(())
+}
+
+fn bundle(context: &Context, bundle: &Queued) -> Result<(), Stop> {
+    let out = &context.out;
+    out.object(bundle)?;
+    out.say(out.strong(&format!("{} for {}", bundle.id, text::line(&bundle.to))))?;
+    if let Some(message) = &bundle.message {
+        out.say(format!("  message  {message}"))?;
+    }
+    out.say(format!("  state    {}, {}", bundle.state, text::line(&bundle.reason)))?;
+    out.say(format!("  size     {}, niceness {}", text::bytes(bundle.bytes), bundle.nice))?;
+    out.say(format!(
+        "  age      {}, expires in {}",
+        text::span(bundle.age_s),
+        text::span(bundle.expires_in_s)
+    ))
+}
+
+fn show(context: &Context, status: &reply::Status) -> Result<(), Stop> {
+    let out = &context.out;
+    let name = if status.name.is_empty() { "(no name)" } else { &status.name };
+    out.say(format!("{}  {}", out.strong(&text::line(name)), status.id))?;
+    let links = if status.links.is_empty() {
+        "none (sticks only)".to_owned()
+    } else {
+        text::line(&status.links.join(", "))
+    };
+    out.say(format!("  links    {links}"))?;
+    let oldest = if status.out + status.carried == 0 {
+        String::new()
+    } else {
+        format!(", the oldest for {}", text::span(status.oldest_s))
+    };
+    out.say(format!("  waiting  {} of mine{oldest}", text::count(status.out, "bundle")))?;
+    out.say(format!("  unread   {}", text::count(status.unread, "message")))?;
+    out.say(format!(
+        "  carried  {} of others ({})",
+        text::count(status.carried, "bundle"),
+        text::bytes(status.carried_bytes)
+    ))?;
+    out.say(format!("  disk     {} free", text::bytes(status.disk_free)))?;
+    out.say(format!("  health   {}", text::line(&status.health)))?;
+    if status.out > 0 {
+        out.hint("carry it: postrider toss PATH")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Verbs whose names and meanings are settled and which do not exist yet.
+//!
+//! They are not in the help. A script that uses one learns why it does nothing, and exits as it will
+//! when there is a daemon to ask and it does not run.
+
+use std::ffi::OsString;
+
+use clap::{Args, Subcommand};
+
+use super::Ended;
+use crate::desk::{Failure, FailureKind};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Reserved {
+    #[command(hide = true)]
+    Up(Anything),
+    #[command(hide = true)]
+    Down(Anything),
+    #[command(hide = true)]
+    Daemon(Anything),
+    #[command(hide = true)]
+    Peers(Anything),
+    #[command(hide = true)]
+    Link(Anything),
+    #[command(hide = true)]
+    Call(Anything),
+    #[command(hide = true)]
+    Ping(Anything),
+    #[command(hide = true)]
+    Run(Anything),
+    #[command(hide = true)]
+    Job(Anything),
+    #[command(hide = true)]
+    Allow(Anything),
+    #[command(hide = true)]
+    Get(Anything),
+    #[command(hide = true)]
+    Group(Anything),
+    #[command(hide = true)]
+    Board(Anything),
+    #[command(hide = true)]
+    Checkin(Anything),
+    #[command(hide = true)]
+    Log(Anything),
+    #[command(hide = true)]
+    Simulate(Anything),
+}
+
+/// Arguments whose grammar is not there yet.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(super) struct Anything {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _rest: Vec<OsString>,
+}
+
+impl Reserved {
+    pub(super) fn run(self) -> Ended {
+        let (name, kind) = match self {
+            Self::Up(_) => ("up", FailureKind::NeedsDaemon),
+            Self::Down(_) => ("down", FailureKind::NeedsDaemon),
+            Self::Daemon(_) => ("daemon", FailureKind::NeedsDaemon),
+            Self::Peers(_) => ("peers", FailureKind::NeedsDaemon),
+            Self::Link(_) => ("link", FailureKind::NeedsDaemon),
+            Self::Call(_) => ("call", FailureKind::NeedsDaemon),
+            Self::Ping(_) => ("ping", FailureKind::NeedsDaemon),
+            Self::Run(_) => ("run", FailureKind::NeedsDaemon),
+            Self::Job(_) => ("job", FailureKind::NeedsDaemon),
+            Self::Allow(_) => ("allow", FailureKind::NeedsDaemon),
+            Self::Get(_) => ("get", FailureKind::NeedsDaemon),
+            Self::Log(_) => ("log", FailureKind::NeedsDaemon),
+            Self::Group(_) => ("group", FailureKind::Failed),
+            Self::Board(_) => ("board", FailureKind::Failed),
+            Self::Checkin(_) => ("checkin", FailureKind::Failed),
+            Self::Simulate(_) => ("simulate", FailureKind::Failed),
+        };
+        Err(Failure::new(kind, format!("{name} is not in this version yet"))
+            .next("nothing was changed; postrider --help lists what there is")
+            .into())
+    }
+}

@@ -1,0 +1,230 @@
+//! `send`: queue a message.
+
+use std::{
+    io::{self, IsTerminal, Read},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use postrider_base::{BundleId, Lifetime, Niceness};
+
+use super::{
+    Context, Ended, Stop, batch,
+    failure::{object_with_code, usage},
+    output::Loudness,
+    parse, text,
+};
+use crate::desk::{Desk, Failure, FailureKind, SendRequest, reply::Sent};
+
+/// `--wait` ran out; the message is queued. The desk waits for nothing, so the code is ours.
+const WAIT_RAN_OUT: u8 = 7;
+/// A text is read up to here, to say how large it is; the desk's own limit is far lower.
+const TEXT_READ_MAX: u64 = 4 << 20;
+
+/// Queue a message, files or a directory; when this returns it survives power loss
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without TEXT and FILE the text comes from standard input.
+
+Examples:
+  postrider send Bob 'We are at the school'
+  postrider send Bob -f film.mkv -f photos/ --bulk --ttl 90d
+  postrider send --batch < objects       one {\"to\":…, \"text\":… or \"file\":…} per line")]
+pub(super) struct Send {
+    /// To whom: a contact's name or id
+    #[arg(required_unless_present = "batch")]
+    who: Option<String>,
+    /// The text (- is standard input)
+    text: Option<String>,
+    /// A file or directory to send; may be given several times
+    #[arg(short, long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    urgency: Urgency,
+    /// How long it lives: 30d, 12h, 90m, 3600s [default: as configured]
+    #[arg(long, value_name = "TIME", value_parser = parse::lifetime)]
+    ttl: Option<Lifetime>,
+    /// Let nobody on the way see who writes to whom
+    #[arg(long)]
+    hidden: bool,
+    /// The message that this answers
+    #[arg(long, value_name = "ID")]
+    reply: Option<String>,
+    /// Through these, in this order
+    #[arg(long, value_name = "A,B", hide = true)]
+    via: Option<String>,
+    /// Return when the message is here, on its way, or received
+    #[arg(long, value_enum, value_name = "STATE", default_value_t = Wait::Saved)]
+    wait: Wait,
+    /// How long to wait at most
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    timeout: Option<Duration>,
+    /// Many messages: one JSON object per line on standard input, one per line back
+    #[arg(long, conflicts_with_all = ["who", "text", "files", "reply", "wait"])]
+    batch: bool,
+}
+
+/// How urgent something is.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct Urgency {
+    /// Niceness, 1 (first) to 255 (last) [default: 160]
+    #[arg(long, value_name = "N", value_parser = parse::niceness)]
+    nice: Option<Niceness>,
+    /// A call for help: before everything else
+    #[arg(long)]
+    sos: bool,
+    /// Before what is normal
+    #[arg(long)]
+    urgent: bool,
+    /// When there is room
+    #[arg(long)]
+    bulk: bool,
+}
+
+/// The states that can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Wait {
+    Saved,
+    Carried,
+    Delivered,
+}
+
+impl Urgency {
+    pub(super) fn niceness(&self) -> Option<Niceness> {
+        let named = [
+            (self.sos, Niceness::FLASH),
+            (self.urgent, Niceness::PRIORITY),
+            (self.bulk, Niceness::BULK),
+        ];
+        self.nice.or_else(|| named.into_iter().find(|(on, _)| *on).map(|(_, nice)| nice))
+    }
+}
+
+impl Send {
+    pub(super) fn run(self, context: &Context) -> Ended {
+        if self.via.is_some() {
+            return Err(usage(
+                "a way cannot be chosen in this version",
+                "nothing was sent; without --via the message goes with every stick that can help",
+            ));
+        }
+        let desk = context.desk()?;
+        let nice = self.urgency.niceness();
+        let hidden = self.hidden.then_some(true);
+        let Some(who) = self.who.clone() else {
+            let defaults = batch::Defaults { nice, lifetime: self.ttl, hidden };
+            return batch::run(&desk, &defaults, context);
+        };
+        let request = SendRequest {
+            to: who,
+            text: self.read_text()?,
+            files: self.files.clone(),
+            nice,
+            lifetime: self.ttl,
+            hidden,
+            reply_to: self.answered(&desk, context)?,
+        };
+        let sent = desk.send(&request, &context.watch)?;
+        // Whoever waits for the spool need not wait for our reader.
+        drop(desk);
+        context.out.object(&sent)?;
+        self.say(&sent, context)?;
+        if self.wait == Wait::Saved {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let what = "nothing can be carried without a daemon, and there is none in this version";
+        let next = format!(
+            "the message is saved and waits: postrider toss STICK, then postrider trace {}",
+            text::short_id(&sent.id)
+        );
+        if context.out.is_json() {
+            object_with_code("wait-ran-out", what, &next)?;
+        } else {
+            super::eprint_line(&format!("{what}\n  next: {next}"));
+        }
+        Ok(ExitCode::from(WAIT_RAN_OUT))
+    }
+
+    fn say(&self, sent: &Sent, context: &Context) -> Result<(), Stop> {
+        if context.out.loudness == Loudness::Quiet {
+            return context.out.say(&sent.id);
+        }
+        context.out.say(format!("saved {}", sent.id))?;
+        context.out.say(format!(
+            "  {} for {}; it goes with the next stick: postrider toss PATH",
+            text::bytes(sent.bytes),
+            text::line(&sent.to)
+        ))
+    }
+
+    /// The text: the argument; standard input for `-`, or when there is nothing else to send and
+    /// standard input is no terminal.
+    fn read_text(&self) -> Result<Option<String>, Stop> {
+        let nothing = || {
+            usage(
+                "there is nothing to send",
+                "give a text, -f FILE, or - and the text on standard input",
+            )
+        };
+        let text = match self.text.as_deref() {
+            Some("-") => read_text(io::stdin().lock())?,
+            Some(text) => text.to_owned(),
+            None if !self.files.is_empty() => return Ok(None),
+            None if io::stdin().is_terminal() => return Err(nothing()),
+            None => read_text(io::stdin().lock())?,
+        };
+        if text.is_empty() && self.files.is_empty() { Err(nothing()) } else { Ok(Some(text)) }
+    }
+
+    /// The whole id of the message that is answered.
+    fn answered(&self, desk: &Desk, context: &Context) -> Result<Option<BundleId>, Failure> {
+        let Some(digits) = &self.reply else { return Ok(None) };
+        let id = desk.read_message(digits, &context.watch)?.id;
+        Ok(bundle_id(&id))
+    }
+}
+
+/// An id of 64 hexadecimal digits.
+fn bundle_id(text: &str) -> Option<BundleId> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let bytes: Option<Vec<u8>> = pairs
+        .iter()
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    Some(BundleId(bytes?.try_into().ok()?))
+}
+
+fn read_text(input: impl Read) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    input
+        .take(TEXT_READ_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::file("read", Path::new("standard input"), error))?;
+    String::from_utf8(bytes).map_err(|_| {
+        Failure::new(FailureKind::Usage, "what came on standard input is no text")
+            .next("nothing was sent; send it as a file: postrider send WHO -f FILE")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_from_standard_input_is_taken_as_it_is() {
+        assert_eq!(read_text(&b"a\n"[..]).unwrap(), "a\n");
+        assert_eq!(read_text(&b"\xff"[..]).unwrap_err().kind, FailureKind::Usage);
+    }
+
+    #[test]
+    fn an_id_reads_back() {
+        let id = BundleId([0xa5; 32]);
+        assert_eq!(bundle_id(&id.to_string()), Some(id));
+        for wrong in ["", "a5", &"g".repeat(64), &"a5".repeat(33)] {
+            assert_eq!(bundle_id(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `postrider demo`: the main job, on real directories, as a short story.
+//!
+//! Alice and Bob never meet. Sam, who knows neither, carries a stick between them. A message and a
+//! 64 MiB file go one way, the receipts the other.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use crate::desk::{
+    AddRequest, Desk, Failure, FailureKind, InitRequest, SendRequest, Silent, TossDirection,
+    TossRequest, reply::Tossed,
+};
+
+/// The file that travels.
+const FILE_BYTES: u64 = 64 << 20;
+const TEXT: &str = "We are at the school, all safe. The map is in the file.";
+
+/// Runs the demonstration in a temporary folder, which is removed afterwards.
+pub fn run(out: &mut dyn Write) -> Result<(), Failure> {
+    let folder = Folder::new()?;
+    let mut story = Story { out, began: Instant::now() };
+    story.tell("Alice and Bob never meet. Sam, whom neither knows, carries a stick.")?;
+    story.tell("")?;
+    let [alice, bob, sam] = ["Alice", "Bob", "Sam"].map(|name| node(&folder.0, name));
+    let (alice, bob, sam) = (alice?, bob?, sam?);
+    for (desk, other) in [(&alice, &bob), (&bob, &alice)] {
+        desk.add(&AddRequest { card: other.home().card.clone(), name: None })?;
+    }
+    story.step("Alice and Bob have each other's cards; Sam has nobody's")?;
+
+    let original = folder.0.join("map.bin");
+    write_noise(&original)?;
+    let mail = alice.send(&message(Some(TEXT), vec![]), &Silent)?;
+    story.step(&format!("Alice writes to Bob: durable as {}", short(&mail.id)))?;
+    let file = alice.send(&message(None, vec![original.clone()]), &Silent)?;
+    story.step(&format!(
+        "Alice sends a file of 64 MiB: sealed and durable as {}",
+        short(&file.id)
+    ))?;
+
+    let stick = folder.0.join("stick");
+    fs::create_dir(&stick).map_err(|error| Failure::file("create", &stick, error))?;
+    let tossed = toss(&alice, &stick)?;
+    story.step(&format!("Alice tosses onto the stick: {} bundles go out", tossed.out))?;
+    let tossed = toss(&sam, &stick)?;
+    story
+        .step(&format!("Sam tosses: carries {} bundles and can read none of them", tossed.taken))?;
+    check(tossed.messages.is_empty(), "Sam must read nothing")?;
+    nobody_reads(&folder.0.join("Sam"), &stick)?;
+    story.step("searched every byte of the stick and of Sam's disk: no text, no file name")?;
+
+    // The stick is lost. Sam has copies, and another stick.
+    let second = folder.0.join("second-stick");
+    fs::create_dir(&second).map_err(|error| Failure::file("create", &second, error))?;
+    toss(&sam, &second)?;
+    story.step("Sam loses the stick, and tosses onto another one")?;
+    let tossed = toss(&bob, &second)?;
+    check(tossed.messages.len() == 2, "Bob must have two messages")?;
+    story.step(&format!("Bob tosses: {} messages for him", tossed.messages.len()))?;
+    let read = bob.read_message(&mail.id, &Silent)?;
+    check(read.text == TEXT && read.from == "Alice", "the text must be Alice's")?;
+    story.step(&format!("Bob reads: {}: {:?}", read.from, read.text))?;
+    let saved = bob.save_message(&file.id, &folder.0, &Silent)?;
+    let saved = saved.first().map(|saved| PathBuf::from(&saved.path)).unwrap_or_default();
+    check(hash(&saved)? == hash(&original)?, "the file must be the same")?;
+    story.step("Bob saves the file: every byte is the same (BLAKE3)")?;
+
+    let again = toss(&bob, &second)?;
+    check(again.messages.is_empty(), "nothing may be shown twice")?;
+    toss(&sam, &second)?;
+    let left = sam.status(&Silent)?;
+    check(left.carried == 0, "Sam's copies must be free")?;
+    story.step("Bob's receipts ride back with Sam, whose copies are freed by them")?;
+    let tossed = toss(&alice, &second)?;
+    check(tossed.delivered.len() == 2, "both messages must be ticked")?;
+    for id in [&mail.id, &file.id] {
+        check(alice.sent_state(id, &Silent)?.state == "delivered", "a tick is missing")?;
+    }
+    story.step(
+        "Alice tosses: both messages are delivered, proven by receipts only Bob could make",
+    )?;
+    check(alice.status(&Silent)?.out == 0, "Alice's spool must be empty")?;
+    story.tell("")?;
+    story.tell("All of it on real files, sealed, signed, synced. Try it by hand: README.md")
+}
+
+fn node(folder: &Path, name: &str) -> Result<Desk, Failure> {
+    let request =
+        InitRequest { home: folder.join(name), name: Some(name.to_owned()), even_if_public: true };
+    Ok(Desk::init(&request)?.0)
+}
+
+fn message(text: Option<&str>, files: Vec<PathBuf>) -> SendRequest {
+    SendRequest {
+        to: "Bob".into(),
+        text: text.map(str::to_owned),
+        files,
+        nice: None,
+        lifetime: None,
+        hidden: Some(true),
+        reply_to: None,
+    }
+}
+
+fn toss(desk: &Desk, stick: &Path) -> Result<Tossed, Failure> {
+    let request = TossRequest {
+        path: stick.to_owned(),
+        direction: TossDirection::Both,
+        dry_run: false,
+        budget: None,
+        init: false,
+        with_card: false,
+    };
+    let tossed = desk.toss(&request, &Silent)?;
+    check(tossed.damaged == 0, &format!("nothing may be damaged: {:?}", tossed.damaged_list))?;
+    Ok(tossed)
+}
+
+fn check(holds: bool, what: &str) -> Result<(), Failure> {
+    if holds { Ok(()) } else { Err(Failure::new(FailureKind::Fault, what)) }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// Bytes that no compression shortens.
+fn write_noise(path: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::file("write", path, error);
+    let mut file = File::create(path).map_err(failed)?;
+    let mut noise = blake3::Hasher::new().update(b"postrider demo").finalize_xof();
+    let mut chunk = vec![0; 1 << 20];
+    for _ in 0..FILE_BYTES >> 20 {
+        noise.fill(&mut chunk);
+        file.write_all(&chunk).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn hash(path: &Path) -> Result<blake3::Hash, Failure> {
+    let failed = |error| Failure::file("read", path, error);
+    let mut hasher = blake3::Hasher::new();
+    let mut file = File::open(path).map_err(failed)?;
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut chunk).map_err(failed)? {
+            0 => return Ok(hasher.finalize()),
+            n => hasher.update(&chunk[..n]),
+        };
+    }
+}
+
+/// Looks for the text and the file's name in every file below these directories.
+fn nobody_reads(carrier: &Path, stick: &Path) -> Result<(), Failure> {
+    let mut waiting = vec![carrier.to_owned(), stick.to_owned()];
+    while let Some(path) = waiting.pop() {
+        let failed = |error| Failure::file("read", &path, error);
+        if path.is_dir() {
+            for entry in fs::read_dir(&path).map_err(failed)? {
+                waiting.push(entry.map_err(failed)?.path());
+            }
+            continue;
+        }
+        let bytes = fs::read(&path).map_err(failed)?;
+        let secrets = [&TEXT.as_bytes()[..20], b"map.bin"];
+        for (at, byte) in bytes.iter().enumerate() {
+            let seen = secrets.iter().any(|s| *byte == s[0] && bytes[at..].starts_with(s));
+            check(!seen, "a carrier's disk shows what it carries")?;
+        }
+    }
+    Ok(())
+}
+
+/// A temporary folder that is removed when the story ends, however it ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("postrider-demo-{}", std::process::id()));
+        fs::create_dir(&path).map_err(|error| Failure::file("create", &path, error))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Story<'a> {
+    out: &'a mut dyn Write,
+    began: Instant,
+}
+
+impl Story<'_> {
+    fn step(&mut self, what: &str) -> Result<(), Failure> {
+        let elapsed = self.began.elapsed().as_secs_f64();
+        self.tell(&format!("{elapsed:6.2} s  {what}"))
+    }
+
+    fn tell(&mut self, line: &str) -> Result<(), Failure> {
+        writeln!(self.out, "{line}").and_then(|()| self.out.flush()).map_err(told)
+    }
+}
+
+fn told(error: io::Error) -> Failure {
+    Failure::new(FailureKind::Failed, "could not write the story").because(error)
+}

@@ -1,0 +1,54 @@
+//! The clocks and the randomness of the system, read in one place.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use postrider_spool::Now;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::Failure;
+use crate::desk::FailureKind;
+
+/// The monotonic clock that also counts suspension, and which boot it belongs to.
+pub(super) fn now() -> Now {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let millis = u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000;
+    Now { boot: boot_id(), boottime_ms: seconds * 1000 + millis }
+}
+
+/// Unix seconds by the wall clock; for display only, 0 when it stands before 1970.
+pub(super) fn wall_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Random bytes for a key, an id or a nonce.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::new(FailureKind::Failed, "the system gives no random numbers")
+            .next("nothing was changed; try again")
+            .because(error)
+    })?;
+    Ok(bytes)
+}
+
+/// The kernel's boot id. Without one (no /proc) every process counts as a boot of its own: then
+/// time between processes does not count, and lifetimes only grow.
+fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: Vec<u8> =
+        text.chars().filter_map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+    let mut id = [0; 16];
+    match digits.as_chunks::<2>() {
+        (pairs, []) if pairs.len() == 16 => {
+            for (byte, [high, low]) in id.iter_mut().zip(pairs) {
+                *byte = high << 4 | low;
+            }
+        }
+        _ => {
+            id[..4].copy_from_slice(&std::process::id().to_be_bytes());
+            id[8..].copy_from_slice(&wall_s().to_be_bytes());
+        }
+    }
+    id
+}

@@ -1,0 +1,200 @@
+//! What can go wrong, told so that a tired person knows what to do next.
+
+use std::{error::Error, fmt};
+
+use postrider_base::card::CardError;
+use postrider_spool::SpoolError;
+use serde::Serialize;
+
+use crate::home::{ConfigError, ContactsError, HomeError, KeyFileError};
+
+/// Every failure of a verb: what happened, whether mail is safe, what to do next.
+#[derive(Debug)]
+pub struct Failure {
+    /// What sort of failure; decides the exit code.
+    pub kind: FailureKind,
+    /// What happened.
+    pub what: String,
+    /// What to run or do next, and whether anything was lost.
+    pub next: Option<String>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Sorts of failure, with their exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// It could not be done.
+    Failed = 1,
+    /// The command or the configuration is wrong.
+    Usage = 2,
+    /// Some of it was done; the rest was listed.
+    Partial = 3,
+    /// Not allowed to.
+    NotAuthorised = 4,
+    /// No such contact or message.
+    Unknown = 5,
+    /// Only a running daemon can do this.
+    NeedsDaemon = 6,
+    /// Disk, quota or medium full.
+    Full = 10,
+    /// Damaged or forged data was seen.
+    Damaged = 11,
+    /// Refused by policy.
+    Refused = 12,
+    /// Expired or cancelled.
+    Ended = 13,
+    /// A fault of ours.
+    Fault = 70,
+    /// Interrupted; the state is safe.
+    Interrupted = 130,
+}
+
+impl FailureKind {
+    /// The exit code.
+    pub const fn exit_code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl Failure {
+    /// A failure without a cause below it.
+    pub fn new(kind: FailureKind, what: impl Into<String>) -> Self {
+        Self { kind, what: what.into(), next: None, source: None }
+    }
+
+    /// Adds what to do next.
+    pub fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+
+    /// Adds the cause.
+    pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// An operation on a file failed.
+    pub fn file(what: &str, path: &std::path::Path, error: std::io::Error) -> Self {
+        let full = matches!(
+            error.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        );
+        let kind = if full { FailureKind::Full } else { FailureKind::Failed };
+        Self::new(kind, format!("could not {what} {}", path.display())).because(error)
+    }
+
+    /// The causes, outermost first.
+    pub fn causes(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut next = self.source();
+        while let Some(error) = next {
+            let text = error.to_string();
+            if out.last() != Some(&text) {
+                out.push(text);
+            }
+            next = error.source();
+        }
+        out
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|e| e as _)
+    }
+}
+
+impl From<HomeError> for Failure {
+    fn from(error: HomeError) -> Self {
+        match error {
+            HomeError::Missing(_) => Self::new(FailureKind::Usage, error.to_string())
+                .next("create one: postrider init --name YOUR-NAME"),
+            HomeError::Key(error) => error.into(),
+            HomeError::Config(error) => error.into(),
+            HomeError::NotPrivate(_) => Self::new(FailureKind::Refused, error.to_string()).next(
+                "others with access to that disk could read the key and be you; choose another \
+                 place with --home DIR, or accept it with --yes",
+            ),
+            HomeError::Card(_) => Self::new(FailureKind::Usage, error.to_string())
+                .next("choose a name of at most 64 bytes without control characters"),
+            HomeError::Io { what, path, source } => Self::file(what, &path, source),
+        }
+    }
+}
+
+impl From<KeyFileError> for Failure {
+    fn from(error: KeyFileError) -> Self {
+        let kind = match error {
+            KeyFileError::Damaged(_) | KeyFileError::Incomplete => FailureKind::Damaged,
+            _ => FailureKind::Failed,
+        };
+        Self::new(kind, error.to_string())
+            .next("nothing was changed; mail in the spool is safe and needs that key to be read")
+            .because(error)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(FailureKind::Usage, error.to_string())
+            .next("correct the file; docs/config.md describes every key")
+    }
+}
+
+impl From<ContactsError> for Failure {
+    fn from(error: ContactsError) -> Self {
+        let kind = match &error {
+            ContactsError::Unknown(_) => FailureKind::Unknown,
+            ContactsError::NameTaken(_)
+            | ContactsError::BadName(_)
+            | ContactsError::Ambiguous(..) => FailureKind::Usage,
+            _ => FailureKind::Failed,
+        };
+        let next = match &error {
+            ContactsError::Unknown(_) => {
+                Some("see who is known: postrider contact ls; take a card: postrider add FILE")
+            }
+            ContactsError::NameTaken(_) => Some("choose another: postrider add CARD --as NAME"),
+            ContactsError::Ambiguous(..) => Some("write the name exactly, or use the id"),
+            _ => None,
+        };
+        let failure = Self::new(kind, error.to_string());
+        match next {
+            Some(next) => failure.next(next),
+            None => failure.because(error),
+        }
+    }
+}
+
+impl From<CardError> for Failure {
+    fn from(error: CardError) -> Self {
+        Self::new(FailureKind::Damaged, error.to_string())
+            .next("nothing was changed; ask for the card again (postrider id --card FILE)")
+    }
+}
+
+impl From<SpoolError> for Failure {
+    fn from(error: SpoolError) -> Self {
+        match &error {
+            SpoolError::Full(_) => Self::new(FailureKind::Full, "the disk is full")
+                .next(
+                    "nothing was lost and nothing was added; free some space and do it again \
+                     (postrider spool gc gives back what is no longer needed)",
+                )
+                .because(error),
+            SpoolError::Locked { .. } => {
+                Self::new(FailureKind::Failed, "another postrider process is using this home")
+                    .next("nothing was changed; try again when it has finished")
+            }
+            _ => Self::new(FailureKind::Failed, format!("the spool: {error}")).because(error),
+        }
+    }
+}

@@ -1,0 +1,577 @@
+//! What comes from outside: checked, opened when it is for us, kept for others within bounds.
+//!
+//! [`Intake`] is fed by whoever has bundles (a medium, a stream). It verifies each before it
+//! believes anything of it, and gathers what became of them in groups, so that many small messages
+//! share one sync. A message, the mark that it was delivered and its receipt are one group: either
+//! all of them are durable or none.
+
+use std::{
+    collections::HashSet,
+    io::{self, Read},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use postrider_base::{
+    BundleId, Card, Head, NodeId, SealSecret,
+    bundle::{HeadError, Hop, Receipt, SealKind, resolve_tag},
+    packet::{Body, Packet, PartHead},
+    unseal::{Keyring, OpenError, Opened, open_small, open_stream},
+};
+use postrider_spool::{
+    Body as SpoolBody, Change, Class, Delivered, DurableSpool, NewBundle, Outcome, Spool,
+    SpoolError,
+};
+
+use super::{
+    Desk, Failure, FailureKind, clock,
+    ledger::{MessageNote, ReceiptNote, event, set_note, space},
+    sets::{Arrived, SetBook},
+    store::summary,
+};
+use crate::home::Contacts;
+
+/// A group is committed when it has so many changes or bytes: small enough to lose little time at
+/// a crash, large enough that a sync is shared.
+const GROUP_CHANGES: usize = 512;
+const GROUP_BYTES: usize = 1 << 20;
+
+/// Why a bundle from outside was not taken.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Bytes are not what they were when it was made.
+    Damaged(String),
+    /// Signed or sealed by somebody who is not who it says.
+    Forged(String),
+    /// Addressed to us, and we cannot open it.
+    Unreadable(String),
+    /// Known already.
+    Known,
+    /// Not carried: over a limit, and which.
+    NotCarried(&'static str),
+    /// The reading or writing itself failed.
+    Failed(Failure),
+}
+
+/// What a visit brought.
+#[derive(Debug, Default)]
+pub(super) struct Gains {
+    /// Bundles taken.
+    pub taken: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// Messages for us that became complete.
+    pub messages: Vec<BundleId>,
+    /// Our messages whose receipts came.
+    pub delivered: Vec<BundleId>,
+}
+
+/// Takes bundles into one spool.
+pub(super) struct Intake<'a> {
+    spool: &'a DurableSpool,
+    node: NodeId,
+    keys: Vec<SealSecret>,
+    senders: Vec<NodeId>,
+    contacts: Mutex<Contacts>,
+    contacts_changed: Mutex<bool>,
+    sets: SetBook<'a>,
+    /// What strangers' and contacts' bundles may still take, in bytes.
+    room: Mutex<[u64; 2]>,
+    group: Mutex<Group>,
+}
+
+/// Changes that wait for the next commit, and what they will mean.
+#[derive(Default)]
+struct Group {
+    changes: Vec<Change>,
+    bytes: usize,
+    ids: HashSet<BundleId>,
+    sequences: HashSet<(NodeId, u32, u64)>,
+    gains: Gains,
+    pending: Gains,
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn new(desk: &Desk, spool: &'a DurableSpool) -> Result<Self, Failure> {
+        let contacts = desk.home.contacts()?;
+        let stats = spool.stats()?;
+        let config = &desk.home.config;
+        let free = desk.free_bytes()?;
+        let of_contacts = (config.contacts_mib << 20).saturating_sub(stats.classes[1].bytes);
+        let of_strangers = if config.carry_strangers {
+            // A tenth of what would be free without them (DESIGN §6).
+            let share = free.saturating_add(stats.classes[2].bytes) / 10;
+            (config.strangers_mib << 20).min(share).saturating_sub(stats.classes[2].bytes)
+        } else {
+            0
+        };
+        Ok(Self {
+            spool,
+            node: desk.home.card.node,
+            keys: desk.home.key.seal_secrets(),
+            senders: contacts.iter().map(|contact| contact.card.node).collect(),
+            contacts: Mutex::new(contacts),
+            contacts_changed: Mutex::new(false),
+            sets: SetBook::new(spool, desk.inbox_dir()),
+            room: Mutex::new([of_contacts, of_strangers]),
+            group: Mutex::default(),
+        })
+    }
+
+    /// Whether a bundle need not even be read.
+    pub(super) fn knows(&self, id: &BundleId) -> Result<bool, Failure> {
+        Ok(lock(&self.group).ids.contains(id)
+            || self.spool.seen(id)?.is_some()
+            || self.spool.note(space::DONE, &id.0)?.is_some())
+    }
+
+    /// Takes a bundle whose payload is in memory.
+    pub(super) fn take_small(
+        &self,
+        head: &Head,
+        hop: Hop,
+        payload: &[u8],
+    ) -> Result<BundleId, Refusal> {
+        if !head.header().is_small() {
+            return self.take_large(head, hop, payload);
+        }
+        let id = head.verify_small(payload).map_err(|error| head_refusal(&error))?;
+        if self.knows(&id)? {
+            return Err(Refusal::Known);
+        }
+        if !self.ring().is_for_us(head) {
+            self.carry(id, head, hop, SpoolBody::Inline(payload.to_vec()))?;
+        } else if head.header().seal == SealKind::Age {
+            // Small as it is, it may be the last part of something large.
+            self.open_age(id, head, hop, payload)?;
+        } else {
+            let opened = open_small(head, payload, &self.ring()).map_err(open_refusal)?;
+            self.deliver(id, head, hop, opened, None)?;
+        }
+        Ok(id)
+    }
+
+    /// Takes a bundle whose payload streams. For us, it is opened while it is read.
+    pub(super) fn take_large(
+        &self,
+        head: &Head,
+        hop: Hop,
+        mut payload: impl Read,
+    ) -> Result<BundleId, Refusal> {
+        if head.header().is_small() {
+            let mut bytes = Vec::new();
+            payload
+                .take(head.header().length + 1)
+                .read_to_end(&mut bytes)
+                .map_err(|error| Refusal::Failed(read_failure(error)))?;
+            return self.take_small(head, hop, &bytes);
+        }
+        let id = head.verify_large().map_err(|error| head_refusal(&error))?;
+        if self.knows(&id)? {
+            return Err(Refusal::Known);
+        }
+        if self.ring().is_for_us(head) {
+            self.open_age(id, head, hop, payload)?;
+        } else {
+            let length = head.header().length;
+            self.check_room(head, length)?;
+            let mut staging = self.spool.stage()?;
+            let mut hasher = blake3::Hasher::new();
+            let mut chunk = vec![0; 64 * 1024];
+            let mut got = 0_u64;
+            loop {
+                let n = match payload.read(&mut chunk) {
+                    Ok(0) => break,
+                    Ok(n) => n,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(Refusal::Failed(read_failure(error))),
+                };
+                got += n as u64;
+                if got > length {
+                    return Err(Refusal::Damaged("it is longer than it says".into()));
+                }
+                hasher.update(&chunk[..n]);
+                staging.append(&chunk[..n])?;
+            }
+            if got != length || head.header().hash != Some(*hasher.finalize().as_bytes()) {
+                return Err(Refusal::Damaged(HeadError::Hash.to_string()));
+            }
+            self.carry(id, head, hop, SpoolBody::Staged(staging.finish()?))?;
+        }
+        Ok(id)
+    }
+
+    fn open_age(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        payload: impl Read,
+    ) -> Result<(), Refusal> {
+        let begin = |part: &PartHead| self.sets.writer(&id, part);
+        let mut opened = open_stream(head, payload, &self.ring(), begin).map_err(open_refusal)?;
+        // Before the group is locked: another worker's bytes need not wait for ours.
+        let place = match &mut opened.part {
+            Some((writer, _)) => Some(writer.finish().map_err(write_refusal)?),
+            None => None,
+        };
+        self.deliver(id, head, hop, opened, place)
+    }
+
+    /// Takes a receipt. Returns whether it freed or proved anything.
+    pub(super) fn take_receipt(&self, receipt: &Receipt) -> Result<bool, Failure> {
+        let digits = super::hex(&receipt.id_prefix);
+        for id in self.spool.resolve(&digits)? {
+            let Some(envelope) = self.spool.envelope(&id)? else { continue };
+            let Some(entry) = self.spool.entry(&id)? else { continue };
+            let Ok(head) = Head::decode(&envelope.head) else { continue };
+            let mut start = [0; 32];
+            let n = self.spool.read(&id, 0, &mut start)?.unwrap_or(0);
+            if !receipt.opens(&id, head.header(), &start[..n]) {
+                continue;
+            }
+            if entry.class == Class::Own {
+                // The tick depends on what we kept, never on the lock alone.
+                let own = envelope.own.as_deref().and_then(super::ledger::OwnNote::read);
+                if own.as_ref().and_then(super::ledger::OwnNote::secret) != Some(receipt.r) {
+                    continue;
+                }
+                self.prove_delivery(id, own.as_ref())?;
+            } else {
+                let held_ms = self.spool.held_ms(clock::now());
+                let until = entry.expires_held_ms().max(held_ms);
+                let mut group = lock(&self.group);
+                group.changes.push(Change::Retire { id, why: postrider_spool::Why::Receipt });
+                // It may free copies elsewhere too.
+                group.changes.push(receipt_note(receipt, until));
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Commits what is gathered; what it means counts only from here on.
+    pub(super) fn flush(&self) -> Result<(), Failure> {
+        let mut group = lock(&self.group);
+        self.flush_locked(&mut group)
+    }
+
+    /// Ends the intake: commits, writes changed contacts, and says what it all brought.
+    pub(super) fn finish(self) -> Result<Gains, Failure> {
+        self.flush()?;
+        if *lock(&self.contacts_changed) {
+            lock(&self.contacts).save()?;
+        }
+        Ok(std::mem::take(&mut lock(&self.group).gains))
+    }
+
+    fn ring(&self) -> Keyring<'_> {
+        Keyring { node: &self.node, keys: &self.keys, senders: &self.senders }
+    }
+
+    /// Whose a bundle is, from where we stand.
+    fn class_of(&self, head: &Head) -> Class {
+        let contacts = lock(&self.contacts);
+        let known = |node: &NodeId| contacts.of(node).is_some_and(|contact| !contact.blocked);
+        let to_contact = match head.header().destination {
+            postrider_base::bundle::Destination::Node(node) => known(&node),
+            postrider_base::bundle::Destination::Tag(_) => {
+                let keys = contacts.iter().map(|contact| contact.card.seal_key());
+                resolve_tag(head.header(), keys).is_some()
+            }
+            postrider_base::bundle::Destination::Group(_) => false,
+        };
+        let from_contact = head.header().source().is_some_and(|(source, _)| known(&source));
+        if to_contact || from_contact { Class::Contact } else { Class::Stranger }
+    }
+
+    fn check_room(&self, head: &Head, bytes: u64) -> Result<Class, Refusal> {
+        let class = self.class_of(head);
+        let room = lock(&self.room)[usize::from(class == Class::Stranger)];
+        if room < bytes {
+            return Err(Refusal::NotCarried(match class {
+                Class::Stranger => "no room for strangers' bundles",
+                _ => "no room for contacts' bundles",
+            }));
+        }
+        Ok(class)
+    }
+
+    fn carry(&self, id: BundleId, head: &Head, hop: Hop, body: SpoolBody) -> Result<(), Refusal> {
+        let length = head.header().length;
+        let class = self.check_room(head, length)?;
+        let hop = hop.admitted().ok_or(Refusal::NotCarried("it has passed too many nodes"))?;
+        if hop.age_s >= head.header().lifetime.seconds() {
+            return Err(Refusal::NotCarried("its lifetime is over"));
+        }
+        if let Some((source, _)) = head.header().source()
+            && (source == self.node
+                || lock(&self.contacts).of(&source).is_some_and(|contact| contact.blocked))
+        {
+            // Our own came back (and was settled), or somebody whom we refuse.
+            return Err(Refusal::NotCarried("its author is not carried"));
+        }
+        {
+            let mut room = lock(&self.room);
+            let room = &mut room[usize::from(class == Class::Stranger)];
+            *room = room.saturating_sub(length);
+        }
+        let summary = summary(head);
+        let inline = match &body {
+            SpoolBody::Inline(bytes) => bytes.len(),
+            SpoolBody::Staged(_) => 0,
+        };
+        let bundle =
+            NewBundle { id, head: head.encode(), summary, hop, class, from: None, own: None, body };
+        let mut group = lock(&self.group);
+        group.changes.push(Change::Bundle(bundle));
+        group.ids.insert(id);
+        group.bytes += inline + 512;
+        group.pending.taken += 1;
+        group.pending.bytes += length;
+        Ok(self.flush_if_full(&mut group)?)
+    }
+
+    /// One bundle for us becomes a message, or a part of one.
+    fn deliver<W>(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        opened: Opened<W>,
+        place: Option<super::sets::Place>,
+    ) -> Result<(), Refusal> {
+        let author = opened.source;
+        let sequence = opened.sequence;
+        let mut group = lock(&self.group);
+        let key = (author, sequence.epoch, sequence.counter);
+        if group.sequences.contains(&key) {
+            self.flush_locked(&mut group)?;
+        }
+        let before = self.spool.delivered(author.as_bytes(), sequence.epoch, sequence.counter)?;
+        if before.contains(&id.prefix()) {
+            return Err(Refusal::Known);
+        }
+        let reused = !before.is_empty();
+        let held_ms = self.spool.held_ms(clock::now());
+        let left_s = head.header().lifetime.seconds().saturating_sub(hop.age_s);
+        let until = held_ms.saturating_add(u64::from(left_s) * 1000);
+        let receipt = opened.secret.as_ref().map(|secret| Receipt::new(&id, secret));
+        let blocked = lock(&self.contacts).of(&author).is_some_and(|contact| contact.blocked);
+        let mut changes = vec![
+            Change::Delivered(Delivered {
+                source: *author.as_bytes(),
+                epoch: sequence.epoch,
+                counter: sequence.counter,
+                id8: id.prefix(),
+            }),
+            set_note(space::DONE, &id.0, until.to_be_bytes().to_vec()),
+        ];
+        let mut complete = None;
+        let mut show_receipt = !blocked;
+        if !blocked {
+            self.learn(&author, &opened.packet);
+            match &opened.packet.body {
+                Body::Part(part) => {
+                    let Some((place, (_, hash))) = place.zip(opened.part.as_ref()) else {
+                        return Err(Refusal::Unreadable("a part without bytes".into()));
+                    };
+                    let arrived = Arrived { part: *part, hash: *hash, place };
+                    complete = self.sets.part(&author, &arrived, &mut changes)?;
+                }
+                Body::Files(manifest) if manifest.parts().is_some() => {
+                    let until_receipt = receipt.map(|receipt| (receipt, until));
+                    // Shown only when all of it is here: then the sender's tick is true.
+                    show_receipt = false;
+                    // Parts of this set that wait in the group must be findable.
+                    self.flush_locked(&mut group)?;
+                    complete =
+                        self.sets.manifest(&author, id, manifest, until_receipt, &mut changes)?;
+                    self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
+                }
+                Body::Mail(_) | Body::Files(_) => {
+                    self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
+                    complete = Some(id);
+                }
+                Body::Card(_) => {}
+            }
+        }
+        if let (true, Some(receipt)) = (show_receipt, receipt) {
+            changes.push(receipt_note(&receipt, until));
+        }
+        if let Some(message) = complete {
+            changes.push(event(&message, held_ms, 1, ("received", &author.to_string(), "")));
+            group.pending.messages.push(message);
+        }
+        group.bytes += changes.iter().map(change_bytes).sum::<usize>();
+        group.changes.append(&mut changes);
+        group.ids.insert(id);
+        group.sequences.insert(key);
+        group.pending.taken += 1;
+        group.pending.bytes += head.header().length;
+        Ok(self.flush_if_full(&mut group)?)
+    }
+
+    fn keep_message<W>(
+        &self,
+        author: &NodeId,
+        id: BundleId,
+        opened: &Opened<W>,
+        held_ms: u64,
+        reused: bool,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Failure> {
+        let (packet, set) = self.sets.keep_packet(author, &id, &opened.packet)?;
+        let note =
+            MessageNote::new(author.as_bytes(), opened.created, held_ms, packet, set, reused);
+        changes.push(set_note(space::MESSAGE, &id.0, postrider_base::wire::encode(&note)));
+        Ok(())
+    }
+
+    /// Whoever seals to us knows our card; whoever brings a newer card of a contact updates it.
+    fn learn(&self, author: &NodeId, packet: &Packet) {
+        let mut contacts = lock(&self.contacts);
+        let Some(contact) = contacts.of(author) else { return };
+        let mut changed = !contact.answered;
+        let card = packet
+            .tail
+            .card
+            .as_deref()
+            .and_then(|bytes| Card::decode(bytes).ok())
+            .filter(|card| card.node == *author && card.number > contact.card.number);
+        changed |= card.is_some();
+        if changed {
+            contacts.change(author, |contact| {
+                contact.answered = true;
+                if let Some(card) = card {
+                    contact.card = card;
+                }
+            });
+            *lock(&self.contacts_changed) = true;
+        }
+    }
+
+    /// Our own bundle arrived: free it, and tick the message when this was its last word.
+    fn prove_delivery(
+        &self,
+        id: BundleId,
+        own: Option<&super::ledger::OwnNote>,
+    ) -> Result<(), Failure> {
+        let mut group = lock(&self.group);
+        group.changes.push(Change::Retire { id, why: postrider_spool::Why::Receipt });
+        if own.is_some_and(|own| own.3) {
+            return Ok(());
+        }
+        let held_ms = self.spool.held_ms(clock::now());
+        let end = super::ledger::End::Delivered.word().as_bytes().to_vec();
+        group.changes.push(set_note(space::ENDED, &id.0, end));
+        let sent = self.spool.note(space::SENT, &id.0)?;
+        if let Some(sent) = sent.as_deref().and_then(super::ledger::SentNote::read)
+            && let Ok(to) = NodeId::from_bytes(&sent.1)
+        {
+            let mut contacts = lock(&self.contacts);
+            if contacts.of(&to).is_some_and(|contact| !contact.answered) {
+                contacts.change(&to, |contact| contact.answered = true);
+                *lock(&self.contacts_changed) = true;
+            }
+            let who = super::people::name_of(&contacts, &to);
+            group.changes.push(event(&id, held_ms, 2, ("delivered", &who, "receipt")));
+        }
+        group.pending.delivered.push(id);
+        Ok(())
+    }
+
+    fn flush_if_full(&self, group: &mut Group) -> Result<(), Failure> {
+        if group.changes.len() >= GROUP_CHANGES || group.bytes >= GROUP_BYTES {
+            self.flush_locked(group)?;
+        }
+        Ok(())
+    }
+
+    fn flush_locked(&self, group: &mut Group) -> Result<(), Failure> {
+        if !group.changes.is_empty() {
+            let changes = std::mem::take(&mut group.changes);
+            let outcomes = self.spool.commit(clock::now(), changes)?;
+            if outcomes.contains(&Outcome::Void) {
+                return Err(Failure::new(
+                    FailureKind::Fault,
+                    "a delivery was known although it was asked for",
+                ));
+            }
+        }
+        group.bytes = 0;
+        group.ids.clear();
+        group.sequences.clear();
+        let pending = std::mem::take(&mut group.pending);
+        group.gains.taken += pending.taken;
+        group.gains.bytes += pending.bytes;
+        group.gains.messages.extend(pending.messages);
+        group.gains.delivered.extend(pending.delivered);
+        self.sets.committed()?;
+        Ok(())
+    }
+}
+
+/// A receipt to hand on until the bundle's lifetime ends.
+fn receipt_note(receipt: &Receipt, until_held_ms: u64) -> Change {
+    let value = postrider_base::wire::encode(&ReceiptNote::new(until_held_ms));
+    set_note(space::RECEIPT, &receipt.encode(), value)
+}
+
+fn change_bytes(change: &Change) -> usize {
+    match change {
+        Change::Note { value: Some(value), .. } => 128 + value.len(),
+        _ => 128,
+    }
+}
+
+fn head_refusal(error: &HeadError) -> Refusal {
+    match error {
+        HeadError::Signature => Refusal::Forged(error.to_string()),
+        _ => Refusal::Damaged(error.to_string()),
+    }
+}
+
+fn open_refusal(error: OpenError) -> Refusal {
+    match error {
+        OpenError::Damaged => Refusal::Damaged(error.to_string()),
+        OpenError::Binding | OpenError::Author => Refusal::Forged(error.to_string()),
+        OpenError::Read(source) => Refusal::Failed(read_failure(source)),
+        OpenError::Write(source) => write_refusal(source),
+        error => Refusal::Unreadable(error.to_string()),
+    }
+}
+
+fn write_refusal(error: io::Error) -> Refusal {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull => FailureKind::Full,
+        _ => FailureKind::Failed,
+    };
+    Refusal::Failed(
+        Failure::new(kind, "could not write into the inbox")
+            .next("nothing was lost: it is still where it came from")
+            .because(error),
+    )
+}
+
+fn read_failure(error: io::Error) -> Failure {
+    Failure::new(FailureKind::Failed, "could not read from the medium")
+        .next("nothing was lost: what was taken before is safe; do it again")
+        .because(error)
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<SpoolError> for Refusal {
+    fn from(error: SpoolError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// The lock of a table that is whole at every moment, whatever happened to another thread.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

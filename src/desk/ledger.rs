@@ -1,0 +1,259 @@
+//! What the desk remembers in the spool's notes: one namespace per kind of fact.
+//!
+//! Every value starts with a version number, so that a later program can tell what it reads.
+
+use postrider_base::{BundleId, bundle::ReceiptSecret, id::SetId, wire};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use postrider_spool::Change;
+
+/// The namespaces. Numbers are never reused.
+pub(super) mod space {
+    /// Received messages, by id: [`super::MessageNote`].
+    pub const MESSAGE: u8 = 1;
+    /// Received messages that were read, by id.
+    pub const READ: u8 = 2;
+    /// Received parts, by set key and index: the hash of their bytes.
+    pub const PART: u8 = 3;
+    /// The message of a received set, by set key: its id, and the receipt that waits for the last
+    /// part.
+    pub const SET: u8 = 4;
+    /// Receipts to hand on, by the bytes of the receipt: [`super::ReceiptNote`].
+    pub const RECEIPT: u8 = 5;
+    /// Sent messages, by id: [`super::SentNote`].
+    pub const SENT: u8 = 6;
+    /// The message of a sent set, by set id.
+    pub const SENT_SET: u8 = 7;
+    /// What happened to a message, by its id and a running number: [`super::EventNote`].
+    pub const EVENT: u8 = 8;
+    /// Sets whose sending has begun; removed with the manifest.
+    pub const SENDING: u8 = 9;
+    /// Received messages all of whose parts are here, by id.
+    pub const COMPLETE: u8 = 10;
+    /// Where a received message was saved, by id: the path.
+    pub const SAVED: u8 = 11;
+    /// Bundles for us that were opened, by id: the custody clock at which their lifetime ends.
+    pub const DONE: u8 = 13;
+    /// How a sent message ended, by id: [`super::End`].
+    pub const ENDED: u8 = 12;
+}
+
+const VERSION: u8 = 1;
+
+/// A received message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MessageNote(
+    pub u8,
+    /// The author's key.
+    pub ByteBuf,
+    /// Unix seconds by the author's clock.
+    pub u64,
+    /// The custody clock when it arrived.
+    pub u64,
+    /// The packet, or null when it is too large for a note and lies in a file.
+    pub Option<ByteBuf>,
+    /// The set of its parts.
+    pub Option<ByteBuf>,
+    /// Whether its sequence was used before for another message.
+    pub bool,
+);
+
+/// A sent message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SentNote(
+    pub u8,
+    /// The recipient's key.
+    pub ByteBuf,
+    /// The custody clock when it was saved.
+    pub u64,
+    /// Bytes of text and files.
+    pub u64,
+    /// How it begins, or its first file's name.
+    pub String,
+    /// The set of its parts.
+    pub Option<ByteBuf>,
+    /// How many bundles it is.
+    pub u64,
+);
+
+/// Something that happened to a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct EventNote(
+    pub u8,
+    /// What.
+    pub String,
+    /// Who was involved.
+    pub String,
+    /// By what.
+    pub String,
+    /// The custody clock then.
+    pub u64,
+);
+
+/// A receipt to hand on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ReceiptNote(
+    pub u8,
+    /// The custody clock at which the bundle's lifetime ends, and with it the receipt's use.
+    pub u64,
+);
+
+/// How a sent message ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Delivered,
+    Cancelled,
+    Expired,
+}
+
+impl End {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    pub(super) fn from_note(value: &[u8]) -> Option<Self> {
+        [Self::Delivered, Self::Cancelled, Self::Expired]
+            .into_iter()
+            .find(|end| end.word().as_bytes() == value)
+    }
+}
+
+/// The sender's private note on a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OwnNote(
+    pub u8,
+    /// The receipt secret.
+    pub Option<ByteBuf>,
+    /// The set that the bundle is a part or the manifest of.
+    pub Option<ByteBuf>,
+    /// Whether it is a part.
+    pub bool,
+);
+
+impl OwnNote {
+    pub(super) fn new(secret: Option<&ReceiptSecret>, set: Option<SetId>, part: bool) -> Self {
+        let secret = secret.map(|secret| ByteBuf::from(secret.0));
+        Self(VERSION, secret, set.map(|set| ByteBuf::from(set.0)), part)
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+
+    pub(super) fn secret(&self) -> Option<[u8; 16]> {
+        self.1.as_ref()?.as_slice().try_into().ok()
+    }
+
+    pub(super) fn set(&self) -> Option<SetId> {
+        Some(SetId(self.2.as_ref()?.as_slice().try_into().ok()?))
+    }
+}
+
+impl MessageNote {
+    pub(super) fn new(
+        from: &[u8; 32],
+        created: u64,
+        held_ms: u64,
+        packet: Option<Vec<u8>>,
+        set: Option<SetId>,
+        reused: bool,
+    ) -> Self {
+        let set = set.map(|set| ByteBuf::from(set.0));
+        Self(
+            VERSION,
+            ByteBuf::from(*from),
+            created,
+            held_ms,
+            packet.map(ByteBuf::from),
+            set,
+            reused,
+        )
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+
+    pub(super) fn set(&self) -> Option<SetId> {
+        Some(SetId(self.5.as_ref()?.as_slice().try_into().ok()?))
+    }
+}
+
+impl SentNote {
+    pub(super) fn new(
+        to: &[u8; 32],
+        held_ms: u64,
+        bytes: u64,
+        preview: String,
+        set: Option<SetId>,
+        bundles: u64,
+    ) -> Self {
+        let set = set.map(|set| ByteBuf::from(set.0));
+        Self(VERSION, ByteBuf::from(*to), held_ms, bytes, preview, set, bundles)
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+}
+
+impl EventNote {
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+}
+
+impl ReceiptNote {
+    pub(super) fn new(until_held_ms: u64) -> Self {
+        Self(VERSION, until_held_ms)
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+}
+
+/// A change that sets a note.
+pub(super) fn set_note(space: u8, key: &[u8], value: Vec<u8>) -> Change {
+    Change::Note { space, key: key.to_vec(), value: Some(value) }
+}
+
+/// A change that removes a note.
+pub(super) fn remove_note(space: u8, key: &[u8]) -> Change {
+    Change::Note { space, key: key.to_vec(), value: None }
+}
+
+/// A change that remembers what happened to a message. `tag` keeps events of one moment apart.
+pub(super) fn event(
+    message: &BundleId,
+    held_ms: u64,
+    tag: u8,
+    (what, who, via): (&str, &str, &str),
+) -> Change {
+    let key = [&message.0[..], &held_ms.to_be_bytes(), &[tag]].concat();
+    let note = EventNote(VERSION, what.into(), who.into(), via.into(), held_ms);
+    set_note(space::EVENT, &key, wire::encode(&note))
+}
+
+/// What a received set is called here: parts count only beside a manifest of the same author.
+///
+/// The set id comes first, so that a part whose author is not known yet finds its set.
+pub(super) fn set_key(author: &[u8; 32], set: &SetId) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..16].copy_from_slice(&set.0);
+    key[16..].copy_from_slice(&blake3::hash(author).as_bytes()[..8]);
+    key
+}
+
+fn read<T>(bytes: &[u8]) -> Option<T>
+where
+    T: Serialize + serde::de::DeserializeOwned,
+{
+    // A field added later makes a new version; an older program then leaves the note alone.
+    wire::decode(bytes).ok()
+}

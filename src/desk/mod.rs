@@ -1,0 +1,92 @@
+//! What people ask for: every verb a method with plain request and reply structs.
+//!
+//! The command line turns its arguments into requests and prints the replies; the daemon will serve
+//! the same structs over HTTP. Nothing here prints, parses arguments or is async; progress goes out
+//! as [`Event`]s.
+//!
+//! - [`Desk`]: opens a home and its spool; one file per verb or family of verbs;
+//! - `outgoing`: files become parts and a manifest; `incoming`: bundles for us become messages;
+//! - `toss`: the loop that obeys the parcel planner of the engine;
+//! - [`reply`]: every reply, which is CLI.md's JSON; [`Failure`]: every way it can fail.
+
+mod bundles;
+mod carry;
+mod clock;
+mod failure;
+mod identity;
+mod inbox;
+mod incoming;
+mod ledger;
+mod message_files;
+mod outgoing;
+mod people;
+mod queue;
+pub mod reply;
+mod save;
+mod send;
+mod sets;
+mod store;
+mod toss;
+mod upkeep;
+mod watch;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
+
+pub use bundles::ExportForm;
+pub use failure::{Failure, FailureKind};
+pub use identity::InitRequest;
+pub use people::{AddRequest, ContactChange};
+pub use send::SendRequest;
+pub use toss::{TossDirection, TossRequest};
+pub use watch::{Event, Silent, Unit, Watch};
+
+use crate::home::Home;
+use postrider_spool::DurableSpool;
+
+/// How long a command waits for another one that owns the spool.
+pub const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// One home, and what can be asked of it.
+///
+/// Opening it reads the key, the card and the settings. The spool is opened when a verb first needs
+/// it; from then on this process owns it until the desk is dropped.
+pub struct Desk {
+    home: Home,
+    spool: OnceLock<DurableSpool>,
+    lock_wait: Duration,
+}
+
+impl Desk {
+    /// Opens a home that exists.
+    pub fn open(dir: &Path) -> Result<Self, Failure> {
+        Ok(Self { home: Home::open(dir)?, spool: OnceLock::new(), lock_wait: LOCK_WAIT })
+    }
+
+    /// The home.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Waits less (or more) than [`LOCK_WAIT`] for another process.
+    pub fn with_lock_wait(mut self, wait: Duration) -> Self {
+        self.lock_wait = wait;
+        self
+    }
+
+    fn inbox_dir(&self) -> PathBuf {
+        self.home.spool_dir().join("inbox")
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}

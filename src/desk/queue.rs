@@ -1,0 +1,381 @@
+//! `queue`, `trace`, `why`, `status`: what waits, and what happened.
+
+use postrider_base::{BundleId, Head, Niceness, NodeId, bundle::Destination, bundle::resolve_tag};
+use postrider_spool::{Change, Class, Cursor, DurableSpool, Entry, Queue, Seen, Spool, Why};
+
+use super::{
+    Desk, Failure, FailureKind, Watch, clock, hex,
+    inbox::{find_note, note_keys},
+    ledger::{End, EventNote, OwnNote, SentNote, event, set_note, space},
+    people::name_of,
+    reply::{Queued, Sent, Status, Traced},
+};
+use crate::home::Contacts;
+
+const PAGE: usize = 256;
+
+impl Desk {
+    /// Everything that waits, own first, most urgent first.
+    pub fn queue(&self, watch: &dyn Watch) -> Result<Vec<Queued>, Failure> {
+        let spool = self.spool(watch)?;
+        let contacts = self.home.contacts()?;
+        let mut rows = Vec::new();
+        for class in Class::ALL {
+            let mut cursor: Option<Cursor> = None;
+            loop {
+                let page = spool.page(Queue::Class(class), cursor, PAGE)?;
+                let done = page.len() < PAGE;
+                cursor = page.last().map(Entry::cursor);
+                for entry in &page {
+                    rows.push(queued(spool, &contacts, entry)?);
+                }
+                if done {
+                    break;
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// One bundle that waits, by its own id or its message's.
+    pub fn queue_show(&self, id: &str, watch: &dyn Watch) -> Result<Queued, Failure> {
+        let spool = self.spool(watch)?;
+        let entry = self.live(spool, id)?;
+        queued(spool, &self.home.contacts()?, &entry)
+    }
+
+    /// Changes how urgent a bundle is, here only: its niceness is signed by its author.
+    pub fn bump(&self, id: &str, nice: Niceness, watch: &dyn Watch) -> Result<Queued, Failure> {
+        let shown = self.queue_show(id, watch)?;
+        Err(Failure::new(
+            FailureKind::Failed,
+            format!("bundle {} keeps niceness {}", shown.id, shown.nice),
+        )
+        .next(format!(
+            "niceness is signed when a message is sent; cancel it and send it again with --nice {}",
+            nice.value()
+        )))
+    }
+
+    /// Calls a message back. Copies that left already are freed by its receipt secret, which goes
+    /// out with the next toss; a message that was read stays read.
+    pub fn cancel(&self, id: &str, watch: &dyn Watch) -> Result<Sent, Failure> {
+        let spool = self.spool(watch)?;
+        let id = find_note(spool, space::SENT, id, "sent message")?;
+        let note = self.sent_note(spool, id)?;
+        if let Some(end) = ended(spool, id)? {
+            return Err(Failure::new(
+                FailureKind::Ended,
+                format!("that message is {} already", end.word()),
+            ));
+        }
+        let set = note.5.clone();
+        let held_ms = spool.held_ms(clock::now());
+        let mut changes = vec![
+            set_note(space::ENDED, &id.0, End::Cancelled.word().as_bytes().to_vec()),
+            event(&id, held_ms, 4, ("cancelled", "", "")),
+        ];
+        for (bundle, own) in own_bundles(spool)? {
+            let of_set = own.2.is_some() && own.2 == set;
+            if bundle.id != id && !of_set {
+                continue;
+            }
+            if let Some(r) = own.secret() {
+                let receipt = postrider_base::bundle::Receipt { id_prefix: bundle.id.prefix(), r };
+                let note = super::ledger::ReceiptNote::new(bundle.expires_held_ms());
+                let value = postrider_base::wire::encode(&note);
+                changes.push(set_note(space::RECEIPT, &receipt.encode(), value));
+            }
+            changes.push(Change::Retire { id: bundle.id, why: Why::Cancelled });
+            if changes.len() >= 1024 {
+                spool.commit(clock::now(), std::mem::take(&mut changes))?;
+            }
+        }
+        spool.commit(clock::now(), changes)?;
+        self.sent_state(&id.to_string(), watch)
+    }
+
+    /// What happened to a message, oldest first.
+    pub fn trace(&self, id: &str, watch: &dyn Watch) -> Result<Vec<Traced>, Failure> {
+        let spool = self.spool(watch)?;
+        let id = match find_note(spool, space::SENT, id, "message") {
+            Err(failure) if failure.kind == FailureKind::Unknown => {
+                find_note(spool, space::MESSAGE, id, "message")?
+            }
+            found => found?,
+        };
+        let contacts = self.home.contacts()?;
+        let held_ms = spool.held_ms(clock::now());
+        let mut found = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = spool.notes(space::EVENT, &id.0, after.as_deref(), PAGE)?;
+            for key in &page {
+                let value = spool.note(space::EVENT, key)?;
+                let Some(note) = value.as_deref().and_then(EventNote::read) else { continue };
+                // An author may have become a contact since.
+                let who = match note.2.parse::<NodeId>() {
+                    Ok(node) => name_of(&contacts, &node),
+                    Err(_) => note.2,
+                };
+                found.push(Traced {
+                    id: id.to_string(),
+                    what: note.1,
+                    who,
+                    via: note.3,
+                    age_s: held_ms.saturating_sub(note.4) / 1000,
+                });
+            }
+            let done = page.len() < PAGE;
+            after = page.into_iter().next_back();
+            if done {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Why a message is where it is, in sentences.
+    pub fn why(&self, id: &str, watch: &dyn Watch) -> Result<Vec<String>, Failure> {
+        let spool = self.spool(watch)?;
+        if let Ok(id) = find_note(spool, space::SENT, id, "message") {
+            let note = self.sent_note(spool, id)?;
+            let to = NodeId::from_bytes(&note.1)
+                .map_or_else(|_| "somebody".to_owned(), |to| self.name(&to));
+            let mut lines = match ended(spool, id)? {
+                Some(End::Delivered) => {
+                    return Ok(vec![format!(
+                        "{to} has it: the receipt that only its recipient could make has come back"
+                    )]);
+                }
+                Some(End::Cancelled) => return Ok(vec!["you called it back".into()]),
+                Some(End::Expired) => {
+                    return Ok(vec!["its lifetime ended before a receipt came".into()]);
+                }
+                None => vec![format!("it is safe here and waits for a receipt from {to}")],
+            };
+            let waiting = own_bundles(spool)?
+                .into_iter()
+                .filter(|(b, own)| b.id == id || own.2.is_some() && own.2 == note.5)
+                .count();
+            lines.push(format!("{waiting} of its {} bundles wait in this spool", note.6));
+            let sticks: Vec<String> = self
+                .trace(&id.to_string(), watch)?
+                .into_iter()
+                .filter(|event| event.what == "written")
+                .map(|event| event.via)
+                .collect();
+            lines.push(if sticks.is_empty() {
+                "no medium has carried it yet: postrider toss STICK".into()
+            } else {
+                format!("copies are on {}", sticks.join(", "))
+            });
+            return Ok(lines);
+        }
+        let entry = self.live(spool, id)?;
+        let row = queued(spool, &self.home.contacts()?, &entry)?;
+        Ok(vec![
+            format!("carried for others ({}), to {}", row.class, row.to),
+            format!("it expires in {} s unless a receipt frees it before", row.expires_in_s),
+        ])
+    }
+
+    /// How a sent message stands.
+    pub fn sent_state(&self, id: &str, watch: &dyn Watch) -> Result<Sent, Failure> {
+        let spool = self.spool(watch)?;
+        let id = find_note(spool, space::SENT, id, "sent message")?;
+        let note = self.sent_note(spool, id)?;
+        let to = NodeId::from_bytes(&note.1).map_or_else(|_| String::new(), |to| self.name(&to));
+        let state = ended(spool, id)?.map_or("saved", End::word);
+        Ok(Sent { id: id.to_string(), to, state, bytes: note.3 })
+    }
+
+    /// How the node is.
+    pub fn status(&self, watch: &dyn Watch) -> Result<Status, Failure> {
+        let spool = self.spool(watch)?;
+        let stats = spool.stats()?;
+        let held_ms = spool.held_ms(clock::now());
+        let messages = note_keys(spool, space::MESSAGE)?.len() as u64;
+        let read = note_keys(spool, space::READ)?.len() as u64;
+        let contacts = self.home.contacts()?;
+        let disk_free = self.free_bytes()?;
+        let mut ills = Vec::new();
+        if contacts.damage().0 > 0 {
+            ills.push("the contacts file is damaged".to_owned());
+        }
+        if disk_free < LOW_DISK_BYTES {
+            ills.push("the disk is nearly full".to_owned());
+        }
+        Ok(Status {
+            name: self.home.card.name.clone(),
+            id: self.home.card.node.to_string(),
+            links: Vec::new(),
+            out: stats.classes[0].bundles,
+            unread: messages.saturating_sub(read),
+            carried: stats.classes[1].bundles + stats.classes[2].bundles,
+            carried_bytes: stats.classes[1].bytes + stats.classes[2].bytes,
+            oldest_s: stats.oldest_held_ms.map_or(0, |ms| held_ms.saturating_sub(ms) / 1000),
+            disk_free,
+            health: if ills.is_empty() { "ok".to_owned() } else { ills.join("; ") },
+        })
+    }
+
+    /// Ends what has outlived itself, and what a crash left half-sent.
+    pub(super) fn tidy(&self, spool: &DurableSpool) -> Result<(), Failure> {
+        loop {
+            let now = clock::now();
+            let expired = spool.expired(now, PAGE)?;
+            if expired.is_empty() {
+                break;
+            }
+            let held_ms = spool.held_ms(now);
+            let mut changes = Vec::new();
+            for id in expired {
+                changes.push(Change::Retire { id, why: Why::Expired });
+                if spool.note(space::SENT, &id.0)?.is_some() && ended(spool, id)?.is_none() {
+                    let end = End::Expired.word().as_bytes().to_vec();
+                    changes.push(set_note(space::ENDED, &id.0, end));
+                    changes.push(event(&id, held_ms, 5, ("expired", "", "")));
+                }
+            }
+            spool.commit(now, changes)?;
+        }
+        // We own the spool: nobody is sending now, so what is marked as being sent never will be.
+        let begun = note_keys(spool, space::SENDING)?;
+        if !begun.is_empty() {
+            let mut changes: Vec<Change> = Vec::new();
+            for (bundle, own) in own_bundles(spool)? {
+                if own.set().is_some_and(|set| begun.iter().any(|key| key[..] == set.0)) {
+                    changes.push(Change::Retire { id: bundle.id, why: Why::Cancelled });
+                }
+                if changes.len() >= 1024 {
+                    spool.commit(clock::now(), std::mem::take(&mut changes))?;
+                }
+            }
+            changes.extend(begun.iter().map(|key| super::ledger::remove_note(space::SENDING, key)));
+            spool.commit(clock::now(), changes)?;
+        }
+        Ok(())
+    }
+
+    /// A live bundle by its own id, or the head of a sent message.
+    pub(super) fn live(&self, spool: &DurableSpool, digits: &str) -> Result<Entry, Failure> {
+        let found = spool.resolve(digits)?;
+        let mut live = Vec::new();
+        for id in &found {
+            live.extend(spool.entry(id)?);
+        }
+        match (live.len(), found.first()) {
+            (1, _) => Ok(live.remove(0)),
+            (0, Some(id)) => {
+                let how = match spool.seen(id)? {
+                    Some(Seen::Retired(why)) => format!("{why:?}").to_lowercase(),
+                    _ => "gone".into(),
+                };
+                Err(Failure::new(
+                    FailureKind::Ended,
+                    format!("bundle {id} is no longer here: {how}"),
+                ))
+            }
+            (0, None) => Err(Failure::new(
+                FailureKind::Unknown,
+                format!("no bundle here begins with {digits}"),
+            )
+            .next("see what waits: postrider queue")),
+            _ => Err(Failure::new(
+                FailureKind::Usage,
+                format!("{} bundles begin with {digits}", live.len()),
+            )
+            .next("give more digits")),
+        }
+    }
+
+    fn sent_note(&self, spool: &DurableSpool, id: BundleId) -> Result<SentNote, Failure> {
+        spool.note(space::SENT, &id.0)?.as_deref().and_then(SentNote::read).ok_or_else(|| {
+            Failure::new(FailureKind::Damaged, format!("what is known of {id} cannot be read"))
+                .next("postrider spool check says what is damaged")
+        })
+    }
+
+    fn name(&self, node: &NodeId) -> String {
+        self.home.contacts().map_or_else(|_| node.to_string(), |known| name_of(&known, node))
+    }
+}
+
+/// Below this a node cannot take much more mail.
+const LOW_DISK_BYTES: u64 = 64 << 20;
+
+fn ended(spool: &DurableSpool, id: BundleId) -> Result<Option<End>, Failure> {
+    Ok(spool.note(space::ENDED, &id.0)?.as_deref().and_then(End::from_note))
+}
+
+/// All own bundles with what their sender noted.
+fn own_bundles(spool: &DurableSpool) -> Result<Vec<(Entry, OwnNote)>, Failure> {
+    let mut found = Vec::new();
+    let mut cursor: Option<Cursor> = None;
+    loop {
+        let page = spool.page(Queue::Class(Class::Own), cursor, PAGE)?;
+        let done = page.len() < PAGE;
+        cursor = page.last().map(Entry::cursor);
+        for entry in page {
+            let envelope = spool.envelope(&entry.id)?;
+            let own = envelope.and_then(|e| e.own).as_deref().and_then(OwnNote::read);
+            found.extend(own.map(|own| (entry, own)));
+        }
+        if done {
+            return Ok(found);
+        }
+    }
+}
+
+/// A row of the queue.
+pub(super) fn queued(
+    spool: &DurableSpool,
+    contacts: &Contacts,
+    entry: &Entry,
+) -> Result<Queued, Failure> {
+    let envelope = spool.envelope(&entry.id)?;
+    let head = envelope.as_ref().and_then(|e| Head::decode(&e.head).ok());
+    let own = envelope.as_ref().and_then(|e| e.own.as_deref()).and_then(OwnNote::read);
+    let message = match own.as_ref().and_then(OwnNote::set) {
+        Some(set) => spool.note(space::SENT_SET, &set.0)?.map(|id| hex(&id)),
+        None => own.as_ref().map(|_| entry.id.to_string()),
+    };
+    let sent_to = match &message {
+        Some(id) => {
+            let id = find_note(spool, space::SENT, id, "message").ok();
+            let note = id.map(|id| spool.note(space::SENT, &id.0)).transpose()?.flatten();
+            note.as_deref().and_then(SentNote::read).and_then(|n| NodeId::from_bytes(&n.1).ok())
+        }
+        None => None,
+    };
+    let to = match (sent_to, head.as_ref().map(|head| head.header().destination)) {
+        (Some(node), _) | (None, Some(Destination::Node(node))) => name_of(contacts, &node),
+        (None, Some(Destination::Tag(tag))) => {
+            let keys = contacts.iter().map(|contact| contact.card.seal_key());
+            head.as_ref()
+                .and_then(|head| resolve_tag(head.header(), keys))
+                .and_then(|key| contacts.iter().find(|c| c.card.seal_key() == key))
+                .map_or_else(|| format!("tag {}", hex(&tag)), |contact| contact.name.clone())
+        }
+        (None, Some(Destination::Group(group))) => format!("group {}", hex(&group)),
+        (None, None) => String::new(),
+    };
+    let held_ms = spool.held_ms(clock::now());
+    Ok(Queued {
+        id: entry.id.to_string(),
+        message,
+        to,
+        nice: entry.summary.nice,
+        bytes: entry.summary.length,
+        age_s: entry.age_s(held_ms),
+        expires_in_s: entry.expires_held_ms().saturating_sub(held_ms) / 1000,
+        state: "saved",
+        tokens: entry.hop.tokens,
+        reason: if own.is_some() { "waits for a receipt" } else { "carried for others" }.into(),
+        class: match entry.class {
+            Class::Own => "own",
+            Class::Contact => "contact",
+            Class::Stranger => "stranger",
+        },
+    })
+}

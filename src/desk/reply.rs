@@ -1,0 +1,307 @@
+//! Every reply of the desk. As JSON they are the objects of the command line's contract; keys are
+//! only ever added.
+
+use serde::Serialize;
+
+/// A reply as one line of JSON: the version of the contract, then the object.
+#[derive(Debug, Serialize)]
+pub struct Line<'a, T> {
+    v: u8,
+    #[serde(flatten)]
+    reply: &'a T,
+}
+
+impl<'a, T: Serialize> Line<'a, T> {
+    /// Wraps a reply.
+    pub fn new(reply: &'a T) -> Self {
+        Self { v: 1, reply }
+    }
+}
+
+/// Who somebody is.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "identity")]
+pub struct Identity {
+    /// Suggested name.
+    pub name: String,
+    /// `pr1…`.
+    pub id: String,
+    /// The key in hexadecimal.
+    pub key: String,
+    /// The IPv6 address that follows from it.
+    pub address: String,
+    /// The age recipient that mail is sealed to.
+    pub age: String,
+    /// The six comparison words, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<Vec<String>>,
+    /// Whether it was made just now (`init`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<bool>,
+    /// Where the home is.
+    pub home: String,
+}
+
+/// A contact.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "contact")]
+pub struct ContactLine {
+    /// What I call them.
+    pub name: String,
+    /// `pr1…`.
+    pub id: String,
+    /// unverified, introduced, verified or changed.
+    pub trust: crate::home::Trust,
+    /// Whether I refuse what they send.
+    pub blocked: bool,
+    /// Whether mail to them goes in hidden envelopes.
+    pub hidden: bool,
+    /// The six comparison words, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<Vec<String>>,
+    /// What adding did: new, updated or known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub added: Option<&'static str>,
+}
+
+/// A message that was sent.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "message")]
+pub struct Sent {
+    /// Its id: the same here and at the recipient.
+    pub id: String,
+    /// To whom, by petname.
+    pub to: String,
+    /// saved, carried, delivered; or expired, cancelled, refused.
+    pub state: &'static str,
+    /// Bytes of text and files.
+    pub bytes: u64,
+}
+
+/// A message that arrived.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "message")]
+pub struct Received {
+    /// Its id: the same here and at the sender.
+    pub id: String,
+    /// The sender's petname, or its id when it is no contact.
+    pub from: String,
+    /// mail, file, job or post.
+    pub kind: &'static str,
+    /// The text.
+    pub text: String,
+    /// The files.
+    pub files: Vec<ReceivedFile>,
+    /// Seconds since it arrived here.
+    pub age_s: u64,
+    /// Whether it was read.
+    pub read: bool,
+    /// Unix seconds by the sender's clock, 0 when it had none.
+    pub created: u64,
+    /// Whether all of it is here.
+    pub complete: bool,
+    /// Parts that are here, and parts in all.
+    pub parts: (u64, u64),
+    /// Whether the sender is a contact.
+    pub known_sender: bool,
+    /// Why to be careful with it, if there is a reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<&'static str>,
+    /// The message it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+}
+
+/// A file in a message.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReceivedFile {
+    /// Its path below what was sent, with `/`; never used as a path here.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// BLAKE3, hexadecimal.
+    pub blake3: String,
+}
+
+/// A file or message that was saved.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "saved")]
+pub struct Saved {
+    /// The message.
+    pub id: String,
+    /// Where it is now.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// What a toss did.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(tag = "type", rename = "summary")]
+pub struct Tossed {
+    /// "toss".
+    pub verb: &'static str,
+    /// Bundles taken in.
+    #[serde(rename = "in")]
+    pub taken: u64,
+    /// Bundles written.
+    pub out: u64,
+    /// Bytes taken in.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Bundles left out, with reasons in `left_out`.
+    pub skipped: u64,
+    /// Of those, how many there was no room for on the medium.
+    pub no_room: u64,
+    /// Whether the medium could not be written to.
+    pub read_only: bool,
+    /// Damaged or forged bundles seen.
+    pub damaged: u64,
+    /// Whether the medium may be removed.
+    pub safe_to_remove: bool,
+    /// Messages for me that became complete.
+    pub messages: Vec<Received>,
+    /// Receipts that proved deliveries of mine.
+    pub delivered: Vec<String>,
+    /// Receipts written for others.
+    pub receipts_out: u64,
+    /// Bundles or containers removed from the medium.
+    pub removed: u64,
+    /// Cards found on the medium.
+    pub cards: u64,
+    /// Why something was not written or taken: count per reason.
+    pub left_out: std::collections::BTreeMap<String, u64>,
+    /// What was damaged, by id or by place.
+    pub damaged_list: Vec<String>,
+    /// Whether nothing was changed because only a look was asked for.
+    pub dry_run: bool,
+}
+
+/// A bundle that waits.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "bundle")]
+pub struct Queued {
+    /// Its id.
+    pub id: String,
+    /// The message it belongs to, where that is known.
+    pub message: Option<String>,
+    /// For whom: a petname, an id, a group or a tag.
+    pub to: String,
+    /// Niceness.
+    pub nice: u8,
+    /// Bytes.
+    pub bytes: u64,
+    /// Accumulated age.
+    pub age_s: u64,
+    /// Seconds until it expires.
+    pub expires_in_s: u64,
+    /// saved.
+    pub state: &'static str,
+    /// Copies it may become.
+    pub tokens: u8,
+    /// Why it waits.
+    pub reason: String,
+    /// own, contact or stranger.
+    pub class: &'static str,
+}
+
+/// One thing that happened to a message.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "event")]
+pub struct Traced {
+    /// The message.
+    pub id: String,
+    /// saved, written, delivered, received, cancelled.
+    pub what: String,
+    /// Who was involved.
+    pub who: String,
+    /// By what: "stick 1a2b3c4d".
+    pub via: String,
+    /// Seconds ago, by this node's running time.
+    pub age_s: u64,
+}
+
+/// How the node is.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "status")]
+pub struct Status {
+    /// Suggested name.
+    pub name: String,
+    /// `pr1…`.
+    pub id: String,
+    /// Links (none without a daemon).
+    pub links: Vec<String>,
+    /// Own bundles that wait.
+    pub out: u64,
+    /// Unread messages.
+    #[serde(rename = "in")]
+    pub unread: u64,
+    /// Bundles carried for others.
+    pub carried: u64,
+    /// Their bytes.
+    pub carried_bytes: u64,
+    /// Age of the oldest bundle that waits here.
+    pub oldest_s: u64,
+    /// Free bytes of the disk.
+    pub disk_free: u64,
+    /// ok, or what is wrong.
+    pub health: String,
+}
+
+/// What a check of the spool found.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "summary")]
+pub struct Checked {
+    /// "check".
+    pub verb: &'static str,
+    /// Bundles looked at.
+    pub bundles: u64,
+    /// Damaged records and bodies.
+    pub damaged: u64,
+    /// Of those, repaired.
+    pub repaired: u64,
+    /// Each of them, in words.
+    pub findings: Vec<String>,
+}
+
+/// One finding of the doctor, or one row of statistics.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "finding")]
+pub struct Finding {
+    /// What was looked at.
+    pub check: String,
+    /// ok, warn or fail.
+    pub verdict: &'static str,
+    /// What was found.
+    pub detail: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A bundle, looked at by hand.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "bundle")]
+pub struct Shown {
+    /// Its id.
+    pub id: String,
+    /// open or hidden.
+    pub envelope: &'static str,
+    /// For whom.
+    pub to: String,
+    /// The author, where relays see it.
+    pub from: Option<String>,
+    /// Seal number.
+    pub seal: u8,
+    /// Niceness.
+    pub nice: u8,
+    /// Lifetime in seconds.
+    pub lifetime_s: u32,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Epoch and counter, where relays see them.
+    pub sequence: Option<(u32, u64)>,
+    /// Whether header, signature and payload were checked and hold.
+    pub verified: bool,
+}

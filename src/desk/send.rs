@@ -1,0 +1,344 @@
+//! `send`: durable when it returns.
+
+use std::path::PathBuf;
+
+use postrider_base::{
+    Lifetime, Niceness, NodeId,
+    bundle::Sequence,
+    compose::{Letter, Padding, Privacy, To, seal},
+    packet::{Body, Content, FileEntry, INLINE_MAX, Manifest, Packet, TEXT_MAX, Tail},
+    wire,
+};
+use postrider_spool::{Body as SpoolBody, Change, Destination};
+
+use super::{
+    Desk, Failure, FailureKind, Watch, clock,
+    ledger::{OwnNote, SentNote, event, set_note, space},
+    message_files::{self, Outgoing, Stream},
+    outgoing::{self, Parts},
+    people::is_hidden,
+    reply::Sent,
+    store::{Post, must_admit, own_bundle},
+};
+use crate::home::Contact;
+
+/// A message to send.
+#[derive(Clone, Debug)]
+pub struct SendRequest {
+    /// To whom: a petname or an id.
+    pub to: String,
+    /// The text.
+    pub text: Option<String>,
+    /// Files and directories.
+    pub files: Vec<PathBuf>,
+    /// How urgent; `None`: normal, and bulk for the parts of large files.
+    pub nice: Option<Niceness>,
+    /// How long it lives; the configured lifetime by default.
+    pub lifetime: Option<Lifetime>,
+    /// Whether relays may see who writes to whom; `None`: as the contact is set.
+    pub hidden: Option<bool>,
+    /// The message it answers, by id.
+    pub reply_to: Option<postrider_base::BundleId>,
+}
+
+/// Files above this are bulk unless the sender says otherwise (the command line's contract).
+const BULK_FROM: u64 = 1 << 20;
+
+/// The content of a small message and what is said about it.
+struct Small {
+    packet: Packet,
+    bytes: u64,
+    preview: String,
+}
+
+impl Desk {
+    /// Queues a message. When this returns, it is durable.
+    pub fn send(&self, request: &SendRequest, watch: &dyn Watch) -> Result<Sent, Failure> {
+        let post = match self.spool.get() {
+            Some(spool) => return self.send_by(spool, request, watch),
+            None => self.appender(watch)?,
+        };
+        self.send_by(&post, request, watch)
+    }
+
+    /// Queues many messages with as few syncs as possible; `each` hears of every outcome, in order,
+    /// after the message is durable.
+    pub fn send_batch(
+        &self,
+        requests: &mut dyn Iterator<Item = Result<SendRequest, Failure>>,
+        each: &mut dyn FnMut(Result<Sent, Failure>),
+        watch: &dyn Watch,
+    ) -> Result<(), Failure> {
+        /// One sync for so many messages (the command line's contract).
+        const BATCH: usize = 64;
+        let post = self.appender(watch)?;
+        let contacts = self.home.contacts()?;
+        let (mut changes, mut waiting) = (Vec::new(), Vec::new());
+        let mut done = false;
+        while !done {
+            match requests.next() {
+                None => done = true,
+                Some(request) => {
+                    let made = request.and_then(|request| {
+                        let contact = contacts.resolve(&request.to)?;
+                        let text_only = request.files.is_empty();
+                        match self.small(contact, &request, watch)? {
+                            Some(small) => {
+                                self.seal_small(&post, contact, &request, small, &mut changes)
+                            }
+                            // Too large for a batch: sent on its own, durable at once.
+                            None => {
+                                debug_assert!(!text_only, "a text is always small or a file");
+                                self.send_parts(&post, contact, &request, watch)
+                            }
+                        }
+                    });
+                    waiting.push(made);
+                }
+            }
+            if done || waiting.len() >= BATCH || changes.len() >= 4 * BATCH {
+                let committed = post.commit(clock::now(), std::mem::take(&mut changes));
+                let failed = committed.err().map(Failure::from);
+                for made in waiting.drain(..) {
+                    each(match (&failed, made) {
+                        (Some(failure), Ok(_)) => {
+                            Err(Failure::new(failure.kind, failure.what.clone()))
+                        }
+                        (_, made) => made,
+                    });
+                }
+                if let Some(failure) = failed {
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send_by(
+        &self,
+        post: &dyn Post,
+        request: &SendRequest,
+        watch: &dyn Watch,
+    ) -> Result<Sent, Failure> {
+        let contacts = self.home.contacts()?;
+        let contact = contacts.resolve(&request.to)?;
+        let Some(small) = self.small(contact, request, watch)? else {
+            return self.send_parts(post, contact, request, watch);
+        };
+        let mut changes = Vec::new();
+        let sent = self.seal_small(post, contact, request, small, &mut changes)?;
+        post.commit(clock::now(), changes)?;
+        Ok(sent)
+    }
+
+    /// The message as one packet, or `None` when it is too large for that.
+    fn small(
+        &self,
+        contact: &Contact,
+        request: &SendRequest,
+        watch: &dyn Watch,
+    ) -> Result<Option<Small>, Failure> {
+        let text = request.text.clone();
+        let tail = self.tail(contact, request);
+        if request.files.is_empty() {
+            let text = text.unwrap_or_default();
+            let bytes = text.len() as u64;
+            let preview = preview(&text);
+            let body = if text.len() <= TEXT_MAX {
+                Body::Mail(text)
+            } else if bytes <= INLINE_MAX {
+                Body::Files(Manifest {
+                    text: None,
+                    files: vec![text_file(&text)],
+                    content: Content::Inline(text.into_bytes()),
+                })
+            } else {
+                return Err(Failure::new(
+                    FailureKind::Usage,
+                    format!("a text of {bytes} bytes is too long for a message"),
+                )
+                .next("nothing was sent; send it as a file: postrider send WHO -f FILE"));
+            };
+            return Ok(Some(Small { packet: Packet { body, tail }, bytes, preview }));
+        }
+        check_text(text.as_deref())?;
+        let mut files = message_files::list(&request.files, watch)?;
+        let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
+        if files.is_empty() {
+            return Err(Failure::new(FailureKind::Usage, "there is no file in that")
+                .next("nothing was sent; links and special files are left out"));
+        }
+        if total > INLINE_MAX {
+            return Ok(None);
+        }
+        let mut content = vec![0; usize::try_from(total).unwrap_or(0)];
+        Stream::new(&mut files).fill(&mut content)?;
+        let bytes = total + text.as_ref().map_or(0, String::len) as u64;
+        let preview = text.as_deref().map_or_else(|| file_preview(&files), preview);
+        let files = files.into_iter().map(|file| file.entry).collect();
+        let body = Body::Files(Manifest { text, files, content: Content::Inline(content) });
+        Ok(Some(Small { packet: Packet { body, tail }, bytes, preview }))
+    }
+
+    /// Seals a small message; its changes join the group that the caller commits.
+    fn seal_small(
+        &self,
+        post: &dyn Post,
+        contact: &Contact,
+        request: &SendRequest,
+        small: Small,
+        changes: &mut Vec<Change>,
+    ) -> Result<Sent, Failure> {
+        let nice = request.nice.unwrap_or(Niceness::NORMAL);
+        let (letter, sequence) = self.letter(post, contact, request, nice)?;
+        let sealed = seal(&letter, &small.packet.encode(), &clock::random()?)
+            .map_err(outgoing::compose_failure)?;
+        let own = wire::encode(&OwnNote::new(sealed.secret.as_ref(), None, false));
+        let held_ms = post.held_ms(clock::now());
+        let bundle = own_bundle(sealed.id, &sealed.head, SpoolBody::Inline(sealed.payload), own);
+        let to = contact.card.node.as_bytes();
+        let note = SentNote::new(to, held_ms, small.bytes, small.preview, None, 1);
+        changes.push(Change::Sequence(sequence));
+        changes.push(Change::Bundle(bundle));
+        changes.push(set_note(space::SENT, &sealed.id.0, wire::encode(&note)));
+        changes.push(event(&sealed.id, held_ms, 0, ("saved", &contact.name, "")));
+        Ok(sent(&sealed.id, contact, small.bytes))
+    }
+
+    fn send_parts(
+        &self,
+        post: &dyn Post,
+        contact: &Contact,
+        request: &SendRequest,
+        watch: &dyn Watch,
+    ) -> Result<Sent, Failure> {
+        let mut files = message_files::list(&request.files, watch)?;
+        let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
+        let bulk = if total > BULK_FROM { Niceness::BULK } else { Niceness::NORMAL };
+        let set = postrider_base::id::SetId(clock::random()?);
+        // Told before the first part: what a crash leaves half-sent is found and removed.
+        post.commit(clock::now(), vec![set_note(space::SENDING, &set.0, Vec::new())])?;
+        let parts = Parts {
+            set,
+            total,
+            workers: self.home.config.worker_count(),
+            what: format!("sealing {} for {}", file_preview(&files), contact.name),
+        };
+        let nice = request.nice.unwrap_or(bulk);
+        let letter = |post: &dyn Post| self.letter(post, contact, request, nice);
+        let content = outgoing::seal_parts(post, &parts, &letter, &mut files, watch)?;
+
+        let bundles = content.hashes.len() as u64 + 1;
+        let bytes = total + request.text.as_ref().map_or(0, String::len) as u64;
+        let preview = request.text.as_deref().map_or_else(|| file_preview(&files), preview);
+        let manifest = Manifest {
+            text: request.text.clone(),
+            files: files.into_iter().map(|file| file.entry).collect(),
+            content: Content::Parts(content),
+        };
+        let packet =
+            Packet { body: Body::Files(manifest), tail: self.tail(contact, request) }.encode();
+        let nice = request.nice.unwrap_or(Niceness::NORMAL);
+        let (letter, sequence) = self.letter(post, contact, request, nice)?;
+        let sealed =
+            seal(&letter, &packet, &clock::random()?).map_err(outgoing::compose_failure)?;
+        let mut staging = post.stage()?;
+        staging.append(&sealed.payload)?;
+        let own = wire::encode(&OwnNote::new(sealed.secret.as_ref(), Some(set), false));
+        let bundle = own_bundle(sealed.id, &sealed.head, SpoolBody::Staged(staging.finish()?), own);
+        let held_ms = post.held_ms(clock::now());
+        let to = contact.card.node.as_bytes();
+        let note = SentNote::new(to, held_ms, bytes, preview, Some(set), bundles);
+        let outcomes = post.commit(
+            clock::now(),
+            vec![
+                Change::Sequence(sequence),
+                Change::Bundle(bundle),
+                set_note(space::SENT, &sealed.id.0, wire::encode(&note)),
+                set_note(space::SENT_SET, &set.0, sealed.id.0.to_vec()),
+                Change::Note { space: space::SENDING, key: set.0.to_vec(), value: None },
+                event(&sealed.id, held_ms, 0, ("saved", &contact.name, "")),
+            ],
+        )?;
+        must_admit(&outcomes, 1, &sealed.id)?;
+        Ok(sent(&sealed.id, contact, bytes))
+    }
+
+    /// A letter to a contact under the next sequence.
+    fn letter(
+        &self,
+        post: &dyn Post,
+        contact: &Contact,
+        request: &SendRequest,
+        nice: Niceness,
+    ) -> Result<(Letter<'_>, postrider_spool::Sequence), Failure> {
+        let node: NodeId = contact.card.node;
+        let sequence = post.take_sequence(&Destination::Node(*node.as_bytes()))?;
+        let lifetime = request
+            .lifetime
+            .or_else(|| Lifetime::new(self.home.config.lifetime_days.saturating_mul(86_400)));
+        let hidden = request.hidden.unwrap_or_else(|| is_hidden(contact));
+        let letter = Letter {
+            author: &self.home.key.node,
+            to: To::One(node, *contact.card.seal_key()),
+            sequence: Sequence { epoch: sequence.epoch, counter: sequence.counter },
+            created: clock::wall_s(),
+            lifetime: lifetime.unwrap_or(Lifetime::DEFAULT),
+            nice,
+            privacy: if hidden {
+                Privacy::Hidden { known: contact.answered }
+            } else {
+                Privacy::Open
+            },
+            padding: Padding::Class,
+        };
+        Ok((letter, sequence))
+    }
+
+    /// What a message brings along: my card, until its recipient has shown to have it.
+    fn tail(&self, contact: &Contact, request: &SendRequest) -> Tail {
+        let card = (!contact.answered).then(|| self.home.card.as_bytes().to_vec());
+        Tail { reply_to: request.reply_to, card }
+    }
+}
+
+fn check_text(text: Option<&str>) -> Result<(), Failure> {
+    match text {
+        Some(text) if text.len() > TEXT_MAX => Err(Failure::new(
+            FailureKind::Usage,
+            format!("a text of {} bytes is too long beside files", text.len()),
+        )
+        .next("nothing was sent; send the text as one of the files")),
+        _ => Ok(()),
+    }
+}
+
+fn text_file(text: &str) -> FileEntry {
+    FileEntry {
+        path: vec!["message.txt".into()],
+        bytes: text.len() as u64,
+        blake3: *blake3::hash(text.as_bytes()).as_bytes(),
+        mtime: None,
+        executable: false,
+        directory: false,
+    }
+}
+
+fn sent(id: &postrider_base::BundleId, contact: &Contact, bytes: u64) -> Sent {
+    Sent { id: id.to_string(), to: contact.name.clone(), state: "saved", bytes }
+}
+
+/// The first line of a text, short.
+fn preview(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(40).collect()
+}
+
+/// The first file's name, and how many more there are.
+fn file_preview(files: &[Outgoing]) -> String {
+    let first = files.first().and_then(|f| f.entry.path.first()).map_or("", |name| name.as_str());
+    match files.len() {
+        0 | 1 => first.to_owned(),
+        n => format!("{first} ({n} files)"),
+    }
+}

@@ -1,0 +1,149 @@
+//! `spool`, `doctor`: upkeep.
+
+use postrider_spool::Spool;
+
+use super::{
+    Desk, Failure, Watch, clock,
+    inbox::note_keys,
+    ledger::{remove_note, space},
+    reply::{Checked, Finding},
+};
+use crate::home::is_private;
+
+impl Desk {
+    /// Figures about the spool.
+    pub fn spool_stats(&self, watch: &dyn Watch) -> Result<Vec<Finding>, Failure> {
+        let spool = self.spool(watch)?;
+        let stats = spool.stats()?;
+        let row = |check: &str, detail: String| Finding {
+            check: check.to_owned(),
+            verdict: "ok",
+            detail,
+            next: None,
+        };
+        let [own, contacts, strangers] = stats.classes;
+        let share = |s: postrider_spool::Share| format!("{} bundles, {} bytes", s.bundles, s.bytes);
+        Ok(vec![
+            row("own", share(own)),
+            row("contacts", share(contacts)),
+            row("strangers", share(strangers)),
+            row("messages", note_keys(spool, space::MESSAGE)?.len().to_string()),
+            row("receipts", note_keys(spool, space::RECEIPT)?.len().to_string()),
+            row("disk free", format!("{} bytes", self.free_bytes()?)),
+        ])
+    }
+
+    /// Reads every byte of the spool and says what is not as it was written.
+    pub fn spool_check(&self, watch: &dyn Watch) -> Result<Checked, Failure> {
+        let spool = self.spool(watch)?;
+        let report = spool.check(clock::now())?;
+        let mut findings: Vec<String> =
+            report.damaged.iter().map(|damage| format!("{damage:?}")).collect();
+        let (contacts_damaged, contacts_repaired) = self.home.contacts()?.damage();
+        if contacts_damaged > 0 {
+            findings.push(format!("{contacts_damaged} damaged lines in the contacts file"));
+            self.home.contacts()?.save()?;
+        }
+        Ok(Checked {
+            verb: "check",
+            bundles: report.bundles,
+            damaged: findings.len() as u64,
+            repaired: report.repaired + contacts_repaired as u64,
+            findings,
+        })
+    }
+
+    /// Makes the index anew from the log.
+    pub fn spool_rebuild(&self, watch: &dyn Watch) -> Result<Checked, Failure> {
+        let spool = self.spool(watch)?;
+        spool.rebuild_index()?;
+        let bundles = spool.stats()?.bundles();
+        Ok(Checked { verb: "rebuild", bundles, damaged: 0, repaired: 0, findings: Vec::new() })
+    }
+
+    /// Gives back what is no longer needed.
+    pub fn spool_gc(&self, watch: &dyn Watch) -> Result<Checked, Failure> {
+        let spool = self.spool(watch)?;
+        self.tidy(spool)?;
+        let held_ms = spool.held_ms(clock::now());
+        let mut over = Vec::new();
+        for key in note_keys(spool, space::DONE)? {
+            let until = spool.note(space::DONE, &key)?;
+            let until = until.and_then(|value| Some(u64::from_be_bytes(value.try_into().ok()?)));
+            if until.is_none_or(|until| until < held_ms) {
+                over.push(key);
+            }
+        }
+        for keys in over.chunks(1024) {
+            let changes = keys.iter().map(|key| remove_note(space::DONE, key)).collect();
+            spool.commit(clock::now(), changes)?;
+        }
+        let report = spool.compact(clock::now())?;
+        let bundles = spool.stats()?.bundles();
+        let findings = vec![format!(
+            "{} bytes of the log and {} files were given back",
+            report.freed_bytes, report.orphans
+        )];
+        Ok(Checked { verb: "gc", bundles, damaged: 0, repaired: 0, findings })
+    }
+
+    /// Looks for what commonly goes wrong.
+    pub fn doctor(&self, watch: &dyn Watch) -> Result<Vec<Finding>, Failure> {
+        let finding = |check: &str, verdict, detail: String, next: Option<&str>| Finding {
+            check: check.to_owned(),
+            verdict,
+            detail,
+            next: next.map(str::to_owned),
+        };
+        let mut found = Vec::new();
+        let private = is_private(self.home.dir()).unwrap_or(false);
+        found.push(if private {
+            finding("key", "ok", "only its owner can read it".into(), None)
+        } else {
+            finding(
+                "key",
+                "warn",
+                "the file system does not keep the key private".into(),
+                Some("move the home to a disk with permissions"),
+            )
+        });
+        let wall_s = clock::wall_s();
+        found.push(if wall_s >= BUILT_AFTER_S {
+            finding("clock", "ok", "plausible".into(), None)
+        } else {
+            finding(
+                "clock",
+                "warn",
+                "it stands before this program was made".into(),
+                Some("dates shown to others will be wrong; nothing expires because of it"),
+            )
+        });
+        let free = self.free_bytes()?;
+        found.push(if free > 1 << 30 {
+            finding("disk", "ok", format!("{} MiB free", free >> 20), None)
+        } else {
+            finding("disk", "warn", format!("{} MiB free", free >> 20), Some("free some space"))
+        });
+        let (damaged, repaired) = self.home.contacts()?.damage();
+        found.push(if damaged == 0 {
+            finding("contacts", "ok", "whole".into(), None)
+        } else {
+            finding(
+                "contacts",
+                "fail",
+                format!("{damaged} damaged lines, {repaired} of them recovered"),
+                Some("postrider spool check writes the file anew; add missing contacts again"),
+            )
+        });
+        let report = self.spool_check(watch)?;
+        found.push(if report.damaged == 0 {
+            finding("spool", "ok", format!("{} bundles, all whole", report.bundles), None)
+        } else {
+            finding("spool", "fail", report.findings.join("; "), Some("postrider spool check"))
+        });
+        Ok(found)
+    }
+}
+
+/// 2026-11-01: no clock of a machine that runs this stands before it, unless it is wrong.
+const BUILT_AFTER_S: u64 = 1_793_491_200;

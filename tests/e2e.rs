@@ -1,0 +1,13 @@
+//! Nodes in temporary folders, a directory as the stick: what the README promises, as tests.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "e2e/age.rs"]
+mod age;
+#[path = "e2e/damage.rs"]
+mod damage;
+#[path = "e2e/delivery.rs"]
+mod delivery;
+#[path = "e2e/privacy.rs"]
+mod privacy;
+#[path = "e2e/town.rs"]
+mod town;
