@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::{
+    ballast::Ballast,
     blobs::Blobs,
     contract::{Change, Destination, Now, Outcome, Sequence},
     error::SpoolError,
@@ -35,7 +36,9 @@ impl Appender {
             damage: opened.damage,
             ..Recovery::default()
         };
-        let writer = Writer::new(place, log, counters, Arc::new(NoIndex), blobs);
+        // Making room is not its work; the ballast belongs to those with an index.
+        let ballast = Ballast::new(place.disk.clone(), 0);
+        let writer = Writer::new(place, log, counters, Arc::new(NoIndex), blobs, ballast);
         Ok((Self { writer }, recovery))
     }
 

@@ -73,7 +73,7 @@ impl DurableSpool {
             self.commit(now, vec![Change::Retire { id, why: Why::Damaged }])?;
             report.repaired += 1;
         }
-        self.writer.blobs.sweep(|id| Ok(self.entry(id)?.is_some()))?;
+        self.sweep_bodies()?;
         report.bundles = self.stats()?.bundles();
         report.damaged.truncate(DAMAGE_MAX);
         Ok(report)

@@ -445,7 +445,8 @@ pub trait Spool: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, SpoolError>;
 
-    /// The first bytes of the ids delivered with this sequence; more than one is equivocation.
+    /// The first bytes of the ids delivered with this sequence, sorted; more than one is
+    /// equivocation.
     fn delivered(
         &self,
         source: &[u8; 32],

@@ -110,6 +110,18 @@ impl Disk for RealDisk {
         Ok(found)
     }
 
+    fn file_names(&self, path: &Path, limit: usize) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for item in fs::read_dir(self.at(path))?.take(limit) {
+            let item = item?;
+            if let (true, Ok(name)) = (item.file_type()?.is_file(), item.file_name().into_string())
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         let facts = rustix::fs::statvfs(&self.root)?;
         Ok(facts.f_bavail.saturating_mul(facts.f_frsize))

@@ -1,6 +1,7 @@
 //! The durable spool: log, blobs and index behind the contract.
 
 use crate::{
+    ballast::{BALLAST_BYTES, Ballast},
     blobs::Blobs,
     contract::{
         BundleId, Change, Cursor, Delivered, Destination, Entry, Envelope, Now, Outcome, PAGE_MAX,
@@ -41,11 +42,13 @@ pub struct DurableSpool {
 pub struct Options {
     /// Segments are closed at this size; smaller ones only make sense in tests. Bounded by 4 MiB.
     pub segment_bytes: usize,
+    /// Space set aside for when the disk is full; 0 is none. Default 4 MiB.
+    pub ballast_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES }
+        Self { segment_bytes: SEGMENT_BYTES, ballast_bytes: BALLAST_BYTES }
     }
 }
 
@@ -54,8 +57,11 @@ impl DurableSpool {
     /// end of the log.
     pub fn open(place: Place, options: &Options) -> Result<(Self, Recovery), SpoolError> {
         let segment_bytes = options.segment_bytes.min(SEGMENT_BYTES * 2);
-        let (log, counters, opened) =
+        let (mut log, counters, opened) =
             Log::open(place.disk.clone(), place.entropy.clone(), segment_bytes)?;
+        // Queries answer from what is there, so it had better be durable. On a disk that refuses,
+        // reading must still be possible; every commit tries again first.
+        let _ = log.prove();
         let blobs = Blobs::open(place.disk.clone(), place.entropy.clone())?;
         blobs.sweep_staging()?;
         let mut recovery = Recovery {
@@ -64,7 +70,9 @@ impl DurableSpool {
             ..Recovery::default()
         };
         let index = open_index(&place, &log, &mut recovery)?;
-        let writer = Writer::new(place, log, counters, index, blobs);
+        let ballast = Ballast::new(place.disk.clone(), options.ballast_bytes);
+        ballast.refill();
+        let writer = Writer::new(place, log, counters, index, blobs, ballast);
         Ok((Self { writer, torn_bytes: recovery.torn_bytes }, recovery))
     }
 
@@ -257,7 +265,10 @@ impl Spool for DurableSpool {
     ) -> Result<Vec<[u8; 8]>, SpoolError> {
         let wanted = Delivered { source: *source, epoch, counter, id8: [0; 8] };
         let ids = Fold::new(self.index()).delivered(&wanted)?;
-        Ok(ids.chunks_exact(8).filter_map(|id8| id8.try_into().ok()).collect())
+        let mut ids: Vec<[u8; 8]> =
+            ids.chunks_exact(8).filter_map(|id8| id8.try_into().ok()).collect();
+        ids.sort_unstable();
+        Ok(ids)
     }
 
     fn resolve(&self, prefix: &str) -> Result<Vec<BundleId>, SpoolError> {

@@ -12,7 +12,7 @@ pub enum SpoolError {
     #[error("the disk is full")]
     Full(#[source] io::Error),
     /// The disk refused an operation.
-    #[error("{what} in the spool")]
+    #[error("the disk failed while {what}")]
     Io {
         /// What was being done.
         what: &'static str,
@@ -79,6 +79,16 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
+    /// Whether lack of space is behind this error, also where it struck too late to go on.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
     /// Wraps a disk's error; a full disk is its own variant.
     pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {

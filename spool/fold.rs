@@ -120,7 +120,6 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 
-    #[allow(dead_code, reason = "for compaction")]
     /// Forgets a segment that is about to be removed.
     pub(crate) fn forget_segment(&mut self, number: u32) {
         self.counting.remove(&number);
@@ -270,7 +269,8 @@ impl<'a> Fold<'a> {
         self.changed.insert(key, Some(value));
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {
+    /// A value as it will be.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {
         match self.changed.get(key) {
             Some(value) => Ok(value.clone()),
             None => self.index.get(key),

@@ -170,7 +170,8 @@ fn fold_segment(
         }
         let record = decode(found.kind, found.version, found.body(&loaded.bytes));
         fold.apply(&record, found.flags, at)?;
-        records += u64::from(!matches!(record, Record::Clock(_) | Record::Sealed));
+        records +=
+            u64::from(!matches!(record, Record::Clock(_) | Record::Checkpoint(_) | Record::Sealed));
         if fold.len() >= BATCH_ROWS {
             fold.finish(&mark(found.end()))?;
             fold = Fold::new(index);

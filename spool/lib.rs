@@ -10,16 +10,18 @@
 //! writer       group commit: commits, group, fold, counters, clock
 //! durable      the spool with its index          appender   the spool of a process that only adds
 //! index/       the map behind the queries        follow     index catches up with the log
-//! check        is each byte still what was written?
+//! check        is each byte still what was written?   compact   space back   ballast   room for that
 //! memory       the twin for simulation
 //! ```
 #![forbid(unsafe_code)]
 
 mod appender;
+mod ballast;
 mod blobs;
 mod check;
 mod clock;
 mod commits;
+mod compact;
 pub mod contract;
 mod counters;
 mod disk;
@@ -38,6 +40,7 @@ mod writer;
 
 pub use appender::Appender;
 pub use check::{CheckReport, Damage};
+pub use compact::CompactReport;
 pub use contract::{
     Body, BundleId, Change, Class, Cursor, Delivered, Destination, Entry, Envelope, Hop, NewBundle,
     Now, Outcome, Queue, Seen, Sequence, Share, Spool, Stats, Summary, Why,

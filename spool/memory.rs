@@ -177,7 +177,10 @@ impl Spool for MemorySpool {
         counter: u64,
     ) -> Result<Vec<[u8; 8]>, SpoolError> {
         let state = self.state();
-        Ok(state.delivered.get(&(*source, epoch, counter)).cloned().unwrap_or_default())
+        let ids = state.delivered.get(&(*source, epoch, counter));
+        let mut ids = ids.cloned().unwrap_or_default();
+        ids.sort_unstable();
+        Ok(ids)
     }
 
     fn resolve(&self, prefix: &str) -> Result<Vec<BundleId>, SpoolError> {

@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use postrider_base::disk::Disk;
+
 use crate::{
+    ballast::Ballast,
     blobs::Blobs,
     clock::{Point, TICK_EVERY_MS},
     commits::Commits,
@@ -36,8 +39,9 @@ pub(crate) struct Writer {
     pub(crate) segments: Segments,
     pub(crate) blobs: Blobs,
     pub(crate) entropy: Entropy,
+    pub(crate) ballast: Ballast,
     /// The lock lives as long as the writer.
-    _place: Place,
+    place: Place,
 }
 
 type Answer = Result<Vec<Outcome>, SpoolError>;
@@ -63,6 +67,7 @@ impl Writer {
         counters: Counters,
         index: Arc<dyn Index>,
         blobs: Blobs,
+        ballast: Ballast,
     ) -> Self {
         Self {
             segments: log.segments.clone(),
@@ -72,8 +77,13 @@ impl Writer {
             index: Switch::new(index),
             blobs,
             entropy: place.entropy.clone(),
-            _place: place,
+            ballast,
+            place,
         }
+    }
+
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.place.disk
     }
 
     pub(crate) fn commit(&self, now: Now, mut changes: Vec<Change>) -> Answer {
@@ -131,10 +141,11 @@ impl Writer {
         let mut log = self.log();
         let mut result = self.write(&mut log, &mut requests);
         let undone = requests.iter().filter(|request| request.done.is_none()).count();
-        if result.is_err() && undone > 1 && !log.is_poisoned() {
+        let again = undone > 1 || matches!(result, Err(SpoolError::Full(_)));
+        if result.is_err() && again && !log.is_poisoned() {
             // Perhaps only one of them is at fault: each gets its own chance and answer.
             for request in requests.iter_mut().filter(|request| request.done.is_none()) {
-                if let Err(e) = self.write(&mut log, std::slice::from_mut(request)) {
+                if let Err(e) = self.write_alone(&mut log, request) {
                     request.done = Some(Err(e));
                 }
             }
@@ -152,6 +163,20 @@ impl Writer {
             .into_iter()
             .map(|request| request.done.unwrap_or(Err(SpoolError::Poisoned)))
             .collect()
+    }
+
+    /// A second chance for one request: with the ballast's space, when it makes room or notes
+    /// what must not be forgotten.
+    fn write_alone(&self, log: &mut Log, request: &mut Request) -> Result<(), SpoolError> {
+        let result = self.write(log, std::slice::from_mut(request));
+        match result {
+            Err(SpoolError::Full(_))
+                if !request.admits() && !log.is_poisoned() && self.ballast.release() =>
+            {
+                self.write(log, std::slice::from_mut(request))
+            }
+            other => other,
+        }
     }
 
     /// Writes all requests that have no answer yet, with one sync unless a segment ends between.
@@ -177,6 +202,11 @@ impl Writer {
         let mut fold = Fold::new(&self.index);
         for i in 0..requests.len() {
             if requests[i].done.is_some() {
+                continue;
+            }
+            if requests[i].admits() && !self.ballast.allows_admissions() {
+                let full = std::io::ErrorKind::StorageFull.into();
+                requests[i].done = Some(Err(SpoolError::Full(full)));
                 continue;
             }
             let bound = requests[i].bound + self.counters().checkpoint_bound();
@@ -320,8 +350,15 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let point = self.counters().clock.last_point();
-        self.log().close(&point);
+        let counters = self.counters();
+        self.log().close(&counters);
+    }
+}
+
+impl Request {
+    fn admits(&self) -> bool {
+        let admits = |change: &Change| matches!(change, Change::Bundle(_));
+        matches!(&self.work, Work::Changes(changes) if changes.iter().any(admits))
     }
 }
 

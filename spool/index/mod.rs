@@ -47,7 +47,6 @@ pub(crate) trait Index: Send + Sync {
     /// Applies a batch: all of it is visible afterwards, and all or nothing survives a crash.
     fn apply(&self, batch: &Batch) -> Result<(), SpoolError>;
     /// Makes everything applied survive a crash; only needed before the log forgets something.
-    #[allow(dead_code, reason = "for compaction")]
     fn flush(&self) -> Result<(), SpoolError>;
 }
 

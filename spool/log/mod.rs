@@ -3,14 +3,15 @@
 //! Flow of the writer:
 //! 1. [`Log::open`] reads the last segment only: where it ends, and our own counters. It writes
 //!    nothing, so that a full or failing disk never stops a reader.
-//! 2. The first write settles what a crash left: a new checkpoint (with a redrawn epoch, because a
+//! 2. The first write settles what a crash left: the last write is made durable, a new checkpoint (with a redrawn epoch, because a
 //!    lost tail may have held counters) is written over the torn tail, broken groups before the
 //!    end are declared void, the rest of the tail is cut.
 //! 3. [`Log::push`] lays groups into a buffer, [`Log::flush`] writes and syncs it: one write and
 //!    one sync for all groups of all waiting threads.
 //! 4. [`Log::rotate`] starts a segment under a staging name, publishes it, then seals the old one.
-//! 5. [`Log::close`] appends an unsynced clock record: it proves that what precedes was synced, so
-//!    that rot in the last group is not taken for a torn write.
+//! 5. [`Log::close`] appends a checkpoint, unsynced: it proves that what precedes was synced, so
+//!    that rot in the last group is not taken for a torn write, and the next process finds the end
+//!    and the counters in the last few KiB instead of reading the segment.
 //!
 //! A failed write or sync poisons the log: what the disk holds is unknown, and a second sync would
 //! report success about pages that the system has given up on. Only "no space" while writing is
@@ -32,14 +33,16 @@ use std::{
 use postrider_base::disk::{Disk, DiskFile};
 
 use self::{
-    frame::{BEGIN, CHECK_LEN, HEAD_LEN, MORE, ReadHeader, SegmentHeader, WRITE, encode},
+    frame::{
+        BEGIN, CHECK_LEN, HEAD_LEN, MORE, RECORDS_FROM, ReadHeader, SegmentHeader, WRITE, encode,
+    },
     record::{
         Kind, Record, VERSION, decode, encode_checkpoint, encode_point, encode_sealed, encode_void,
     },
     scan::{Position, Scan, scan},
-    segments::{LOG, Loaded, Location, SEGMENT_LIMIT, Segments},
+    segments::{GOODBYE_MAX, LOG, Loaded, Location, SEGMENT_LIMIT, Segments},
 };
-use crate::{clock::Point, staging::STAGING};
+use crate::staging::STAGING;
 use crate::{contract::GROUP_MAX, counters::Counters, error::SpoolError, place::Entropy};
 
 /// Segments are closed at this size. A short process reads and checks the last one: 2 MiB cost it
@@ -107,7 +110,12 @@ pub(crate) struct Log {
 }
 
 struct Left {
+    /// Broken groups before the end, to be declared void.
     torn: Vec<Range<usize>>,
+    /// Whether anything after the end must be cut.
+    cut: bool,
+    /// Where the last write begins, which nobody knows to be durable; `None` once it is proven.
+    unproven_from: Option<usize>,
 }
 
 /// What opening found.
@@ -154,6 +162,9 @@ impl Log {
         let mut counters = Counters::fresh(&self.entropy);
         let Some(last) = numbers.pop() else { return Ok(counters) };
         self.header.number = last;
+        if let Some(counters) = self.quick_end(last)? {
+            return Ok(counters);
+        }
         let loaded = self.segments.load(last)?;
         let mut current = match loaded.header {
             ReadHeader::Good { header, .. } => {
@@ -167,9 +178,11 @@ impl Log {
                 self.sealed = scan.sealed;
                 let torn = loaded.bytes.len().saturating_sub(scan.end);
                 opened.torn_bytes = torn as u64;
-                if torn > 0 || !scan.torn.is_empty() {
-                    self.left = Some(Left { torn: scan.torn.clone() });
-                }
+                self.left = Some(Left {
+                    torn: scan.torn.clone(),
+                    cut: torn > 0,
+                    unproven_from: Some(scan.last_write),
+                });
                 Some((last, loaded, scan))
             }
             // FAT shows a name before its length: this one was never used, it is replaced.
@@ -183,7 +196,8 @@ impl Log {
                 None
             }
         };
-        let mut doubtful = self.left.is_some() || current.is_none();
+        let torn = |left: &Left| left.cut || !left.torn.is_empty();
+        let mut doubtful = self.left.as_ref().is_none_or(torn);
 
         // Counters stand in the last checkpoint and after it; it opens the last segment unless
         // that one is damaged.
@@ -227,6 +241,21 @@ impl Log {
             counters.redraw(&self.entropy);
         }
         Ok(counters)
+    }
+
+    /// The end as the last process left it, when it ended properly.
+    fn quick_end(&mut self, last: u32) -> Result<Option<Counters>, SpoolError> {
+        let opening = SpoolError::io("opening a segment");
+        let file = self.disk.open_write(&Segments::path(last)).map_err(opening)?;
+        let Some((header, checkpoint, end)) = self.segments.goodbye(last, &*file)? else {
+            return Ok(None);
+        };
+        let mut counters = Counters::fresh(&self.entropy);
+        counters.replay(&Record::Checkpoint(checkpoint), 0);
+        self.header = header;
+        self.file = Some(file);
+        self.end = end;
+        Ok(Some(counters))
     }
 
     /// Whether a group of this length may still go into the current segment.
@@ -327,12 +356,39 @@ impl Log {
             self.poisoned = true;
             return Err(SpoolError::io("writing the log")(e));
         }
-        if let Err(e) = file.sync() {
+        if let Err(source) = file.sync() {
+            // Never "full", which would promise that the group is not there.
             self.poisoned = true;
-            return Err(SpoolError::io("syncing the log")(e));
+            return Err(SpoolError::Io { what: "syncing the log", source });
         }
         self.end += bytes.len();
         self.wrote = true;
+        Ok(())
+    }
+
+    /// Makes the last write of a process that did not end properly durable, before anybody is told
+    /// what it says: it may never have been synced, or its sync may have failed, in which case the
+    /// system believes its pages to be clean. So they are written again and synced.
+    pub(crate) fn prove(&mut self) -> Result<(), SpoolError> {
+        let (Some(left), Some(file)) = (&mut self.left, &self.file) else { return Ok(()) };
+        let Some(from) = left.unproven_from else { return Ok(()) };
+        if self.poisoned {
+            return Err(SpoolError::Poisoned);
+        }
+        // The first write of a segment is its birth: header and name are no surer than the rest.
+        let from = if from == RECORDS_FROM { 0 } else { from };
+        let mut bytes = vec![0; self.end.saturating_sub(from)];
+        file.read_exact_at(from as u64, &mut bytes)
+            .and_then(|()| file.write_all_at(from as u64, &bytes))
+            .map_err(SpoolError::io("writing the log's last write again"))?;
+        if let Err(source) = file.sync().and_then(|()| self.disk.sync_dir(Path::new(LOG))) {
+            self.poisoned = true;
+            return Err(SpoolError::Io { what: "syncing the log", source });
+        }
+        left.unproven_from = None;
+        if !left.cut && left.torn.is_empty() {
+            self.left = None;
+        }
         Ok(())
     }
 
@@ -341,6 +397,7 @@ impl Log {
         if self.poisoned {
             return Err(SpoolError::Poisoned);
         }
+        self.prove()?;
         let Some(left) = &self.left else { return Ok(()) };
         let mut group = vec![Raw::new(Kind::Checkpoint, encode_checkpoint(&counters.checkpoint()))];
         group.extend(left.torn.iter().map(|range| Raw::new(Kind::Void, encode_void(range))));
@@ -350,7 +407,7 @@ impl Log {
         let Some(file) = &self.file else { return Err(SpoolError::Poisoned) };
         if let Err(e) = file.set_len(self.end as u64).and_then(|()| file.sync()) {
             self.poisoned = true;
-            return Err(SpoolError::io("cutting a torn tail")(e));
+            return Err(SpoolError::Io { what: "cutting a torn tail", source: e });
         }
         self.left = None;
         counters.checkpoint_due = false;
@@ -410,12 +467,19 @@ impl Log {
     }
 
     /// Ends a process that wrote: see the module's step 5.
-    pub(crate) fn close(&mut self, point: &Point) {
-        if self.poisoned || !self.wrote || self.left.is_some() || !self.buffer.is_empty() {
+    pub(crate) fn close(&mut self, counters: &Counters) {
+        let silent = self.poisoned || !self.wrote || self.sealed;
+        if silent || self.left.is_some() || !self.buffer.is_empty() {
             return;
         }
-        self.wrote = false;
-        self.push(&[Raw::new(Kind::Clock, encode_point(point))]);
+        self.poisoned = true;
+        let checkpoint = Raw::new(Kind::Checkpoint, encode_checkpoint(&counters.checkpoint()));
+        let goodbye = if checkpoint.len() <= GOODBYE_MAX {
+            checkpoint
+        } else {
+            Raw::new(Kind::Clock, encode_point(&counters.clock.last_point()))
+        };
+        self.push(&[goodbye]);
         let bytes = std::mem::take(&mut self.buffer);
         if let Some(file) = &self.file {
             // Not synced: a lost or torn one says nothing wrong.
@@ -423,7 +487,6 @@ impl Log {
                 let _ = file.set_len(self.end as u64);
             }
         }
-        self.poisoned = true;
     }
 
     /// Everything that counts in one segment, and its rot.

@@ -29,6 +29,8 @@ pub(crate) struct Scan {
     pub(crate) damage: Vec<Range<usize>>,
     /// Groups of the last write that are not whole, before `end`, and not declared void yet.
     pub(crate) torn: Vec<Range<usize>>,
+    /// Where the last write begins: what lies before was synced.
+    pub(crate) last_write: usize,
     /// Where the next record goes.
     pub(crate) end: usize,
     /// Whether the segment is closed for good.
@@ -78,7 +80,8 @@ pub(crate) fn scan(segment: &[u8], seed: u64, position: Position) -> Scan {
         Position::Earlier => items.len(),
         Position::Last => items.iter().rposition(is_write).unwrap_or(0),
     };
-    let mut out = Scan { end: RECORDS_FROM, ..Scan::default() };
+    let last_write = items.get(proven).map_or(RECORDS_FROM, |item| item.range().start);
+    let mut out = Scan { end: RECORDS_FROM, last_write, ..Scan::default() };
     let unproven = items.split_off(proven);
     for item in items {
         out.end = item.range().end;

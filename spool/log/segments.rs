@@ -7,17 +7,23 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use postrider_base::disk::{Disk, DiskFile, ListedKind};
+use postrider_base::disk::{Disk, DiskFile};
 
 use super::{
-    frame::{At, CHECK_LEN, Found, HEAD_LEN, RECORDS_FROM, ReadHeader, look, read_header},
-    record::{Record, decode},
+    frame::{
+        At, BEGIN, CHECK_LEN, Found, HEAD_LEN, MORE, RECORDS_FROM, ReadHeader, SegmentHeader,
+        WRITE, look, read_header,
+    },
+    record::{Checkpoint, Record, decode},
 };
 use crate::error::SpoolError;
 
 pub(crate) const LOG: &str = "log";
 /// No segment is written longer than this; a longer file is not read into memory.
 pub(crate) const SEGMENT_LIMIT: u64 = 4 << 20;
+/// How long a checkpoint may be that a process leaves at its end: short enough to be found at once,
+/// and not to fill the log when every message is sent by a process of its own.
+pub(crate) const GOODBYE_MAX: usize = 4096;
 /// Segments one log may have: at 2 MiB each, 2 TiB. Bounds the listing.
 const SEGMENTS_MAX: usize = 1 << 20;
 
@@ -55,14 +61,13 @@ impl Segments {
 
     /// The numbers of all segments, rising.
     pub(crate) fn numbers(&self) -> Result<Vec<u32>, SpoolError> {
-        let listed = self
+        let names = self
             .disk
-            .list(Path::new(LOG), SEGMENTS_MAX)
+            .file_names(Path::new(LOG), SEGMENTS_MAX)
             .map_err(SpoolError::io("listing the log"))?;
-        let mut numbers: Vec<u32> = listed
+        let mut numbers: Vec<u32> = names
             .iter()
-            .filter(|item| item.kind == ListedKind::File)
-            .filter_map(|item| item.name.strip_suffix(".seg").filter(|n| n.len() >= 8))
+            .filter_map(|name| name.strip_suffix(".seg").filter(|n| n.len() >= 8))
             .filter_map(|digits| digits.parse().ok())
             .collect();
         numbers.sort_unstable();
@@ -98,6 +103,40 @@ impl Segments {
             self.seeds().insert(number, header.seed);
         }
         Ok(Loaded { bytes, header })
+    }
+
+    /// The checkpoint with which the last process that wrote to this segment said goodbye, when it
+    /// is the very last thing in it, and where it ends. It is a write of its own, so everything
+    /// before it was synced and nothing needs to be read to know that.
+    pub(crate) fn goodbye(
+        &self,
+        number: u32,
+        file: &dyn DiskFile,
+    ) -> Result<Option<(SegmentHeader, Checkpoint, usize)>, SpoolError> {
+        let reading = || SpoolError::io("reading the end of a segment");
+        let len = file.len_bytes().map_err(reading())?;
+        let Some(seed) = self.seed(number, file)? else { return Ok(None) };
+        let from = len.saturating_sub(GOODBYE_MAX as u64).max(RECORDS_FROM as u64);
+        let (Ok(len), Ok(from)) = (usize::try_from(len), usize::try_from(from)) else {
+            return Ok(None);
+        };
+        let mut tail = vec![0; len.saturating_sub(from)];
+        match file.read_exact_at(from as u64, &mut tail) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(e) => return Err(reading()(e)),
+        }
+        for at in 0..tail.len() {
+            if let At::Record(found) = look(&tail, seed, from + at, at)
+                && found.end() == tail.len()
+                && found.flags & (WRITE | BEGIN | MORE) == WRITE | BEGIN
+                && let Record::Checkpoint(checkpoint) =
+                    decode(found.kind, found.version, found.body(&tail))
+            {
+                return Ok(Some((SegmentHeader { number, seed }, checkpoint, len)));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads one record; `Ok(None)` when its segment is gone (compaction moved the record).

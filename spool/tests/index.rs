@@ -23,6 +23,7 @@ fn place(root: &Path) -> Place {
 
 fn open(root: &Path) -> (DurableSpool, Recovery) {
     let mut options = Options::default();
+    options.ballast_bytes = 0;
     options.segment_bytes = 32 << 10;
     DurableSpool::open(place(root), &options).unwrap()
 }

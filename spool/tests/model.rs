@@ -12,6 +12,7 @@ use postrider_testkit::{CrashDisk, Names, Seeded};
 
 fn options() -> Options {
     let mut options = Options::default();
+    options.ballast_bytes = 0;
     options.segment_bytes = 24 << 10;
     options
 }
@@ -36,6 +37,9 @@ fn durable_and_memory_agree_after_every_step_and_every_reopening() {
             let a = durable.commit(now, build(&durable, &group).unwrap()).unwrap();
             let b = twin.commit(now, build(&twin, &group).unwrap()).unwrap();
             assert_eq!(a, b, "seed {seed} step {step}: {group:?}");
+            if chance.chance(1, 8) {
+                durable.compact(now).unwrap();
+            }
             if chance.chance(1, 8) {
                 drop(durable);
                 durable = open(&disk, seed + 1000 + step);

@@ -22,6 +22,7 @@ const DAMAGES: u64 = 200;
 
 fn options() -> Options {
     let mut options = Options::default();
+    options.ballast_bytes = 0;
     options.segment_bytes = 16 << 10;
     options
 }

@@ -52,6 +52,13 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Plain files and directories in a directory, in no order, at most `limit` of them.
     fn list(&self, path: &Path, limit: usize) -> io::Result<Vec<Listed>>;
+    /// Names of plain files in a directory, in no order, at most `limit` of them: for callers that
+    /// do not need what [`Self::list`] must ask about each.
+    fn file_names(&self, path: &Path, limit: usize) -> io::Result<Vec<String>> {
+        let mut listed = self.list(path, limit)?;
+        listed.retain(|item| item.kind == ListedKind::File);
+        Ok(listed.into_iter().map(|item| item.name).collect())
+    }
     /// Bytes that can still be written.
     fn free_bytes(&self) -> io::Result<u64>;
 

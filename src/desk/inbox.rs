@@ -161,6 +161,9 @@ pub(super) fn note_keys(spool: &DurableSpool, space: u8) -> Result<Vec<Vec<u8>>,
     }
 }
 
+const WHERE_IDS_ARE: &str =
+    "nothing was changed; postrider inbox and postrider queue begin every line with an id";
+
 /// The one id in a namespace that begins with these hexadecimal digits.
 pub(super) fn find_note(
     spool: &DurableSpool,
@@ -173,7 +176,8 @@ pub(super) fn find_note(
         return Err(Failure::new(
             FailureKind::Usage,
             format!("{digits:?} is no id: give 4 to 64 of its hexadecimal digits"),
-        ));
+        )
+        .next(WHERE_IDS_ARE));
     }
     let bytes: Vec<u8> = digits
         .as_bytes()
@@ -191,7 +195,8 @@ pub(super) fn find_note(
         .collect();
     match found[..] {
         [id] => Ok(id),
-        [] => Err(Failure::new(FailureKind::Unknown, format!("no {what} begins with {digits}"))),
+        [] => Err(Failure::new(FailureKind::Unknown, format!("no {what} begins with {digits}"))
+            .next(WHERE_IDS_ARE)),
         _ => Err(Failure::new(
             FailureKind::Usage,
             format!("{} {what}s begin with {digits}", found.len()),

@@ -78,8 +78,13 @@ impl Desk {
             let changes = keys.iter().map(|key| remove_note(space::DONE, key)).collect();
             spool.commit(clock::now(), changes)?;
         }
+        let report = spool.compact(clock::now())?;
         let bundles = spool.stats()?.bundles();
-        Ok(Checked { verb: "gc", bundles, damaged: 0, repaired: 0, findings: Vec::new() })
+        let findings = vec![format!(
+            "{} bytes of the log and {} files were given back",
+            report.freed_bytes, report.orphans
+        )];
+        Ok(Checked { verb: "gc", bundles, damaged: 0, repaired: 0, findings })
     }
 
     /// Looks for what commonly goes wrong.

@@ -26,7 +26,7 @@ fn mail_arrives_once_and_is_ticked_by_its_receipt() {
         assert_eq!((tossed.taken, tossed.messages.len()), (1, 1));
         assert_eq!(tossed.messages[0].id, sent.id, "the id is the same at both ends");
         assert_eq!(toss(&bob, &stick).messages.len(), 0, "shown once");
-        assert_eq!(toss(&alice, &stick).delivered, [sent.id.clone()]);
+        assert_eq!(toss(&alice, &stick).delivered, std::slice::from_ref(&sent.id));
         assert_eq!(state(&alice, &sent), "delivered");
         assert_eq!(alice.status(&Silent).unwrap().out, 0, "the sender's copy is free");
     }

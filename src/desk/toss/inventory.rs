@@ -45,6 +45,8 @@ pub(super) struct Copy {
     pub record_bytes: u64,
     pub nice: Niceness,
     pub condition: Condition,
+    /// Somebody noted before this visit that it is damaged.
+    pub noted_damaged: bool,
     /// A receipt on the medium opens the lock of the bundle on the medium.
     pub receipted: bool,
 }

@@ -45,6 +45,8 @@ pub enum TossDirection {
     Out,
 }
 
+/// Deliveries after which the log is worth looking through for space to give back.
+const COMPACT_FROM: usize = 256;
 /// Cards shown from one medium; more than a person will choose from.
 const CARDS_MAX: usize = 256;
 /// A card as text is under a thousand bytes.
@@ -88,6 +90,9 @@ impl Desk {
         reply.taken += gains.taken;
         reply.bytes_in += gains.bytes;
         reply.delivered = gains.delivered.iter().map(ToString::to_string).collect();
+        if gains.delivered.len() >= COMPACT_FROM {
+            spool.compact(clock::now())?;
+        }
         let contacts = self.home.contacts()?;
         for id in &gains.messages {
             if let Some(kept) = self.kept(spool, *id)? {

@@ -1,7 +1,7 @@
 //! Taking from a medium: every record is checked, and one that is damaged costs only itself.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{self, Read},
     sync::Mutex,
     thread,
@@ -36,6 +36,15 @@ pub(super) struct Visit<'a> {
     pub disk: &'a MediumDisk,
     pub intake: &'a Intake<'a>,
     pub watch: &'a dyn Watch,
+}
+
+/// Which copies are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Those that nothing speaks against.
+    Good,
+    /// Those that a note calls damaged and that did not come otherwise.
+    NotedDamaged,
 }
 
 /// A large record to be taken: from which container, where.
@@ -77,6 +86,7 @@ impl Visit<'_> {
                     record_bytes: entry.record_bytes,
                     nice: entry.nice,
                     condition: Condition::Good,
+                    noted_damaged: false,
                     receipted,
                 });
             }
@@ -97,7 +107,15 @@ impl Visit<'_> {
         let receipts = by_prefix(inventory);
         let mut large = Vec::new();
         for at in 0..inventory.containers.len() {
-            self.take_small_ones(inventory, at, &receipts, &mut large, reply)?;
+            self.learn_listed(inventory, at, &receipts, reply)?;
+        }
+        // Copies that somebody found damaged come last: mostly a good one lies beside them by then,
+        // and if that was a lie, they are read all the same.
+        for pass in [Pass::Good, Pass::NotedDamaged] {
+            for at in 0..inventory.containers.len() {
+                self.take_small_ones(inventory, at, pass, &mut large, reply)?;
+            }
+            self.intake.flush()?;
         }
         // Manifests are small: they are known before the parts that they name.
         self.intake.flush()?;
@@ -118,43 +136,65 @@ impl Visit<'_> {
         Ok(())
     }
 
-    fn take_small_ones(
+    /// Takes note of what a container's trailer lists.
+    fn learn_listed(
         &self,
         inventory: &mut Inventory,
         at: usize,
         receipts: &HashMap<[u8; 8], Receipt>,
-        large: &mut Vec<Large>,
         reply: &mut Tossed,
     ) -> Result<(), Failure> {
-        let notes = &mut inventory.notes;
         let on_medium = &mut inventory.containers[at];
-        let number = on_medium.number;
         let Some(file) = self.open(on_medium, reply)? else { return Ok(()) };
         let container = match Container::open(&file) {
             Ok(container) => container,
             Err(error) => return self.note_container(on_medium, &error, reply),
         };
-        let listed = container.listed().map(<[_]>::to_vec);
-        for entry in listed.iter().flatten() {
+        for entry in container.listed().unwrap_or_default() {
             let receipted = match receipts.get(&entry.id.prefix()) {
                 Some(receipt) => {
                     container.at(entry).is_ok_and(|record| opens(&container, &record, receipt))
                 }
                 None => false,
             };
-            let damaged = notes.says_damaged(&entry.id, number);
+            let damaged = inventory.notes.says_damaged(&entry.id, on_medium.number);
             on_medium.copies.push(Copy {
                 id: entry.id,
                 record_bytes: entry.record_bytes,
                 nice: entry.nice,
                 condition: if damaged { Condition::Damaged } else { Condition::Good },
+                noted_damaged: damaged,
                 receipted,
             });
         }
+        Ok(())
+    }
+
+    fn take_small_ones(
+        &self,
+        inventory: &mut Inventory,
+        at: usize,
+        pass: Pass,
+        large: &mut Vec<Large>,
+        reply: &mut Tossed,
+    ) -> Result<(), Failure> {
+        let notes = &mut inventory.notes;
+        let on_medium = &mut inventory.containers[at];
+        let number = on_medium.number;
+        let suspects: HashSet<BundleId> =
+            on_medium.copies.iter().filter(|copy| copy.noted_damaged).map(|copy| copy.id).collect();
+        if pass == Pass::NotedDamaged && suspects.is_empty() {
+            return Ok(());
+        }
+        // What does not open was said when it was listed.
+        let Ok(file) = self.disk.open(&on_medium.path) else { return Ok(()) };
+        let Ok(container) = Container::open(&file) else { return Ok(()) };
+        let listed = container.listed();
         let mut whole = listed.is_some();
         let mut unknown = Ok(());
+        let before = on_medium.listing;
         let wanted = |id: &BundleId| match self.intake.knows(id) {
-            Ok(known) => !known,
+            Ok(known) => !known && suspects.contains(id) == (pass == Pass::NotedDamaged),
             Err(error) => {
                 unknown = Err(error);
                 false
@@ -221,6 +261,7 @@ impl Visit<'_> {
             }
         }
         unknown?;
+        let whole = whole && (pass == Pass::Good || before == Listing::Whole);
         on_medium.listing = if whole { Listing::Whole } else { Listing::Partial };
         Ok(())
     }
@@ -408,6 +449,7 @@ fn note_copy(on_medium: &mut OnMedium, unlisted: bool, id: BundleId, head: &Head
             record_bytes: record.end() - record.offset,
             nice,
             condition: Condition::Good,
+            noted_damaged: false,
             receipted: false,
         });
     }

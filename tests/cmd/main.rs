@@ -1,0 +1,15 @@
+//! The built command, run as a person or a script runs it.
+//!
+//! What is checked here is what only a process shows: exit codes, streams, and the keys of the JSON
+//! that scripts depend on. What a verb does is tested with the desk.
+#![forbid(unsafe_code)]
+// What a test stands on must be there; where it is not, the test has failed.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod contract;
+mod damage;
+mod help;
+mod hostile;
+mod node;
+mod streams;
+mod walk;

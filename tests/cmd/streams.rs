@@ -1,0 +1,122 @@
+//! Standard input, standard output, and what is said on neither.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::Stdio,
+};
+
+use serde_json::{Value, json};
+
+use crate::node::{Folder, of_type, with_json};
+
+#[test]
+fn a_text_comes_from_standard_input_when_nothing_else_is_to_be_sent() {
+    let folder = Folder::new();
+    let (alice, bob) = folder.acquainted();
+    let stick = folder.dir("stick");
+    alice.run_with(["send", "Bob"], b"one\n").ok();
+    alice.run_with(["send", "Bob", "-"], b"two").ok();
+    let file = folder.file("film", b"x");
+    let with_file = ["send".as_ref(), "Bob".as_ref(), "-f".as_ref(), file.as_os_str()];
+    alice.run_with(with_file, b"not read").ok();
+    alice.toss(&stick);
+    bob.toss(&stick);
+    let inbox = bob.json(["inbox"]);
+    let mut texts: Vec<&Value> = of_type(&inbox, "message").iter().map(|m| &m["text"]).collect();
+    texts.sort_by_key(|text| text.to_string());
+    assert_eq!(texts, ["", "one\n", "two"]);
+
+    for (input, args) in [(&b""[..], ["send", "Bob"]), (b"\xff\xfe", ["send", "Bob"])] {
+        let ended = alice.run_with(args, input).code(2);
+        assert!(ended.err.contains("  next: "), "{}", ended.err);
+    }
+}
+
+#[test]
+fn a_batch_answers_every_line_and_ends_as_its_worst_line() {
+    let folder = Folder::new();
+    let (alice, bob) = folder.acquainted();
+    let stick = folder.dir("stick");
+    let file = folder.file("film", &[1; 9000]);
+    let mut input: String = (0..200)
+        .map(|n| format!("{}\n", json!({"to": "Bob", "text": format!("number {n}")})))
+        .collect();
+    input += &format!("{}\n", json!({"to": "Bob", "file": file}));
+    let good = alice.run_with(["send", "--batch"], input.as_bytes()).ok().objects();
+    assert_eq!(good.len(), 201);
+    assert!(good.iter().all(|line| line["type"] == "message" && line["state"] == "saved"));
+
+    input += "{\"to\":\"Carol\",\"text\":\"hi\"}\nnonsense\n\n{\"to\":\"Bob\",\"text\":\"last\"}";
+    let ended = alice.run_with(with_json(["send", "--batch"]), input.as_bytes()).code(3);
+    let lines = ended.objects();
+    assert_eq!(lines.len(), 205);
+    assert_eq!((&lines[201]["code"], &lines[202]["code"]), (&"unknown".into(), &"usage".into()));
+    assert_eq!((&lines[204]["sent"], &lines[204]["failed"]), (&202.into(), &2.into()));
+    alice.toss(&stick);
+    assert_eq!(bob.toss(&stick)["messages"].as_array().unwrap().len(), 403);
+}
+
+#[test]
+fn a_batch_answers_a_program_that_waits_for_each_answer() {
+    let folder = Folder::new();
+    let (alice, _) = folder.acquainted();
+    let mut child = alice.command(["send", "--batch"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut to = child.stdin.take().unwrap();
+    let mut from = BufReader::new(child.stdout.take().unwrap());
+    for n in 0..3 {
+        writeln!(to, "{}", json!({"to": "Bob", "text": format!("{n}")})).unwrap();
+        let mut answer = String::new();
+        from.read_line(&mut answer).unwrap();
+        assert!(answer.contains("\"saved\""), "{answer}");
+    }
+    drop(to);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_failure() {
+    let folder = Folder::new();
+    let (alice, _) = folder.acquainted();
+    for n in 0..3 {
+        alice.send(["Bob", &format!("message {n}")]);
+    }
+    for args in [
+        &["queue", "--json"][..],
+        &["queue"],
+        &["pack"],
+        &["--help"],
+        &["send", "--help"],
+        &["man"],
+        &["completion", "bash"],
+        &["send", "Bob", "hi"],
+    ] {
+        let mut child = alice.command(args).spawn().unwrap();
+        // Closed before the first byte: the write finds nobody.
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(!err.contains("error"), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn quiet_says_what_was_asked_for_and_nothing_else() {
+    let folder = Folder::new();
+    let (alice, _) = folder.acquainted();
+    let id = alice.run(["-q", "send", "Bob", "hi"]).ok();
+    assert_eq!(id.out.trim().len(), 64);
+    assert_eq!(id.err, "");
+    assert_eq!(alice.run(["-q", "contact", "verify", "Bob"]).ok().out, "");
+}
+
+#[test]
+fn colours_are_for_terminals_unless_asked_for() {
+    let folder = Folder::new();
+    let alice = folder.node("Alice");
+    assert!(!alice.run(["id"]).ok().out.contains('\u{1b}'));
+    assert!(alice.run(["--color", "always", "id"]).ok().out.contains("\u{1b}[1m"));
+    assert!(!alice.run(["--color", "always", "--json", "id"]).ok().out.contains('\u{1b}'));
+    let error = alice.run(["send", "Carol", "hi", "--color", "always"]).code(5).err;
+    assert!(error.starts_with("\u{1b}[1;31merror:"), "{error:?}");
+}
