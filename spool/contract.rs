@@ -334,6 +334,17 @@ pub enum Queue {
     Destination(Destination),
 }
 
+impl Queue {
+    /// Whether an entry stands in this queue.
+    #[must_use]
+    pub fn holds(&self, entry: &Entry) -> bool {
+        match self {
+            Self::Class(class) => entry.class == *class,
+            Self::Destination(destination) => entry.summary.destination == *destination,
+        }
+    }
+}
+
 /// What is known about an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {

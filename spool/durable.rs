@@ -201,7 +201,7 @@ impl Spool for DurableSpool {
         limit: usize,
     ) -> Result<Vec<Entry>, SpoolError> {
         let prefix = keys::queue(&queue);
-        let low = match after {
+        let mut low = match after {
             None => prefix.clone(),
             Some(cursor) => {
                 let mut key = keys::queued(prefix.clone(), &cursor);
@@ -209,13 +209,20 @@ impl Spool for DurableSpool {
                 key
             }
         };
-        let rows = self.index().range(&low, &after_prefix(&prefix), limit.min(PAGE_MAX))?;
-        let mut page = Vec::with_capacity(rows.len());
-        for (key, _) in rows {
-            if let Some(arrival) = keys::arrival_of(&key)
-                && let Some(live) = Fold::new(self.index()).arrived(arrival)?
-            {
-                page.push(live.entry);
+        let (end, limit) = (after_prefix(&prefix), limit.min(PAGE_MAX));
+        let mut page = Vec::new();
+        while page.len() < limit {
+            let rows = self.index().range(&low, &end, limit - page.len())?;
+            let Some((last, _)) = rows.last() else { break };
+            low.clone_from(last);
+            low.push(0);
+            for (key, _) in rows {
+                if let Some(arrival) = keys::arrival_of(&key)
+                    && let Some(live) = Fold::new(self.index()).arrived(arrival)?
+                    && queue.holds(&live.entry)
+                {
+                    page.push(live.entry);
+                }
             }
         }
         Ok(page)

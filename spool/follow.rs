@@ -82,7 +82,10 @@ fn on_disk(
     match follow(log, &index, &mut recovery.damage) {
         Ok(state) => {
             recovery.index = state;
-            Ok(Ok(Arc::new(DelayedIndex::new(index))))
+            Ok(match DelayedIndex::new(index) {
+                Ok(index) => Ok(Arc::new(index)),
+                Err(e) => Err(format!("no thread for it: {e}")),
+            })
         }
         Err(SpoolError::Index(why)) => Ok(Err(why)),
         Err(e) => Err(e),

@@ -84,10 +84,11 @@ fn class_queue(class: Class) -> Vec<u8> {
     vec![CLASS_QUEUE, class_number(class)]
 }
 
+/// By a hash: rows of a queue are many, a key is long, and of another destination with the same
+/// hash only the time to skip its rows is lost.
 fn destination_queue(destination: &Destination) -> Vec<u8> {
-    let bytes = destination.as_bytes();
-    let len = u8::try_from(bytes.len()).unwrap_or_default();
-    key(DESTINATION_QUEUE, &[&[len], bytes])
+    let hash = xxhash_rust::xxh3::xxh3_64(destination.as_bytes());
+    key(DESTINATION_QUEUE, &[&hash.to_be_bytes()])
 }
 
 /// A row of a queue.

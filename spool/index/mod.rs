@@ -9,7 +9,7 @@
 //! i id                                   live bundle: arrival
 //! t id                                   tombstone: location, why, end
 //! q class nice arrival                   queue of a class
-//! p len destination nice arrival         queue of a destination
+//! p hash nice arrival                    queue of a destination
 //! x end arrival                          expiry of live bundles
 //! y end id                               end of tombstones
 //! d source epoch counter                 ids delivered, 8 bytes each

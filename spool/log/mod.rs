@@ -107,6 +107,9 @@ pub(crate) struct Log {
     left: Option<Left>,
     poisoned: bool,
     wrote: bool,
+    /// Whether the last record was left unsynced (see [`Self::close`]): the next write then counts
+    /// as one with it, because it cannot vouch for it.
+    continues: bool,
 }
 
 struct Left {
@@ -151,6 +154,7 @@ impl Log {
             left: None,
             poisoned: false,
             wrote: false,
+            continues: false,
         };
         let mut opened = Opened::default();
         let counters = log.find_end(&mut opened)?;
@@ -256,6 +260,7 @@ impl Log {
         self.header = header;
         self.file = Some(file);
         self.end = end;
+        self.continues = true;
         Ok(Some(counters))
     }
 
@@ -297,7 +302,7 @@ impl Log {
     pub(crate) fn push(&mut self, group: &[Raw]) {
         for (i, raw) in group.iter().enumerate() {
             let mut flags = raw.flags;
-            if self.buffer.is_empty() {
+            if self.buffer.is_empty() && !self.continues {
                 flags |= WRITE;
             }
             if i == 0 {
@@ -364,6 +369,7 @@ impl Log {
         }
         self.end += bytes.len();
         self.wrote = true;
+        self.continues = false;
         Ok(())
     }
 
@@ -440,6 +446,7 @@ impl Log {
         self.end = bytes.len();
         self.file = Some(file);
         self.sealed = false;
+        self.continues = false;
         self.wrote = true;
         counters.checkpoint_due = false;
         Ok(())
