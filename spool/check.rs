@@ -148,7 +148,7 @@ fn rescue(
     rescued: &mut Vec<Raw>,
 ) -> Result<(), SpoolError> {
     match key.first() {
-        Some(&keys::LIVE) if gone => report.damaged.extend(keys::id_of(key).map(Damage::Bundle)),
+        Some(&keys::ID) if gone => report.damaged.extend(keys::id_of(key).map(Damage::Bundle)),
         Some(&keys::TOMBSTONE) if gone => {
             let tombstone = decode_value(Some(value.to_vec()), Tombstone::decode)?;
             if let (Some(t), Some(id)) = (tombstone, keys::id_of(key))

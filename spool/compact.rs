@@ -85,7 +85,7 @@ impl DurableSpool {
     /// Removes body files nobody owns; commits wait, because they name their files first.
     pub(crate) fn sweep_bodies(&self) -> Result<u64, SpoolError> {
         let _log = self.writer.log();
-        self.writer.blobs.sweep(|id| Ok(self.writer.index.get(&keys::live(id))?.is_some()))
+        self.writer.blobs.sweep(|id| Ok(self.writer.index.get(&keys::id(id))?.is_some()))
     }
 
     fn compact_segment(&self, log: &mut Log, number: u32) -> Result<Option<u64>, SpoolError> {

@@ -312,7 +312,7 @@ impl Entry {
     /// Its place in a queue.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        Cursor { nice: self.summary.nice, arrival: self.arrival, id: self.id }
+        Cursor { nice: self.summary.nice, arrival: self.arrival }
     }
 }
 
@@ -323,8 +323,6 @@ pub struct Cursor {
     pub nice: u8,
     /// Order of admission.
     pub arrival: u64,
-    /// Which bundle.
-    pub id: BundleId,
 }
 
 /// An ordered set of live bundles.
@@ -462,7 +460,7 @@ pub trait Spool: Send + Sync {
     fn stats(&self) -> Result<Stats, SpoolError>;
 
     /// Up to `limit` (at most [`PAGE_MAX`]) live bundles whose lifetime has ended, first ended
-    /// first.
+    /// first, then first admitted first.
     fn expired(&self, now: Now, limit: usize) -> Result<Vec<BundleId>, SpoolError>;
 }
 

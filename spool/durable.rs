@@ -212,8 +212,8 @@ impl Spool for DurableSpool {
         let rows = self.index().range(&low, &after_prefix(&prefix), limit.min(PAGE_MAX))?;
         let mut page = Vec::with_capacity(rows.len());
         for (key, _) in rows {
-            if let Some(id) = keys::id_of(&key)
-                && let Some(live) = self.live(&id)?
+            if let Some(arrival) = keys::arrival_of(&key)
+                && let Some(live) = Fold::new(self.index()).arrived(arrival)?
             {
                 page.push(live.entry);
             }
@@ -275,7 +275,7 @@ impl Spool for DurableSpool {
         let (low, high) = prefix_bounds(prefix)?;
         let mut found = Vec::new();
         for (first, last) in
-            [(keys::live(&low), keys::live(&high)), (keys::tombstone(&low), keys::tombstone(&high))]
+            [(keys::id(&low), keys::id(&high)), (keys::tombstone(&low), keys::tombstone(&high))]
         {
             let mut end = last;
             end.push(0);
@@ -286,7 +286,7 @@ impl Spool for DurableSpool {
                 let full = rows.len() == RESOLVE_MAX;
                 for (key, _) in rows {
                     if let Some(id) = keys::id_of(&key)
-                        && (key[0] == keys::LIVE || self.tombstone(&id)?.is_some())
+                        && (key[0] == keys::ID || self.tombstone(&id)?.is_some())
                     {
                         found.push(id);
                     }
@@ -308,11 +308,11 @@ impl Spool for DurableSpool {
         let totals = decode_value(self.index().get(&[keys::TOTALS])?, Totals::decode)?;
         let classes = totals.unwrap_or_default().classes;
         let mut stats = Stats { classes, oldest_held_ms: None };
-        let oldest = self.index().range(&[keys::ARRIVAL], &[keys::ARRIVAL + 1], 1)?;
-        stats.oldest_held_ms = match oldest.first().and_then(|(key, _)| keys::id_of(key)) {
-            Some(id) => self.live(&id)?.map(|live| live.entry.arrived_held_ms),
-            None => None,
-        };
+        let oldest = self.index().range(&[keys::LIVE], &[keys::LIVE + 1], 1)?;
+        if let Some((_, value)) = oldest.into_iter().next() {
+            let live = decode_value(Some(value), Live::decode)?;
+            stats.oldest_held_ms = live.map(|live| live.entry.arrived_held_ms);
+        }
         Ok(stats)
     }
 
@@ -321,6 +321,14 @@ impl Spool for DurableSpool {
         let mut high = vec![keys::EXPIRY];
         high.extend_from_slice(&held_ms.saturating_add(1).to_be_bytes());
         let rows = self.index().range(&[keys::EXPIRY], &high, limit.min(PAGE_MAX))?;
-        Ok(rows.iter().filter_map(|(key, _)| keys::id_of(key)).collect())
+        let mut ids = Vec::with_capacity(rows.len());
+        for (key, _) in rows {
+            if let Some(arrival) = keys::arrival_of(&key)
+                && let Some(live) = Fold::new(self.index()).arrived(arrival)?
+            {
+                ids.push(live.entry.id);
+            }
+        }
+        Ok(ids)
     }
 }

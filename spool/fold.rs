@@ -40,7 +40,15 @@ impl<'a> Fold<'a> {
 
     /// A live bundle.
     pub(crate) fn live(&self, id: &BundleId) -> Result<Option<Live>, SpoolError> {
-        self.decoded(&keys::live(id), Live::decode)
+        match self.decoded(&keys::id(id), keys::arrival_of)? {
+            Some(arrival) => self.arrived(arrival),
+            None => Ok(None),
+        }
+    }
+
+    /// The live bundle with this number in the order of admission.
+    pub(crate) fn arrived(&self, arrival: u64) -> Result<Option<Live>, SpoolError> {
+        self.decoded(&keys::live(arrival), Live::decode)
     }
 
     /// A tombstone, ended or not.
@@ -143,12 +151,13 @@ impl<'a> Fold<'a> {
         self.index.apply(&self.changed)
     }
 
-    fn bundle(&mut self, new: Live, moved: bool) -> Result<(), SpoolError> {
+    fn bundle(&mut self, mut new: Live, moved: bool) -> Result<(), SpoolError> {
         let id = new.entry.id;
         if let Some(old) = self.live(&id)? {
             if moved && old.at != new.at {
                 self.uncount(old.at)?;
                 self.count(new.at)?;
+                new.entry.arrival = old.entry.arrival;
                 self.replace(&old, &new)?;
             }
             return Ok(());
@@ -158,6 +167,10 @@ impl<'a> Fold<'a> {
                 return Ok(());
             }
             self.drop_tombstone(&id, &tombstone)?;
+        }
+        // Numbers are only ever given twice after damage to the log; the row must still be its own.
+        while self.arrived(new.entry.arrival)?.is_some() {
+            new.entry.arrival += 1;
         }
         self.count(new.at)?;
         self.totals()?.add(&new.entry);
@@ -225,14 +238,16 @@ impl<'a> Fold<'a> {
     }
 
     fn insert(&mut self, new: &Live) {
-        self.put(keys::live(&new.entry.id), new.encode());
+        self.put(keys::live(new.entry.arrival), new.encode());
+        self.put(keys::id(&new.entry.id), new.entry.arrival.to_be_bytes().to_vec());
         for key in keys::places(&new.entry) {
             self.put(key, Vec::new());
         }
     }
 
     fn remove(&mut self, entry: &Entry) {
-        self.changed.insert(keys::live(&entry.id), None);
+        self.changed.insert(keys::live(entry.arrival), None);
+        self.changed.insert(keys::id(&entry.id), None);
         for key in keys::places(entry) {
             self.changed.insert(key, None);
         }

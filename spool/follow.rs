@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use crate::{
     error::SpoolError,
     fold::{Fold, decode_value},
-    index::{Index, MemoryIndex, TreeIndex, keys},
+    index::{DelayedIndex, Index, MemoryIndex, TreeIndex, keys},
     log::{
         Log, LogDamage, Watermark,
         frame::{ReadHeader, SegmentHeader},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Changes gathered before they are applied: bounds memory while a large log is read.
-const BATCH_ROWS: usize = 8192;
+const BATCH_ROWS: usize = 1 << 14;
 
 /// With less space than this the index stays in memory: it is the one thing that can be made again,
 /// and what is left belongs to the log.
@@ -82,7 +82,7 @@ fn on_disk(
     match follow(log, &index, &mut recovery.damage) {
         Ok(state) => {
             recovery.index = state;
-            Ok(Ok(Arc::new(index)))
+            Ok(Ok(Arc::new(DelayedIndex::new(index))))
         }
         Err(SpoolError::Index(why)) => Ok(Err(why)),
         Err(e) => Err(e),

@@ -216,14 +216,14 @@ impl Spool for MemorySpool {
     fn expired(&self, now: Now, limit: usize) -> Result<Vec<BundleId>, SpoolError> {
         let mut state = self.state();
         let held_ms = state.clock.read(now);
-        let mut ended: Vec<(u64, BundleId)> = state
+        let mut ended: Vec<&Entry> = state
             .live
             .values()
-            .map(|held| (held.entry.expires_held_ms(), held.entry.id))
-            .filter(|(end, _)| *end <= held_ms)
+            .map(|held| &held.entry)
+            .filter(|entry| entry.expires_held_ms() <= held_ms)
             .collect();
-        ended.sort_unstable();
-        Ok(ended.into_iter().take(limit.min(PAGE_MAX)).map(|(_, id)| id).collect())
+        ended.sort_by_key(|entry| (entry.expires_held_ms(), entry.arrival));
+        Ok(ended.into_iter().take(limit.min(PAGE_MAX)).map(|entry| entry.id).collect())
     }
 }
 

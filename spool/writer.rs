@@ -319,7 +319,7 @@ impl Writer {
                 .and_then(|()| fold.finish(&log.watermark()));
             for id in &window.freed {
                 // A damaged bundle may have come again in the same window.
-                if matches!(self.index.get(&keys::live(id)), Ok(None)) {
+                if matches!(self.index.get(&keys::id(id)), Ok(None)) {
                     self.blobs.remove(id);
                 }
             }
@@ -340,7 +340,7 @@ impl Writer {
             if let Change::Bundle(bundle) = change
                 && let Body::Staged(staged) = &bundle.body
                 && staged.is_adopted()
-                && matches!(self.index.get(&keys::live(&bundle.id)), Ok(None))
+                && matches!(self.index.get(&keys::id(&bundle.id)), Ok(None))
             {
                 self.blobs.remove(&bundle.id);
             }

@@ -40,7 +40,7 @@ pub(crate) fn audit(rows: impl Iterator<Item = Result<Row, String>>) -> Result<(
     found.notes = count(keys::NOTE);
     found.delivered = count(keys::DELIVERED);
     let live = count(keys::LIVE);
-    let queues = [keys::CLASS_QUEUE, keys::DESTINATION_QUEUE, keys::ARRIVAL, keys::EXPIRY];
+    let queues = [keys::CLASS_QUEUE, keys::DESTINATION_QUEUE, keys::ID, keys::EXPIRY];
     let complete = queues.into_iter().all(|kind| count(kind) == live)
         && count(keys::TOMBSTONE_END) == count(keys::TOMBSTONE);
     if totals.unwrap_or_default() == found && complete {

@@ -33,27 +33,27 @@ pub(crate) const CLASS_QUEUE: u8 = b'q';
 pub(crate) const DESTINATION_QUEUE: u8 = b'p';
 pub(crate) const LIVE: u8 = b'e';
 pub(crate) const TOMBSTONE: u8 = b't';
-pub(crate) const ARRIVAL: u8 = b'a';
+pub(crate) const ID: u8 = b'i';
 pub(crate) const EXPIRY: u8 = b'x';
 pub(crate) const TOMBSTONE_END: u8 = b'y';
 pub(crate) const SEGMENT: u8 = b'g';
 pub(crate) const DELIVERED: u8 = b'd';
 pub(crate) const NOTE: u8 = b'n';
 
-pub(crate) fn live(id: &BundleId) -> Vec<u8> {
-    key(LIVE, &[&id.0])
+pub(crate) fn live(arrival: u64) -> Vec<u8> {
+    key(LIVE, &[&arrival.to_be_bytes()])
+}
+
+pub(crate) fn id(id: &BundleId) -> Vec<u8> {
+    key(ID, &[&id.0])
 }
 
 pub(crate) fn tombstone(id: &BundleId) -> Vec<u8> {
     key(TOMBSTONE, &[&id.0])
 }
 
-pub(crate) fn arrival(entry: &Entry) -> Vec<u8> {
-    key(ARRIVAL, &[&entry.arrival.to_be_bytes(), &entry.id.0])
-}
-
 pub(crate) fn expiry(entry: &Entry) -> Vec<u8> {
-    key(EXPIRY, &[&entry.expires_held_ms().to_be_bytes(), &entry.id.0])
+    key(EXPIRY, &[&entry.expires_held_ms().to_be_bytes(), &entry.arrival.to_be_bytes()])
 }
 
 pub(crate) fn tombstone_end(until_held_ms: u64, id: &BundleId) -> Vec<u8> {
@@ -94,19 +94,23 @@ fn destination_queue(destination: &Destination) -> Vec<u8> {
 pub(crate) fn queued(mut queue: Vec<u8>, cursor: &Cursor) -> Vec<u8> {
     queue.push(cursor.nice);
     queue.extend_from_slice(&cursor.arrival.to_be_bytes());
-    queue.extend_from_slice(&cursor.id.0);
     queue
 }
 
-/// Every key a live bundle has beside its own.
-pub(crate) fn places(entry: &Entry) -> [Vec<u8>; 4] {
+/// Every key a live bundle has beside its own two.
+pub(crate) fn places(entry: &Entry) -> [Vec<u8>; 3] {
     let cursor = entry.cursor();
     [
         queued(class_queue(entry.class), &cursor),
         queued(destination_queue(&entry.summary.destination), &cursor),
-        arrival(entry),
         expiry(entry),
     ]
+}
+
+/// The order of admission at the end of a key, or a value that is nothing else.
+pub(crate) fn arrival_of(bytes: &[u8]) -> Option<u64> {
+    let start = bytes.len().checked_sub(8)?;
+    Some(u64::from_be_bytes(bytes[start..].try_into().ok()?))
 }
 
 /// The id at the end of a key.

@@ -5,12 +5,12 @@
 //! log: it may be deleted, be older than the log or lie, and the spool comes back.
 //!
 //! ```text
-//! e id                                   live bundle: location, blob check, entry
+//! e arrival                              live bundle: location, blob check, entry
+//! i id                                   live bundle: arrival
 //! t id                                   tombstone: location, why, end
-//! q class nice arrival id                queue of a class
-//! p len destination nice arrival id      queue of a destination
-//! a arrival id                           age
-//! x end id                               expiry of live bundles
+//! q class nice arrival                   queue of a class
+//! p len destination nice arrival         queue of a destination
+//! x end arrival                          expiry of live bundles
 //! y end id                               end of tombstones
 //! d source epoch counter                 ids delivered, 8 bytes each
 //! n space key                            note: location
@@ -18,8 +18,12 @@
 //! s                                      totals
 //! w                                      watermark
 //! ```
+//!
+//! Bundles are keyed by the order of their admission, not by their id: ids are random, so that
+//! rows sorted by them would be written all over a tree, and they are long.
 
 mod audit;
+mod delayed;
 pub(crate) mod keys;
 mod memory;
 mod switch;
@@ -29,6 +33,7 @@ use std::collections::BTreeMap;
 
 use crate::error::SpoolError;
 
+pub(crate) use delayed::DelayedIndex;
 pub(crate) use memory::MemoryIndex;
 pub(crate) use switch::Switch;
 pub(crate) use tree::TreeIndex;

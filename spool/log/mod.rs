@@ -167,7 +167,8 @@ impl Log {
         }
         let loaded = self.segments.load(last)?;
         let mut current = match loaded.header {
-            ReadHeader::Good { header, .. } => {
+            // Cut so short that not even the header is whole: nothing is appended to that.
+            ReadHeader::Good { header, .. } if loaded.bytes.len() >= RECORDS_FROM => {
                 self.header = header;
                 let path = Segments::path(last);
                 let file =
