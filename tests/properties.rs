@@ -88,6 +88,19 @@ fn every_body_has_a_twin_and_a_target_and_none_is_left_over() {
     }
 }
 
+#[test]
+#[ignore = "writes tests/fuzz/corpus, where cargo-fuzz looks for good input"]
+fn writes_the_corpus() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    for (name, _, _, seeds) in BODIES {
+        let dir = corpus.join(name);
+        fs::create_dir_all(&dir).unwrap();
+        for (n, seed) in seeds().iter().enumerate() {
+            fs::write(dir.join(format!("seed-{n}")), seed).unwrap();
+        }
+    }
+}
+
 /// Relays verify open bundles: no change at all passes. Of hidden ones they can only see that the
 /// id is another; the recipient opens none of them.
 #[test]

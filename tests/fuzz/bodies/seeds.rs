@@ -1,4 +1,5 @@
-//! Valid inputs to start from: twins spoil them, and `examples/seeds.rs` writes them as a corpus.
+//! Valid inputs to start from: the twins spoil them, and write them as a corpus for
+//! the fuzzer.
 
 use std::io::Write;
 use std::sync::OnceLock;
