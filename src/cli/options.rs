@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use super::{
     Context, Ended, about, bundle, inbox, me,
@@ -135,7 +135,14 @@ pub(super) fn grammar() -> clap::Command {
 impl Cli {
     /// Takes the arguments of a process apart.
     pub(super) fn read(args: &[OsString]) -> Result<Self, clap::Error> {
-        Self::from_arg_matches(&grammar().try_get_matches_from(args)?)
+        let read = Self::try_parse_from(args);
+        // Arranging help takes longer than reading the arguments: only for who asks for it.
+        match read.as_ref().map_err(clap::Error::kind) {
+            Err(ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) => {
+                Self::from_arg_matches(&grammar().try_get_matches_from(args)?)
+            }
+            _ => read,
+        }
     }
 }
 
