@@ -37,14 +37,15 @@ figure() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" | tee -a "$D/figures"; 
 calc() { awk "BEGIN { printf \"%.4g\", $1 }"; }
 now() { echo "${EPOCHREALTIME/./}"; }
 since() { calc "($(now) - $1) / 1e6"; }
-# measured WHO METRIC COMMAND...: wall seconds and peak MiB of one command.
+# measured WHO METRIC COMMAND...: wall and processor seconds and peak MiB of one command.
 measured() {
-  local who=$1 metric=$2 wall rss
+  local who=$1 metric=$2 wall rss user system
   shift 2
-  "$TIME" -f '%e %M' -o "$D/time" "$@" >"$D/out" 2>"$D/err" || {
+  "$TIME" -f '%e %M %U %S' -o "$D/time" "$@" >"$D/out" 2>"$D/err" || {
     echo "$who $metric failed with $?: $(tail -3 "$D/err")" >&2; exit 1; }
-  read -r wall rss < <(tail -1 "$D/time")
+  read -r wall rss user system < <(tail -1 "$D/time")
   figure "$who" "$metric.wall" "$wall" s
+  figure "$who" "$metric.cpu" "$(calc "$user + $system")" s
   figure "$who" "$metric.peak_rss" "$(calc "$rss / 1024")" MiB
 }
 

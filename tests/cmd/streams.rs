@@ -74,6 +74,26 @@ fn a_batch_answers_a_program_that_waits_for_each_answer() {
 }
 
 #[test]
+fn following_shows_what_another_command_brings() {
+    let folder = Folder::new();
+    let (alice, bob) = folder.acquainted();
+    let stick = folder.dir("stick");
+    let mut follower = bob.command(["inbox", "--follow", "--json"]).spawn().unwrap();
+    let mut shown = BufReader::new(follower.stdout.take().unwrap());
+    for text in ["first", "second"] {
+        let id = alice.send(["Bob", text]);
+        alice.toss(&stick);
+        // The follower has the spool only while it looks.
+        bob.toss(&stick);
+        let mut line = String::new();
+        shown.read_line(&mut line).unwrap();
+        assert!(line.contains(&id), "{line}");
+    }
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
 fn a_reader_who_has_seen_enough_is_no_failure() {
     let folder = Folder::new();
     let (alice, _) = folder.acquainted();
