@@ -9,6 +9,7 @@
 //! `docs/architecture.md` is the map.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod cli;
 pub mod demo;
 pub mod desk;

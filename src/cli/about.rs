@@ -1,7 +1,8 @@
-//! `demo`, `completion`, `man`, `version`: the program itself.
+//! `demo`, `bench`, `completion`, `man`, `version`: the program itself.
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -9,7 +10,8 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 use serde::Serialize;
 
-use super::{Context, Ended};
+use super::{Context, Ended, failure::Stop};
+use crate::desk::{Failure, FailureKind};
 
 /// See it work: two nodes that never meet, and a stranger who carries the stick
 #[derive(Debug, Args)]
@@ -18,6 +20,21 @@ Examples:
   postrider demo
   TMPDIR=/var/tmp postrider demo      where there is more room")]
 pub(super) struct Demo {}
+
+/// Measure this machine: a large file by stick, and many small messages
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postrider bench
+  postrider bench --mib 1024 --dir /var/tmp      a larger file, on another disk")]
+pub(super) struct Bench {
+    /// Size of the large file, in MiB
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    mib: u64,
+    /// Where to work; four times the file's size must be free there
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
 
 /// Write the completions of a shell to standard output
 #[derive(Debug, Args)]
@@ -61,6 +78,29 @@ impl Demo {
         let mut stdout = io::stdout().lock();
         crate::demo::run(&mut stdout)?;
         stdout.flush()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Bench {
+    pub(super) fn run(self, context: &Context) -> Ended {
+        let dir = self.dir.unwrap_or_else(std::env::temp_dir);
+        let folder = dir.join(format!("postrider-bench-{}", std::process::id()));
+        crate::bench::run(&folder, self.mib, &mut |figure| {
+            let told = context.out.object(&figure).and_then(|()| {
+                let share = figure
+                    .of_disk
+                    .map_or(String::new(), |share| format!("  ({share:.2} x the disk itself)"));
+                context
+                    .out
+                    .say(format!("{:24} {:10.1} {}{share}", figure.name, figure.value, figure.unit))
+            });
+            told.map_err(|stop| match stop {
+                Stop::Failure(failure) => failure,
+                Stop::Closed => Failure::new(FailureKind::Failed, "the output was closed")
+                    .because(io::Error::from(io::ErrorKind::BrokenPipe)),
+            })
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -33,7 +33,7 @@ By hand
   pack, unpack          Exchange through a pipe, a tape or a disc
   key, bundle           The seal key for age; single bundles
   spool, config, doctor Upkeep
-  completion, man, version
+  bench, completion, man, version
 Everywhere: --home DIR  --json  -q  -v  --no-progress  --color WHEN  --yes
 ";
 
@@ -109,6 +109,7 @@ pub(super) enum Command {
     Config(upkeep::Config),
     Doctor(upkeep::Doctor),
     Demo(about::Demo),
+    Bench(about::Bench),
     Completion(about::Completion),
     Man(about::Man),
     Version(about::Version),
@@ -160,6 +161,7 @@ impl Command {
             Self::Config(verb) => verb.run(context),
             Self::Doctor(verb) => verb.run(context),
             Self::Demo(verb) => verb.run(context),
+            Self::Bench(verb) => verb.run(context),
             Self::Completion(verb) => verb.run(&mut grammar()),
             Self::Man(verb) => verb.run(Cli::command()),
             Self::Version(verb) => verb.run(context),

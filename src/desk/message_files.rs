@@ -8,7 +8,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use postrider_base::packet::{FILES_MAX, FileEntry, PATH_DEPTH_MAX, is_component};
+use postrider_base::packet::{FILES_MAX, FileEntry, NAMES_MAX, PATH_DEPTH_MAX, is_component};
 
 use super::{Event, Failure, FailureKind, Watch};
 
@@ -38,6 +38,13 @@ pub(super) fn list(paths: &[PathBuf], watch: &dyn Watch) -> Result<Vec<Outgoing>
             .next("nothing was sent; send them in two messages, or rename one"));
         }
         walk(&absolute, vec![name], &mut found, watch)?;
+    }
+    if found.iter().map(|file| file.entry.path.len()).sum::<usize>() > NAMES_MAX {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            format!("the paths of these files have more than {NAMES_MAX} names together"),
+        )
+        .next("nothing was sent; send the directories one by one, or as an archive"));
     }
     Ok(found)
 }

@@ -305,3 +305,18 @@ pub struct Shown {
     /// Whether header, signature and payload were checked and hold.
     pub verified: bool,
 }
+
+/// A figure of a benchmark.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "figure")]
+pub struct Measured {
+    /// What was measured.
+    pub name: &'static str,
+    /// The figure.
+    pub value: f64,
+    /// Of what.
+    pub unit: &'static str,
+    /// As a share of what the disk itself managed in the same run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_disk: Option<f64>,
+}

@@ -291,7 +291,8 @@ mod card_text {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Card, D::Error> {
-        String::deserialize(from)?.parse().map_err(D::Error::custom)
+        // The line's checksum held: it is what we wrote, of a card that was checked when it came.
+        Card::decode_kept(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 }
 

@@ -138,16 +138,19 @@ impl Home {
 /// My card: the file, unless it is missing, damaged or outdated; then a new one.
 fn own_card(dir: &Path, key: &KeyFile, config: &Config) -> Result<Card, HomeError> {
     let path = dir.join("card");
-    let stored = std::fs::read(&path).ok().and_then(|file| Card::read(&file).ok());
-    let made = make_card(key, config)?;
-    match stored {
-        Some(card) if card.node == key.node.id() && card.number >= made.number => Ok(card),
-        _ => {
-            // A home on read-only media still works; the card is made anew each time.
-            let _ = files::replace(&path, format!("{made}\n").as_bytes(), 0o644);
-            Ok(made)
-        }
+    let stored = std::fs::read_to_string(&path).ok().and_then(|t| Card::decode_kept(&t).ok());
+    let current = |card: &Card| {
+        card.node == key.node.id()
+            && card.number >= key.card_number
+            && card.seal_key() == &key.seal_keys[0].1.public()
+    };
+    if let Some(card) = stored.filter(current) {
+        return Ok(card);
     }
+    let made = make_card(key, config)?;
+    // A home on read-only media still works; the card is made anew each time.
+    let _ = files::replace(&path, format!("{made}\n").as_bytes(), 0o644);
+    Ok(made)
 }
 
 fn make_card(key: &KeyFile, config: &Config) -> Result<Card, CardError> {

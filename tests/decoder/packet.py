@@ -14,7 +14,7 @@ KINDS = {MAIL: "mail", MANIFEST: "manifest", PART: "part", CARD: "card"}
 TEXT_MAX, MANIFEST_MAX, INLINE_MAX = 64 * 1024, 8 * 1024 * 1024, 256 * 1024
 PART_BYTES_MIN, PART_BYTES_MAX = 1024 * 1024, 63 * 1024 * 1024
 CAPS = {MAIL: TEXT_MAX, MANIFEST: MANIFEST_MAX, CARD: card.CARD_MAX}
-FILES_MAX, DEPTH_MAX, COMPONENT_MAX = 65_536, 64, 255
+FILES_MAX, DEPTH_MAX, COMPONENT_MAX, NAMES_MAX = 65_536, 64, 255, 524_288
 DIRECTORY = 2
 
 
@@ -90,6 +90,7 @@ def _manifest(raw, out):
     check(text is None or type(text) is str and len(text.encode()) <= TEXT_MAX, "manifest text")
     check(type(files) is list and 1 <= len(files) <= FILES_MAX, "files")
     entries = [_file(entry) for entry in files]
+    check(sum(len(entry["path"]) for entry in entries) <= NAMES_MAX, "components of all paths")
     total = sum(entry["bytes"] for entry in entries)
     out.update(set=set_id, text=text, files=entries)
     if type(content) is bytes:

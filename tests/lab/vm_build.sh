@@ -61,7 +61,7 @@ rel=$(. /etc/os-release; echo "$VERSION_CODENAME")
 # The mirror that apt uses here.
 mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $rel" 'Component: main' 2>/dev/null | head -1)
 mmdebstrap --quiet --variant=apt --mode=root --skip=check/empty \
-  --include="mount kmod udev util-linux procps python3-minimal dosfstools exfatprogs e2fsprogs" \
+  --include="mount kmod udev util-linux procps python3 dosfstools exfatprogs e2fsprogs" \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
   "$rel" "$C/new/root" ${mirror:+"$mirror"} >"$C/build.log" 2>&1 ||

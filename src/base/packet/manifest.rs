@@ -9,7 +9,10 @@
 
 use serde_bytes::ByteBuf;
 
-use super::{PacketError, TEXT_MAX};
+use super::{
+    PacketError, TEXT_MAX,
+    listing::{Bounded, EntryWire, Files},
+};
 use crate::{id::SetId, wire};
 
 /// A manifest is at most this long: 8 MiB name 65,536 files with paths of 80 bytes, or hash the
@@ -31,6 +34,11 @@ pub(super) const PART_BYTES_MAX: u64 = (64 << 20) - (1 << 20);
 
 /// A path has at most this many components.
 pub const PATH_DEPTH_MAX: usize = 64;
+
+/// The paths of a message have at most this many components together: eight a file, where every
+/// file there may be is there. A component of one byte takes some fifty in memory, so these take
+/// at most 30 MB.
+pub const NAMES_MAX: usize = 8 * FILES_MAX;
 
 const FLAG_EXECUTABLE: u8 = 1;
 const FLAG_DIRECTORY: u8 = 2;
@@ -85,14 +93,13 @@ pub struct PartList {
     pub hashes: Vec<[u8; 32]>,
 }
 
-type EntryWire = (Vec<String>, u64, ByteBuf, Option<u64>, u8);
-type InlineWire = (Option<ByteBuf>, Option<String>, Vec<EntryWire>, ByteBuf);
-type PartsWire = (Option<ByteBuf>, Option<String>, Vec<EntryWire>, (u64, u64, ByteBuf));
+type InlineWire = (Option<ByteBuf>, Option<String>, Files, ByteBuf);
+type PartsWire = (Option<ByteBuf>, Option<String>, Files, (u64, u64, ByteBuf));
 
 impl Manifest {
     /// The manifest's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let files: Vec<EntryWire> = self.files.iter().map(FileEntry::to_wire).collect();
+        let files = Bounded(self.files.iter().map(FileEntry::to_wire).collect::<Vec<_>>());
         match &self.content {
             Content::Inline(bytes) => {
                 wire::encode(&(None::<ByteBuf>, &self.text, files, serde_bytes::Bytes::new(bytes)))
@@ -120,7 +127,7 @@ impl Manifest {
         };
         let manifest = Self {
             text,
-            files: files.into_iter().map(FileEntry::checked).collect::<Result<_, _>>()?,
+            files: files.0.into_iter().map(FileEntry::checked).collect::<Result<_, _>>()?,
             content,
         };
         manifest.check()?;
@@ -204,10 +211,11 @@ impl FileEntry {
     fn to_wire(&self) -> EntryWire {
         let flags = if self.executable { FLAG_EXECUTABLE } else { 0 }
             | if self.directory { FLAG_DIRECTORY } else { 0 };
-        (self.path.clone(), self.bytes, ByteBuf::from(self.blake3), self.mtime, flags)
+        (Bounded(self.path.clone()), self.bytes, ByteBuf::from(self.blake3), self.mtime, flags)
     }
 
     fn checked((path, bytes, blake3, mtime, flags): EntryWire) -> Result<Self, PacketError> {
+        let path = path.0;
         if !(1..=PATH_DEPTH_MAX).contains(&path.len()) || !path.iter().all(|c| is_component(c)) {
             return Err(PacketError::Field("path"));
         }
@@ -273,6 +281,10 @@ mod tests {
         }
     }
 
+    fn inline_empty() -> Manifest {
+        Manifest { text: None, files: vec![], content: Content::Inline(vec![]) }
+    }
+
     #[test]
     fn manifests_round_trip() {
         for manifest in [inline(), in_parts()] {
@@ -287,6 +299,21 @@ mod tests {
             manifest.files[0].path = vec![bad.to_string()];
             let verdict = Manifest::decode(&manifest.encode());
             assert_eq!(verdict, Err(PacketError::Field("path")), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn more_names_than_a_reader_has_memory_for_are_refused() {
+        // A text's worth of compressed bytes once became 400 MB of one path's names.
+        let with = |files: usize, depth: usize| {
+            let entry = file(&vec!["n"; depth], b"");
+            let manifest = Manifest { files: vec![entry; files], ..inline_empty() };
+            Manifest::decode(&manifest.encode()).map(|manifest| manifest.files.len())
+        };
+        assert_eq!(with(8192, 64), Ok(8192), "as many names as there may be");
+        for (files, depth) in [(1, 65), (8193, 64), (FILES_MAX + 1, 1)] {
+            let verdict = with(files, depth);
+            assert!(matches!(verdict, Err(PacketError::Wire(_))), "{files} {depth}: {verdict:?}");
         }
     }
 

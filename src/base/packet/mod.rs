@@ -9,6 +9,7 @@
 //! size class. The message id is the bundle's id: a packet has none of its own.
 
 mod compress;
+mod listing;
 mod manifest;
 mod padding;
 
@@ -17,8 +18,8 @@ use serde_bytes::ByteBuf;
 pub use compress::compress_part;
 pub(crate) use compress::decompress_part;
 pub use manifest::{
-    Content, FILES_MAX, FileEntry, INLINE_MAX, MANIFEST_MAX, Manifest, PART_BYTES, PATH_DEPTH_MAX,
-    PartList, is_component,
+    Content, FILES_MAX, FileEntry, INLINE_MAX, MANIFEST_MAX, Manifest, NAMES_MAX, PART_BYTES,
+    PATH_DEPTH_MAX, PartList, is_component,
 };
 pub use padding::{padme, payload_class};
 

@@ -128,7 +128,7 @@ fn age_seals() -> Vec<Vector> {
             age().with(|c| c.age.recipients = vec![other])
         }),
         case("zero-share", "an ephemeral share of small order: the secret is known to all", {
-            age().with(|c| c.age.zero_share = true)
+            age().with(|c| c.age.zero_share = Some([0; 32]))
         }),
         case("cut", "the last byte missing", payload(age(), |p| p.truncate(p.len() - 1))),
         case("trailing", "a byte behind the last chunk", payload(age(), |p| p.push(0))),

@@ -82,8 +82,12 @@ fn expand<const N: usize>(suite: &[u8], prk: &[u8], label: &[u8], info: &[u8]) -
 pub(crate) struct Age {
     pub(crate) recipients: Vec<[u8; 32]>,
     pub(crate) file_key: [u8; 16],
-    /// Use the share and the shared secret zero, which any key "agrees" on.
-    pub(crate) zero_share: bool,
+    /// Use this share of small order and the shared secret zero, which any key "agrees" on.
+    pub(crate) zero_share: Option<[u8; 32]>,
+    /// Changes the header's lines under a MAC that covers the change.
+    pub(crate) header: Option<fn(&mut Vec<u8>)>,
+    /// Whether this chunk of so many is marked as the last.
+    pub(crate) last: fn(usize, usize) -> bool,
     /// End with an empty last chunk where none belongs.
     pub(crate) empty_last: bool,
 }
@@ -91,15 +95,17 @@ pub(crate) struct Age {
 impl Age {
     pub(crate) fn to(recipient: [u8; 32]) -> Self {
         let recipients = vec![recipient];
-        Self { recipients, file_key: [0x5a; 16], zero_share: false, empty_last: false }
+        let last = |index, count| index + 1 == count;
+        let file_key = [0x5a; 16];
+        Self { recipients, file_key, zero_share: None, header: None, last, empty_last: false }
     }
 
     pub(crate) fn seal(&self, plain: &[u8]) -> Vec<u8> {
         let mut out = b"age-encryption.org/v1\n".to_vec();
         for (i, recipient) in self.recipients.iter().enumerate() {
             let ephemeral = [0x40 + u8::try_from(i).unwrap(); 32];
-            let (share, shared) = if self.zero_share {
-                ([0; 32], [0; 32])
+            let (share, shared) = if let Some(share) = self.zero_share {
+                (share, [0; 32])
             } else {
                 let shared = MontgomeryPoint(*recipient).mul_clamped(ephemeral).to_bytes();
                 (MontgomeryPoint::mul_base_clamped(ephemeral).to_bytes(), shared)
@@ -110,6 +116,9 @@ impl Age {
             let body = cipher.encrypt(&[0; 12].into(), &self.file_key[..]).unwrap();
             let (share, body) = (STANDARD_NO_PAD.encode(share), STANDARD_NO_PAD.encode(body));
             out.extend_from_slice(format!("-> X25519 {share}\n{body}\n").as_bytes());
+        }
+        if let Some(change) = self.header {
+            change(&mut out);
         }
         out.extend_from_slice(b"---");
         let mac_key = derive(&[], &self.file_key, b"header");
@@ -133,7 +142,7 @@ impl Age {
         for (i, chunk) in chunks.iter().enumerate() {
             let mut nonce = [0; 12];
             nonce[3..11].copy_from_slice(&(i as u64).to_be_bytes());
-            nonce[11] = u8::from(i + 1 == chunks.len());
+            nonce[11] = u8::from((self.last)(i, chunks.len()));
             out.extend(cipher.encrypt(&nonce.into(), *chunk).unwrap());
         }
         out

@@ -1,0 +1,76 @@
+//! What is done with bytes from outside, one plain function for each decoder.
+//!
+//! The same functions run under two drivers: cargo-fuzz, whose targets in `../targets` call them
+//! with what the fuzzer makes up, and `cargo test`, where `tests/properties.rs` calls them with
+//! random and spoiled input. A body panics when a decoder does, or when what it accepted breaks a
+//! rule of the format; it tells whether the input was accepted, so that the twins can see that
+//! their good input really is good.
+//!
+//! Checks that chance cannot pass (signatures, seals, checksums) are passed on purpose: where the
+//! interesting decoder lies behind one, the body makes the check of the input itself. That is not
+//! cheating: whoever writes the input in earnest can do the same.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub)]
+
+pub mod envelope;
+pub mod home;
+pub mod log;
+pub mod medium;
+pub mod sealed;
+pub mod seeds;
+
+/// A decoder under test: whether it accepted the input.
+pub type Body = fn(&[u8]) -> bool;
+
+/// How much work one input makes; decides how many a test run can afford.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Microseconds.
+    Light,
+    /// Public-key operations, or some 64 KiB moved.
+    Keys,
+    /// Files, or a whole spool.
+    Files,
+}
+
+/// Makes valid inputs to start from.
+pub type Seeds = fn() -> Vec<Vec<u8>>;
+
+/// Every body by the name of its target, with its valid inputs.
+pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
+    ("wire", Cost::Light, envelope::wire, seeds::wire),
+    ("header", Cost::Keys, envelope::header, seeds::header),
+    ("head", Cost::Keys, envelope::head, seeds::head),
+    ("small_bundle", Cost::Keys, envelope::small_bundle, seeds::small_bundle),
+    ("receipt", Cost::Light, envelope::receipt, seeds::receipt),
+    ("card", Cost::Keys, envelope::card, seeds::card),
+    ("card_body", Cost::Keys, envelope::card_body, seeds::card_body),
+    ("node_text", Cost::Keys, envelope::node_text, seeds::node_text),
+    ("seal_key_text", Cost::Light, envelope::seal_key_text, seeds::seal_key_text),
+    ("packet", Cost::Light, sealed::packet, seeds::packet),
+    ("compressed", Cost::Light, sealed::compressed, seeds::compressed),
+    ("manifest", Cost::Light, sealed::manifest, seeds::manifest),
+    ("compact_inside", Cost::Keys, sealed::compact_inside, seeds::inside_compact),
+    ("age_inside", Cost::Keys, sealed::age_inside, seeds::inside_age),
+    ("compact_payload", Cost::Keys, sealed::compact_payload, seeds::compact_payload),
+    ("age_file", Cost::Keys, sealed::age_file, seeds::age_file),
+    ("container", Cost::Keys, medium::container, seeds::container),
+    ("forged_container", Cost::Keys, medium::forged_container, seeds::forged_container),
+    ("notes", Cost::Light, medium::notes, seeds::notes),
+    ("forged_notes", Cost::Light, medium::forged_notes, seeds::forged_notes),
+    ("volume", Cost::Light, medium::volume, seeds::volume),
+    ("file_name", Cost::Light, medium::file_name, seeds::file_name),
+    ("config", Cost::Light, home::config, seeds::config),
+    ("key_file", Cost::Files, home::key_file, seeds::key_file),
+    ("contacts", Cost::Files, home::contacts, seeds::contacts),
+    ("stream", Cost::Files, home::stream, seeds::stream),
+    ("log_segment", Cost::Files, log::segment, seeds::log_segment),
+    ("log_records", Cost::Files, log::records, seeds::log_records),
+];
+
+/// Runs the body of that name; an unknown name is a mistake in a target.
+pub fn run(name: &str, data: &[u8]) -> bool {
+    let Some((_, _, body, _)) = BODIES.iter().find(|body| body.0 == name) else {
+        panic!("no body is called {name}")
+    };
+    body(data)
+}
