@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Context, Ended, Stop, text};
+use super::{Context, Ended, Stop, output::Loudness, text};
 use crate::desk::{Desk, Failure, FailureKind, InitRequest, reply::Identity};
 
 /// Create an identity and a home; changes nothing when there is one
@@ -77,7 +77,7 @@ impl Init {
         let (_, identity) = Desk::init(&request)?;
         context.out.object(&identity)?;
         if identity.new == Some(false) {
-            context.out.say("There is an identity here already; nothing was changed.")?;
+            context.out.hint("There is an identity here already; nothing was changed.")?;
         }
         show(context, &identity)?;
         if identity.new == Some(true) {
@@ -133,6 +133,9 @@ impl Key {
 
 fn show(context: &Context, identity: &Identity) -> Result<(), Stop> {
     let out = &context.out;
+    if out.loudness == Loudness::Quiet && identity.words.is_none() {
+        return out.say(&identity.id);
+    }
     let name = if identity.name.is_empty() { "(no name)" } else { &identity.name };
     out.say(out.strong(&text::line(name)))?;
     out.say(format!("  id       {}", identity.id))?;

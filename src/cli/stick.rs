@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Context, Ended, Stop, failure::usage, inbox, parse, text};
+use super::{Context, Ended, Stop, failure::usage, inbox, output::Loudness, parse, text};
 use crate::desk::{FailureKind, TossDirection, TossRequest, reply::Tossed};
 
 /// Exchange with a stick, a memory card or a synced directory, both ways
@@ -87,7 +87,7 @@ impl Toss {
             context.out.hint(format!("{cards} on it: postrider add {path}"))?;
         }
         if tossed.safe_to_remove {
-            context.out.say("Safe to remove.")?;
+            context.out.hint("Safe to remove.")?;
         }
         Ok(exit_code(&tossed))
     }
@@ -128,6 +128,9 @@ impl Unpack {
 /// A short account of an exchange.
 fn tell(context: &Context, tossed: &Tossed, direction: TossDirection) -> Result<(), Stop> {
     let out = &context.out;
+    if out.loudness == Loudness::Quiet && tossed.damaged == 0 {
+        return Ok(());
+    }
     if direction != TossDirection::Out {
         let verb = if tossed.dry_run { "Would take" } else { "Took" };
         out.say(format!("{verb} {}.", amount(tossed.taken, tossed.bytes_in)))?;

@@ -108,6 +108,10 @@ fn quiet_says_what_was_asked_for_and_nothing_else() {
     assert_eq!(id.out.trim().len(), 64);
     assert_eq!(id.err, "");
     assert_eq!(alice.run(["-q", "contact", "verify", "Bob"]).ok().out, "");
+    let stick = folder.dir("stick");
+    assert_eq!(alice.run(["-q".as_ref(), "toss".as_ref(), stick.as_os_str()]).ok().out, "");
+    let carol = folder.nobody("Carol").run(["-q", "init"]).ok().out;
+    assert!(carol.starts_with("pr1") && carol.lines().count() == 1, "{carol}");
 }
 
 #[test]

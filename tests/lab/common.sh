@@ -9,10 +9,11 @@ skip() { echo "skipped: $*"; exit 0; }
 needs_root() { [ "$(id -u)" = 0 ] || skip "root is needed to mount"; }
 needs() { for tool in "$@"; do command -v "$tool" >/dev/null || skip "$tool is not installed"; done; }
 
-# The binary: POSTRIDER, else the newest that was built here, else built now.
-find_postrider() {
+# The binary: the argument, else POSTRIDER, else the newest that was built here, else built now.
+find_postrider() { # [BINARY]
+  POSTRIDER=${1:-${POSTRIDER:-}}
   local target=${CARGO_TARGET_DIR:-$top/target} newest
-  if [ -z "${POSTRIDER:-}" ]; then
+  if [ -z "$POSTRIDER" ]; then
     newest=$(ls -t "$target"/release/postrider "$target"/debug/postrider 2>/dev/null | head -1)
     if [ -z "$newest" ]; then
       (cd "$top" && cargo build -q) || exit 1
@@ -20,6 +21,7 @@ find_postrider() {
     fi
     POSTRIDER=$newest
   fi
+  POSTRIDER=$(realpath "$POSTRIDER") || exit 1
   echo "binary: $POSTRIDER"
 }
 

@@ -3,12 +3,12 @@
 # read-only, pulled in the middle of a toss, and the power cut right after one. At no time may a
 # message be lost, and the next toss must finish what was interrupted.
 #
-#   media.sh [PULLS]       how often the stick is pulled (5); about a minute; root
+#   media.sh [BINARY]      about a minute; root.   PULLS=5   how often the stick is pulled
 . "$(dirname "$0")/common.sh"
-pulls=${1:-5}
+pulls=${PULLS:-5}
 needs_root
 needs mkfs.ext4 losetup python3 blkid cmp
-find_postrider
+find_postrider "${1:-}"
 . "$here/media_host.sh"
 trap media_cleanup EXIT
 W=$MEDIA/work

@@ -2,16 +2,15 @@
 # The power goes while messages are sent (the spool on ext4) and while sticks are written (ext4,
 # exFAT, FAT): what send or toss reported as done must be there afterwards.
 #
-#   powercut.sh [CUTS] [CASE]...    cuts per case (2); cases: spool-ext4 stick-ext4 stick-exfat
-#                                   stick-vfat; a quarter of a minute per cut; root
+#   powercut.sh [BINARY]      half a minute per cut; root
+#   CUTS=2 CASES="spool-ext4 stick-ext4 stick-exfat stick-vfat"    cuts per case; which cases
 . "$(dirname "$0")/common.sh"
-cuts=${1:-2}
-[ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- spool-ext4 stick-ext4 stick-exfat stick-vfat
+cuts=${CUTS:-2}
+cases=${CASES:-spool-ext4 stick-ext4 stick-exfat stick-vfat}
 needs_root
 needs python3 mkfs.ext4 apt-get
 [ "$(uname -m)" = x86_64 ] || skip "the virtual machine is an x86_64"
-find_postrider
+find_postrider "${1:-}"
 "$here/vm_build.sh" || skip "the virtual machine could not be built"
 W=$(mktemp -d -t postrider-powercut.XXXXXX)
 trap 'rm -rf "$W"' EXIT
@@ -22,15 +21,17 @@ A init --name Alice >/dev/null; B init --name Bob >/dev/null
 B id --card - | A add - >/dev/null
 A id --card - | B add - >/dev/null
 
-# Every tenth message has a body of its own beside the log; now and then the index is opened.
+# Groups through one process (one sync for several), single ones, a body beside the log, and the
+# index opened now and then.
 spool_writer='
 P="/tmp/postrider -q --home /disk/a"
 cp /lab/postrider /tmp; cp -r /lab/a /disk/a; head -c 400000 /dev/urandom >/tmp/large; sync
 for n in $(seq 100000); do
-  if [ $((n % 10)) = 0 ]; then id=$($P send Bob -f /tmp/large) || exit 3
-  else id=$($P send Bob "message $n") || exit 3; fi
+  for m in $(seq 40); do echo "{\"to\":\"Bob\",\"text\":\"message $n.$m\"}"; done |
+    $P send --batch | sed -u "s/.*\"id\":\"\([0-9a-f]*\)\".*/ack \1/"
+  id=$($P send Bob -f /tmp/large) || exit 3
   echo "ack $id"
-  [ $((n % 15)) = 0 ] && $P queue >/dev/null
+  [ $((n % 3)) = 0 ] && $P queue >/dev/null
 done'
 spool_checker='
 P="/tmp/postrider --home /disk/a"
@@ -49,10 +50,11 @@ stick_writer='
 P="/tmp/postrider -q --home /tmp/a"
 cp /lab/postrider /tmp; cp -r /lab/a /tmp/a; head -c 300000 /dev/urandom >/tmp/large
 for n in $(seq 100000); do
-  ids=$($P send Bob "message $n") || exit 3
-  [ $((n % 5)) = 0 ] && ids="$ids $($P send Bob -f /tmp/large)"
+  for m in $(seq 10); do echo "{\"to\":\"Bob\",\"text\":\"message $n.$m\"}"; done |
+    $P send --batch >/tmp/sent || exit 3
+  [ $((n % 3)) = 0 ] && $P --json send Bob -f /tmp/large >>/tmp/sent
   $P toss /disk >/dev/null || exit 4
-  for id in $ids; do echo "ack $id"; done
+  sed "s/.*\"id\":\"\([0-9a-f]*\)\".*/ack \1/" /tmp/sent
 done'
 stick_checker='
 P="/tmp/postrider --home /tmp/b"
@@ -68,7 +70,7 @@ lost = [n for n in names if n not in there]
 print(\"   \", len(names), \"promised,\", len(lost), \"lost\", *lost[:3])
 sys.exit(bool(lost))"'
 
-for case; do
+for case in $cases; do
   what=${case%-*} fs=${case#*-}
   echo "== $case"
   writer=${what}_writer checker=${what}_checker

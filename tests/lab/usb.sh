@@ -2,12 +2,12 @@
 # A real FAT stick, as far as there is one without hardware: USB in a virtual machine, by Debian's
 # kernel. It is pulled out in the middle of five tosses; nothing may be lost, no other file touched.
 #
-#   usb.sh      about two minutes; root
+#   usb.sh [BINARY]      about two minutes; root
 . "$(dirname "$0")/common.sh"
 needs_root
 needs python3 mkfs.vfat apt-get
 [ "$(uname -m)" = x86_64 ] || skip "the virtual machine is an x86_64"
-find_postrider
+find_postrider "${1:-}"
 "$here/vm_build.sh" || skip "the virtual machine could not be built"
 W=$(mktemp -d -t postrider-usb.XXXXXX)
 trap 'rm -rf "$W"' EXIT

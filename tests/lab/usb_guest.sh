@@ -3,6 +3,7 @@
 fails=0
 check() { local what=$1; shift; if "$@" >/dev/null 2>&1; then echo "ok    $what"; else echo "FAIL  $what"; fails=$((fails + 1)); fi; }
 is() { [ "$1" = "$2" ]; }
+dmesg -n 1   # the kernel has much to say about a stick that is gone
 lab-udev
 modprobe -a usb-storage uas sd_mod vfat nls_ascii nls_utf8 2>/dev/null
 cp /lab/postrider /tmp
