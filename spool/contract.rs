@@ -144,7 +144,8 @@ pub struct NewBundle {
     pub from: Option<[u8; 32]>,
     /// The sender's private note, at most [`OWN_MAX`] bytes: never leaves this node.
     pub own: Option<Vec<u8>>,
-    /// The body, exactly `summary.length` bytes.
+    /// The body, exactly `summary.length` bytes. The id stands for them: a bundle that comes again
+    /// with the same id brings the same body.
     pub body: Body,
 }
 

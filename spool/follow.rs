@@ -8,7 +8,7 @@ use crate::{
     index::{DelayedIndex, Index, MemoryIndex, TreeIndex, keys},
     log::{
         Log, LogDamage, Watermark,
-        frame::{ReadHeader, SegmentHeader},
+        frame::ReadHeader,
         record::{Record, decode},
         scan::Scan,
         segments::{Loaded, Location},
@@ -141,7 +141,14 @@ pub(crate) fn follow(
         }
         if let (Some(scan), ReadHeader::Good { header, .. }) = (scan, loaded.header) {
             let from = mark.filter(|mark| mark.segment == number).map_or(0, |mark| mark.end);
-            records += fold_segment(index, header, &loaded, &scan, from)?;
+            let last = log.watermark();
+            let end = if number == last.segment {
+                last
+            } else {
+                let end = u32::try_from(scan.end).unwrap_or(u32::MAX);
+                Watermark { segment: number, seed: header.seed, end }
+            };
+            records += fold_segment(index, &end, &loaded, &scan, from)?;
         }
     }
     Ok(match (mark, records) {
@@ -154,20 +161,15 @@ pub(crate) fn follow(
 
 fn fold_segment(
     index: &dyn Index,
-    header: SegmentHeader,
+    end: &Watermark,
     loaded: &Loaded,
     scan: &Scan,
     from: u32,
 ) -> Result<u64, SpoolError> {
-    let mark = |end: usize| Watermark {
-        segment: header.number,
-        seed: header.seed,
-        end: u32::try_from(end).unwrap_or(u32::MAX),
-    };
     let mut records = 0;
     let mut fold = Fold::new(index);
     for found in &scan.records {
-        let Some(at) = Location::of(header.number, found) else { continue };
+        let Some(at) = Location::of(end.segment, found) else { continue };
         if at.offset < from {
             continue;
         }
@@ -176,10 +178,10 @@ fn fold_segment(
         records +=
             u64::from(!matches!(record, Record::Clock(_) | Record::Checkpoint(_) | Record::Sealed));
         if fold.len() >= BATCH_ROWS {
-            fold.finish(&mark(found.end()))?;
+            fold.finish(&Watermark { end: at.offset.saturating_add(at.len), ..*end })?;
             fold = Fold::new(index);
         }
     }
-    fold.finish(&mark(scan.end))?;
+    fold.finish(end)?;
     Ok(records)
 }

@@ -107,9 +107,9 @@ pub(crate) struct Log {
     left: Option<Left>,
     poisoned: bool,
     wrote: bool,
-    /// Whether the last record was left unsynced (see [`Self::close`]): the next write then counts
-    /// as one with it, because it cannot vouch for it.
-    continues: bool,
+    /// Where the last record begins when it was left unsynced (see [`Self::close`]): the next write
+    /// then counts as one with it, because it cannot vouch for it.
+    goodbye_at: Option<usize>,
 }
 
 struct Left {
@@ -154,7 +154,7 @@ impl Log {
             left: None,
             poisoned: false,
             wrote: false,
-            continues: false,
+            goodbye_at: None,
         };
         let mut opened = Opened::default();
         let counters = log.find_end(&mut opened)?;
@@ -252,15 +252,15 @@ impl Log {
     fn quick_end(&mut self, last: u32) -> Result<Option<Counters>, SpoolError> {
         let opening = SpoolError::io("opening a segment");
         let file = self.disk.open_write(&Segments::path(last)).map_err(opening)?;
-        let Some((header, checkpoint, end)) = self.segments.goodbye(last, &*file)? else {
+        let Some((header, checkpoint, goodbye)) = self.segments.goodbye(last, &*file)? else {
             return Ok(None);
         };
         let mut counters = Counters::fresh(&self.entropy);
         counters.replay(&Record::Checkpoint(checkpoint), 0);
         self.header = header;
         self.file = Some(file);
-        self.end = end;
-        self.continues = true;
+        self.end = goodbye.end;
+        self.goodbye_at = Some(goodbye.start);
         Ok(Some(counters))
     }
 
@@ -284,12 +284,12 @@ impl Log {
         self.header.number
     }
 
-    /// The end of what is durable.
+    /// The end of what is durable; a goodbye is not, and says nothing an index would keep.
     pub(crate) fn watermark(&self) -> Watermark {
         Watermark {
             segment: self.header.number,
             seed: self.header.seed,
-            end: u32::try_from(self.end).unwrap_or(u32::MAX),
+            end: u32::try_from(self.goodbye_at.unwrap_or(self.end)).unwrap_or(u32::MAX),
         }
     }
 
@@ -302,7 +302,7 @@ impl Log {
     pub(crate) fn push(&mut self, group: &[Raw]) {
         for (i, raw) in group.iter().enumerate() {
             let mut flags = raw.flags;
-            if self.buffer.is_empty() && !self.continues {
+            if self.buffer.is_empty() && self.goodbye_at.is_none() {
                 flags |= WRITE;
             }
             if i == 0 {
@@ -369,7 +369,7 @@ impl Log {
         }
         self.end += bytes.len();
         self.wrote = true;
-        self.continues = false;
+        self.goodbye_at = None;
         Ok(())
     }
 
@@ -446,7 +446,7 @@ impl Log {
         self.end = bytes.len();
         self.file = Some(file);
         self.sealed = false;
-        self.continues = false;
+        self.goodbye_at = None;
         self.wrote = true;
         counters.checkpoint_due = false;
         Ok(())

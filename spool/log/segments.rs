@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -106,13 +107,13 @@ impl Segments {
     }
 
     /// The checkpoint with which the last process that wrote to this segment said goodbye, when it
-    /// is the very last thing in it, and where it ends. It is a write of its own, so everything
+    /// is the very last thing in it, and where it lies. It is a write of its own, so everything
     /// before it was synced and nothing needs to be read to know that.
     pub(crate) fn goodbye(
         &self,
         number: u32,
         file: &dyn DiskFile,
-    ) -> Result<Option<(SegmentHeader, Checkpoint, usize)>, SpoolError> {
+    ) -> Result<Option<(SegmentHeader, Checkpoint, Range<usize>)>, SpoolError> {
         let reading = || SpoolError::io("reading the end of a segment");
         let len = file.len_bytes().map_err(reading())?;
         let Some(seed) = self.seed(number, file)? else { return Ok(None) };
@@ -133,7 +134,7 @@ impl Segments {
                 && let Record::Checkpoint(checkpoint) =
                     decode(found.kind, found.version, found.body(&tail))
             {
-                return Ok(Some((SegmentHeader { number, seed }, checkpoint, len)));
+                return Ok(Some((SegmentHeader { number, seed }, checkpoint, from + at..len)));
             }
         }
         Ok(None)

@@ -7,6 +7,7 @@ mod common;
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -17,8 +18,11 @@ use postrider_spool::{
 use postrider_testkit::Seeded;
 use tempfile::TempDir;
 
+/// Each opening draws other numbers, as a real one does: segments of two logs differ by their seed.
 fn place(root: &Path) -> Place {
-    Place::take(root, entropy(3), Duration::ZERO, &mut || ()).unwrap()
+    static OPENED: AtomicU64 = AtomicU64::new(0);
+    let seed = OPENED.fetch_add(1, Ordering::Relaxed);
+    Place::take(root, entropy(seed), Duration::ZERO, &mut || ()).unwrap()
 }
 
 fn open(root: &Path) -> (DurableSpool, Recovery) {

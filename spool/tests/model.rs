@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{at, build, difference, entropy, picture, random_group};
+use common::{OnPanic, at, build, difference, entropy, picture, random_group};
 use postrider_spool::{DurableSpool, MemorySpool, Options, Place, Spool};
 use postrider_testkit::{CrashDisk, Names, Seeded};
 
@@ -25,6 +25,7 @@ fn open(disk: &CrashDisk, seed: u64) -> DurableSpool {
 #[test]
 fn durable_and_memory_agree_after_every_step_and_every_reopening() {
     for seed in 0..25 {
+        let _seed = OnPanic(seed);
         let mut chance = Seeded::new(seed);
         let disk = CrashDisk::new(Names::Atomic);
         let twin = MemorySpool::new(entropy(seed));

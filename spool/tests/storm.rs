@@ -10,7 +10,7 @@ mod common;
 use std::{collections::HashSet, sync::Arc, thread};
 
 use common::{
-    Spec, at, build, bundle, difference, entropy, id, node, picture, random_group, wrote,
+    OnPanic, Spec, at, build, bundle, difference, entropy, id, node, picture, random_group, wrote,
 };
 use postrider_spool::{
     Appender, Change, DurableSpool, MemorySpool, Now, Options, Outcome, Place, Seen, Sequence,
@@ -113,6 +113,7 @@ fn live(
 }
 
 fn storm(seed: u64, names: Names) {
+    let _seed = OnPanic(seed);
     let mut chance = Seeded::new(seed);
     let disk = CrashDisk::new(names);
     let mut ledger = Ledger { acked: Vec::new(), used: HashSet::new() };
@@ -184,6 +185,7 @@ fn power_cuts_on_fat_lose_nothing_acknowledged() {
 #[test]
 fn threads_that_share_a_write_lose_nothing_acknowledged() {
     for seed in seeds(60) {
+        let _seed = OnPanic(seed);
         let mut chance = Seeded::new(seed);
         let disk = CrashDisk::new(Names::Atomic);
         let (spool, _) = DurableSpool::open(place(&disk, seed), &options()).unwrap();
@@ -243,6 +245,7 @@ fn threads_that_share_a_write_lose_nothing_acknowledged() {
 #[test]
 fn appenders_and_full_spools_take_turns_through_power_cuts() {
     for seed in seeds(100) {
+        let _seed = OnPanic(seed);
         let mut chance = Seeded::new(seed);
         let disk = CrashDisk::new(Names::Atomic);
         let mut acked = Vec::new();
