@@ -15,7 +15,7 @@ use postrider_spool::{DurableSpool, Entry, Spool};
 
 use super::{
     Desk, Failure, FailureKind, Watch, hex,
-    incoming::{Intake, Refusal},
+    incoming::{Intake, Refusal, lock},
     people::name_of,
     reply::{Queued, Received, Shown},
 };
@@ -113,6 +113,7 @@ impl Desk {
             return self.open_age(start, file);
         }
         let spool = self.spool(watch)?;
+        let _taking = lock(&self.taking);
         let intake = Intake::new(self, spool)?;
         let damaged = |what: String| {
             Failure::new(FailureKind::Damaged, format!("{} is no bundle: {what}", path.display()))

@@ -14,7 +14,7 @@ use postrider_spool::{Class, Cursor, DurableSpool, Entry, Queue, Spool};
 use super::{
     Desk, Failure, FailureKind, Watch, clock,
     inbox::note_keys,
-    incoming::{Intake, Refusal},
+    incoming::{Intake, Refusal, lock},
     ledger::{OwnNote, ReceiptNote, SentNote, space},
     reply::Tossed,
 };
@@ -77,6 +77,7 @@ impl Desk {
 
     /// Takes what a stream brings.
     pub fn unpack(&self, from: &mut dyn Read, watch: &dyn Watch) -> Result<Tossed, Failure> {
+        let _taking = lock(&self.taking);
         let spool = self.spool(watch)?;
         let intake = Intake::new(self, spool)?;
         let mut reply = Tossed { verb: "unpack", safe_to_remove: true, ..Tossed::default() };

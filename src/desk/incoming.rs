@@ -28,7 +28,7 @@ use super::{
     sets::{Arrived, SetBook},
     store::summary,
 };
-use crate::home::Contacts;
+use crate::home::{Contacts, Home};
 
 /// A group is committed when it has so many changes or bytes: small enough to lose little time at
 /// a crash, large enough that a sync is shared.
@@ -68,11 +68,13 @@ pub(super) struct Gains {
 /// Takes bundles into one spool.
 pub(super) struct Intake<'a> {
     spool: &'a DurableSpool,
+    home: &'a Home,
     node: NodeId,
     keys: Vec<SealSecret>,
     senders: Vec<NodeId>,
     contacts: Mutex<Contacts>,
-    contacts_changed: Mutex<bool>,
+    /// What was learnt of contacts: that they know us, and perhaps a newer card.
+    learnt: Mutex<Vec<(NodeId, Option<Card>)>>,
     sets: SetBook<'a>,
     /// What strangers' and contacts' bundles may still take, in bytes.
     room: Mutex<[u64; 2]>,
@@ -91,7 +93,7 @@ struct Group {
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(desk: &Desk, spool: &'a DurableSpool) -> Result<Self, Failure> {
+    pub(super) fn new(desk: &'a Desk, spool: &'a DurableSpool) -> Result<Self, Failure> {
         let contacts = desk.home.contacts()?;
         let stats = spool.stats()?;
         let config = &desk.home.config;
@@ -106,11 +108,12 @@ impl<'a> Intake<'a> {
         };
         Ok(Self {
             spool,
+            home: &desk.home,
             node: desk.home.card.node,
             keys: desk.home.key.seal_secrets(),
             senders: contacts.iter().map(|contact| contact.card.node).collect(),
             contacts: Mutex::new(contacts),
-            contacts_changed: Mutex::new(false),
+            learnt: Mutex::default(),
             sets: SetBook::new(spool, desk.inbox_dir()),
             room: Mutex::new([of_contacts, of_strangers]),
             group: Mutex::default(),
@@ -258,8 +261,19 @@ impl<'a> Intake<'a> {
     /// Ends the intake: commits, writes changed contacts, and says what it all brought.
     pub(super) fn finish(self) -> Result<Gains, Failure> {
         self.flush()?;
-        if *lock(&self.contacts_changed) {
-            lock(&self.contacts).save()?;
+        let learnt = std::mem::take(&mut *lock(&self.learnt));
+        if !learnt.is_empty() {
+            // The file may have changed since this intake began.
+            self.home.edit_contacts(|contacts| {
+                for (node, card) in learnt {
+                    contacts.change(&node, |contact| {
+                        contact.answered = true;
+                        let newer = card.filter(|card| card.number > contact.card.number);
+                        contact.card = newer.unwrap_or_else(|| contact.card.clone());
+                    });
+                }
+                Ok(())
+            })?;
         }
         Ok(std::mem::take(&mut lock(&self.group).gains))
     }
@@ -440,13 +454,13 @@ impl<'a> Intake<'a> {
             .filter(|card| card.node == *author && card.number > contact.card.number);
         changed |= card.is_some();
         if changed {
+            lock(&self.learnt).push((*author, card.clone()));
             contacts.change(author, |contact| {
                 contact.answered = true;
                 if let Some(card) = card {
                     contact.card = card;
                 }
             });
-            *lock(&self.contacts_changed) = true;
         }
     }
 
@@ -471,7 +485,7 @@ impl<'a> Intake<'a> {
             let mut contacts = lock(&self.contacts);
             if contacts.of(&to).is_some_and(|contact| !contact.answered) {
                 contacts.change(&to, |contact| contact.answered = true);
-                *lock(&self.contacts_changed) = true;
+                lock(&self.learnt).push((to, None));
             }
             let who = super::people::name_of(&contacts, &to);
             group.changes.push(event(&id, held_ms, 2, ("delivered", &who, "receipt")));

@@ -31,8 +31,9 @@ mod upkeep;
 mod watch;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock},
     time::Duration,
 };
 
@@ -58,12 +59,22 @@ pub struct Desk {
     home: Home,
     spool: OnceLock<DurableSpool>,
     lock_wait: Duration,
+    /// Sets that threads of this process are sealing: `tidy` must not take them for leftovers.
+    sending: Mutex<BTreeSet<[u8; 16]>>,
+    /// Held while bundles are taken in: deciding what is new and committing it is one step.
+    taking: Mutex<()>,
 }
 
 impl Desk {
     /// Opens a home that exists.
     pub fn open(dir: &Path) -> Result<Self, Failure> {
-        Ok(Self { home: Home::open(dir)?, spool: OnceLock::new(), lock_wait: LOCK_WAIT })
+        Ok(Self {
+            home: Home::open(dir)?,
+            spool: OnceLock::new(),
+            lock_wait: LOCK_WAIT,
+            sending: Mutex::default(),
+            taking: Mutex::default(),
+        })
     }
 
     /// The home.

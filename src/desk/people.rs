@@ -36,21 +36,19 @@ impl Desk {
             return Err(Failure::new(FailureKind::Usage, "this is your own card")
                 .next("give it to others; add the card that they give you"));
         }
-        let mut contacts = self.home.contacts()?;
-        let (added, contact) =
-            contacts.add(request.card.clone(), request.name.as_deref(), Trust::Unverified)?;
-        let line = ContactLine {
-            added: Some(match added {
+        let line = self.home.edit_contacts(|contacts| {
+            let (added, contact) =
+                contacts.add(request.card.clone(), request.name.as_deref(), Trust::Unverified)?;
+            let added = match added {
                 Added::New => "new",
                 Added::Updated => "updated",
                 Added::Known => "known",
-            }),
-            ..contact_line(contact, true)
-        };
-        if added != Added::Known {
-            contacts.save()?;
-        }
-        Ok(line)
+            };
+            Ok(ContactLine { added: Some(added), ..contact_line(contact, false) })
+        })?;
+        // The words take a tenth of a second: not while others wait for the file.
+        let words = words::words(&request.card.node).map(str::to_owned).to_vec();
+        Ok(ContactLine { words: Some(words), ..line })
     }
 
     /// Everybody I know.
@@ -69,24 +67,25 @@ impl Desk {
         who: &str,
         change: &ContactChange,
     ) -> Result<ContactLine, Failure> {
-        let mut contacts = self.home.contacts()?;
-        let node = contacts.resolve(who)?.card.node;
-        let before = contact_line(contacts.resolve(who)?, false);
-        match change {
-            ContactChange::Rename(name) => contacts.rename(&node, name)?,
-            ContactChange::Verify => {
-                contacts.change(&node, |contact| contact.trust = Trust::Verified);
+        let changed = self.home.edit_contacts(|contacts| {
+            let node = contacts.resolve(who)?.card.node;
+            let before = contact_line(contacts.resolve(who)?, false);
+            match change {
+                ContactChange::Rename(name) => contacts.rename(&node, name)?,
+                ContactChange::Verify => {
+                    contacts.change(&node, |contact| contact.trust = Trust::Verified);
+                }
+                ContactChange::Block(blocked) => {
+                    contacts.change(&node, |contact| contact.blocked = *blocked);
+                }
+                ContactChange::Hidden(hidden) => {
+                    contacts.change(&node, |contact| contact.hidden = *hidden);
+                }
+                ContactChange::Remove => contacts.remove(&node),
             }
-            ContactChange::Block(blocked) => {
-                contacts.change(&node, |contact| contact.blocked = *blocked);
-            }
-            ContactChange::Hidden(hidden) => {
-                contacts.change(&node, |contact| contact.hidden = *hidden);
-            }
-            ContactChange::Remove => contacts.remove(&node),
-        }
-        contacts.save()?;
-        Ok(contacts.of(&node).map_or(before, |contact| contact_line(contact, false)))
+            Ok(contacts.of(&node).map_or(before, |contact| contact_line(contact, false)))
+        })?;
+        Ok(changed)
     }
 }
 

@@ -6,6 +6,7 @@ use postrider_spool::{Change, Class, Cursor, DurableSpool, Entry, Queue, Seen, S
 use super::{
     Desk, Failure, FailureKind, Watch, clock, hex,
     inbox::{find_note, note_keys},
+    incoming::lock,
     ledger::{End, EventNote, OwnNote, SentNote, event, set_note, space},
     people::name_of,
     reply::{Queued, Sent, Status, Traced},
@@ -239,8 +240,15 @@ impl Desk {
             }
             spool.commit(now, changes)?;
         }
-        // We own the spool: nobody is sending now, so what is marked as being sent never will be.
-        let begun = note_keys(spool, space::SENDING)?;
+        // We own the spool: what is marked as being sent and is not being sent by this process
+        // never will be.
+        let begun = {
+            // Locked over both: a set is listed before its note and for as long as that stands.
+            let sending = lock(&self.sending);
+            let mut begun = note_keys(spool, space::SENDING)?;
+            begun.retain(|key| !sending.iter().any(|set| set[..] == key[..]));
+            begun
+        };
         if !begun.is_empty() {
             let mut changes: Vec<Change> = Vec::new();
             for (bundle, own) in own_bundles(spool)? {

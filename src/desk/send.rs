@@ -1,6 +1,6 @@
 //! `send`: durable when it returns.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf, sync::Mutex};
 
 use postrider_base::{
     Lifetime, Niceness, NodeId,
@@ -13,6 +13,7 @@ use postrider_spool::{Body as SpoolBody, Change, Destination};
 
 use super::{
     Desk, Failure, FailureKind, Watch, clock,
+    incoming::lock,
     ledger::{OwnNote, SentNote, event, set_note, space},
     message_files::{self, Outgoing, Stream},
     outgoing::{self, Parts},
@@ -217,6 +218,7 @@ impl Desk {
         let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
         let bulk = if total > BULK_FROM { Niceness::BULK } else { Niceness::NORMAL };
         let set = postrider_base::id::SetId(clock::random()?);
+        let _sending = Sending::begin(&self.sending, set.0);
         // Told before the first part: what a crash leaves half-sent is found and removed.
         post.commit(clock::now(), vec![set_note(space::SENDING, &set.0, Vec::new())])?;
         let parts = Parts {
@@ -300,6 +302,25 @@ impl Desk {
     fn tail(&self, contact: &Contact, request: &SendRequest) -> Tail {
         let card = (!contact.answered).then(|| self.home.card.as_bytes().to_vec());
         Tail { reply_to: request.reply_to, card }
+    }
+}
+
+/// A set that is being sealed, for as long as this lives.
+struct Sending<'a> {
+    all: &'a Mutex<BTreeSet<[u8; 16]>>,
+    set: [u8; 16],
+}
+
+impl<'a> Sending<'a> {
+    fn begin(all: &'a Mutex<BTreeSet<[u8; 16]>>, set: [u8; 16]) -> Self {
+        lock(all).insert(set);
+        Self { all, set }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        lock(self.all).remove(&self.set);
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use postrider_base::{Card, NodeId};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::files::replace;
@@ -119,6 +120,30 @@ impl Contacts {
         Ok(Self { path: path.to_owned(), list, damaged, repaired })
     }
 
+    /// Reads the contacts, lets `change` change them, and writes them, while no other process does
+    /// the same: a long toss must not write back what it read before somebody added a contact.
+    pub fn edit<T>(
+        path: &Path,
+        change: impl FnOnce(&mut Self) -> Result<T, ContactsError>,
+    ) -> Result<T, ContactsError> {
+        let failed = |source| ContactsError::Io { path: path.to_owned(), source };
+        let lock = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.with_extension("lock"))
+            .map_err(failed)?;
+        // Freed when the file is closed, however this ends.
+        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+        let mut contacts = Self::read(path)?;
+        let before = (contacts.list.clone(), contacts.damaged);
+        let made = change(&mut contacts)?;
+        if (&contacts.list, 0) != (&before.0, before.1) {
+            contacts.save()?;
+        }
+        Ok(made)
+    }
+
     /// How many lines were damaged, and how many of those the version before still had.
     pub fn damage(&self) -> (usize, usize) {
         (self.damaged, self.repaired)
@@ -222,7 +247,7 @@ impl Contacts {
     }
 
     /// Writes the contacts durably; the version before is kept beside them.
-    pub fn save(&self) -> Result<(), ContactsError> {
+    fn save(&self) -> Result<(), ContactsError> {
         let failed = |source| ContactsError::Io { path: self.path.clone(), source };
         let mut text = String::new();
         for contact in &self.list {
@@ -332,6 +357,22 @@ mod tests {
         let id = card(2, "x", 1).node.to_string();
         assert_eq!(contacts.resolve(&id).unwrap().name, "Bob");
         assert!(matches!(contacts.resolve("Bo"), Err(ContactsError::Unknown(_))));
+    }
+
+    #[test]
+    fn edits_at_the_same_time_keep_each_others_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("contacts");
+        std::thread::scope(|scope| {
+            for n in 1..=8 {
+                let path = &path;
+                scope.spawn(move || {
+                    let card = card(n, &format!("N{n}"), 1);
+                    Contacts::edit(path, |all| all.add(card, None, Trust::Unverified).map(drop))
+                });
+            }
+        });
+        assert_eq!(Contacts::read(&path).unwrap().iter().count(), 8);
     }
 
     #[test]

@@ -133,6 +133,14 @@ impl Home {
     pub fn contacts(&self) -> Result<Contacts, ContactsError> {
         Contacts::read(&self.dir.join("contacts"))
     }
+
+    /// Changes the contacts; see [`Contacts::edit`].
+    pub fn edit_contacts<T>(
+        &self,
+        change: impl FnOnce(&mut Contacts) -> Result<T, ContactsError>,
+    ) -> Result<T, ContactsError> {
+        Contacts::edit(&self.dir.join("contacts"), change)
+    }
 }
 
 /// My card: the file, unless it is missing, damaged or outdated; then a new one.

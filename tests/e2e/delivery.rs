@@ -350,3 +350,35 @@ fn a_short_life_ends_and_is_said() {
     }
     panic!("it never expired");
 }
+
+#[test]
+fn threads_of_one_process_send_and_toss_at_the_same_time() {
+    let town = Town::new();
+    let (alice, bob) = (town.node("Alice"), town.node("Bob"));
+    know_each_other(&alice, &bob);
+    alice.status(&Silent).unwrap();
+    let file = town.file("big", 9 << 20, 5);
+    let sticks = ["one", "two"].map(|name| town.stick(name));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| send_file(&alice, "Bob", &file));
+        }
+        for stick in &sticks {
+            let alice = &alice;
+            scope.spawn(move || (0..4).for_each(|_| drop(toss(alice, stick))));
+        }
+    });
+    for stick in &sticks {
+        toss(&alice, stick);
+    }
+    bob.status(&Silent).unwrap();
+    std::thread::scope(|scope| {
+        for stick in &sticks {
+            let bob = &bob;
+            scope.spawn(move || toss(bob, stick));
+        }
+    });
+    let inbox = inbox(&bob);
+    assert_eq!(inbox.len(), 3);
+    assert!(inbox.iter().all(|message| message.complete));
+}

@@ -15,7 +15,11 @@ use postrider_base::{Card, disk::Disk};
 use postrider_engine::parcel::{CARDS_DIR, FileKind, FileNumber, VOLUME_FILE, VolumeId};
 use postrider_transports::media::{MediumDisk, MediumError, Mounted, Place, Presence, look};
 
-use super::{Desk, Event, Failure, FailureKind, Watch, clock, incoming::Intake, reply::Tossed};
+use super::{
+    Desk, Event, Failure, FailureKind, Watch, clock,
+    incoming::{Intake, lock},
+    reply::Tossed,
+};
 
 /// What to exchange with what.
 #[derive(Clone, Debug)]
@@ -56,6 +60,7 @@ impl Desk {
     /// Exchanges with a medium.
     pub fn toss(&self, request: &TossRequest, watch: &dyn Watch) -> Result<Tossed, Failure> {
         check_place(&request.path, watch)?;
+        let _taking = lock(&self.taking);
         let spool = self.spool(watch)?;
         self.tidy(spool)?;
         let mut reply = Tossed { verb: "toss", dry_run: request.dry_run, ..Tossed::default() };

@@ -53,7 +53,8 @@ fn known(file: &[u8]) -> bool {
     let (damaged, repaired) = contacts.damage();
     assert!(repaired <= damaged);
     let names = |contacts: &Contacts| -> Vec<_> { contacts.iter().cloned().collect() };
-    contacts.save().unwrap();
+    // An edit that changes nothing writes a damaged file anew.
+    Contacts::edit(&path, |_| Ok(())).unwrap();
     let again = Contacts::read(&path).unwrap();
     assert_eq!(names(&again), names(&contacts));
     assert_eq!(again.damage(), (0, 0), "what was saved is whole");
@@ -63,7 +64,8 @@ fn known(file: &[u8]) -> bool {
         let _ = contacts.resolve(&contact.name);
     }
     let found = contacts.iter().next().is_some();
-    fs::remove_file(path.with_extension("before")).unwrap();
+    // Only a file that was written anew has a version before.
+    let _ = fs::remove_file(path.with_extension("before"));
     found
 }
 
