@@ -361,14 +361,12 @@ impl Giver<'_> {
                         progress.reply.receipts_out += 1;
                     }
                 }
-                _ => over.push(remove_note(space::RECEIPT, &key)),
+                _ => over.push(key),
             }
         }
-        for changes in over.chunks_mut(EVENTS) {
-            let changes = changes
-                .iter_mut()
-                .map(|change| std::mem::replace(change, remove_note(space::RECEIPT, &[])));
-            self.spool.commit(clock::now(), changes.collect())?;
+        for keys in over.chunks(EVENTS) {
+            let changes = keys.iter().map(|key| remove_note(space::RECEIPT, key)).collect();
+            self.spool.commit(clock::now(), changes)?;
         }
         if complete {
             progress
