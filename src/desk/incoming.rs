@@ -8,6 +8,7 @@
 use std::{
     collections::HashSet,
     io::{self, Read},
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -19,13 +20,13 @@ use postrider_base::{
 };
 use postrider_spool::{
     Body as SpoolBody, Change, Class, Delivered, DurableSpool, NewBundle, Outcome, Spool,
-    SpoolError,
+    SpoolError, Staging,
 };
 
 use super::{
     Desk, Failure, FailureKind, clock,
     ledger::{MessageNote, ReceiptNote, event, set_note, space},
-    sets::{Arrived, SetBook},
+    sets::{Arrived, PartWriter, SetBook},
     store::summary,
 };
 use crate::home::{Contacts, Home};
@@ -63,6 +64,25 @@ pub(super) struct Gains {
     pub messages: Vec<BundleId>,
     /// Our messages whose receipts came.
     pub delivered: Vec<BundleId>,
+}
+
+/// A bundle that was read and checked, and is not durable yet.
+pub(super) struct Ready {
+    id: BundleId,
+    head: Head,
+    hop: Hop,
+    work: Work,
+}
+
+enum Work {
+    /// For us, and whole in memory.
+    Small(Box<Opened<io::Sink>>),
+    /// For us: a part's bytes are in their files.
+    Opened(Box<Opened<PartWriter>>),
+    /// For somebody else, in memory.
+    Inline(Vec<u8>),
+    /// For somebody else, on disk.
+    Staged(Box<Staging>),
 }
 
 /// Takes bundles into one spool.
@@ -112,7 +132,7 @@ impl<'a> Intake<'a> {
             node: desk.home.card.node,
             keys: desk.home.key.seal_secrets(),
             senders: contacts.iter().map(|contact| contact.card.node).collect(),
-            contacts: Mutex::new(contacts),
+            contacts: Mutex::new((*contacts).clone()),
             learnt: Mutex::default(),
             sets: SetBook::new(spool, desk.inbox_dir()),
             room: Mutex::new([of_contacts, of_strangers]),
@@ -134,23 +154,32 @@ impl<'a> Intake<'a> {
         hop: Hop,
         payload: &[u8],
     ) -> Result<BundleId, Refusal> {
+        self.settle(self.read_small(head, hop, payload)?, &mut HashSet::new())
+    }
+
+    /// Checks and opens a bundle whose payload is in memory.
+    pub(super) fn read_small(
+        &self,
+        head: &Head,
+        hop: Hop,
+        payload: &[u8],
+    ) -> Result<Ready, Refusal> {
         if !head.header().is_small() {
-            return self.take_large(head, hop, payload);
+            return self.read_large(head, hop, payload);
         }
         let id = head.verify_small(payload).map_err(|error| head_refusal(&error))?;
         if self.knows(&id)? {
             return Err(Refusal::Known);
         }
-        if !self.ring().is_for_us(head) {
-            self.carry(id, head, hop, SpoolBody::Inline(payload.to_vec()))?;
+        let work = if !self.ring().is_for_us(head) {
+            Work::Inline(payload.to_vec())
         } else if head.header().seal == SealKind::Age {
             // Small as it is, it may be the last part of something large.
-            self.open_age(id, head, hop, payload)?;
+            Work::Opened(Box::new(self.open_age(id, head, payload)?))
         } else {
-            let opened = open_small(head, payload, &self.ring()).map_err(open_refusal)?;
-            self.deliver(id, head, hop, opened, None)?;
-        }
-        Ok(id)
+            Work::Small(Box::new(open_small(head, payload, &self.ring()).map_err(open_refusal)?))
+        };
+        Ok(Ready { id, head: head.clone(), hop, work })
     }
 
     /// Takes a bundle whose payload streams. For us, it is opened while it is read.
@@ -158,7 +187,7 @@ impl<'a> Intake<'a> {
         &self,
         head: &Head,
         hop: Hop,
-        mut payload: impl Read,
+        payload: impl Read,
     ) -> Result<BundleId, Refusal> {
         if head.header().is_small() {
             let mut bytes = Vec::new();
@@ -168,12 +197,22 @@ impl<'a> Intake<'a> {
                 .map_err(|error| Refusal::Failed(read_failure(error)))?;
             return self.take_small(head, hop, &bytes);
         }
+        self.settle(self.read_large(head, hop, payload)?, &mut HashSet::new())
+    }
+
+    /// Reads and checks a large bundle; its bytes are written and not yet durable.
+    pub(super) fn read_large(
+        &self,
+        head: &Head,
+        hop: Hop,
+        mut payload: impl Read,
+    ) -> Result<Ready, Refusal> {
         let id = head.verify_large().map_err(|error| head_refusal(&error))?;
         if self.knows(&id)? {
             return Err(Refusal::Known);
         }
-        if self.ring().is_for_us(head) {
-            self.open_age(id, head, hop, payload)?;
+        let work = if self.ring().is_for_us(head) {
+            Work::Opened(Box::new(self.open_age(id, head, payload)?))
         } else {
             let length = head.header().length;
             self.check_room(head, length)?;
@@ -198,7 +237,35 @@ impl<'a> Intake<'a> {
             if got != length || head.header().hash != Some(*hasher.finalize().as_bytes()) {
                 return Err(Refusal::Damaged(HeadError::Hash.to_string()));
             }
-            self.carry(id, head, hop, SpoolBody::Staged(staging.finish()?))?;
+            Work::Staged(Box::new(staging))
+        };
+        Ok(Ready { id, head: head.clone(), hop, work })
+    }
+
+    /// Makes a bundle's bytes durable and puts it into the group. `synced` has what was synced
+    /// since the bundle was read; see [`PartWriter::sync`].
+    pub(super) fn settle(
+        &self,
+        ready: Ready,
+        synced: &mut HashSet<PathBuf>,
+    ) -> Result<BundleId, Refusal> {
+        let Ready { id, head, hop, work } = ready;
+        match work {
+            Work::Small(opened) => self.deliver(id, &head, hop, *opened, None)?,
+            Work::Inline(payload) => self.carry(id, &head, hop, SpoolBody::Inline(payload))?,
+            Work::Staged(staging) => {
+                self.carry(id, &head, hop, SpoolBody::Staged(staging.finish()?))?;
+            }
+            Work::Opened(mut opened) => {
+                let place = match &mut opened.part {
+                    Some((writer, _)) => {
+                        writer.sync(synced).map_err(write_refusal)?;
+                        Some(writer.place())
+                    }
+                    None => None,
+                };
+                self.deliver(id, &head, hop, *opened, place)?;
+            }
         }
         Ok(id)
     }
@@ -207,17 +274,10 @@ impl<'a> Intake<'a> {
         &self,
         id: BundleId,
         head: &Head,
-        hop: Hop,
         payload: impl Read,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Opened<PartWriter>, Refusal> {
         let begin = |part: &PartHead| self.sets.writer(&id, part);
-        let mut opened = open_stream(head, payload, &self.ring(), begin).map_err(open_refusal)?;
-        // Before the group is locked: another worker's bytes need not wait for ours.
-        let place = match &mut opened.part {
-            Some((writer, _)) => Some(writer.finish().map_err(write_refusal)?),
-            None => None,
-        };
-        self.deliver(id, head, hop, opened, place)
+        open_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
     }
 
     /// Takes a receipt. Returns whether it freed or proved anything.
@@ -337,8 +397,10 @@ impl<'a> Intake<'a> {
         let bundle =
             NewBundle { id, head: head.encode(), summary, hop, class, from: None, own: None, body };
         let mut group = lock(&self.group);
+        if !group.ids.insert(id) {
+            return Err(Refusal::Known);
+        }
         group.changes.push(Change::Bundle(bundle));
-        group.ids.insert(id);
         group.bytes += inline + 512;
         group.pending.taken += 1;
         group.pending.bytes += length;
@@ -450,6 +512,8 @@ impl<'a> Intake<'a> {
             .tail
             .card
             .as_deref()
+            // Mostly the one I have: that costs no signature check.
+            .filter(|bytes| *bytes != contact.card.as_bytes())
             .and_then(|bytes| Card::decode(bytes).ok())
             .filter(|card| card.node == *author && card.number > contact.card.number);
         changed |= card.is_some();

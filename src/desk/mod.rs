@@ -19,6 +19,7 @@ mod incoming;
 mod ledger;
 mod message_files;
 mod outgoing;
+mod parallel;
 mod people;
 mod queue;
 pub mod reply;

@@ -42,7 +42,7 @@ impl Desk {
     pub fn queue_show(&self, id: &str, watch: &dyn Watch) -> Result<Queued, Failure> {
         let spool = self.spool(watch)?;
         let entry = self.live(spool, id)?;
-        queued(spool, &self.home.contacts()?, &entry)
+        queued(spool, &*self.home.contacts()?, &entry)
     }
 
     /// Changes how urgent a bundle is, here only: its niceness is signed by its author.
@@ -173,7 +173,7 @@ impl Desk {
             return Ok(lines);
         }
         let entry = self.live(spool, id)?;
-        let row = queued(spool, &self.home.contacts()?, &entry)?;
+        let row = queued(spool, &*self.home.contacts()?, &entry)?;
         Ok(vec![
             format!("carried for others ({}), to {}", row.class, row.to),
             format!("it expires in {} s unless a receipt frees it before", row.expires_in_s),

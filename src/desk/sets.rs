@@ -11,7 +11,7 @@
 //! only through its note in the log, which is written after the file was synced.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
@@ -227,7 +227,7 @@ impl<'a> SetBook<'a> {
         let dir = self.dir(key).map_err(failed)?;
         let mut writer = PartWriter::into_files(dir, Arc::clone(state), at).map_err(failed)?;
         io::copy(&mut from, &mut writer).map_err(failed)?;
-        writer.finish().map_err(failed)?;
+        writer.sync(&mut HashSet::new()).map_err(failed)?;
         lock(&self.obsolete).push(path.to_owned());
         Ok(())
     }
@@ -316,8 +316,8 @@ impl SetState {
 /// Writes one part to where it belongs.
 pub(super) struct PartWriter {
     target: Target,
-    open: Option<(PathBuf, File, u64)>,
-    touched: Vec<File>,
+    open: Option<(PathBuf, File)>,
+    touched: Vec<(PathBuf, File)>,
 }
 
 enum Target {
@@ -336,20 +336,31 @@ impl PartWriter {
         Ok(Self { target: Target::Loose(path, 0), open: None, touched: Vec::new() })
     }
 
-    /// Makes all of it durable; says where it is.
-    pub(super) fn finish(&mut self) -> io::Result<Place> {
-        self.touched.extend(self.open.take().map(|(_, file, _)| file));
-        for file in self.touched.drain(..) {
-            file.sync_all()?;
-        }
-        let (dir, place) = match &self.target {
-            Target::Files { dir, .. } => (dir.as_path(), Place::InFiles),
-            Target::Loose(path, _) => {
-                (path.parent().unwrap_or(Path::new(".")), Place::Loose(path.clone()))
+    /// Makes all of it durable. Of several parts of one file a single sync is enough, so files and
+    /// directories in `synced` (by now, after all of their bytes were written) are passed over.
+    pub(super) fn sync(&mut self, synced: &mut HashSet<PathBuf>) -> io::Result<()> {
+        self.touched.extend(self.open.take());
+        for (path, file) in self.touched.drain(..) {
+            if synced.insert(path) {
+                file.sync_all()?;
             }
+        }
+        let dir = match &self.target {
+            Target::Files { dir, .. } => dir.as_path(),
+            Target::Loose(path, _) => path.parent().unwrap_or(Path::new(".")),
         };
-        File::open(dir)?.sync_all()?;
-        Ok(place)
+        if synced.insert(dir.to_owned()) {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Where its bytes are.
+    pub(super) fn place(&self) -> Place {
+        match &self.target {
+            Target::Files { .. } => Place::InFiles,
+            Target::Loose(path, _) => Place::Loose(path.clone()),
+        }
     }
 
     fn file_for_next(&mut self) -> io::Result<(&File, u64, u64)> {
@@ -360,24 +371,24 @@ impl PartWriter {
                 (dir.join(format!("f{n}")), offset, end - at)
             }
         };
-        if self.open.as_ref().is_none_or(|(opened, ..)| *opened != path) {
-            self.touched.extend(self.open.take().map(|(_, file, _)| file));
+        if self.open.as_ref().is_none_or(|(opened, _)| *opened != path) {
+            self.touched.extend(self.open.take());
             let file = OpenOptions::new()
                 .write(true)
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
                 .open(&path)?;
-            self.open = Some((path, file, 0));
+            self.open = Some((path, file));
             // Keep few descriptors open, however many small files a part holds.
             if self.touched.len() >= 64 {
-                for file in self.touched.drain(..) {
+                for (_, file) in self.touched.drain(..) {
                     file.sync_all()?;
                 }
             }
         }
         match &self.open {
-            Some((_, file, _)) => Ok((file, offset, left)),
+            Some((_, file)) => Ok((file, offset, left)),
             None => Err(io::ErrorKind::Other.into()),
         }
     }
