@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use postrider_base::{
-    BundleId, Head, Niceness,
+    BundleId, Lifetime, Niceness,
     bundle::{Hop, Receipt},
     disk::{Disk, DiskFile},
 };
@@ -282,7 +282,12 @@ impl Giver<'_> {
         else {
             return Ok(None);
         };
-        let Ok(head) = Head::decode(&envelope.head) else { return Ok(None) };
+        let summary = &entry.summary;
+        let (Some(nice), Some(lifetime)) =
+            (Niceness::new(summary.nice), Lifetime::new(summary.lifetime_s))
+        else {
+            return Ok(None);
+        };
         let held_ms = self.spool.held_ms(clock::now());
         let hop = Hop {
             tokens: 1,
@@ -291,11 +296,11 @@ impl Giver<'_> {
         };
         let record = NewRecord {
             id: *id,
-            nice: head.header().nice,
-            lifetime: head.header().lifetime,
+            nice,
+            lifetime,
             hop,
             head: &envelope.head,
-            body_bytes: entry.summary.length,
+            body_bytes: summary.length,
         };
         let fault = |error| Unwritten::Failed(writer_fault(&error));
         out.write(&writer.begin_record(&record).map_err(fault)?)?;
