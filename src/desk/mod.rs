@@ -22,6 +22,7 @@ mod outgoing;
 mod parallel;
 mod people;
 mod queue;
+mod receipts;
 pub mod reply;
 mod save;
 mod send;
@@ -62,6 +63,7 @@ pub struct Desk {
     lock_wait: Duration,
     /// Sets that threads of this process are sealing: `tidy` must not take them for leftovers.
     sending: Mutex<BTreeSet<[u8; 16]>>,
+    receipt_numbers: receipts::ReceiptNumbers,
     /// Held while bundles are taken in: deciding what is new and committing it is one step.
     taking: Mutex<()>,
 }
@@ -74,6 +76,7 @@ impl Desk {
             spool: OnceLock::new(),
             lock_wait: LOCK_WAIT,
             sending: Mutex::default(),
+            receipt_numbers: receipts::ReceiptNumbers::default(),
             taking: Mutex::default(),
         })
     }

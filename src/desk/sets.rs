@@ -30,7 +30,7 @@ use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
 use super::{
     Failure, hex,
     incoming::{Refusal, lock},
-    ledger::{MessageNote, ReceiptNote, remove_note, set_key, set_note, space},
+    ledger::{MessageNote, remove_note, set_key, set_note, space},
 };
 
 /// Packets above this lie in a file: a note holds at most 1 MiB, and a group three.
@@ -53,6 +53,13 @@ struct SetState {
     starts: Vec<u64>,
     have: Mutex<BTreeSet<u32>>,
     receipt: Option<(Receipt, u64)>,
+}
+
+/// A message of which no part is missing any more.
+pub(super) struct Completed {
+    pub message: BundleId,
+    /// Its receipt, and until when it is of use.
+    pub receipt: Option<(Receipt, u64)>,
 }
 
 /// Where a part's bytes are.
@@ -100,7 +107,7 @@ impl<'a> SetBook<'a> {
         author: &NodeId,
         arrived: &Arrived,
         changes: &mut Vec<Change>,
-    ) -> Result<Option<BundleId>, Refusal> {
+    ) -> Result<Option<Completed>, Refusal> {
         let part = &arrived.part;
         let key = set_key(author.as_bytes(), &part.set);
         let note_key = [&key[..], &part.index.to_be_bytes()].concat();
@@ -138,7 +145,7 @@ impl<'a> SetBook<'a> {
         manifest: &Manifest,
         receipt: Option<(Receipt, u64)>,
         changes: &mut Vec<Change>,
-    ) -> Result<Option<BundleId>, Refusal> {
+    ) -> Result<Option<Completed>, Refusal> {
         let Some(list) = manifest.parts() else { return Ok(None) };
         let key = set_key(author.as_bytes(), &list.set);
         if self.state(&key)?.is_some() {
@@ -292,17 +299,13 @@ impl SetState {
         Self { message, list, starts, have: Mutex::default(), receipt }
     }
 
-    /// When nothing is missing: says so, lets the receipt go, and names the message.
-    fn completed(&self, changes: &mut Vec<Change>) -> Option<BundleId> {
+    /// When nothing is missing: says so, names the message, and lets its receipt go.
+    fn completed(&self, changes: &mut Vec<Change>) -> Option<Completed> {
         if lock(&self.have).len() < self.list.hashes.len() {
             return None;
         }
         changes.push(set_note(space::COMPLETE, &self.message.0, Vec::new()));
-        if let Some((receipt, until)) = &self.receipt {
-            let value = postrider_base::wire::encode(&ReceiptNote::new(*until));
-            changes.push(set_note(space::RECEIPT, &receipt.encode(), value));
-        }
-        Some(self.message)
+        Some(Completed { message: self.message, receipt: self.receipt })
     }
 
     /// Which file holds byte `at` of the stream, and up to where.

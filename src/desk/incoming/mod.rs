@@ -5,6 +5,9 @@
 //! share one sync. A message, the mark that it was delivered and its receipt are one group: either
 //! all of them are durable or none.
 
+mod deliver;
+mod refusal;
+
 use std::{
     collections::HashSet,
     io::{self, Read},
@@ -14,19 +17,21 @@ use std::{
 
 use postrider_base::{
     BundleId, Card, Head, NodeId, SealSecret,
-    bundle::{HeadError, Hop, Receipt, SealKind, resolve_tag},
-    packet::{Body, Packet, PartHead},
-    unseal::{Keyring, OpenError, Opened, open_small, open_stream},
+    bundle::{HeadError, Hop, SealKind, resolve_tag},
+    packet::PartHead,
+    unseal::{Keyring, Opened, open_small, open_stream},
 };
 use postrider_spool::{
-    Body as SpoolBody, Change, Class, Delivered, DurableSpool, NewBundle, Outcome, Spool,
-    SpoolError, Staging,
+    Body as SpoolBody, Change, Class, DurableSpool, NewBundle, Outcome, Spool, Staging,
 };
 
+pub(super) use self::refusal::Refusal;
+use self::refusal::{head_refusal, open_refusal, read_failure, write_refusal};
 use super::{
     Desk, Failure, FailureKind, clock,
-    ledger::{MessageNote, ReceiptNote, event, set_note, space},
-    sets::{Arrived, PartWriter, SetBook},
+    ledger::space,
+    receipts::{Numbered, ReceiptNumbers},
+    sets::{PartWriter, SetBook},
     store::summary,
 };
 use crate::home::{Contacts, Home};
@@ -35,23 +40,6 @@ use crate::home::{Contacts, Home};
 /// a crash, large enough that a sync is shared.
 const GROUP_CHANGES: usize = 512;
 const GROUP_BYTES: usize = 1 << 20;
-
-/// Why a bundle from outside was not taken.
-#[derive(Debug)]
-pub(super) enum Refusal {
-    /// Bytes are not what they were when it was made.
-    Damaged(String),
-    /// Signed or sealed by somebody who is not who it says.
-    Forged(String),
-    /// Addressed to us, and we cannot open it.
-    Unreadable(String),
-    /// Known already.
-    Known,
-    /// Not carried: over a limit, and which.
-    NotCarried(&'static str),
-    /// The reading or writing itself failed.
-    Failed(Failure),
-}
 
 /// What a visit brought.
 #[derive(Debug, Default)]
@@ -71,7 +59,25 @@ pub(super) struct Ready {
     id: BundleId,
     head: Head,
     hop: Hop,
+    brought: Brought,
     work: Work,
+}
+
+impl Ready {
+    /// It came over a link, from a neighbour if that is proven; its hop data was admitted there.
+    pub(super) fn brought_by(mut self, from: Option<[u8; 32]>) -> Self {
+        self.brought = Brought::ByLink(from);
+        self
+    }
+}
+
+/// How a bundle came here.
+#[derive(Clone, Copy)]
+enum Brought {
+    /// By a medium or a stream, with hop data of which nothing was checked.
+    Unchecked,
+    /// By a link.
+    ByLink(Option<[u8; 32]>),
 }
 
 enum Work {
@@ -96,6 +102,7 @@ pub(super) struct Intake<'a> {
     /// What was learnt of contacts: that they know us, and perhaps a newer card.
     learnt: Mutex<Vec<(NodeId, Option<Card>)>>,
     sets: SetBook<'a>,
+    receipt_numbers: &'a ReceiptNumbers,
     /// What strangers' and contacts' bundles may still take, in bytes.
     room: Mutex<[u64; 2]>,
     group: Mutex<Group>,
@@ -108,6 +115,8 @@ struct Group {
     bytes: usize,
     ids: HashSet<BundleId>,
     sequences: HashSet<(NodeId, u32, u64)>,
+    /// Numbers of the receipts among the changes.
+    numbered: Vec<Numbered>,
     gains: Gains,
     pending: Gains,
 }
@@ -135,6 +144,7 @@ impl<'a> Intake<'a> {
             contacts: Mutex::new((*contacts).clone()),
             learnt: Mutex::default(),
             sets: SetBook::new(spool, desk.inbox_dir()),
+            receipt_numbers: &desk.receipt_numbers,
             room: Mutex::new([of_contacts, of_strangers]),
             group: Mutex::default(),
         })
@@ -168,6 +178,17 @@ impl<'a> Intake<'a> {
             return self.read_large(head, hop, payload);
         }
         let id = head.verify_small(payload).map_err(|error| head_refusal(&error))?;
+        self.read_verified_small(id, head, hop, payload)
+    }
+
+    /// As [`Self::read_small`], of a small bundle whose head was verified before.
+    pub(super) fn read_verified_small(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        payload: &[u8],
+    ) -> Result<Ready, Refusal> {
         if self.knows(&id)? {
             return Err(Refusal::Known);
         }
@@ -179,7 +200,7 @@ impl<'a> Intake<'a> {
         } else {
             Work::Small(Box::new(open_small(head, payload, &self.ring()).map_err(open_refusal)?))
         };
-        Ok(Ready { id, head: head.clone(), hop, work })
+        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
     }
 
     /// Takes a bundle whose payload streams. For us, it is opened while it is read.
@@ -239,7 +260,13 @@ impl<'a> Intake<'a> {
             }
             Work::Staged(Box::new(staging))
         };
-        Ok(Ready { id, head: head.clone(), hop, work })
+        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
+    }
+
+    /// A large bundle for somebody else that was verified and staged before.
+    pub(super) fn staged(&self, id: BundleId, head: &Head, hop: Hop, staging: Staging) -> Ready {
+        let work = Work::Staged(Box::new(staging));
+        Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work }
     }
 
     /// Makes a bundle's bytes durable and puts it into the group. `synced` has what was synced
@@ -249,12 +276,14 @@ impl<'a> Intake<'a> {
         ready: Ready,
         synced: &mut HashSet<PathBuf>,
     ) -> Result<BundleId, Refusal> {
-        let Ready { id, head, hop, work } = ready;
+        let Ready { id, head, hop, brought, work } = ready;
         match work {
             Work::Small(opened) => self.deliver(id, &head, hop, *opened, None)?,
-            Work::Inline(payload) => self.carry(id, &head, hop, SpoolBody::Inline(payload))?,
+            Work::Inline(payload) => {
+                self.carry(id, &head, hop, brought, SpoolBody::Inline(payload))?;
+            }
             Work::Staged(staging) => {
-                self.carry(id, &head, hop, SpoolBody::Staged(staging.finish()?))?;
+                self.carry(id, &head, hop, brought, SpoolBody::Staged(staging.finish()?))?;
             }
             Work::Opened(mut opened) => {
                 let place = match &mut opened.part {
@@ -278,38 +307,6 @@ impl<'a> Intake<'a> {
     ) -> Result<Opened<PartWriter>, Refusal> {
         let begin = |part: &PartHead| self.sets.writer(&id, part);
         open_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
-    }
-
-    /// Takes a receipt. Returns whether it freed or proved anything.
-    pub(super) fn take_receipt(&self, receipt: &Receipt) -> Result<bool, Failure> {
-        let digits = super::hex(&receipt.id_prefix);
-        for id in self.spool.resolve(&digits)? {
-            let Some(envelope) = self.spool.envelope(&id)? else { continue };
-            let Some(entry) = self.spool.entry(&id)? else { continue };
-            let Ok(head) = Head::decode(&envelope.head) else { continue };
-            let mut start = [0; 32];
-            let n = self.spool.read(&id, 0, &mut start)?.unwrap_or(0);
-            if !receipt.opens(&id, head.header(), &start[..n]) {
-                continue;
-            }
-            if entry.class == Class::Own {
-                // The tick depends on what we kept, never on the lock alone.
-                let own = envelope.own.as_deref().and_then(super::ledger::OwnNote::read);
-                if own.as_ref().and_then(super::ledger::OwnNote::secret) != Some(receipt.r) {
-                    continue;
-                }
-                self.prove_delivery(id, own.as_ref())?;
-            } else {
-                let held_ms = self.spool.held_ms(clock::now());
-                let until = entry.expires_held_ms().max(held_ms);
-                let mut group = lock(&self.group);
-                group.changes.push(Change::Retire { id, why: postrider_spool::Why::Receipt });
-                // It may free copies elsewhere too.
-                group.changes.push(receipt_note(receipt, until));
-            }
-            return Ok(true);
-        }
-        Ok(false)
     }
 
     /// Commits what is gathered; what it means counts only from here on.
@@ -370,10 +367,21 @@ impl<'a> Intake<'a> {
         Ok(class)
     }
 
-    fn carry(&self, id: BundleId, head: &Head, hop: Hop, body: SpoolBody) -> Result<(), Refusal> {
+    fn carry(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        brought: Brought,
+        body: SpoolBody,
+    ) -> Result<(), Refusal> {
         let length = head.header().length;
         let class = self.check_room(head, length)?;
-        let hop = hop.admitted().ok_or(Refusal::NotCarried("it has passed too many nodes"))?;
+        let (hop, from) = match brought {
+            Brought::Unchecked => (hop.admitted(), None),
+            Brought::ByLink(from) => (Some(hop), from),
+        };
+        let hop = hop.ok_or(Refusal::NotCarried("it has passed too many nodes"))?;
         if hop.age_s >= head.header().lifetime.seconds() {
             return Err(Refusal::NotCarried("its lifetime is over"));
         }
@@ -395,7 +403,7 @@ impl<'a> Intake<'a> {
             SpoolBody::Staged(_) => 0,
         };
         let bundle =
-            NewBundle { id, head: head.encode(), summary, hop, class, from: None, own: None, body };
+            NewBundle { id, head: head.encode(), summary, hop, class, from, own: None, body };
         let mut group = lock(&self.group);
         if !group.ids.insert(id) {
             return Err(Refusal::Known);
@@ -407,157 +415,6 @@ impl<'a> Intake<'a> {
         Ok(self.flush_if_full(&mut group)?)
     }
 
-    /// One bundle for us becomes a message, or a part of one.
-    fn deliver<W>(
-        &self,
-        id: BundleId,
-        head: &Head,
-        hop: Hop,
-        opened: Opened<W>,
-        place: Option<super::sets::Place>,
-    ) -> Result<(), Refusal> {
-        let author = opened.source;
-        let sequence = opened.sequence;
-        let mut group = lock(&self.group);
-        let key = (author, sequence.epoch, sequence.counter);
-        if group.sequences.contains(&key) {
-            self.flush_locked(&mut group)?;
-        }
-        let before = self.spool.delivered(author.as_bytes(), sequence.epoch, sequence.counter)?;
-        if before.contains(&id.prefix()) {
-            return Err(Refusal::Known);
-        }
-        let reused = !before.is_empty();
-        let held_ms = self.spool.held_ms(clock::now());
-        let left_s = head.header().lifetime.seconds().saturating_sub(hop.age_s);
-        let until = held_ms.saturating_add(u64::from(left_s) * 1000);
-        let receipt = opened.secret.as_ref().map(|secret| Receipt::new(&id, secret));
-        let blocked = lock(&self.contacts).of(&author).is_some_and(|contact| contact.blocked);
-        let mut changes = vec![
-            Change::Delivered(Delivered {
-                source: *author.as_bytes(),
-                epoch: sequence.epoch,
-                counter: sequence.counter,
-                id8: id.prefix(),
-            }),
-            set_note(space::DONE, &id.0, until.to_be_bytes().to_vec()),
-        ];
-        let mut complete = None;
-        let mut show_receipt = !blocked;
-        if !blocked {
-            self.learn(&author, &opened.packet);
-            match &opened.packet.body {
-                Body::Part(part) => {
-                    let Some((place, (_, hash))) = place.zip(opened.part.as_ref()) else {
-                        return Err(Refusal::Unreadable("a part without bytes".into()));
-                    };
-                    let arrived = Arrived { part: *part, hash: *hash, place };
-                    complete = self.sets.part(&author, &arrived, &mut changes)?;
-                }
-                Body::Files(manifest) if manifest.parts().is_some() => {
-                    let until_receipt = receipt.map(|receipt| (receipt, until));
-                    // Shown only when all of it is here: then the sender's tick is true.
-                    show_receipt = false;
-                    // Parts of this set that wait in the group must be findable.
-                    self.flush_locked(&mut group)?;
-                    complete =
-                        self.sets.manifest(&author, id, manifest, until_receipt, &mut changes)?;
-                    self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
-                }
-                Body::Mail(_) | Body::Files(_) => {
-                    self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
-                    complete = Some(id);
-                }
-                Body::Card(_) => {}
-            }
-        }
-        if let (true, Some(receipt)) = (show_receipt, receipt) {
-            changes.push(receipt_note(&receipt, until));
-        }
-        if let Some(message) = complete {
-            changes.push(event(&message, held_ms, 1, ("received", &author.to_string(), "")));
-            group.pending.messages.push(message);
-        }
-        group.bytes += changes.iter().map(change_bytes).sum::<usize>();
-        group.changes.append(&mut changes);
-        group.ids.insert(id);
-        group.sequences.insert(key);
-        group.pending.taken += 1;
-        group.pending.bytes += head.header().length;
-        Ok(self.flush_if_full(&mut group)?)
-    }
-
-    fn keep_message<W>(
-        &self,
-        author: &NodeId,
-        id: BundleId,
-        opened: &Opened<W>,
-        held_ms: u64,
-        reused: bool,
-        changes: &mut Vec<Change>,
-    ) -> Result<(), Failure> {
-        let (packet, set) = self.sets.keep_packet(author, &id, &opened.packet)?;
-        let note =
-            MessageNote::new(author.as_bytes(), opened.created, held_ms, packet, set, reused);
-        changes.push(set_note(space::MESSAGE, &id.0, postrider_base::wire::encode(&note)));
-        Ok(())
-    }
-
-    /// Whoever seals to us knows our card; whoever brings a newer card of a contact updates it.
-    fn learn(&self, author: &NodeId, packet: &Packet) {
-        let mut contacts = lock(&self.contacts);
-        let Some(contact) = contacts.of(author) else { return };
-        let mut changed = !contact.answered;
-        let card = packet
-            .tail
-            .card
-            .as_deref()
-            // Mostly the one I have: that costs no signature check.
-            .filter(|bytes| *bytes != contact.card.as_bytes())
-            .and_then(|bytes| Card::decode(bytes).ok())
-            .filter(|card| card.node == *author && card.number > contact.card.number);
-        changed |= card.is_some();
-        if changed {
-            lock(&self.learnt).push((*author, card.clone()));
-            contacts.change(author, |contact| {
-                contact.answered = true;
-                if let Some(card) = card {
-                    contact.card = card;
-                }
-            });
-        }
-    }
-
-    /// Our own bundle arrived: free it, and tick the message when this was its last word.
-    fn prove_delivery(
-        &self,
-        id: BundleId,
-        own: Option<&super::ledger::OwnNote>,
-    ) -> Result<(), Failure> {
-        let mut group = lock(&self.group);
-        group.changes.push(Change::Retire { id, why: postrider_spool::Why::Receipt });
-        if own.is_some_and(|own| own.3) {
-            return Ok(());
-        }
-        let held_ms = self.spool.held_ms(clock::now());
-        let end = super::ledger::End::Delivered.word().as_bytes().to_vec();
-        group.changes.push(set_note(space::ENDED, &id.0, end));
-        let sent = self.spool.note(space::SENT, &id.0)?;
-        if let Some(sent) = sent.as_deref().and_then(super::ledger::SentNote::read)
-            && let Ok(to) = NodeId::from_bytes(&sent.1)
-        {
-            let mut contacts = lock(&self.contacts);
-            if contacts.of(&to).is_some_and(|contact| !contact.answered) {
-                contacts.change(&to, |contact| contact.answered = true);
-                lock(&self.learnt).push((to, None));
-            }
-            let who = super::people::name_of(&contacts, &to);
-            group.changes.push(event(&id, held_ms, 2, ("delivered", &who, "receipt")));
-        }
-        group.pending.delivered.push(id);
-        Ok(())
-    }
-
     fn flush_if_full(&self, group: &mut Group) -> Result<(), Failure> {
         if group.changes.len() >= GROUP_CHANGES || group.bytes >= GROUP_BYTES {
             self.flush_locked(group)?;
@@ -566,6 +423,8 @@ impl<'a> Intake<'a> {
     }
 
     fn flush_locked(&self, group: &mut Group) -> Result<(), Failure> {
+        // Over when this returns, whether it succeeds or not.
+        let _numbered = std::mem::take(&mut group.numbered);
         if !group.changes.is_empty() {
             let changes = std::mem::take(&mut group.changes);
             let outcomes = self.spool.commit(clock::now(), changes)?;
@@ -589,63 +448,10 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// A receipt to hand on until the bundle's lifetime ends.
-fn receipt_note(receipt: &Receipt, until_held_ms: u64) -> Change {
-    let value = postrider_base::wire::encode(&ReceiptNote::new(until_held_ms));
-    set_note(space::RECEIPT, &receipt.encode(), value)
-}
-
 fn change_bytes(change: &Change) -> usize {
     match change {
         Change::Note { value: Some(value), .. } => 128 + value.len(),
         _ => 128,
-    }
-}
-
-fn head_refusal(error: &HeadError) -> Refusal {
-    match error {
-        HeadError::Signature => Refusal::Forged(error.to_string()),
-        _ => Refusal::Damaged(error.to_string()),
-    }
-}
-
-fn open_refusal(error: OpenError) -> Refusal {
-    match error {
-        OpenError::Damaged => Refusal::Damaged(error.to_string()),
-        OpenError::Binding | OpenError::Author => Refusal::Forged(error.to_string()),
-        OpenError::Read(source) => Refusal::Failed(read_failure(source)),
-        OpenError::Write(source) => write_refusal(source),
-        error => Refusal::Unreadable(error.to_string()),
-    }
-}
-
-fn write_refusal(error: io::Error) -> Refusal {
-    let kind = match error.kind() {
-        io::ErrorKind::StorageFull => FailureKind::Full,
-        _ => FailureKind::Failed,
-    };
-    Refusal::Failed(
-        Failure::new(kind, "could not write into the inbox")
-            .next("nothing was lost: it is still where it came from")
-            .because(error),
-    )
-}
-
-fn read_failure(error: io::Error) -> Failure {
-    Failure::new(FailureKind::Failed, "could not read from the medium")
-        .next("nothing was lost: what was taken before is safe; do it again")
-        .because(error)
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-impl From<SpoolError> for Refusal {
-    fn from(error: SpoolError) -> Self {
-        Self::Failed(error.into())
     }
 }
 
