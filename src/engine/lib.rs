@@ -1,6 +1,10 @@
 //! Floor 1: every decision and every protocol, without input or output.
 //!
+//! - [`node`]: the live node; its `contract.rs` says what runs it and how;
+//! - [`exchange`]: the protocol that two nodes speak over a link;
 //! - [`parcel`]: what is written to a medium and what is taken from it.
 #![forbid(unsafe_code)]
 
+pub mod exchange;
+pub mod node;
 pub mod parcel;
