@@ -3,6 +3,7 @@
 //! - [`node`]: the live node; its `contract.rs` says what runs it and how;
 //! - [`carriage`]: how units become the bytes of a pipe;
 //! - [`exchange`]: the protocol that two nodes speak over a link;
+//! - [`router`]: which neighbour may have what;
 //! - [`parcel`]: what is written to a medium and what is taken from it.
 #![forbid(unsafe_code)]
 
@@ -10,3 +11,4 @@ pub mod carriage;
 pub mod exchange;
 pub mod node;
 pub mod parcel;
+pub mod router;
