@@ -1,6 +1,6 @@
 //! The whole contract between the engine and whatever runs it: read this first.
 //!
-//! One `Engine` per node owns every decision about live links. It does nothing
+//! One [`Engine`](super::Engine) per node owns every decision about live links. It does nothing
 //! itself: a shell (the daemon, or a simulation) feeds it [`Input`]s and obeys its [`Output`]s.
 //!
 //! ```text
@@ -22,6 +22,8 @@
 //! - Nothing is settled as kept before the answer [`Kept::Kept`] to its [`Output::Keep`], which the
 //!   shell gives when the commit is durable. The shell may put all `Keep`s of one drain into one
 //!   group.
+//! - A transfer that the shell has lost ([`Input::StageLost`]) may still be named in outputs that
+//!   were given before; they mean nothing.
 //! - Rows say what the spool has. The engine keeps none but those it is about to offer.
 
 use bytes::Bytes;
@@ -233,21 +235,19 @@ pub enum Input {
         /// How many.
         bytes: u64,
     },
-    /// The spool admitted a bundle by another way: sent here, or tossed.
+    /// The spool admitted a bundle by another way: sent here, or tossed. Its row is asked for
+    /// ([`Output::Since`]), so only the last of many need be told, and too many do no harm.
     Arrived {
-        /// What it is.
-        row: Row,
+        /// Which.
+        id: BundleId,
     },
     /// A bundle was retired by another way: cancelled, receipted on a stick, expired.
     Gone {
         /// Which.
         id: BundleId,
     },
-    /// Receipts that became known by another way, with their order numbers: they go to everybody.
-    Receipts {
-        /// In order.
-        list: Vec<(u64, Receipt)>,
-    },
+    /// Receipts became known by another way: they are asked for ([`Output::ReceiptsSince`]).
+    Receipts,
     /// Contacts, blocked nodes or routes changed.
     People(People),
     /// The shell could not write what it was given for this transfer: it is over, and what was
@@ -265,7 +265,7 @@ pub enum Input {
         /// What came out.
         answer: Answer,
     },
-    /// The time of `Engine::poll_timeout` has come.
+    /// The time of [`Engine::poll_timeout`](super::Engine::poll_timeout) has come.
     Timeout,
 }
 
@@ -289,10 +289,10 @@ pub enum Answer {
     Read(Option<Bytes>),
     /// To [`Output::Keep`].
     Kept(Kept),
-    /// To [`Output::TakeReceipts`]: which of them were news, with their order numbers now.
+    /// To [`Output::TakeReceipts`]: how many of them were news and have an order number now.
     Taken {
-        /// In order.
-        news: Vec<(u64, Receipt)>,
+        /// How many.
+        news: usize,
     },
     /// To [`Output::ReceiptsSince`].
     Receipts {
@@ -334,13 +334,8 @@ pub struct Loaded {
 /// What became of a bundle that was to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// It is durable.
-    Kept {
-        /// Its arrival number.
-        arrival: u64,
-        /// The custody clock at its arrival.
-        arrived_held_ms: u64,
-    },
+    /// It is durable, and [`Output::Since`] shows it.
+    Kept,
     /// It was known already; nothing was written.
     Known,
     /// There is no room for it now.

@@ -1,6 +1,9 @@
 //! The live node: every decision about links, as values in and values out.
 
 pub mod contract;
+pub(crate) mod core;
+mod engine;
+pub(crate) mod partials;
 mod policy;
 
 pub use contract::{
@@ -8,4 +11,5 @@ pub use contract::{
     Known, LinkId, Loaded, Local, NewBundle, Now, Output, People, Place, Reason, Row, Seen,
     ShortId, Ticket, TransferId, Verdict, Violation,
 };
+pub use engine::Engine;
 pub use policy::{LinkPolicy, Policy};
