@@ -1,6 +1,14 @@
 //! Floor 1: every decision and every protocol, without input or output.
 //!
+//! - [`node`]: the live node; its `contract.rs` says what runs it and how;
+//! - [`carriage`]: how units become the bytes of a pipe;
+//! - [`exchange`]: the protocol that two nodes speak over a link;
+//! - [`router`]: which neighbour may have what;
 //! - [`parcel`]: what is written to a medium and what is taken from it.
 #![forbid(unsafe_code)]
 
+pub mod carriage;
+pub mod exchange;
+pub mod node;
 pub mod parcel;
+pub mod router;

@@ -1,0 +1,36 @@
+//! Every limit of the exchange, with its reason.
+
+/// Bytes of the longest chunk of a body: at 1 Gbit/s 2 ms, and one read and one write.
+pub const CHUNK_MAX: usize = 256 << 10;
+/// Bytes of the shortest chunk: below this the framing of a narrow link costs more than the wait.
+pub const CHUNK_MIN: usize = 512;
+/// Bytes of the longest unit: four of the longest chunks, so that a later version may have larger
+/// ones, and the few bytes around it.
+pub const UNIT_MAX: usize = (1 << 20) + 64;
+/// Offers without an answer, per link and direction: 27 KiB of unit and of table.
+pub const OFFERS_OPEN: usize = 1024;
+/// Offers in one unit: a batch that a narrow link carries in a second.
+pub const OFFERS_MAX: usize = 256;
+/// Wants outstanding, per link: with small bundles, two round trips of 5,000 a second.
+pub const WANTS_OPEN: usize = 256;
+/// Bytes of bodies wanted and not yet come, per link, unless a single one is longer: 8 Gbit/s at
+/// 8 ms, and the reach of what a peer can make this node expect.
+pub const WINDOW_BYTES: u64 = 8 << 20;
+/// Receipts in one unit: 7 KiB.
+pub const RECEIPTS_MAX: usize = 256;
+/// Rows asked of the spool at once; the spool's own page.
+pub const ROWS_MAX: usize = 1024;
+/// Rows after a cursor that are read and sorted at once; where there are more, pages by niceness.
+pub const SORT_MAX: usize = 4096;
+/// Bodies that were cut and wait to be continued.
+pub const PARTIALS_MAX: usize = 64;
+/// Forged or damaged bundles on one link before it is halted: bad luck on a bad line is rarer.
+pub const FORGED_MAX: u32 = 8;
+/// Pings without an answer before a link counts as dead.
+pub const PINGS_LOST_MAX: u32 = 3;
+/// Bytes of units that wait in a carriage beyond its room before the peer counts as stuck.
+pub const DEBT_MAX: u64 = 1 << 20;
+/// Links at once: 3 MiB of tables at worst.
+pub const LINKS_MAX: usize = 256;
+/// Bundles passed on by flooding have passed fewer nodes than this.
+pub const FLOOD_HOPS_MAX: u8 = 16;

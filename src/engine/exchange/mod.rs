@@ -1,0 +1,243 @@
+//! The exchange: one two-way protocol over every link that can talk back.
+//!
+//! ```text
+//! A: Hello, Offer…                 B: Hello, Offer…            both at once, in the first flight
+//! A: Want                          B: Want
+//! A: Begin, Data…                  B: Begin, Data…             most urgent first at every chunk
+//! A: Settle                        B: Settle                   after the commit
+//! A: Mark                          B: Mark                     all has been offered: cursors move
+//! ```
+//!
+//! An [`Exchange`] is one end of one link: its [`sending`] and [`receiving`] halves share nothing
+//! but the link. `docs/exchange.md` is the specification.
+
+mod limits;
+mod offers;
+mod pace;
+mod peer;
+mod proofs;
+mod receiving;
+mod sending;
+mod unit;
+
+use bytes::Bytes;
+use postrider_base::link::LinkFacts;
+
+use crate::node::{
+    Answer, Ending, Event, LinkId, LinkPolicy, Seen, Violation,
+    core::{Core, Task, What},
+};
+
+use self::{pace::Pace, peer::Peer, receiving::Receiving, sending::Sending};
+
+pub use limits::{
+    CHUNK_MAX, CHUNK_MIN, DEBT_MAX, FLOOD_HOPS_MAX, FORGED_MAX, LINKS_MAX, OFFERS_MAX, OFFERS_OPEN,
+    PARTIALS_MAX, PINGS_LOST_MAX, RECEIPTS_MAX, ROWS_MAX, SORT_MAX, UNIT_MAX, WANTS_OPEN,
+    WINDOW_BYTES,
+};
+pub use unit::{Begin, Hello, Offered, Unit, UnitError, VERSION};
+
+/// One end of one link.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    peer: Peer,
+    sending: Sending,
+    receiving: Receiving,
+    hinted: bool,
+    /// When silence is to be filled; `None` where it is not.
+    ping_at: Option<u64>,
+    pings_lost: u32,
+}
+
+/// What is known of a link when it comes up.
+pub(crate) struct Opening {
+    pub link: LinkId,
+    pub facts: LinkFacts,
+    pub policy: LinkPolicy,
+    pub room_bytes: u64,
+    pub mine: Option<Seen>,
+    pub theirs: Option<Seen>,
+}
+
+impl Exchange {
+    /// Begins to speak.
+    pub fn open(core: &mut Core, opening: Opening) -> Self {
+        let Opening { link, facts, policy, room_bytes, mine, theirs } = opening;
+        let hint = theirs.filter(|seen| seen.instance == core.local.instance);
+        let keepalive = policy.keepalive && !facts.metered;
+        let nice_max = policy.nice_max.value();
+        let pace = Pace::new(room_bytes, facts.rate_bps);
+        let mut peer = Peer { link, node: facts.peer, policy, pace, hello: None };
+        let hello = Hello {
+            features: 0,
+            instance: core.local.instance,
+            seen: mine,
+            chunk_log2: CHUNK_MAX.ilog2().try_into().unwrap_or(u8::MAX),
+            nice_max: if nice_max == u8::MAX { 0 } else { nice_max },
+        };
+        peer.send(core, &Unit::Hello(hello));
+        let ping_after_ms = core.local.policy.ping_after_ms;
+        Self {
+            peer,
+            sending: Sending::new(hint),
+            receiving: Receiving::new(mine),
+            hinted: hint.is_some(),
+            ping_at: keepalive.then(|| core.now.mono_ms.saturating_add(ping_after_ms)),
+            pings_lost: 0,
+        }
+    }
+
+    /// The other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// A unit came.
+    pub fn handle(&mut self, core: &mut Core, unit: &Bytes) -> Result<(), Ending> {
+        let unit = Unit::decode(unit).map_err(|error| {
+            Ending::Protocol(match error {
+                UnitError::Version(_) => Violation::Version,
+                _ => Violation::Malformed,
+            })
+        })?;
+        self.pings_lost = 0;
+        let ping_after_ms = core.local.policy.ping_after_ms;
+        self.ping_at = self.ping_at.map(|_| core.now.mono_ms.saturating_add(ping_after_ms));
+        let first = matches!(unit, Unit::Hello(_));
+        if first == self.peer.hello.is_some() && !matches!(unit, Unit::Halt { .. }) {
+            return Err(Ending::Protocol(Violation::Order));
+        }
+        let (peer, sending, receiving) = (&mut self.peer, &mut self.sending, &mut self.receiving);
+        match unit {
+            Unit::Hello(hello) => self.greet(core, hello),
+            Unit::Offer { first, entries } => receiving.offer(core, peer, first, entries),
+            Unit::Want(list) => sending.want(&list),
+            Unit::Begin(begin) => receiving.begin(core, peer, begin),
+            Unit::Data { handle, bytes } => receiving.data(core, peer, handle, bytes),
+            Unit::Settle(list) => sending.settle(core, peer, &list),
+            Unit::Receipt(list) => {
+                sending.proofs().note_told(&list);
+                if let Some(batch) = receiving.new_batch() {
+                    core.take_receipts(peer.link, peer.node, batch, list);
+                }
+                Ok(())
+            }
+            Unit::Mark { bundles, receipts } => {
+                receiving.mark(core, peer, bundles, receipts);
+                Ok(())
+            }
+            Unit::Ping(nonce) => {
+                peer.send(core, &Unit::Pong(nonce));
+                Ok(())
+            }
+            // That anything came is what counts; a later version's sketches are its own affair
+            // until this one says that it knows them.
+            Unit::Pong(_) => Ok(()),
+            Unit::Sketch(_) => Err(Ending::Protocol(Violation::Malformed)),
+            Unit::Halt { reason, retry_after_s } => Err(Ending::Halted { reason, retry_after_s }),
+            Unit::Stop(handles) => sending.stop(&handles),
+            Unit::Withdraw(handles) => receiving.withdraw(core, peer, &handles),
+        }
+    }
+
+    fn greet(&mut self, core: &mut Core, hello: Hello) -> Result<(), Ending> {
+        if hello.instance == core.local.instance && self.peer.node == Some(core.local.node) {
+            return Err(Ending::Myself);
+        }
+        self.peer.hello = Some(hello);
+        self.receiving.greeted(hello.instance);
+        self.sending.greeted(core, self.hinted, hello.seen);
+        core.event(Event::Greeted { link: self.peer.link, peer: self.peer.node });
+        Ok(())
+    }
+
+    /// An answer for this link came.
+    pub fn answer(&mut self, core: &mut Core, what: What, answer: Answer) -> Result<(), Ending> {
+        let (peer, sending, receiving) = (&mut self.peer, &mut self.sending, &mut self.receiving);
+        match (what, answer) {
+            (What::Since { generation }, Answer::Rows { rows, more, upto }) => {
+                sending.take_since(core, peer, generation, (rows, more, upto));
+            }
+            (What::Page { generation, class }, Answer::Rows { rows, more, .. }) => {
+                sending.take_page(core, peer, (generation, class), (rows, more));
+            }
+            (What::Look { handles }, Answer::Looked(known)) => {
+                receiving.take_looked(core, peer, &handles, &known);
+            }
+            (What::Load { handle }, Answer::Loaded(loaded)) => {
+                sending.take_loaded(core, peer, handle, loaded);
+            }
+            (What::Read { handle, at, bytes }, Answer::Read(read)) => {
+                sending.take_read(core, peer, (handle, at, bytes), read);
+            }
+            (What::Keep { handle, .. }, Answer::Kept(kept)) => {
+                receiving.take_kept(core, peer, handle, Some(kept));
+            }
+            (What::Keep { handle, .. }, _) => receiving.take_kept(core, peer, handle, None),
+            (What::Take { batch }, Answer::Taken { .. }) => {
+                receiving.batch_done(core, peer, batch);
+            }
+            (What::Receipts { generation }, Answer::Receipts { list, more, upto }) => {
+                sending.proofs().take(generation, list, more, upto);
+            }
+            // Without its disk this end can neither offer nor take.
+            _ => return Err(Ending::Disk),
+        }
+        Ok(())
+    }
+
+    /// What another link's input means for this one.
+    pub fn perform(&mut self, core: &mut Core, task: &Task) {
+        match task {
+            Task::Settle((_, handle), id) => {
+                self.receiving.came_elsewhere(core, &mut self.peer, *handle, *id);
+            }
+            Task::Overtaken((_, handle), id) => {
+                self.receiving.overtaken(core, &mut self.peer, *handle, *id);
+            }
+            Task::Lost((_, handle)) => self.receiving.lost(core, &mut self.peer, *handle),
+            Task::Retry((_, handle)) => self.receiving.retry(*handle),
+            Task::NewBundle => self.sending.note_arrival(),
+            Task::NewReceipts => self.sending.note_receipts(),
+            Task::Gone(id) => self.sending.withdraw(core, &mut self.peer, id),
+        }
+    }
+
+    /// Bytes have left the carriage.
+    pub fn take_room(&mut self, core: &Core, bytes: u64) {
+        self.peer.pace.left(bytes, core.now.mono_ms);
+    }
+
+    /// Sends what can be sent now.
+    pub fn pump(&mut self, core: &mut Core) -> Result<(), Ending> {
+        self.receiving.pump(core, &mut self.peer);
+        self.sending.pump(core, &mut self.peer);
+        if self.peer.pace.is_stuck() { Err(Ending::Stuck) } else { Ok(()) }
+    }
+
+    /// When the clock matters next.
+    pub fn deadline(&self) -> Option<u64> {
+        [self.ping_at, self.sending.deadline()].into_iter().flatten().min()
+    }
+
+    /// The clock may have passed the deadline.
+    pub fn tick(&mut self, core: &mut Core) -> Result<(), Ending> {
+        let now_ms = core.now.mono_ms;
+        if self.ping_at.is_some_and(|at| now_ms >= at) {
+            if self.pings_lost == PINGS_LOST_MAX {
+                return Err(Ending::Silent);
+            }
+            self.peer.send(core, &Unit::Ping(u64::from(self.pings_lost)));
+            self.pings_lost += 1;
+            let ping_after_ms = core.local.policy.ping_after_ms;
+            self.ping_at = Some(now_ms.saturating_add(ping_after_ms.max(1)));
+        }
+        Ok(())
+    }
+
+    /// The link is over.
+    pub fn end(&mut self, core: &mut Core) {
+        core.forget_questions(self.peer.link);
+        self.receiving.end(core, &self.peer);
+    }
+}

@@ -1,0 +1,341 @@
+//! What is still to be offered to one neighbour, most urgent first.
+//!
+//! Everything comes from the spool by arrival number, behind the neighbour's cursor. When that is
+//! little it is read at once and sorted. When it is much, the spool's queues are read by niceness,
+//! page by page, and what the cursor covers is passed over. What arrives later is asked for by
+//! arrival number again, so that no order of events in the shell can hide a bundle.
+
+use std::collections::BTreeMap;
+
+use super::limits::{ROWS_MAX, SORT_MAX};
+use crate::node::{Class, Place, Row};
+
+/// Rows to be offered, and what of the spool has been looked at.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    sorted: BTreeMap<Place, Row>,
+    paging: Option<Paging>,
+    /// Where this catching up began.
+    floor: u64,
+    /// Everything up to here has been looked at, but for what paging still has to.
+    covered: u64,
+    /// There may be more behind `covered`.
+    dirty: bool,
+    asking: bool,
+    /// The first look is not complete: nothing is offered before the order is known.
+    first: bool,
+    /// Answers to questions from before a restart are void.
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Paging {
+    upto: u64,
+    rows: BTreeMap<Place, Row>,
+    queues: [Queue; 3],
+    asking: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    after: Option<Place>,
+    ended: bool,
+}
+
+/// What the spool is to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    Since { after: u64, generation: u32 },
+    Page { class: Class, after: Option<Place>, generation: u32 },
+}
+
+impl Backlog {
+    /// Nothing is to be offered before [`Self::restart`] says from where.
+    pub fn new() -> Self {
+        Self {
+            sorted: BTreeMap::new(),
+            paging: None,
+            floor: 0,
+            covered: 0,
+            dirty: false,
+            asking: false,
+            first: true,
+            generation: 0,
+        }
+    }
+
+    /// Begins to look, behind this arrival number.
+    pub fn restart(&mut self, after: u64) {
+        let generation = self.generation.wrapping_add(1);
+        *self = Self { floor: after, covered: after, dirty: true, generation, ..Self::new() };
+    }
+
+    /// Something arrived in the spool.
+    pub fn note_arrival(&mut self) {
+        // Before the first restart nothing is known of the neighbour.
+        self.dirty = self.generation != 0;
+    }
+
+    /// Where this catching up began.
+    pub fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The arrival number up to which all has been looked at and handed out; `None` while there is
+    /// more.
+    pub fn exhausted_to(&self) -> Option<u64> {
+        let done = self.generation != 0
+            && !self.dirty
+            && !self.asking
+            && self.sorted.is_empty()
+            && self.paging.is_none();
+        done.then_some(self.covered)
+    }
+
+    /// The next thing to ask the spool; the caller does.
+    pub fn question(&mut self) -> Option<Question> {
+        let generation = self.generation;
+        if self.dirty && !self.asking && self.sorted.len() < SORT_MAX {
+            (self.dirty, self.asking) = (false, true);
+            return Some(Question::Since { after: self.covered, generation });
+        }
+        let paging = self.paging.as_mut()?;
+        if paging.asking || paging.is_ready() {
+            return None;
+        }
+        let (at, queue) = paging.lowest()?;
+        let after = queue.after;
+        paging.asking = true;
+        Some(Question::Page { class: Class::ALL[at], after, generation })
+    }
+
+    /// Rows by arrival number came; `keep` says which may be offered.
+    pub fn take_since(
+        &mut self,
+        generation: u32,
+        rows: Vec<Row>,
+        more: bool,
+        upto: u64,
+        keep: impl Fn(&Row) -> bool,
+    ) {
+        if generation != self.generation {
+            return;
+        }
+        self.asking = false;
+        if upto < self.covered && rows.is_empty() {
+            // A cursor beyond our numbering says nothing of what we have.
+            let restart = self.covered == self.floor && self.floor > 0;
+            if restart {
+                self.restart(0);
+            }
+            return;
+        }
+        let last = rows.last().map_or(0, |row| row.arrival);
+        self.covered = self.covered.max(if more { last } else { upto.max(last) });
+        self.dirty |= more;
+        for row in rows.into_iter().filter(keep) {
+            self.sorted.insert(place(&row), row);
+        }
+        if self.first && more && self.sorted.len() >= SORT_MAX {
+            self.sorted.clear();
+            self.covered = self.covered.max(upto);
+            self.paging = Some(Paging::new(upto));
+        }
+        self.first &= more && self.paging.is_none();
+    }
+
+    /// A page of a class came.
+    pub fn take_page(
+        &mut self,
+        (generation, class): (u32, Class),
+        rows: Vec<Row>,
+        more: bool,
+        keep: impl Fn(&Row) -> bool,
+    ) {
+        let floor = self.floor;
+        let Some(paging) = self.paging.as_mut().filter(|_| generation == self.generation) else {
+            return;
+        };
+        paging.asking = false;
+        let queue = &mut paging.queues[Class::ALL.iter().position(|c| *c == class).unwrap_or(0)];
+        match rows.last() {
+            Some(last) if more && queue.after < Some(place(last)) => {
+                queue.after = Some(place(last));
+            }
+            // A page that does not go on is the last: no shell makes this loop.
+            _ => queue.ended = true,
+        }
+        let upto = paging.upto;
+        let fits = |row: &Row| row.arrival > floor && row.arrival <= upto && keep(row);
+        paging.rows.extend(rows.into_iter().filter(fits).map(|row| (place(&row), row)));
+        self.end_paging();
+    }
+
+    /// Takes the most urgent row that is certain to be the most urgent.
+    pub fn next(&mut self) -> Option<Row> {
+        if self.first {
+            return None;
+        }
+        let sorted = self.sorted.first_key_value().map(|(place, _)| *place);
+        let paged = self.paging.as_ref().and_then(Paging::next_place);
+        let from_pages = match (sorted, paged) {
+            (Some(sorted), Some(paged)) => paged < sorted,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        if from_pages {
+            let row = self.paging.as_mut()?.rows.pop_first()?.1;
+            self.end_paging();
+            Some(row)
+        } else {
+            Some(self.sorted.pop_first()?.1)
+        }
+    }
+
+    /// Puts back what could not be offered now.
+    pub fn put_back(&mut self, row: Row) {
+        self.sorted.insert(place(&row), row);
+    }
+
+    fn end_paging(&mut self) {
+        let ended = |p: &Paging| p.rows.is_empty() && p.queues.iter().all(|queue| queue.ended);
+        if self.paging.as_ref().is_some_and(ended) {
+            self.paging = None;
+        }
+    }
+}
+
+impl Paging {
+    fn new(upto: u64) -> Self {
+        let queue = Queue { after: None, ended: false };
+        Self { upto, rows: BTreeMap::new(), queues: [queue; 3], asking: false }
+    }
+
+    /// The queue that has been read least far.
+    fn lowest(&self) -> Option<(usize, &Queue)> {
+        let open = self.queues.iter().enumerate().filter(|(_, queue)| !queue.ended);
+        open.min_by_key(|(_, queue)| queue.after)
+    }
+
+    /// The most urgent row, if no queue can still show a more urgent one.
+    fn next_place(&self) -> Option<Place> {
+        let first = *self.rows.first_key_value()?.0;
+        let certain = self.lowest().is_none_or(|(_, queue)| Some(first) <= queue.after);
+        certain.then_some(first)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.next_place().is_some()
+    }
+}
+
+/// Rows asked for at once.
+pub(crate) const PAGE_ROWS: usize = ROWS_MAX;
+
+fn place(row: &Row) -> Place {
+    Place { nice: row.nice, arrival: row.arrival }
+}
+
+#[cfg(test)]
+mod tests {
+    use postrider_base::{BundleId, bundle::Hop};
+
+    use super::*;
+    use crate::node::Destination;
+
+    fn row(arrival: u64) -> Row {
+        let nice = u8::try_from(arrival * 37 % 255 + 1).unwrap();
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&arrival.to_be_bytes());
+        Row {
+            id: BundleId(id),
+            destination: Destination::Group([0; 16]),
+            tagged_for: None,
+            source: None,
+            nice,
+            lifetime_s: 100,
+            length: 1,
+            hop: Hop::fresh(),
+            class: Class::ALL[usize::try_from(arrival % 3).unwrap()],
+            from: None,
+            arrived_held_ms: 0,
+            arrival,
+        }
+    }
+
+    /// Answers all questions from a spool with these arrivals; all rows in the order given out.
+    fn drain(backlog: &mut Backlog, spool: &[Row], upto: u64) -> Vec<Place> {
+        let mut out = Vec::new();
+        loop {
+            while let Some(row) = backlog.next() {
+                out.push(place(&row));
+            }
+            match backlog.question() {
+                Some(Question::Since { after, generation }) => {
+                    let mut rows: Vec<Row> =
+                        spool.iter().filter(|r| r.arrival > after).cloned().collect();
+                    let more = rows.len() > PAGE_ROWS;
+                    rows.truncate(PAGE_ROWS);
+                    backlog.take_since(generation, rows, more, upto, |_| true);
+                }
+                Some(Question::Page { class, after, generation }) => {
+                    let mut rows: Vec<Row> = spool
+                        .iter()
+                        .filter(|r| r.class == class && after.is_none_or(|a| place(r) > a))
+                        .cloned()
+                        .collect();
+                    rows.sort_by_key(place);
+                    let more = rows.len() > PAGE_ROWS;
+                    rows.truncate(PAGE_ROWS);
+                    backlog.take_page((generation, class), rows, more, |_| true);
+                }
+                None => return out,
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_behind_the_cursor_is_offered_once_in_order() {
+        for count in [0_u64, 1, 1024, 1025, 4096, 5000, 20_000] {
+            let spool: Vec<Row> = (1..=count).map(row).collect();
+            for after in [0, count / 3] {
+                let mut backlog = Backlog::new();
+                backlog.restart(after);
+                let out = drain(&mut backlog, &spool, count);
+                let mut expected: Vec<Place> =
+                    spool.iter().filter(|r| r.arrival > after).map(place).collect();
+                expected.sort();
+                assert!(out == expected, "{count} rows after {after}");
+                assert_eq!(backlog.exhausted_to(), Some(count));
+            }
+        }
+    }
+
+    #[test]
+    fn what_arrives_later_is_offered_and_nothing_twice() {
+        let spool: Vec<Row> = (1..=6000).map(row).collect();
+        let mut backlog = Backlog::new();
+        backlog.restart(0);
+        assert_eq!(drain(&mut backlog, &spool[..5000], 5000).len(), 5000);
+        backlog.note_arrival();
+        assert_eq!(drain(&mut backlog, &spool, 6000).len(), 1000);
+    }
+
+    #[test]
+    fn a_cursor_beyond_our_numbering_counts_for_nothing() {
+        let spool: Vec<Row> = (1..=10).map(row).collect();
+        let mut backlog = Backlog::new();
+        backlog.restart(99);
+        assert_eq!(drain(&mut backlog, &spool, 10).len(), 10);
+    }
+
+    #[test]
+    fn an_answer_to_an_older_question_is_void() {
+        let mut backlog = Backlog::new();
+        backlog.restart(0);
+        let Some(Question::Since { generation, .. }) = backlog.question() else { panic!() };
+        backlog.restart(5);
+        backlog.take_since(generation, vec![row(1)], false, 9, |_| true);
+        assert!(backlog.next().is_none() && backlog.exhausted_to().is_none());
+    }
+}

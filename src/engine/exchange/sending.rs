@@ -1,0 +1,490 @@
+//! One direction of an exchange: what this node has, to the neighbour.
+//!
+//! ```text
+//! backlog -> Offer -> (Want) -> Load, Read -> Begin, Data… -> (Settle)
+//! ```
+//!
+//! At every boundary of a chunk the most urgent wanted bundle goes next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use postrider_base::bundle::{Hop, SMALL_PAYLOAD_MAX};
+
+use super::{
+    limits::{OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN},
+    offers::{Backlog, PAGE_ROWS, Question},
+    peer::Peer,
+    proofs::Proofs,
+    unit::{Begin, Offered, Unit},
+};
+use crate::node::{
+    Ending, Event, Loaded, Output, Row, Seen, ShortId, Verdict, Violation,
+    core::{Core, What},
+};
+
+/// Chunks of one bundle that lie ready or are being read, so that the disk and the link overlap.
+const AHEAD_CHUNKS: usize = 3;
+/// Bytes that are asked of the disk ahead of a fast link, over all wanted bundles.
+const AHEAD_BYTES: usize = 1 << 20;
+/// Bytes that lie ready at most; beyond, what is least urgent is read again later.
+const READY_MAX: usize = 4 << 20;
+/// What a load counts for, when nothing of the bundle is known but that it is small.
+#[expect(clippy::cast_possible_truncation, reason = "4096")]
+const LOAD_BYTES: usize = SMALL_PAYLOAD_MAX as usize;
+/// Bytes of an offer in its unit, at most.
+const OFFER_BYTES: usize = 26;
+/// Rows that wait for their next try. Beyond, the neighbour's cursor brings them back.
+const LATER_MAX: usize = 1024;
+/// Numbers that a neighbour's cursor may lag when nothing was offered: a mark costs it a commit.
+const MARK_LAG: u64 = 64;
+
+/// The offers to one neighbour and what becomes of them.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    backlog: Backlog,
+    proofs: Proofs,
+    open: BTreeMap<u32, Open>,
+    ids: BTreeMap<ShortId, u32>,
+    next_handle: u32,
+    /// Wanted bundles, most urgent first.
+    wanted: BTreeSet<Turn>,
+    later: BTreeMap<(u64, u64), Row>,
+    /// The neighbour's cursor as it was said, then as it was marked.
+    marked: Seen,
+    offered_since_mark: bool,
+    /// What was marked is to be remembered when all is settled.
+    remember: bool,
+    ready_bytes: usize,
+}
+
+/// Niceness, arrival, handle.
+type Turn = (u8, u64, u32);
+
+/// An offer without its answer.
+#[derive(Debug)]
+struct Open {
+    row: Row,
+    out: Option<Outgoing>,
+}
+
+/// A wanted bundle.
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// Next byte to be read.
+    at: u64,
+    loading: bool,
+    loaded: Option<Loaded>,
+    begun: bool,
+    reading: usize,
+    ready: VecDeque<Bytes>,
+}
+
+impl Sending {
+    /// With the neighbour's cursor as last remembered, offers go before its Hello came.
+    pub fn new(hint: Option<Seen>) -> Self {
+        let mut backlog = Backlog::new();
+        if let Some(seen) = hint {
+            backlog.restart(seen.bundles);
+        }
+        Self {
+            backlog,
+            proofs: Proofs::default(),
+            open: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            next_handle: 0,
+            wanted: BTreeSet::new(),
+            later: BTreeMap::new(),
+            marked: Seen::default(),
+            offered_since_mark: false,
+            remember: false,
+            ready_bytes: 0,
+        }
+    }
+
+    /// The neighbour said how far it has seen.
+    pub fn greeted(&mut self, core: &Core, hinted: bool, seen: Option<Seen>) {
+        let ours = seen.filter(|seen| seen.instance == core.local.instance);
+        self.marked = ours.unwrap_or(Seen { instance: core.local.instance, ..Seen::default() });
+        if !hinted || self.backlog.floor() != self.marked.bundles {
+            self.backlog.restart(self.marked.bundles);
+        }
+        self.proofs.restart(self.marked.receipts);
+    }
+
+    /// The spool has something new.
+    pub fn note_arrival(&mut self) {
+        self.backlog.note_arrival();
+    }
+
+    /// The spool has new receipts.
+    pub fn note_receipts(&mut self) {
+        self.proofs.note_arrival();
+    }
+
+    /// What the neighbour has told is not told back.
+    pub fn proofs(&mut self) -> &mut Proofs {
+        &mut self.proofs
+    }
+
+    /// A bundle was retired: whoever was offered it is told.
+    pub fn withdraw(&mut self, core: &mut Core, peer: &mut Peer, id: &ShortId) {
+        if let Some(handle) = self.ids.get(id).copied() {
+            self.close(handle);
+            peer.send(core, &Unit::Withdraw(vec![handle]));
+        }
+    }
+
+    /// The neighbour wants bundles.
+    pub fn want(&mut self, list: &[(u32, u64)]) -> Result<(), Ending> {
+        for (handle, from) in list.iter().copied() {
+            if handle >= self.next_handle {
+                return Err(Ending::Protocol(Violation::Handle));
+            }
+            // One that was withdrawn meanwhile is no fault.
+            let Some(open) = self.open.get_mut(&handle) else { continue };
+            let small = open.row.length <= SMALL_PAYLOAD_MAX;
+            if open.out.is_some() || from >= open.row.length || small && from > 0 {
+                return Err(Ending::Protocol(Violation::Handle));
+            }
+            if self.wanted.len() == WANTS_OPEN {
+                return Err(Ending::Protocol(Violation::Limit));
+            }
+            open.out = Some(Outgoing { at: from, ..Outgoing::default() });
+            self.wanted.insert(turn(&open.row, handle));
+        }
+        Ok(())
+    }
+
+    /// The neighbour does not want them now; they stay offered.
+    pub fn stop(&mut self, handles: &[u32]) -> Result<(), Ending> {
+        for handle in handles {
+            if *handle >= self.next_handle {
+                return Err(Ending::Protocol(Violation::Handle));
+            }
+            self.unwant(*handle);
+        }
+        Ok(())
+    }
+
+    /// The neighbour says what became of offers.
+    pub fn settle(
+        &mut self,
+        core: &mut Core,
+        peer: &Peer,
+        list: &[(u32, Verdict)],
+    ) -> Result<(), Ending> {
+        for (handle, verdict) in list.iter().copied() {
+            if handle >= self.next_handle {
+                return Err(Ending::Protocol(Violation::Handle));
+            }
+            let Some(open) = self.close(handle) else { continue };
+            let id = open.row.id;
+            match verdict {
+                Verdict::Kept | Verdict::Known => {
+                    if let Some(peer) = peer.node {
+                        core.outputs.push_back(Output::Carried { id, peer });
+                    }
+                }
+                Verdict::Later(seconds) if self.later.len() < LATER_MAX => {
+                    let wait_ms = u64::from(seconds.max(1)) * 1000;
+                    let due = core.now.mono_ms.saturating_add(wait_ms);
+                    self.later.insert((due, open.row.arrival), open.row);
+                }
+                _ => {}
+            }
+            core.event(Event::Settled { link: peer.link, id, verdict });
+        }
+        Ok(())
+    }
+
+    /// When something waits for the clock.
+    pub fn deadline(&self) -> Option<u64> {
+        self.later.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Rows by arrival number.
+    pub fn take_since(
+        &mut self,
+        core: &Core,
+        peer: &Peer,
+        generation: u32,
+        (rows, more, upto): (Vec<Row>, bool, u64),
+    ) {
+        let keep = |row: &Row| peer.may_have(core, row);
+        self.backlog.take_since(generation, rows, more, upto, keep);
+    }
+
+    /// A page of rows.
+    pub fn take_page(
+        &mut self,
+        core: &Core,
+        peer: &Peer,
+        page: (u32, crate::node::Class),
+        (rows, more): (Vec<Row>, bool),
+    ) {
+        self.backlog.take_page(page, rows, more, |row| peer.may_have(core, row));
+    }
+
+    /// A head came from the disk.
+    pub fn take_loaded(
+        &mut self,
+        core: &mut Core,
+        peer: &mut Peer,
+        handle: u32,
+        loaded: Option<Loaded>,
+    ) {
+        let Some(open) = self.open.get_mut(&handle) else { return };
+        let small = open.row.length <= SMALL_PAYLOAD_MAX;
+        let length = open.row.length;
+        let Some(out) = open.out.as_mut().filter(|out| out.loading) else { return };
+        out.loading = false;
+        match loaded {
+            Some(loaded) if !small || loaded.payload.len() as u64 == length => {
+                self.ready_bytes += loaded.payload.len();
+                out.loaded = Some(loaded);
+            }
+            _ => self.gone(core, peer, handle),
+        }
+    }
+
+    /// A piece of a body came from the disk.
+    pub fn take_read(
+        &mut self,
+        core: &mut Core,
+        peer: &mut Peer,
+        (handle, at, asked): (u32, u64, usize),
+        bytes: Option<Bytes>,
+    ) {
+        let Some(out) = self.open.get_mut(&handle).and_then(|open| open.out.as_mut()) else {
+            return;
+        };
+        // An answer to a question from before a stop.
+        if (out.at, out.reading) != (at, asked) {
+            return;
+        }
+        out.reading = 0;
+        match bytes {
+            Some(bytes) if bytes.len() == asked => {
+                out.at += bytes.len() as u64;
+                self.ready_bytes += bytes.len();
+                out.ready.push_back(bytes);
+            }
+            _ => self.gone(core, peer, handle),
+        }
+    }
+
+    /// Sends what may be sent, and asks for what is needed next.
+    pub fn pump(&mut self, core: &mut Core, peer: &mut Peer) {
+        self.retry_later(core.now.mono_ms);
+        if peer.hello.is_some() {
+            self.proofs.pump(core, peer);
+        }
+        self.offer(core, peer);
+        if peer.hello.is_some() {
+            self.mark(core, peer);
+            self.send_bodies(core, peer);
+            self.read_ahead(core, peer);
+        }
+        while let Some(question) = self.backlog.question() {
+            ask(core, peer, question);
+        }
+    }
+
+    fn retry_later(&mut self, now_ms: u64) {
+        while let Some(entry) = self.later.first_entry() {
+            if entry.key().0 > now_ms {
+                break;
+            }
+            self.backlog.put_back(entry.remove());
+        }
+    }
+
+    fn offer(&mut self, core: &mut Core, peer: &mut Peer) {
+        loop {
+            let free = OFFERS_OPEN - self.open.len();
+            let fit = peer.chunk_bytes() / OFFER_BYTES;
+            let most = free.min(fit).min(OFFERS_MAX);
+            let Some(first) = self.backlog.next() else { return };
+            // The wait is for an answer or for room; both come with an input.
+            let worst = OFFER_BYTES * (most + 1);
+            if most == 0 || !peer.pace.may_send(worst) {
+                self.backlog.put_back(first);
+                return;
+            }
+            let (start, mut entries) = (self.next_handle, Vec::new());
+            let mut next = Some(first);
+            while let Some(row) = next {
+                let id = row.short();
+                if !self.ids.contains_key(&id) && !row.expired(core.now.held_ms) {
+                    entries.push(Offered { id, nice: row.nice, length: row.length });
+                    self.ids.insert(id, self.next_handle);
+                    self.open.insert(self.next_handle, Open { row, out: None });
+                    self.next_handle += 1;
+                }
+                next = if entries.len() < most { self.backlog.next() } else { None };
+            }
+            if !entries.is_empty() {
+                self.offered_since_mark = true;
+                peer.send(core, &Unit::Offer { first: start, entries });
+            }
+        }
+    }
+
+    /// When all has been offered, says so: the neighbour's cursor can move.
+    fn mark(&mut self, core: &mut Core, peer: &mut Peer) {
+        let (Some(bundles), Some(receipts)) =
+            (self.backlog.exhausted_to(), self.proofs.exhausted_to())
+        else {
+            return;
+        };
+        let lag = bundles.saturating_sub(self.marked.bundles);
+        let told = self.offered_since_mark && lag > 0;
+        if told || lag > MARK_LAG || receipts > self.marked.receipts {
+            let bundles = bundles.max(self.marked.bundles);
+            peer.send(core, &Unit::Mark { bundles, receipts });
+            self.marked = Seen { instance: core.local.instance, bundles, receipts };
+            (self.offered_since_mark, self.remember) = (false, true);
+        }
+        if self.remember && self.open.is_empty() && self.later.is_empty() {
+            self.remember = false;
+            if let Some(node) = peer.node {
+                let theirs = Some(self.marked);
+                core.outputs.push_back(Output::Remember { peer: node, mine: None, theirs });
+            }
+            core.event(Event::CaughtUp { link: peer.link });
+        }
+    }
+
+    fn send_bodies(&mut self, core: &mut Core, peer: &mut Peer) {
+        loop {
+            let ready = |turn: &&Turn| {
+                let out = self.open.get(&turn.2).and_then(|open| open.out.as_ref());
+                out.is_some_and(|out| out.loaded.is_some() || !out.ready.is_empty())
+            };
+            let Some(turn) = self.wanted.iter().find(ready).copied() else { return };
+            let Some(open) = self.open.get_mut(&turn.2) else { return };
+            let Some(out) = open.out.as_mut() else { return };
+            let bytes = match (&out.loaded, out.ready.front()) {
+                (Some(loaded), _) => loaded.head.len() + loaded.payload.len() + 32,
+                (None, Some(chunk)) => chunk.len() + 5,
+                (None, None) => return,
+            };
+            if !peer.pace.may_send(bytes) {
+                return;
+            }
+            let handle = turn.2;
+            if let Some(loaded) = out.loaded.take() {
+                let Loaded { head, hop, arrived_held_ms, payload } = loaded;
+                self.ready_bytes -= payload.len();
+                out.begun = true;
+                let hop = aged(hop, core.now.held_ms.saturating_sub(arrived_held_ms));
+                peer.send(core, &Unit::Begin(Begin { handle, hop, head, payload }));
+            } else if let Some(bytes) = out.ready.pop_front() {
+                self.ready_bytes -= bytes.len();
+                peer.send(core, &Unit::Data { handle, bytes });
+            }
+            let small = open.row.length <= SMALL_PAYLOAD_MAX;
+            if small || out.at == open.row.length && out.ready.is_empty() {
+                // All is sent; the answer is a settle.
+                self.wanted.remove(&turn);
+            }
+        }
+    }
+
+    fn read_ahead(&mut self, core: &mut Core, peer: &Peer) {
+        let chunk = peer.chunk_bytes();
+        let mut budget = AHEAD_BYTES.min(AHEAD_CHUNKS * chunk);
+        for turn in &self.wanted {
+            let Some(open) = self.open.get_mut(&turn.2) else { continue };
+            let (id, length) = (open.row.id, open.row.length);
+            let Some(out) = open.out.as_mut() else { continue };
+            let handle = turn.2;
+            if !out.begun && out.loaded.is_none() && !out.loading {
+                out.loading = true;
+                let ticket = core.ask(peer.link, What::Load { handle });
+                core.outputs.push_back(Output::Load { ticket, id });
+            }
+            let mut held = LOAD_BYTES.min(usize::try_from(length).unwrap_or(LOAD_BYTES));
+            if length > SMALL_PAYLOAD_MAX {
+                if out.reading == 0 && out.at < length && out.ready.len() < AHEAD_CHUNKS - 1 {
+                    let left = usize::try_from(length - out.at).unwrap_or(chunk);
+                    out.reading = left.min(chunk);
+                    let (at, bytes) = (out.at, out.reading);
+                    let ticket = core.ask(peer.link, What::Read { handle, at, bytes });
+                    core.outputs.push_back(Output::Read { ticket, id, at, bytes });
+                }
+                held += out.reading + out.ready.iter().map(Bytes::len).sum::<usize>();
+            }
+            budget = budget.saturating_sub(held);
+            if budget == 0 {
+                break;
+            }
+        }
+        self.let_go();
+    }
+
+    /// Chunks that more urgent ones overtook do not pile up: they are read again.
+    fn let_go(&mut self) {
+        for turn in self.wanted.iter().rev() {
+            if self.ready_bytes <= READY_MAX {
+                return;
+            }
+            let Some(out) = self.open.get_mut(&turn.2).and_then(|open| open.out.as_mut()) else {
+                continue;
+            };
+            let ready: usize = out.ready.iter().map(Bytes::len).sum();
+            // A read under way will follow what is ready.
+            if out.reading == 0 && ready > 0 {
+                out.ready.clear();
+                out.at -= ready as u64;
+                self.ready_bytes -= ready;
+            }
+        }
+    }
+
+    /// The disk has lost what was offered.
+    fn gone(&mut self, core: &mut Core, peer: &mut Peer, handle: u32) {
+        self.close(handle);
+        peer.send(core, &Unit::Withdraw(vec![handle]));
+    }
+
+    fn close(&mut self, handle: u32) -> Option<Open> {
+        self.unwant(handle);
+        let open = self.open.remove(&handle)?;
+        self.ids.remove(&open.row.short());
+        Some(open)
+    }
+
+    fn unwant(&mut self, handle: u32) {
+        let Some(open) = self.open.get_mut(&handle) else { return };
+        let Some(out) = open.out.take() else { return };
+        self.wanted.remove(&turn(&open.row, handle));
+        self.ready_bytes -= out.ready.iter().map(Bytes::len).sum::<usize>();
+        self.ready_bytes -= out.loaded.map_or(0, |loaded| loaded.payload.len());
+    }
+}
+
+fn turn(row: &Row, handle: u32) -> Turn {
+    (row.nice, row.arrival, handle)
+}
+
+/// Hop data as it leaves: older by the time held here.
+pub(super) fn aged(hop: Hop, held_ms: u64) -> Hop {
+    let held_s = u32::try_from(held_ms / 1000).unwrap_or(u32::MAX);
+    Hop { age_s: hop.age_s.saturating_add(held_s), ..hop }
+}
+
+fn ask(core: &mut Core, peer: &Peer, question: Question) {
+    let limit = PAGE_ROWS;
+    match question {
+        Question::Since { after, generation } => {
+            let ticket = core.ask(peer.link, What::Since { generation });
+            core.outputs.push_back(Output::Since { ticket, after, limit });
+        }
+        Question::Page { class, after, generation } => {
+            let ticket = core.ask(peer.link, What::Page { generation, class });
+            core.outputs.push_back(Output::Page { ticket, class, after, limit });
+        }
+    }
+}

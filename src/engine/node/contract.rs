@@ -1,0 +1,659 @@
+//! The whole contract between the engine and whatever runs it: read this first.
+//!
+//! One [`Engine`](super::Engine) per node owns every decision about live links. It does nothing
+//! itself: a shell (the daemon, or a simulation) feeds it [`Input`]s and obeys its [`Output`]s.
+//!
+//! ```text
+//! loop {
+//!     input = the next of: a link came up or down, a unit came, a carriage has room,
+//!             an answer, the clock passed poll_timeout
+//!     engine.handle(now, input)
+//!     while let Some(output) = engine.poll() { obey(output) }     // until None, then the next input
+//! }
+//! ```
+//!
+//! What holds:
+//! - Values in, values out. The engine reads no clock and draws no randomness.
+//! - Outputs come in one deterministic order; the shell obeys them in that order, at least those of
+//!   one link and those of one transfer.
+//! - An output with a [`Ticket`] is a question. Its answer, [`Input::Done`], may come at any time
+//!   and in any order; a ticket is answered at most once. When the link for which it was asked is
+//!   gone by then, the answer is dropped (an answer to [`Output::Keep`] never is).
+//! - Nothing is settled as kept before the answer [`Kept::Kept`] to its [`Output::Keep`], which the
+//!   shell gives when the commit is durable. The shell may put all `Keep`s of one drain into one
+//!   group.
+//! - A transfer that the shell has lost ([`Input::StageLost`]) may still be named in outputs that
+//!   were given before; they mean nothing.
+//! - Rows say what the spool has. The engine keeps none but those it is about to offer.
+
+use bytes::Bytes;
+use postrider_base::{
+    BundleId, NodeId, SealPublic,
+    bundle::{Hop, Receipt},
+    link::LinkFacts,
+};
+
+use super::policy::{LinkPolicy, Policy};
+
+/// Two clocks, read together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Any monotonic clock in milliseconds: for timers and rates.
+    pub mono_ms: u64,
+    /// The spool's custody clock in milliseconds: for ages.
+    pub held_ms: u64,
+}
+
+/// A live link. The shell numbers them and never uses a number twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// A question to the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// A large body on its way in: names a file that is being staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransferId(pub u64);
+
+/// Names the numbering of one spool: its random epoch, redrawn whenever numbers may have been
+/// forgotten. Two numberings share a name once in 2^32 redraws; the daily reconciliation finds
+/// what that hides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instance(pub [u8; 4]);
+
+/// The first 16 bytes of a bundle's id: what offers name it by. A second preimage of these is out
+/// of reach, and the whole id is computed from the head before anything is kept.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShortId(pub [u8; 16]);
+
+/// How far one node has dealt with what another has: a cursor into the other's numbering.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Which numbering.
+    pub instance: Instance,
+    /// Everything offered up to this arrival number is kept, known, or refused for good.
+    pub bundles: u64,
+    /// Every receipt up to this order number has been taken.
+    pub receipts: u64,
+}
+
+/// What the engine knows of the node it decides for.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// Who this is.
+    pub node: NodeId,
+    /// All seal keys whose tags are for this node.
+    pub tag_keys: Vec<SealPublic>,
+    /// The spool's numbering.
+    pub instance: Instance,
+    /// What holds for all links.
+    pub policy: Policy,
+}
+
+/// Whom this node knows; replaces what was said before.
+#[derive(Clone, Debug, Default)]
+pub struct People {
+    /// Contacts.
+    pub contacts: Vec<Contact>,
+    /// Nodes from which, for which and to which nothing is carried.
+    pub blocked: Vec<NodeId>,
+    /// (destination, neighbour): what is for the first goes to the second.
+    pub via: Vec<(NodeId, NodeId)>,
+}
+
+/// One contact, as far as carrying for it asks.
+#[derive(Clone, Debug)]
+pub struct Contact {
+    /// Its key.
+    pub node: NodeId,
+    /// Its seal keys: they resolve the tags of hidden bundles.
+    pub seal_keys: Vec<SealPublic>,
+}
+
+/// The destination of a bundle in the spool. Its bytes were checked when it was admitted, so they
+/// are not checked again: a curve point costs 10 µs, and there are pages of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination {
+    /// 8 bytes that only the recipient and holders of its card resolve.
+    Tag([u8; 8]),
+    /// A group.
+    Group([u8; 16]),
+    /// A node's key.
+    Node([u8; 32]),
+}
+
+/// Whose quota a bundle counts against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// To or from this node.
+    Own,
+    /// To or from a contact.
+    Contact,
+    /// Carried blind.
+    Stranger,
+}
+
+impl Class {
+    /// Every class, best first.
+    pub const ALL: [Self; 3] = [Self::Own, Self::Contact, Self::Stranger];
+}
+
+/// A live bundle of the spool, without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its id.
+    pub id: BundleId,
+    /// For whom, as its header says.
+    pub destination: Destination,
+    /// Whom a tag resolves to, where the shell knows.
+    pub tagged_for: Option<[u8; 32]>,
+    /// By whom, where the header says.
+    pub source: Option<[u8; 32]>,
+    /// 1-255, lower goes first.
+    pub nice: u8,
+    /// Seconds it may live.
+    pub lifetime_s: u32,
+    /// Bytes of its body.
+    pub length: u64,
+    /// Hop data; the age is the one at arrival.
+    pub hop: Hop,
+    /// Whose quota.
+    pub class: Class,
+    /// Which neighbour brought it.
+    pub from: Option<[u8; 32]>,
+    /// The custody clock at its arrival.
+    pub arrived_held_ms: u64,
+    /// Rises with every admission; what [`Seen::bundles`] counts.
+    pub arrival: u64,
+}
+
+impl Row {
+    /// Its age in seconds when the custody clock shows `held_ms`.
+    pub fn age_s(&self, held_ms: u64) -> u64 {
+        u64::from(self.hop.age_s) + held_ms.saturating_sub(self.arrived_held_ms) / 1000
+    }
+
+    /// Whether its lifetime has ended by then.
+    pub fn expired(&self, held_ms: u64) -> bool {
+        self.age_s(held_ms) >= u64::from(self.lifetime_s)
+    }
+
+    /// What offers name it by.
+    pub fn short(&self) -> ShortId {
+        ShortId::of(&self.id)
+    }
+}
+
+/// A place in a class's queue: by niceness, then arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Niceness.
+    pub nice: u8,
+    /// Order of admission.
+    pub arrival: u64,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A link is up and its security, if any, has been negotiated.
+    LinkUp {
+        /// Its number, new.
+        link: LinkId,
+        /// What is known of it. Only a proven peer's settles are believed.
+        facts: LinkFacts,
+        /// What is allowed on it.
+        policy: LinkPolicy,
+        /// Bytes its carriage buffers at most before it calls itself full.
+        room_bytes: u64,
+        /// My cursor into what this peer has, as last remembered.
+        mine: Option<Seen>,
+        /// Its cursor into what I have, as last remembered: a hint, so that offers can go in the
+        /// first flight.
+        theirs: Option<Seen>,
+        /// Random, for this link: keys what must not be guessed.
+        random: [u8; 16],
+    },
+    /// A link is gone, for whatever reason; also the echo of [`Output::Close`].
+    LinkDown {
+        /// Which.
+        link: LinkId,
+    },
+    /// One whole unit came, without its length prefix.
+    Unit {
+        /// Over which link.
+        link: LinkId,
+        /// At most [`UNIT_MAX`](crate::exchange::UNIT_MAX) bytes.
+        unit: Bytes,
+    },
+    /// So many of the bytes given in [`Output::Send`] have left the carriage since the last time.
+    /// Counts units without their framing; over the life of a link it sums to what was sent.
+    Room {
+        /// Which link.
+        link: LinkId,
+        /// How many.
+        bytes: u64,
+    },
+    /// The spool admitted a bundle by another way: sent here, or tossed. Its row is asked for
+    /// ([`Output::Since`]), so only the last of many need be told, and too many do no harm.
+    Arrived {
+        /// Which.
+        id: BundleId,
+    },
+    /// A bundle was retired by another way: cancelled, receipted on a stick, expired.
+    Gone {
+        /// Which.
+        id: BundleId,
+    },
+    /// Receipts became known by another way: they are asked for ([`Output::ReceiptsSince`]).
+    Receipts,
+    /// Contacts, blocked nodes or routes changed.
+    People(People),
+    /// The shell could not write what it was given for this transfer: it is over, and what was
+    /// staged is gone.
+    StageLost {
+        /// Which.
+        transfer: TransferId,
+        /// Whether room was what it lacked: then it is worth coming again.
+        full: bool,
+    },
+    /// The answer to a question.
+    Done {
+        /// Which.
+        ticket: Ticket,
+        /// What came out.
+        answer: Answer,
+    },
+    /// The time of [`Engine::poll_timeout`](super::Engine::poll_timeout) has come.
+    Timeout,
+}
+
+/// What the shell answers. The variant is that of the question.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Output::Since`] and [`Output::Page`].
+    Rows {
+        /// In the order asked for.
+        rows: Vec<Row>,
+        /// Whether more follow.
+        more: bool,
+        /// The highest arrival number given out so far, read *before* the rows were.
+        upto: u64,
+    },
+    /// To [`Output::Look`]: one for each id, in order.
+    Looked(Vec<Known>),
+    /// To [`Output::Load`]; `None` when it is not live any more.
+    Loaded(Option<Loaded>),
+    /// To [`Output::Read`]: exactly what was asked for; `None` when it is gone or damaged.
+    Read(Option<Bytes>),
+    /// To [`Output::Keep`].
+    Kept(Kept),
+    /// To [`Output::TakeReceipts`]: how many of them were news and have an order number now.
+    Taken {
+        /// How many.
+        news: usize,
+    },
+    /// To [`Output::ReceiptsSince`].
+    Receipts {
+        /// In order.
+        list: Vec<(u64, Receipt)>,
+        /// Whether more follow.
+        more: bool,
+        /// The highest order number given out so far.
+        upto: u64,
+    },
+    /// To any of them: the disk did not answer. Asked for a link, the link is closed and comes
+    /// again; for a bundle, it is settled as "later".
+    Failed,
+}
+
+/// What the spool knows of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing.
+    Unknown,
+    /// It is in custody, or was and is remembered.
+    Known,
+}
+
+/// A bundle from the spool, for sending.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The envelope head.
+    pub head: Bytes,
+    /// Hop data; the age is the one at arrival.
+    pub hop: Hop,
+    /// The custody clock at its arrival.
+    pub arrived_held_ms: u64,
+    /// The payload, if it has at most [`SMALL_PAYLOAD_MAX`](postrider_base::bundle::SMALL_PAYLOAD_MAX)
+    /// bytes; else empty.
+    pub payload: Bytes,
+}
+
+/// What became of a bundle that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is durable, and [`Output::Since`] shows it.
+    Kept,
+    /// It was known already; nothing was written.
+    Known,
+    /// There is no room for it now.
+    Full,
+    /// This node will never take it: a job from a stranger, a sequence that cheats, a quota that it
+    /// does not fit.
+    Refused,
+}
+
+/// What the shell is to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send one unit: `head`, then `body`, under one length prefix. Two pieces so that a body is
+    /// never copied.
+    Send {
+        /// Over which link.
+        link: LinkId,
+        /// The unit's beginning.
+        head: Bytes,
+        /// Its end, often empty.
+        body: Bytes,
+    },
+    /// Send what was given before, then close the link. The engine has forgotten it already.
+    Close {
+        /// Which.
+        link: LinkId,
+        /// Why.
+        why: Ending,
+    },
+    /// Up to `limit` live rows with an arrival number above `after`, in the order of those.
+    Since {
+        /// Answer to this.
+        ticket: Ticket,
+        /// Not these.
+        after: u64,
+        /// At most [`ROWS_MAX`](crate::exchange::ROWS_MAX).
+        limit: usize,
+    },
+    /// Up to `limit` live rows of a class by niceness, then arrival.
+    Page {
+        /// Answer to this.
+        ticket: Ticket,
+        /// Of which class.
+        class: Class,
+        /// Where the last page ended.
+        after: Option<Place>,
+        /// At most [`ROWS_MAX`](crate::exchange::ROWS_MAX).
+        limit: usize,
+    },
+    /// Which of these ids are known, live or retired.
+    Look {
+        /// Answer to this.
+        ticket: Ticket,
+        /// At most [`OFFERS_OPEN`](crate::exchange::OFFERS_OPEN).
+        ids: Vec<ShortId>,
+    },
+    /// A live bundle's head, hop data, and its payload if small.
+    Load {
+        /// Answer to this.
+        ticket: Ticket,
+        /// Which.
+        id: BundleId,
+    },
+    /// A piece of a live bundle's body.
+    Read {
+        /// Answer to this.
+        ticket: Ticket,
+        /// Which.
+        id: BundleId,
+        /// From where.
+        at: u64,
+        /// How much; never past the end.
+        bytes: usize,
+    },
+    /// Begin a body that arrives in pieces. Its head has been verified.
+    Stage {
+        /// Its name from now on.
+        transfer: TransferId,
+        /// Whose body.
+        id: BundleId,
+        /// Its length: refuse ([`Input::StageLost`]) what cannot fit.
+        length: u64,
+    },
+    /// Write these bytes behind those that a transfer has.
+    Append {
+        /// Which.
+        transfer: TransferId,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Forget a transfer and what was staged for it.
+    Drop {
+        /// Which.
+        transfer: TransferId,
+    },
+    /// Admit a bundle, durably; then answer.
+    Keep {
+        /// Answer to this.
+        ticket: Ticket,
+        /// What.
+        bundle: Box<NewBundle>,
+    },
+    /// Take receipts: keep those that open the lock of a bundle here or of which the bundle is
+    /// still to come, retire what they free, and say which were news.
+    TakeReceipts {
+        /// Answer to this.
+        ticket: Ticket,
+        /// Who brought them, if proven.
+        from: Option<NodeId>,
+        /// At most [`RECEIPTS_MAX`](crate::exchange::RECEIPTS_MAX).
+        list: Vec<Receipt>,
+    },
+    /// Up to `limit` receipts with an order number above `after`.
+    ReceiptsSince {
+        /// Answer to this.
+        ticket: Ticket,
+        /// Not these.
+        after: u64,
+        /// At most [`RECEIPTS_MAX`](crate::exchange::RECEIPTS_MAX).
+        limit: usize,
+    },
+    /// Cursors moved. They may become durable at leisure: an old one costs a few offers.
+    Remember {
+        /// Shared with whom.
+        peer: NodeId,
+        /// Mine into theirs; `None`: as it was.
+        mine: Option<Seen>,
+        /// Theirs into mine; `None`: as it was.
+        theirs: Option<Seen>,
+    },
+    /// A proven neighbour has settled a bundle as kept, or knew it.
+    Carried {
+        /// Which.
+        id: BundleId,
+        /// Who.
+        peer: NodeId,
+    },
+    /// Something worth telling; nothing depends on it.
+    Event(Event),
+}
+
+/// A bundle whose head, signature and body have been verified.
+#[derive(Clone, Debug)]
+pub struct NewBundle {
+    /// What it is, but for its arrival number and time, which are zero.
+    pub row: Row,
+    /// The envelope head as it came.
+    pub head: Bytes,
+    /// Where it goes here.
+    pub custody: Custody,
+    /// Its body.
+    pub body: Body,
+}
+
+/// What is done with a bundle that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Custody {
+    /// It is for this node.
+    Deliver,
+    /// It is carried.
+    Carry,
+}
+
+/// Where a body is.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Here, whole.
+    Inline(Bytes),
+    /// In what was staged under this name, whole; the name is free after the answer.
+    Staged(TransferId),
+}
+
+/// Why the engine closed a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The peer sent what is not the protocol.
+    Protocol(Violation),
+    /// The peer halted it, with its number of a reason.
+    Halted {
+        /// As the peer says.
+        reason: u8,
+        /// When it wants to be called again.
+        retry_after_s: u32,
+    },
+    /// Nothing came in answer to pings.
+    Silent,
+    /// The peer does not read what it asks for.
+    Stuck,
+    /// The peer is this node itself.
+    Myself,
+    /// The peer is blocked.
+    Blocked,
+    /// The shell's disk does not answer.
+    Disk,
+    /// All places for links are taken.
+    Crowded,
+}
+
+/// What a peer did that no honest one does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// A unit that does not decode.
+    Malformed,
+    /// A unit before Hello, or a second Hello.
+    Order,
+    /// Another version of the protocol.
+    Version,
+    /// More open offers, wants or bytes than allowed.
+    Limit,
+    /// A handle that means nothing.
+    Handle,
+    /// Too many forged or damaged bundles.
+    Forged,
+}
+
+/// For logs, status and explanations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The peer's Hello came.
+    Greeted {
+        /// Which link.
+        link: LinkId,
+        /// Its proven peer.
+        peer: Option<NodeId>,
+    },
+    /// Everything that this peer may have has been offered and answered.
+    CaughtUp {
+        /// Which link.
+        link: LinkId,
+    },
+    /// A bundle from outside is durable.
+    Received {
+        /// Which link brought it; it may be gone by now.
+        link: LinkId,
+        /// Which.
+        id: BundleId,
+        /// Bytes of its body.
+        length: u64,
+        /// What is done with it.
+        custody: Custody,
+    },
+    /// A peer settled a bundle that was sent to it.
+    Settled {
+        /// Which link.
+        link: LinkId,
+        /// Which.
+        id: BundleId,
+        /// How.
+        verdict: Verdict,
+    },
+    /// A bundle or an offer from this link was not taken.
+    Declined {
+        /// Which link.
+        link: LinkId,
+        /// Which.
+        id: ShortId,
+        /// How it was settled.
+        verdict: Verdict,
+    },
+    /// A transfer was continued where another link left it.
+    Resumed {
+        /// Which link.
+        link: LinkId,
+        /// Which.
+        id: ShortId,
+        /// At which byte.
+        at: u64,
+    },
+}
+
+/// How an offer or a bundle was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is durable here.
+    Kept,
+    /// It was here before.
+    Known,
+    /// It will never be taken.
+    Refused(Reason),
+    /// Not now; worth another try after so many seconds.
+    Later(u32),
+    /// The bytes do not fit the head, or the head not the offer.
+    Damaged,
+    /// The author's signature does not hold.
+    Forged,
+}
+
+/// Why a bundle is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Not said, or not known to this program.
+    Other,
+    /// Nicer than this link carries.
+    Nice,
+    /// Larger than this link or node takes.
+    Size,
+    /// This node does not carry for strangers.
+    Transit,
+    /// Source, destination or neighbour is blocked.
+    Blocked,
+    /// It has passed too many nodes.
+    Hops,
+    /// Its lifetime has ended.
+    Expired,
+}
+
+impl ShortId {
+    /// Of a bundle's id.
+    pub fn of(id: &BundleId) -> Self {
+        let mut short = [0; 16];
+        short.copy_from_slice(&id.0[..16]);
+        Self(short)
+    }
+}
+
+impl std::fmt::Debug for ShortId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}

@@ -1,0 +1,166 @@
+//! What all exchanges of a node share: the questions asked, the answers to give, who brings what.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use postrider_base::bundle::Receipt;
+
+use super::{
+    contract::{Class, Event, LinkId, Local, NewBundle, Now, Output, ShortId, Ticket, TransferId},
+    partials::{Arrivals, Spot},
+};
+use crate::{exchange::Unit, router::Router};
+
+/// Everything but the links themselves.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub now: Now,
+    pub local: Local,
+    pub router: Box<dyn Router>,
+    pub arrivals: Arrivals,
+    pub outputs: VecDeque<Output>,
+    /// What one link's input means for others; done before the next input.
+    pub tasks: VecDeque<Task>,
+    /// Links that may have something to send now.
+    pub touched: BTreeSet<LinkId>,
+    asked: BTreeMap<Ticket, Asked>,
+    next_ticket: u64,
+    next_transfer: u64,
+}
+
+/// Something for links other than the one at work; without a [`Spot`], for all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Task {
+    /// A bundle became durable: to whom it is known now.
+    Settle(Spot, ShortId),
+    /// Nobody brings this bundle any more: ask for it.
+    Retry(Spot),
+    /// Another brings this bundle from now on.
+    Overtaken(Spot, ShortId),
+    /// The shell lost what was staged for it.
+    Lost(Spot),
+    /// A bundle was retired.
+    Gone(ShortId),
+    /// The spool has a new bundle.
+    NewBundle,
+    /// The spool has new receipts.
+    NewReceipts,
+}
+
+/// A question that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub link: LinkId,
+    pub what: What,
+}
+
+/// What a question was about.
+#[derive(Debug)]
+pub(crate) enum What {
+    Since { generation: u32 },
+    Page { generation: u32, class: Class },
+    Look { handles: Vec<u32> },
+    Load { handle: u32 },
+    Read { handle: u32, at: u64, bytes: usize },
+    Keep { handle: u32, bundle: Keeping },
+    Take { batch: u64 },
+    Receipts { generation: u32 },
+}
+
+/// What is left in memory of a bundle on its way to the disk.
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    pub short: ShortId,
+    pub id: postrider_base::BundleId,
+    pub length: u64,
+    pub custody: super::contract::Custody,
+}
+
+impl Task {
+    /// The one link it is for.
+    pub fn link(&self) -> Option<LinkId> {
+        match self {
+            Self::Settle(spot, _) | Self::Overtaken(spot, _) => Some(spot.0),
+            Self::Retry(spot) | Self::Lost(spot) => Some(spot.0),
+            Self::Gone(_) | Self::NewBundle | Self::NewReceipts => None,
+        }
+    }
+}
+
+impl Core {
+    pub fn new(local: Local, router: Box<dyn Router>) -> Self {
+        Self {
+            now: Now::default(),
+            local,
+            router,
+            arrivals: Arrivals::default(),
+            outputs: VecDeque::new(),
+            tasks: VecDeque::new(),
+            touched: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            next_ticket: 0,
+            next_transfer: 0,
+        }
+    }
+
+    /// A ticket for a question.
+    pub fn ask(&mut self, link: LinkId, what: What) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.asked.insert(ticket, Asked { link, what });
+        ticket
+    }
+
+    /// The question that this answers.
+    pub fn answered(&mut self, ticket: Ticket) -> Option<Asked> {
+        self.asked.remove(&ticket)
+    }
+
+    /// Forgets what was asked for a link, but not what was asked to be kept.
+    pub fn forget_questions(&mut self, link: LinkId) {
+        self.asked.retain(|_, asked| {
+            asked.link != link || matches!(asked.what, What::Keep { .. } | What::Take { .. })
+        });
+    }
+
+    pub fn new_transfer(&mut self) -> TransferId {
+        self.next_transfer += 1;
+        TransferId(self.next_transfer)
+    }
+
+    /// Asks for a bundle to be made durable.
+    pub fn keep(&mut self, link: LinkId, handle: u32, bundle: NewBundle) {
+        let keeping = Keeping {
+            short: bundle.row.short(),
+            id: bundle.row.id,
+            length: bundle.row.length,
+            custody: bundle.custody,
+        };
+        let ticket = self.ask(link, What::Keep { handle, bundle: keeping });
+        self.outputs.push_back(Output::Keep { ticket, bundle: Box::new(bundle) });
+    }
+
+    /// Takes receipts from a link.
+    pub fn take_receipts(
+        &mut self,
+        link: LinkId,
+        from: Option<postrider_base::NodeId>,
+        batch: u64,
+        list: Vec<Receipt>,
+    ) {
+        let ticket = self.ask(link, What::Take { batch });
+        self.outputs.push_back(Output::TakeReceipts { ticket, from, list });
+    }
+
+    pub fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// The bytes of a unit go out; how many they are.
+    pub fn send(&mut self, link: LinkId, unit: &Unit) -> usize {
+        let (head, body): (Bytes, Bytes) = unit.encode();
+        let bytes = head.len() + body.len();
+        self.outputs.push_back(Output::Send { link, head, body });
+        bytes
+    }
+}

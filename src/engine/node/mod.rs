@@ -1,0 +1,15 @@
+//! The live node: every decision about links, as values in and values out.
+
+pub mod contract;
+pub(crate) mod core;
+mod engine;
+pub(crate) mod partials;
+mod policy;
+
+pub use contract::{
+    Answer, Body, Class, Contact, Custody, Destination, Ending, Event, Input, Instance, Kept,
+    Known, LinkId, Loaded, Local, NewBundle, Now, Output, People, Place, Reason, Row, Seen,
+    ShortId, Ticket, TransferId, Verdict, Violation,
+};
+pub use engine::Engine;
+pub use policy::{LinkPolicy, Policy};

@@ -1,0 +1,201 @@
+//! Bundles on their way in: who brings each, who else could, and the bodies that were cut.
+//!
+//! One bundle comes over one link at a time. Other links that offer it wait for the outcome. When
+//! the link that brings it goes, what came of a large body stays here, and the next link that has
+//! the bundle is asked for the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use blake3::Hasher;
+use bytes::Bytes;
+
+use super::contract::{Custody, LinkId, Row, ShortId, TransferId};
+use crate::exchange::PARTIALS_MAX;
+
+/// A handle on a link.
+pub(crate) type Spot = (LinkId, u32);
+
+/// All bundles on their way in.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals {
+    all: BTreeMap<ShortId, Arriving>,
+    /// Those for which somebody waits: only these can be overtaken.
+    contested: BTreeSet<ShortId>,
+    /// Bodies without a link, oldest first.
+    idle: BTreeMap<u64, ShortId>,
+    idle_bytes: u64,
+    next_idle: u64,
+}
+
+#[derive(Debug)]
+struct Arriving {
+    owner: Option<Spot>,
+    waiting: Vec<Spot>,
+    /// When its last byte came.
+    progress_ms: u64,
+    body: Option<Partial>,
+    keeping: bool,
+    idle: Option<u64>,
+}
+
+/// A large body that has begun.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    /// Where it is staged.
+    pub transfer: TransferId,
+    /// Bytes that have come.
+    pub at: u64,
+    /// They came over more than one link, or in more than one try.
+    pub mixed: bool,
+    /// Over those.
+    pub hasher: Box<Hasher>,
+    /// What its bytes must hash to.
+    pub hash: [u8; 32],
+    /// The head as it came.
+    pub head: Bytes,
+    /// What it will be in the spool.
+    pub row: Row,
+    /// What is done with it then.
+    pub custody: Custody,
+    /// The custody clock when its hop data came.
+    pub begun_held_ms: u64,
+}
+
+/// What a link that has a bundle to bring is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// Bring it, from this byte on.
+    From(u64),
+    /// Another brings it.
+    Wait,
+}
+
+impl Arrivals {
+    /// A link wants to bring a bundle.
+    pub fn claim(&mut self, id: ShortId, spot: Spot, now_ms: u64) -> Claim {
+        let arriving = self.all.entry(id).or_insert_with(|| Arriving {
+            owner: None,
+            waiting: Vec::new(),
+            progress_ms: now_ms,
+            body: None,
+            keeping: false,
+            idle: None,
+        });
+        if arriving.owner.is_some() {
+            arriving.waiting.push(spot);
+            self.contested.insert(id);
+            return Claim::Wait;
+        }
+        arriving.owner = Some(spot);
+        arriving.progress_ms = now_ms;
+        let at = arriving.body.as_ref().map_or(0, |body| body.at);
+        if let Some(stamp) = arriving.idle.take() {
+            self.idle.remove(&stamp);
+            self.idle_bytes -= at;
+        }
+        Claim::From(at)
+    }
+
+    /// The body that has begun, for whoever brings it.
+    pub fn body(&mut self, id: &ShortId, now_ms: u64) -> Option<&mut Partial> {
+        let arriving = self.all.get_mut(id)?;
+        arriving.progress_ms = now_ms;
+        arriving.body.as_mut()
+    }
+
+    /// A body begins.
+    pub fn begin(&mut self, id: &ShortId, partial: Partial) {
+        if let Some(arriving) = self.all.get_mut(id) {
+            arriving.body = Some(partial);
+        }
+    }
+
+    /// The bundle is whole and about to be kept: nobody else is asked until that is answered.
+    pub fn set_keeping(&mut self, id: &ShortId) -> Option<Partial> {
+        let arriving = self.all.get_mut(id)?;
+        arriving.keeping = true;
+        arriving.body.take()
+    }
+
+    /// The bundle is here, or was found bad: it is forgotten. Returns who brought it, who waited,
+    /// and the transfer of a body that had begun.
+    pub fn finish(&mut self, id: &ShortId) -> (Option<Spot>, Vec<Spot>, Option<TransferId>) {
+        let Some(arriving) = self.all.remove(id) else { return (None, Vec::new(), None) };
+        self.contested.remove(id);
+        if let Some(stamp) = arriving.idle {
+            self.idle.remove(&stamp);
+            self.idle_bytes -= arriving.body.as_ref().map_or(0, |body| body.at);
+        }
+        (arriving.owner, arriving.waiting, arriving.body.map(|body| body.transfer))
+    }
+
+    /// Whether it is on its way to the disk already.
+    pub fn is_keeping(&self, id: &ShortId) -> bool {
+        self.all.get(id).is_some_and(|a| a.keeping)
+    }
+
+    /// A link no longer brings a bundle. What came stays; those who waited are returned: the first
+    /// of them that claims it has it.
+    pub fn release(&mut self, id: &ShortId, spot: Spot) -> Vec<Spot> {
+        let Some(arriving) = self.all.get_mut(id) else { return Vec::new() };
+        arriving.waiting.retain(|other| *other != spot);
+        if arriving.waiting.is_empty() {
+            self.contested.remove(id);
+        }
+        if arriving.owner != Some(spot) || arriving.keeping {
+            return Vec::new();
+        }
+        arriving.owner = None;
+        let waiting = std::mem::take(&mut arriving.waiting);
+        self.contested.remove(id);
+        match &arriving.body {
+            Some(body) => {
+                arriving.idle = Some(self.next_idle);
+                self.idle.insert(self.next_idle, *id);
+                self.idle_bytes += body.at;
+                self.next_idle += 1;
+            }
+            None => {
+                self.all.remove(id);
+            }
+        }
+        waiting
+    }
+
+    /// The staged file of a transfer is lost. Returns what it was for and who brings it.
+    pub fn lose(&mut self, transfer: TransferId) -> Option<(ShortId, Option<Spot>)> {
+        let of = |a: &Arriving| a.body.as_ref().is_some_and(|body| body.transfer == transfer);
+        let (id, arriving) = self.all.iter().find(|(_, arriving)| of(arriving))?;
+        Some((*id, arriving.owner))
+    }
+
+    /// Cut bodies beyond the bounds, oldest first; they are forgotten here.
+    pub fn excess(&mut self, bytes_max: u64) -> Vec<TransferId> {
+        let mut dropped = Vec::new();
+        while self.idle.len() > PARTIALS_MAX || self.idle_bytes > bytes_max {
+            let Some((_, id)) = self.idle.first_key_value() else { break };
+            let id = *id;
+            dropped.extend(self.finish(&id).2);
+        }
+        dropped
+    }
+
+    /// When the first bundle for which somebody waits counts as stalled.
+    pub fn stall_at(&self, stall_ms: u64) -> Option<u64> {
+        let ends = self.contested.iter().filter_map(|id| self.all.get(id));
+        ends.filter(|a| !a.keeping).map(|a| a.progress_ms.saturating_add(stall_ms)).min()
+    }
+
+    /// Bundles that have stalled while somebody waits, with who brings them.
+    pub fn stalled(&self, now_ms: u64, stall_ms: u64) -> Vec<(ShortId, Spot)> {
+        let all = self.contested.iter().filter_map(|id| Some((*id, self.all.get(id)?)));
+        all.filter(|(_, a)| !a.keeping && now_ms >= a.progress_ms.saturating_add(stall_ms))
+            .filter_map(|(id, a)| Some((id, a.owner?)))
+            .collect()
+    }
+
+    /// How many bodies wait without a link, and their bytes.
+    pub fn idle(&self) -> (usize, u64) {
+        (self.idle.len(), self.idle_bytes)
+    }
+}

@@ -1,0 +1,60 @@
+//! What this node allows: on all links, and on one.
+
+use postrider_base::{Niceness, bundle::PAYLOAD_MAX};
+
+/// What holds for all links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Bytes of bodies that were cut and wait for a link to continue on.
+    pub partial_bytes_max: u64,
+    /// Silence after which a link is pinged.
+    pub ping_after_ms: u64,
+    /// A bundle that arrives over one link and stalls for this long is asked for over another.
+    pub stall_ms: u64,
+    /// When a peer says "later" without a time, and when this node does.
+    pub later_s: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            // Four of the largest bundles.
+            partial_bytes_max: 4 * PAYLOAD_MAX,
+            // Under the 30 s after which many home routers forget a flow.
+            ping_after_ms: 15_000,
+            stall_ms: 10_000,
+            later_s: 60,
+        }
+    }
+}
+
+/// What is allowed on one link, in both directions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkPolicy {
+    /// Whether bundles go over it that are neither for nor from the nodes at its ends.
+    pub transit: bool,
+    /// Nothing nicer than this goes over it.
+    pub nice_max: Niceness,
+    /// No body is longer than this.
+    pub size_max: u64,
+    /// Whether silence is filled with pings; off where bytes cost money.
+    pub keepalive: bool,
+}
+
+impl Default for LinkPolicy {
+    fn default() -> Self {
+        Self {
+            transit: true,
+            nice_max: Niceness::new(u8::MAX).unwrap_or(Niceness::BULK),
+            size_max: PAYLOAD_MAX,
+            keepalive: true,
+        }
+    }
+}
+
+impl LinkPolicy {
+    /// For links on which every byte costs money: only what concerns the two ends, no pings.
+    pub fn metered() -> Self {
+        Self { transit: false, keepalive: false, ..Self::default() }
+    }
+}

@@ -1,0 +1,215 @@
+//! The first router: to whom it is for, over the named neighbour, else to everybody who lacks it.
+//!
+//! Flooding ends by hops, by receipts, and because nobody takes a bundle twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use postrider_base::{
+    Header, NodeId, SealPublic,
+    bundle::{self, Hop, resolve_tag},
+};
+
+use super::{Contact, Neighbour, NoRoad, Placement, Road, Router};
+use crate::{
+    exchange::FLOOD_HOPS_MAX,
+    node::{Class, Custody, Destination, Now, People, Reason, Row},
+};
+
+/// Direct, via, flooding.
+#[derive(Debug)]
+pub struct Flood {
+    node: NodeId,
+    tag_keys: Vec<SealPublic>,
+    contacts: BTreeSet<[u8; 32]>,
+    seal_keys: Vec<(SealPublic, NodeId)>,
+    blocked: BTreeSet<[u8; 32]>,
+    via: BTreeMap<[u8; 32], BTreeSet<[u8; 32]>>,
+}
+
+impl Flood {
+    /// For a node with these seal keys.
+    pub fn new(node: NodeId, tag_keys: Vec<SealPublic>) -> Self {
+        Self {
+            node,
+            tag_keys,
+            contacts: BTreeSet::new(),
+            seal_keys: Vec::new(),
+            blocked: BTreeSet::new(),
+            via: BTreeMap::new(),
+        }
+    }
+
+    /// Whom a header is for, where that is this node or a contact or said in clear.
+    fn recipient(&self, header: &Header) -> Option<NodeId> {
+        match header.destination {
+            bundle::Destination::Node(node) => Some(node),
+            bundle::Destination::Group(_) => None,
+            bundle::Destination::Tag(_) => {
+                if resolve_tag(header, &self.tag_keys).is_some() {
+                    return Some(self.node);
+                }
+                let key = resolve_tag(header, self.seal_keys.iter().map(|(key, _)| key))?;
+                self.seal_keys.iter().find(|(known, _)| known == key).map(|(_, node)| *node)
+            }
+        }
+    }
+}
+
+impl Router for Flood {
+    fn set_people(&mut self, people: People) {
+        self.contacts = people.contacts.iter().map(|c| *c.node.as_bytes()).collect();
+        self.seal_keys =
+            people.contacts.iter().flat_map(|c| c.seal_keys.iter().map(|k| (*k, c.node))).collect();
+        self.blocked = people.blocked.iter().map(|node| *node.as_bytes()).collect();
+        self.via.clear();
+        for (destination, neighbour) in &people.via {
+            self.via.entry(*destination.as_bytes()).or_default().insert(*neighbour.as_bytes());
+        }
+    }
+
+    fn on_contact(&mut self, _now: Now, _neighbour: NodeId, _contact: Contact) {}
+
+    fn is_blocked(&self, node: &NodeId) -> bool {
+        self.blocked.contains(node.as_bytes())
+    }
+
+    fn eligible(&self, now: Now, to: &Neighbour<'_>, row: &Row) -> Result<Road, NoRoad> {
+        let me = Some(*self.node.as_bytes());
+        let peer = to.node.map(|node| *node.as_bytes());
+        let recipient = match row.destination {
+            Destination::Node(node) => Some(node),
+            Destination::Group(_) => None,
+            Destination::Tag(_) => row.tagged_for,
+        };
+        let blocked = |node: Option<[u8; 32]>| node.is_some_and(|n| self.blocked.contains(&n));
+        let is_peer = |node: Option<[u8; 32]>| peer.is_some() && node == peer;
+        if row.expired(now.held_ms) {
+            Err(NoRoad::Expired)
+        } else if is_peer(row.source) {
+            Err(NoRoad::Source)
+        } else if is_peer(row.from) {
+            Err(NoRoad::Brought)
+        } else if recipient == me {
+            Err(NoRoad::Arrived)
+        } else if blocked(recipient) || blocked(row.source) || blocked(peer) {
+            Err(NoRoad::Blocked)
+        } else if row.nice > to.policy.nice_max.value() {
+            Err(NoRoad::Nice)
+        } else if row.length > to.policy.size_max {
+            Err(NoRoad::Size)
+        } else if is_peer(recipient) {
+            Ok(Road::Direct)
+        } else if !to.policy.transit && row.class != Class::Own {
+            Err(NoRoad::Transit)
+        } else if let (Some(recipient), Some(peer)) = (recipient, peer)
+            && self.via.get(&recipient).is_some_and(|via| via.contains(&peer))
+        {
+            Ok(Road::Via)
+        } else if row.hop.hops >= FLOOD_HOPS_MAX {
+            Err(NoRoad::Hops)
+        } else {
+            Ok(Road::Flood)
+        }
+    }
+
+    fn place(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Placement {
+        let source = header.source().map(|(source, _)| source);
+        let recipient = self.recipient(header);
+        let known =
+            |node: Option<NodeId>| node.is_some_and(|node| self.contacts.contains(node.as_bytes()));
+        let blocked = |node: Option<NodeId>| node.is_some_and(|node| self.is_blocked(&node));
+        if blocked(recipient) || blocked(source) || blocked(from.node) {
+            return Placement::Refuse(Reason::Blocked);
+        }
+        if header.nice > from.policy.nice_max {
+            return Placement::Refuse(Reason::Nice);
+        }
+        if header.length > from.policy.size_max {
+            return Placement::Refuse(Reason::Size);
+        }
+        if u64::from(hop.age_s) >= u64::from(header.lifetime.seconds()) {
+            return Placement::Refuse(Reason::Expired);
+        }
+        if recipient == Some(self.node) {
+            return Placement::Keep(Custody::Deliver, Class::Own, recipient);
+        }
+        let by_peer = source.is_some() && source == from.node;
+        if !from.policy.transit && !by_peer {
+            return Placement::Refuse(Reason::Transit);
+        }
+        // A bundle of ours that comes back is ours; an unproven neighbour is a stranger, whatever
+        // the bundle says.
+        let class = if source == Some(self.node) {
+            Class::Own
+        } else if from.node.is_some() && (known(recipient) || known(source)) {
+            Class::Contact
+        } else {
+            Class::Stranger
+        };
+        Placement::Keep(Custody::Carry, class, recipient)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postrider_base::{BundleId, Niceness, NodeSecret};
+
+    use super::*;
+    use crate::node::LinkPolicy;
+
+    fn node(n: u8) -> NodeId {
+        NodeSecret::from_seed([n; 32]).id()
+    }
+
+    fn row(to: u8, from: Option<u8>) -> Row {
+        Row {
+            id: BundleId([9; 32]),
+            destination: Destination::Node(*node(to).as_bytes()),
+            tagged_for: None,
+            source: Some(*node(7).as_bytes()),
+            nice: 160,
+            lifetime_s: 1000,
+            length: 100,
+            hop: Hop::fresh(),
+            class: Class::Stranger,
+            from: from.map(|n| *node(n).as_bytes()),
+            arrived_held_ms: 0,
+            arrival: 1,
+        }
+    }
+
+    #[test]
+    fn a_bundle_goes_to_its_recipient_over_its_via_and_to_whoever_lacks_it() {
+        let mut router = Flood::new(node(1), vec![]);
+        router.set_people(People {
+            via: vec![(node(3), node(4))],
+            blocked: vec![node(6)],
+            ..People::default()
+        });
+        let open = LinkPolicy::default();
+        let closed = LinkPolicy { transit: false, ..LinkPolicy::default() };
+        let strict = LinkPolicy { nice_max: Niceness::PRIORITY, ..LinkPolicy::default() };
+        let far = |mut row: Row| {
+            row.hop.hops = 16;
+            row
+        };
+        let late = Now { mono_ms: 0, held_ms: 1_000_000 };
+        let early = Now { mono_ms: 0, held_ms: 999_999 };
+        for (what, peer, policy, row, now, expected) in [
+            ("its recipient", 3, &closed, far(row(3, None)), early, Ok(Road::Direct)),
+            ("its via, however far", 4, &open, far(row(3, None)), early, Ok(Road::Via)),
+            ("anybody", 5, &open, row(3, None), early, Ok(Road::Flood)),
+            ("not too far", 5, &open, far(row(3, None)), early, Err(NoRoad::Hops)),
+            ("not its author", 7, &open, row(3, None), early, Err(NoRoad::Source)),
+            ("not back", 5, &open, row(3, Some(5)), early, Err(NoRoad::Brought)),
+            ("not what is ours", 5, &open, row(1, None), early, Err(NoRoad::Arrived)),
+            ("not transit", 5, &closed, row(3, None), early, Err(NoRoad::Transit)),
+            ("not so nice", 3, &strict, row(3, None), early, Err(NoRoad::Nice)),
+            ("not for the blocked", 5, &open, row(6, None), early, Err(NoRoad::Blocked)),
+            ("not too late", 3, &open, row(3, None), late, Err(NoRoad::Expired)),
+        ] {
+            let to = Neighbour { node: Some(node(peer)), policy };
+            assert_eq!(router.eligible(now, &to, &row), expected, "{what}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The engine among its like: nodes, links and spools in virtual time.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod net;
+mod pair;
+mod store;

@@ -1,0 +1,388 @@
+//! Nodes and links in virtual time: the loop that a shell has, for many nodes at once.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
+
+use bytes::Bytes;
+use postrider_base::{BundleId, NodeId, bundle::Hop, link::LinkFacts};
+use postrider_engine::{
+    carriage::length_prefix,
+    exchange::Unit,
+    node::{
+        Class, Ending, Engine, Event, Input, LinkId, LinkPolicy, Local, Now, Output, Policy, Ticket,
+    },
+    router::Flood,
+};
+
+use crate::store::{Made, Store, node};
+
+/// No scenario lasts longer in steps: a test that does not end has failed.
+const STEPS_MAX: usize = 3_000_000;
+
+pub struct Node {
+    pub engine: Engine,
+    pub store: Store,
+    pub events: Vec<Event>,
+    pub carried: Vec<(BundleId, NodeId)>,
+    pub ended: Vec<Ending>,
+}
+
+/// One direction of a link.
+#[derive(Clone, Debug)]
+pub struct Way {
+    pub from: usize,
+    pub to: usize,
+    to_link: LinkId,
+    busy_until_ms: u64,
+    /// Units with their length prefix.
+    pub bytes: u64,
+    /// Drains in which something was sent: each is one record of a link's security.
+    pub flights: u64,
+    /// When each unit was given to the carriage.
+    pub units: Vec<(u64, &'static str, usize)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Wire {
+    pub rate_bps: u64,
+    pub latency_ms: u64,
+    /// Whether the transport tells the rate.
+    pub told: bool,
+    /// Whether the ends prove who they are.
+    pub proven: bool,
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self { rate_bps: 100_000_000, latency_ms: 5, told: false, proven: true }
+    }
+}
+
+enum Happening {
+    Unit(usize, LinkId, Bytes),
+    Room(usize, LinkId, u64),
+    Down(usize, LinkId),
+    Answer(usize, Output, Ticket),
+    Wake(usize),
+}
+
+pub struct Net {
+    pub nodes: Vec<Node>,
+    pub ways: BTreeMap<LinkId, (Way, Wire)>,
+    /// Ways that are gone, for counting.
+    pub past: Vec<Way>,
+    pub now_ms: u64,
+    /// Answers take up to so long, each by itself.
+    pub answer_ms: u64,
+    /// Commits take so long in any case.
+    pub commit_ms: u64,
+    pub policy: LinkPolicy,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    next: u64,
+    next_link: u64,
+    pub chance: Chance,
+    steps: usize,
+}
+
+impl Net {
+    /// So many nodes, numbered from 1 in keys and from 0 here.
+    pub fn new(count: u8) -> Self {
+        let nodes = (1..=count).map(|n| {
+            let local = Local {
+                node: node(n),
+                tag_keys: vec![],
+                instance: Store::new(n).instance,
+                policy: Policy::default(),
+            };
+            Node {
+                engine: Engine::new(local, Box::new(Flood::new(node(n), vec![]))),
+                store: Store::new(n),
+                events: vec![],
+                carried: vec![],
+                ended: vec![],
+            }
+        });
+        Self {
+            nodes: nodes.collect(),
+            ways: BTreeMap::new(),
+            past: vec![],
+            now_ms: 1000,
+            answer_ms: 0,
+            commit_ms: 0,
+            policy: LinkPolicy { keepalive: false, ..LinkPolicy::default() },
+            queue: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            next: 0,
+            next_link: 0,
+            chance: Chance(1),
+            steps: 0,
+        }
+    }
+
+    pub fn now(&self) -> Now {
+        Now { mono_ms: self.now_ms, held_ms: self.now_ms }
+    }
+
+    /// A bundle is sent at a node.
+    pub fn send(&mut self, at: usize, made: &Made) {
+        let now = self.now();
+        self.nodes[at].store.put(now, made, Hop::fresh(), Class::Own);
+        self.feed(at, Input::Arrived { id: made.id });
+    }
+
+    /// A bundle lies in a spool before anything begins.
+    pub fn lay(&mut self, at: usize, made: &Made, class: Class) {
+        let now = self.now();
+        self.nodes[at].store.put(now, made, Hop::fresh(), class);
+    }
+
+    /// A link comes up; the link's number at each end.
+    pub fn connect(&mut self, a: usize, b: usize, wire: Wire) -> (LinkId, LinkId) {
+        let ends = (LinkId(self.next_link + 1), LinkId(self.next_link + 2));
+        self.next_link += 2;
+        for (link, from, to, to_link) in [(ends.0, a, b, ends.1), (ends.1, b, a, ends.0)] {
+            let way = Way {
+                from,
+                to,
+                to_link,
+                busy_until_ms: self.now_ms,
+                bytes: 0,
+                flights: 0,
+                units: vec![],
+            };
+            self.ways.insert(link, (way, wire));
+        }
+        for (link, at, other) in [(ends.0, a, b), (ends.1, b, a)] {
+            let peer = node(u8::try_from(other + 1).unwrap());
+            let mut facts = LinkFacts::stream("pipe:".parse().unwrap(), Some(peer));
+            facts.rate_bps = wire.told.then_some(wire.rate_bps);
+            facts.peer = facts.peer.filter(|_| wire.proven);
+            let (mine, theirs) =
+                self.nodes[at].store.cursors.get(&peer).copied().unwrap_or_default();
+            let policy = self.policy.clone();
+            let (room_bytes, random) = (1 << 20, [0; 16]);
+            self.feed(at, Input::LinkUp { link, facts, policy, room_bytes, mine, theirs, random });
+        }
+        ends
+    }
+
+    /// A link goes down at both ends; what is under way is lost.
+    pub fn cut(&mut self, link: LinkId) {
+        let Some((way, _)) = self.ways.remove(&link) else { return };
+        let other = way.to_link;
+        let back = self.ways.remove(&other);
+        let (from, to) = (way.from, way.to);
+        self.past.push(way);
+        self.past.extend(back.map(|(way, _)| way));
+        self.feed(from, Input::LinkDown { link });
+        self.feed(to, Input::LinkDown { link: other });
+    }
+
+    pub fn cut_all(&mut self) {
+        while let Some(link) = self.ways.keys().next().copied() {
+            self.cut(link);
+        }
+    }
+
+    /// Runs until nothing is under way (timers do not count), or until `until`.
+    pub fn run(&mut self) {
+        while self.step() {}
+    }
+
+    pub fn run_until(&mut self, done: impl Fn(&Self) -> bool) -> bool {
+        while !done(self) {
+            if !self.step() {
+                return done(self);
+            }
+        }
+        true
+    }
+
+    /// Lets time pass, with all that happens in it, and timers.
+    pub fn pass(&mut self, ms: u64) {
+        let end = self.now_ms + ms;
+        loop {
+            let timer = (0..self.nodes.len())
+                .filter_map(|at| Some((self.nodes[at].engine.poll_timeout()?, at)))
+                .min()
+                .filter(|(due, _)| *due <= end);
+            let next = self.queue.peek().map(|Reverse((at, _))| *at).filter(|at| *at <= end);
+            match (timer, next) {
+                (Some((due, at)), next) if next.is_none_or(|next| due <= next) => {
+                    self.now_ms = self.now_ms.max(due);
+                    self.feed(at, Input::Timeout);
+                }
+                (_, Some(_)) => {
+                    self.step();
+                }
+                _ => break,
+            }
+        }
+        self.now_ms = end;
+    }
+
+    /// One thing happens.
+    pub fn step(&mut self) -> bool {
+        let Some(Reverse((at, seq))) = self.queue.pop() else { return false };
+        self.steps += 1;
+        assert!(self.steps < STEPS_MAX, "this never ends");
+        self.now_ms = self.now_ms.max(at);
+        match self.happenings.remove(&seq).unwrap() {
+            Happening::Unit(to, link, unit) => {
+                if self.ways.contains_key(&link) {
+                    self.feed(to, Input::Unit { link, unit });
+                }
+            }
+            Happening::Room(at, link, bytes) => self.feed(at, Input::Room { link, bytes }),
+            Happening::Down(_, link) => self.cut(link),
+            Happening::Answer(at, question, ticket) => {
+                let now = self.now();
+                let answer = self.nodes[at].store.answer(now, question);
+                self.feed(at, Input::Done { ticket, answer });
+            }
+            Happening::Wake(at) => self.feed(at, Input::Timeout),
+        }
+        true
+    }
+
+    pub fn wake(&mut self, at: usize, after_ms: u64) {
+        self.later(self.now_ms + after_ms, Happening::Wake(at));
+    }
+
+    /// A unit comes that no engine sent.
+    pub fn inject(&mut self, to: usize, link: LinkId, unit: &Unit) {
+        let (head, body) = unit.encode();
+        self.feed(to, Input::Unit { link, unit: [head, body].concat().into() });
+    }
+
+    pub fn feed(&mut self, at: usize, input: Input) {
+        let now = self.now();
+        self.nodes[at].engine.handle(now, input);
+        let mut flights = std::collections::BTreeSet::new();
+        while let Some(output) = self.nodes[at].engine.poll() {
+            self.obey(at, output, &mut flights);
+        }
+        for link in flights {
+            if let Some((way, _)) = self.ways.get_mut(&link) {
+                way.flights += 1;
+            }
+        }
+    }
+
+    fn obey(
+        &mut self,
+        at: usize,
+        output: Output,
+        flights: &mut std::collections::BTreeSet<LinkId>,
+    ) {
+        let store = &mut self.nodes[at].store;
+        match output {
+            Output::Send { link, head, body } => {
+                flights.insert(link);
+                self.transmit(link, [head, body].concat().into());
+            }
+            Output::Close { link, why } => {
+                self.nodes[at].ended.push(why);
+                let end_ms = self
+                    .ways
+                    .get(&link)
+                    .map_or(0, |(way, wire)| way.busy_until_ms.max(self.now_ms) + wire.latency_ms);
+                self.later(end_ms, Happening::Down(at, link));
+            }
+            Output::Stage { transfer, .. } => {
+                assert!(store.staged.insert(transfer, vec![]).is_none());
+            }
+            Output::Append { transfer, bytes } => {
+                if let Some(staged) = store.staged.get_mut(&transfer) {
+                    staged.extend_from_slice(&bytes);
+                }
+            }
+            Output::Drop { transfer } => {
+                store.staged.remove(&transfer);
+            }
+            Output::Remember { peer, mine, theirs } => {
+                let cursor = store.cursors.entry(peer).or_default();
+                cursor.0 = mine.or(cursor.0);
+                cursor.1 = theirs.or(cursor.1);
+            }
+            Output::Carried { id, peer } => {
+                // No tick without a durable copy at whoever settled it.
+                let there = (1..).find(|n| node(*n) == peer).unwrap();
+                assert!(self.nodes[usize::from(there) - 1].store.has(&id), "settled before kept");
+                self.nodes[at].carried.push((id, peer));
+            }
+            Output::Event(event) => self.nodes[at].events.push(event),
+            Output::Since { ticket, .. }
+            | Output::Page { ticket, .. }
+            | Output::Look { ticket, .. }
+            | Output::Load { ticket, .. }
+            | Output::Read { ticket, .. }
+            | Output::TakeReceipts { ticket, .. }
+            | Output::ReceiptsSince { ticket, .. } => {
+                let delay = self.chance.below(self.answer_ms + 1);
+                self.later(self.now_ms + delay, Happening::Answer(at, output, ticket));
+            }
+            Output::Keep { ticket, .. } => {
+                let delay = self.commit_ms + self.chance.below(self.answer_ms + 1);
+                self.later(self.now_ms + delay, Happening::Answer(at, output, ticket));
+            }
+        }
+    }
+
+    fn transmit(&mut self, link: LinkId, unit: Bytes) {
+        let now_ms = self.now_ms;
+        let Some((way, wire)) = self.ways.get_mut(&link) else { return };
+        let bytes = unit.len() + length_prefix(unit.len()).len();
+        way.bytes += bytes as u64;
+        way.units.push((now_ms, Unit::name(&unit).unwrap(), unit.len()));
+        let took_ms = bytes as u64 * 8000 / wire.rate_bps;
+        way.busy_until_ms = way.busy_until_ms.max(now_ms) + took_ms;
+        let (sent, there) = (way.busy_until_ms, way.busy_until_ms + wire.latency_ms);
+        let (from, to, to_link) = (way.from, way.to, way.to_link);
+        self.later(sent, Happening::Room(from, link, unit.len() as u64));
+        self.later(there, Happening::Unit(to, to_link, unit));
+    }
+
+    fn later(&mut self, at_ms: u64, happening: Happening) {
+        self.next += 1;
+        self.queue.push(Reverse((at_ms, self.next)));
+        self.happenings.insert(self.next, happening);
+    }
+
+    /// All bytes that went from one node to another, framing included.
+    pub fn bytes(&self, from: usize, to: usize) -> u64 {
+        let ways = self.ways.values().map(|(way, _)| way).chain(&self.past);
+        ways.filter(|way| (way.from, way.to) == (from, to)).map(|way| way.bytes).sum()
+    }
+
+    pub fn units(&self, from: usize, to: usize) -> Vec<(u64, &'static str, usize)> {
+        let ways = self.past.iter().chain(self.ways.values().map(|(way, _)| way));
+        let ways = ways.filter(|way| (way.from, way.to) == (from, to));
+        ways.flat_map(|way| way.units.iter().copied()).collect()
+    }
+
+    pub fn has(&self, at: usize, made: &Made) -> bool {
+        self.nodes[at].store.get(&made.id).is_some_and(|stored| stored.body == made.body)
+    }
+}
+
+/// SplitMix64: one seed decides all.
+#[derive(Clone, Copy, Debug)]
+pub struct Chance(pub u64);
+
+impl Chance {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        if n <= 1 { 0 } else { self.next() % n }
+    }
+}
