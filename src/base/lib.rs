@@ -4,7 +4,7 @@
 //! one exception is the `age` seal, whose library draws its own randomness from the system.
 //!
 //! - [`id`], [`key`], [`address`], [`words`], [`card`]: who somebody is;
-//! - [`nice`], [`time`]: how urgent, how long;
+//! - [`nice`], [`time`]: how urgent, how long; [`link`]: where, and over what;
 //! - [`bundle`]: what relays see; [`packet`]: what only the recipient sees; [`seal`]: the wall
 //!   between; [`compose`] and [`unseal`]: through that wall, out and in;
 //! - [`wire`]: strict canonical CBOR; [`domain`]: every hash and signature domain;
@@ -19,6 +19,7 @@ pub mod disk;
 pub mod domain;
 pub mod id;
 pub mod key;
+pub mod link;
 pub mod nice;
 pub mod packet;
 pub mod seal;
@@ -31,5 +32,6 @@ pub use bundle::{Head, Header};
 pub use card::Card;
 pub use id::{BundleId, NodeId};
 pub use key::{NodeSecret, SealPublic, SealSecret};
+pub use link::{Address, LinkFacts};
 pub use nice::Niceness;
 pub use time::Lifetime;
