@@ -1,4 +1,7 @@
 //! Floor 1: ways of moving bytes. A transport knows bytes and facts about the way, never bundles.
 #![deny(unsafe_code)]
 
+pub mod contract;
 pub mod media;
+
+pub use contract::{Arrival, Link, Pipe, Stop, StreamPipe, Transport, TransportError};
