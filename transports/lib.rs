@@ -3,5 +3,7 @@
 
 pub mod contract;
 pub mod media;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use contract::{Arrival, Link, Pipe, Stop, StreamPipe, Transport, TransportError};
