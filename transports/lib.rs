@@ -3,6 +3,8 @@
 
 pub mod contract;
 pub mod media;
+#[cfg(feature = "pipe")]
+pub mod pipe;
 #[cfg(feature = "tls")]
 pub mod tls;
 
