@@ -2,7 +2,8 @@
 //!
 //! A signature covers `D ‖ digest`: 32 bytes of domain, then a 32-byte digest. Every input that a
 //! node key ever signs therefore starts with one of a few fixed, distinct 32-byte strings, which
-//! keeps the key safe beside other programs that sign other things with it.
+//! keeps the key safe beside other programs that sign other things with it. The one other thing that
+//! it signs is a TLS 1.3 handshake, which begins with 64 spaces: see [`is_tls_input`].
 
 /// The domain of an open bundle's signature.
 pub const BUNDLE_OPEN: [u8; 32] = domain(b"postrider bundle open v1");
@@ -36,6 +37,9 @@ pub const COMPACT_INFO: &[u8] = b"postrider compact v1";
 /// The HPKE export context of a compact seal's receipt secret.
 pub const RECEIPT_EXPORT: &[u8] = b"postrider receipt v1";
 
+/// BLAKE3 context of the token by which a dialler shows that it knows whom it dials.
+pub const DOOR: &str = "postrider 2026 door v1";
+
 /// BLAKE3 in key derivation mode over the concatenation of `parts`.
 pub fn derive(context: &'static str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(context);
@@ -51,6 +55,16 @@ pub fn signed_input(domain: &[u8; 32], digest: &[u8; 32]) -> [u8; 64] {
     input[..32].copy_from_slice(domain);
     input[32..].copy_from_slice(digest);
     input
+}
+
+/// Whether these bytes are what a TLS 1.3 CertificateVerify signs (RFC 8446, section 4.4.3): 64
+/// spaces, one of two contexts, a zero byte, a transcript hash of 32 or 48 bytes.
+pub fn is_tls_input(message: &[u8]) -> bool {
+    let Some((spaces, rest)) = message.split_at_checked(64) else { return false };
+    let hash = rest
+        .strip_prefix(b"TLS 1.3, server CertificateVerify\0")
+        .or_else(|| rest.strip_prefix(b"TLS 1.3, client CertificateVerify\0"));
+    spaces.iter().all(|byte| *byte == b' ') && hash.is_some_and(|h| matches!(h.len(), 32 | 48))
 }
 
 /// The first `N` bytes of a digest.

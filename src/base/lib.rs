@@ -32,5 +32,6 @@ pub use bundle::{Head, Header};
 pub use card::Card;
 pub use id::{BundleId, NodeId};
 pub use key::{NodeSecret, SealPublic, SealSecret};
+pub use link::{Address, LinkFacts};
 pub use nice::Niceness;
 pub use time::Lifetime;

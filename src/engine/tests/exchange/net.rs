@@ -157,7 +157,8 @@ impl Net {
         }
         for (link, at, other) in [(ends.0, a, b), (ends.1, b, a)] {
             let peer = node(u8::try_from(other + 1).unwrap());
-            let mut facts = LinkFacts::stream("pipe:".parse().unwrap(), Some(peer));
+            let facts = LinkFacts::stream("pipe:".parse().unwrap());
+            let mut facts = LinkFacts { peer: Some(peer), dialled: false, ..facts };
             facts.rate_bps = wire.told.then_some(wire.rate_bps);
             facts.peer = facts.peer.filter(|_| wire.proven);
             let (mine, theirs) =
