@@ -1,6 +1,8 @@
 //! Floor 1: every decision and every protocol, without input or output.
 //!
 //! - [`parcel`]: what is written to a medium and what is taken from it.
+//! - [`reconcile`]: in what two sets differ, for few bytes.
 #![forbid(unsafe_code)]
 
 pub mod parcel;
+pub mod reconcile;
