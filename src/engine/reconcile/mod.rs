@@ -5,8 +5,8 @@
 //! Reconciliation" (SIGCOMM 2024). `docs/reconcile.md` has the byte layout, the derivation of the
 //! index mapping and the measured figures.
 //!
-//! 1. Both ends agree on a random 16-byte [`SessionKey`] (in the Hello, or out of the link's
-//!    security), and each turns the 16-byte ids of its set into keyed 8-byte [`ItemHash`]es.
+//! 1. One end draws a random 16-byte [`SessionKey`] and tells the other. Each turns the 16-byte ids of
+//!    its set into keyed 8-byte [`ItemHash`]es.
 //! 2. One end sends the symbols of its [`Sketcher`] in batches ([`batch_symbols`]), without end.
 //! 3. The other pushes each into its [`Peeler`], which subtracts its own symbol and peels, until it
 //!    is [`Progress::Done`] and says stop. Sets that are equal cost one symbol, 12 bytes.
