@@ -11,6 +11,8 @@ pub const BUNDLE_OPEN: [u8; 32] = domain(b"postrider bundle open v1");
 pub const BUNDLE_HIDDEN: [u8; 32] = domain(b"postrider bundle hidden v1");
 /// The domain of a contact card's signature.
 pub const CARD: [u8; 32] = domain(b"postrider card v1");
+/// The domain of a stranger's signature under the greeting of a Noise link.
+pub const NOISE: [u8; 32] = domain(b"postrider noise v1");
 
 /// BLAKE3 context of a bundle id.
 pub const ID: &str = "postrider 2026 bundle id v1";
@@ -36,6 +38,12 @@ pub const RANDOM: &str = "postrider 2026 random v1";
 pub const COMPACT_INFO: &[u8] = b"postrider compact v1";
 /// The HPKE export context of a compact seal's receipt secret.
 pub const RECEIPT_EXPORT: &[u8] = b"postrider receipt v1";
+/// What the prologue of a Noise link starts with.
+pub const NOISE_PROLOGUE: &[u8] = b"postrider noise v1";
+/// BLAKE3 context of the digest that a stranger signs on a Noise link.
+pub const NOISE_INTRODUCTION: &str = "postrider 2026 noise introduction v1";
+/// BLAKE3 context of the hedge behind a Noise link's ephemeral keys.
+pub const NOISE_EPHEMERAL: &str = "postrider 2026 noise ephemeral v1";
 
 /// BLAKE3 context of the token by which a dialler shows that it knows whom it dials.
 pub const DOOR: &str = "postrider 2026 door v1";
@@ -90,7 +98,7 @@ mod tests {
 
     #[test]
     fn signature_domains_are_distinct_and_start_like_no_other_protocol() {
-        let all = [BUNDLE_OPEN, BUNDLE_HIDDEN, CARD];
+        let all = [BUNDLE_OPEN, BUNDLE_HIDDEN, CARD, NOISE];
         for (i, a) in all.iter().enumerate() {
             assert!(
                 a.starts_with(b"postrider "),

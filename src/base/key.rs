@@ -48,6 +48,11 @@ impl NodeSecret {
         domain::is_tls_input(message).then(|| self.signing.sign(message).to_bytes())
     }
 
+    /// The scalar behind the key, for agreements: as good as the seed to whoever wants to sign.
+    pub(crate) fn scalar(&self) -> [u8; 32] {
+        self.signing.to_scalar_bytes()
+    }
+
     /// The first seal key, which follows from the seed, so that a backup of the seed opens mail.
     pub fn first_seal_key(&self) -> SealSecret {
         SealSecret::from_bytes(domain::derive(domain::SEAL_KEY, &[self.seed()]))
