@@ -17,6 +17,7 @@ mod identity;
 mod inbox;
 mod incoming;
 mod ledger;
+pub mod live;
 mod message_files;
 mod outgoing;
 mod parallel;
