@@ -17,6 +17,9 @@ use super::{SYMBOLS_MAX, item::ItemHash};
 /// Where an item's walk ends: no symbol has this index.
 pub(super) const NEVER: u32 = SYMBOLS_MAX;
 
+/// Of the last index there is, (n+1)(n+2): whatever asks for more, never comes.
+const LEAST_MAX: u128 = SYMBOLS_MAX as u128 * (SYMBOLS_MAX as u128 + 1);
+
 /// The index after `index` of a symbol that has the item, or [`NEVER`].
 pub(super) fn next_index(item: ItemHash, index: u32) -> u32 {
     let draw = item.draw(index);
@@ -26,12 +29,14 @@ pub(super) fn next_index(item: ItemHash, index: u32) -> u32 {
     // Below 2^37: an index is below 2^18. Shifted, below 2^101.
     let product = (u64::from(index) + 1) * (u64::from(index) + 2);
     let least = (u128::from(product) << 64).div_ceil(u128::from(draw));
-    let Ok(least) = u64::try_from(least) else { return NEVER };
-    // The least m with m(m+1) >= least; it is the root of `least`, or one more.
+    if least > LEAST_MAX {
+        return NEVER;
+    }
+    // The least m with m(m+1) >= least; it is the root of `least`, or one more. Now below 2^19.
+    let least = u64::try_from(least).expect("compared just now");
     let root = least.isqrt();
-    let fits = u128::from(root) * (u128::from(root) + 1) >= u128::from(least);
-    let next = if fits { root - 1 } else { root };
-    u32::try_from(next).map_or(NEVER, |next| next.min(NEVER))
+    let next = if root * (root + 1) >= least { root - 1 } else { root };
+    u32::try_from(next).expect("below NEVER, because least is")
 }
 
 /// All symbols below `end` that have the item, in order, and after them where the walk goes on.

@@ -19,8 +19,9 @@ use super::{
 
 /// Takes symbols of another set and finds in what it differs from ours.
 ///
-/// Memory: that of a [`Sketcher`], and at most 100 bytes for each symbol pushed. A symbol costs the
-/// work of making our own, and each item found about 2 ln m steps for m symbols, whatever is pushed.
+/// Memory: that of a [`Sketcher`], and about 100 bytes for each symbol pushed. A symbol costs the work
+/// of making our own, and each item found about 2 ln m steps for m symbols, whatever is pushed. There
+/// are never more items found than symbols pushed, but one symbol can set off most of them.
 pub struct Peeler {
     ours: Sketcher,
     /// What is left of each symbol.
@@ -121,8 +122,9 @@ impl Peeler {
         self.cells.push(cell);
         self.open += usize::from(!cell.is_empty());
 
-        let mut touched = vec![index];
-        while let Some(index) = touched.pop() {
+        let mut alone = vec![index];
+        while let Some(index) = alone.pop() {
+            // What was alone may have been taken out since, by way of another symbol.
             let Some(item) = self.cells[index as usize].single() else { continue };
             // An item that is found twice was never there. In symbols of two sets each item found
             // empties a symbol for good, so there are at most as many: that bounds the work on
@@ -130,30 +132,26 @@ impl Peeler {
             if !self.found.insert(item) || self.found.len() > self.cells.len() {
                 return Err(Failure::Contradiction);
             }
-            self.take_out(item, index, &mut touched)?;
+            self.take_out(item, index, &mut alone)?;
         }
         Ok(())
     }
 
-    /// Removes an item that was alone in the symbol `alone` from all symbols that have it.
-    fn take_out(
-        &mut self,
-        item: ItemHash,
-        alone: u32,
-        touched: &mut Vec<u32>,
-    ) -> Result<(), Failure> {
+    /// Removes an item that was alone in the symbol `from` from all symbols that have it, and lists
+    /// those where another one is alone then.
+    fn take_out(&mut self, item: ItemHash, from: u32, alone: &mut Vec<u32>) -> Result<(), Failure> {
         let end = u32::try_from(self.cells.len()).map_err(|_| Failure::Symbols)?;
         let mut belongs = false;
         let next = walk(item, end, |index| {
-            belongs |= index == alone;
+            belongs |= index == from;
             let cell = &mut self.cells[index as usize];
             let was_open = !cell.is_empty();
             *cell ^= Symbol::of(item);
-            if cell.is_empty() {
-                self.open -= usize::from(was_open);
-            } else {
-                self.open += usize::from(!was_open);
-                touched.push(index);
+            let is_open = !cell.is_empty();
+            self.open = self.open + usize::from(is_open) - usize::from(was_open);
+            // Only those where something is alone now, so that the list stays short.
+            if cell.single().is_some() {
+                alone.push(index);
             }
         });
         self.coming.push(Reverse((next, item)));

@@ -5,7 +5,7 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a measurement that fails shall say where")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use postrider_engine::reconcile::{ItemId, Peeler, Progress, SYMBOL_BYTES, SessionKey, Sketcher};
 
@@ -41,6 +41,25 @@ fn distribution(differences: u64, seeds: u64) {
     );
 }
 
+/// How long the longest single push takes when a difference is large.
+fn longest_push(differences: u64) {
+    let key = SessionKey([1; 16]);
+    let mut theirs = Sketcher::new(key, (0..differences).map(|n| id(1, n))).unwrap();
+    let mut ours = Peeler::new(key, []).unwrap();
+    let mut longest = Duration::ZERO;
+    let start = Instant::now();
+    loop {
+        let symbol = theirs.next_symbol().unwrap();
+        let pushed = Instant::now();
+        let progress = ours.push(symbol);
+        longest = longest.max(pushed.elapsed());
+        if progress != Progress::More {
+            break;
+        }
+    }
+    println!("{differences:>8} differences: longest push {longest:?} of {:?}", start.elapsed());
+}
+
 fn times(items: u64, symbols: usize) {
     let key = SessionKey([1; 16]);
     let start = Instant::now();
@@ -74,4 +93,6 @@ fn symbols_and_times() {
     times(100_000, 64);
     times(1_000_000, 64);
     times(1_000_000, 1_500);
+    longest_push(10_000);
+    longest_push(190_000);
 }

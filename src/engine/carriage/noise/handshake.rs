@@ -13,8 +13,11 @@
 //!
 //! A stranger signs as well (`Introduction::Signed`), so that an identity that is met for the first
 //! time is also proven in the way that bundles prove it. It signs the handshake's hash before the
-//! first message, together with e, so the signature speaks for this responder and this handshake. To let a node in
-//! that is neither known nor signed is not for this module to refuse: the greeting says which.
+//! first message, together with e, so the signature speaks for this responder and this handshake.
+//! Whether a node that is neither known nor signed is let in, the caller decides by the greeting.
+//!
+//! Reading a first message takes four multiplications on the curve, before anything is proven: how
+//! many are read at a time is for the caller to limit.
 
 use std::fmt;
 
