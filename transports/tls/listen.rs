@@ -186,7 +186,8 @@ impl Welcome {
         slot.keep();
         let welcome = (self.inner.options.admission)(&node);
         let pipe = Pipe::Stream(Box::new(stream));
-        Ok(welcome.then(|| self.inner.link(node, super::address_of(from), false, from, pipe)))
+        let address = super::address_of(from);
+        Ok(welcome.then(|| self.inner.link(node, address, false, Some(from.ip()), pipe)))
     }
 
     /// Waits for room in the channel: a node that is busy takes nobody in.

@@ -44,7 +44,7 @@ impl Inner {
             } else {
                 self.serve(&shown, stream, expect).await?
             };
-            Ok(self.link(expect, super::address_of(to), client, to, pipe))
+            Ok(self.link(expect, super::address_of(to), client, Some(to.ip()), pipe))
         };
         within(&shown, meeting).await
     }

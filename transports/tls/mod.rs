@@ -1,13 +1,13 @@
 //! `tls:` — TCP with TLS 1.3 between node keys. The link that every IP network can carry.
 //!
 //! The way of a link:
-//! 1. the dialler resolves a name, races the addresses ([`race`]), perhaps through a proxy
-//!    ([`socks`]), and sends a ClientHello whose server name proves that it knows whom it dials
-//!    ([`door`]);
-//! 2. the listener has a slot for it or closes ([`slots`]), reads the ClientHello, and closes
-//!    without a byte if the token does not fit ([`listen`]);
+//! 1. the dialler resolves a name, races the addresses (`race`), perhaps through a proxy
+//!    (`socks`), and sends a ClientHello whose server name proves that it knows whom it dials
+//!    (`door`);
+//! 2. the listener has a slot for it or closes (`slots`), reads the ClientHello, and closes
+//!    without a byte if the token does not fit (`listen`);
 //! 3. the listener shows its key, the dialler compares it with the one it expects, and only then
-//!    shows its own ([`identity`]);
+//!    shows its own (`identity`);
 //! 4. the admission may refuse the dialler; otherwise both ends have a [`Link`] whose `peer` is
 //!    proven.
 //!
@@ -219,19 +219,20 @@ impl Transport for TlsTransport {
 }
 
 impl Inner {
+    /// `remote` is `None` where only a proxy knows who is at the other end.
     fn link(
         &self,
         peer: NodeId,
         address: Address,
         dialled: bool,
-        remote: SocketAddr,
+        remote: Option<IpAddr>,
         pipe: Pipe,
     ) -> Link {
         let facts = LinkFacts {
             peer: Some(peer),
             dialled,
             metered: self.options.metered,
-            overlay: is_overlay(remote.ip()),
+            overlay: remote.is_some_and(is_overlay),
             ..LinkFacts::stream(address)
         };
         Link { facts, pipe }
