@@ -3,6 +3,7 @@
 //!
 //! Floor plan, from the top:
 //! - [`cli`] speaks with a person, [`desk`] does what is asked, [`home`] is where a node lives;
+//! - [`daemon`] keeps links to other nodes, as long as it runs;
 //! - `postrider-engine` decides, `postrider-spool` keeps, `postrider-transports` moves bytes;
 //! - `postrider-base` has the values and codecs that all of them share.
 //!
@@ -11,6 +12,7 @@
 
 pub mod bench;
 pub mod cli;
+pub mod daemon;
 pub mod demo;
 pub mod desk;
 pub mod home;

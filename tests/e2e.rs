@@ -7,6 +7,8 @@ mod age;
 mod damage;
 #[path = "e2e/delivery.rs"]
 mod delivery;
+#[path = "e2e/live.rs"]
+mod live;
 #[path = "e2e/privacy.rs"]
 mod privacy;
 #[path = "e2e/town.rs"]

@@ -30,6 +30,9 @@ use super::{
 /// Small bundles fewer than this are opened by one thread: starting others would take longer.
 const PARALLEL_FROM: usize = 8;
 
+/// Bundles that are named to the engine when others put them into the spool: it asks for the rest.
+const ARRIVALS_TOLD: u64 = 256;
+
 /// An opened spool, for the engine.
 #[derive(Clone, Copy)]
 pub struct Live<'a> {
@@ -78,6 +81,22 @@ impl Desk {
         })
     }
 
+    /// The custody clock; 0 before the spool is open.
+    pub fn held_ms(&self) -> u64 {
+        self.spool.get().map_or(0, |spool| spool.held_ms(clock::now()))
+    }
+
+    /// Whether a node may have a link at all.
+    pub fn admits(&self, node: &NodeId) -> bool {
+        let known = self.home.contacts();
+        known.is_ok_and(|known| known.of(node).is_none_or(|contact| !contact.blocked))
+    }
+
+    /// What a node is called here, or its id.
+    pub fn name_of(&self, node: &NodeId) -> String {
+        self.home.contacts().map_or_else(|_| node.to_string(), |known| name_of(&known, node))
+    }
+
     /// Whom this node knows, for the engine.
     pub fn known_people(&self) -> Result<People, Failure> {
         let contacts = self.home.contacts()?;
@@ -87,7 +106,7 @@ impl Desk {
             .iter()
             .map(|contact| engine::Contact {
                 node: contact.card.node,
-                seal_keys: vec![contact.card.seal_key().clone()],
+                seal_keys: vec![*contact.card.seal_key()],
             })
             .collect();
         let blocked = blocked.iter().map(|contact| contact.card.node).collect();
@@ -104,6 +123,21 @@ impl Live<'_> {
     /// The highest arrival number so far.
     pub fn latest(&self) -> u64 {
         self.spool.numbering().latest
+    }
+
+    /// Some of the bundles above an arrival number, the last among them, and its number.
+    pub fn arrivals(&self, after: u64) -> Result<(Vec<BundleId>, u64), Failure> {
+        let latest = self.latest();
+        let from = after.max(latest.saturating_sub(ARRIVALS_TOLD));
+        let entries = self.spool.since(from, usize::try_from(ARRIVALS_TOLD).unwrap_or(1))?;
+        Ok((entries.iter().map(|entry| entry.id).collect(), latest))
+    }
+
+    /// Up to which number receipts can be listed, and whether there is one above `after`.
+    pub fn receipts_news(&self, after: u64) -> Result<(u64, bool), Failure> {
+        let upto = self.receipts_upto()?;
+        let listed = receipts::since(self.spool, after, 1, self.held_ms())?;
+        Ok((upto, !listed.list.is_empty()))
     }
 
     /// Live rows above an arrival number.

@@ -84,7 +84,7 @@ impl Desk {
     }
 
     /// Bytes that can still be written where the home is.
-    pub(super) fn free_bytes(&self) -> Result<u64, Failure> {
+    pub(crate) fn free_bytes(&self) -> Result<u64, Failure> {
         let dir = self.home.dir();
         let stat = rustix::fs::statvfs(dir)
             .map_err(|error| Failure::file("look at", dir, error.into()))?;

@@ -23,6 +23,12 @@ pub struct Config {
     pub contacts_mib: u64,
     /// Parts that are sealed or opened at the same time; 0 = one per core.
     pub workers: usize,
+    /// Where the daemon listens, as `tls://[::]:7531`.
+    pub listen: Vec<String>,
+    /// Whom the daemon dials: an address, and behind a `#` a contact's name or a node's id.
+    pub peers: Vec<String>,
+    /// Show my key to whoever dials me, not only to those who know it already.
+    pub public: bool,
 }
 
 impl Default for Config {
@@ -35,6 +41,9 @@ impl Default for Config {
             strangers_mib: 2048,
             contacts_mib: 16 * 1024,
             workers: 0,
+            listen: Vec::new(),
+            peers: Vec::new(),
+            public: false,
         }
     }
 }
@@ -87,17 +96,22 @@ impl Config {
     /// The settings as a file.
     pub fn to_text(&self) -> String {
         let value = |text: &str| serde_json::Value::from(text).to_string();
+        let list = |list: &[String]| serde_json::Value::from(list).to_string();
         format!(
             "# Postrider settings; docs/config.md describes every key.\n\
              name = {}\nhidden = {}\nlifetime-days = {}\ncarry-strangers = {}\n\
-             strangers-mib = {}\ncontacts-mib = {}\nworkers = {}\n",
+             strangers-mib = {}\ncontacts-mib = {}\nworkers = {}\n\
+             listen = {}\npeers = {}\npublic = {}\n",
             value(&self.name),
             self.hidden,
             self.lifetime_days,
             self.carry_strangers,
             self.strangers_mib,
             self.contacts_mib,
-            self.workers
+            self.workers,
+            list(&self.listen),
+            list(&self.peers),
+            self.public
         )
     }
 

@@ -1,0 +1,91 @@
+//! Keeps a link to each peer that is named: dials, and dials again.
+//!
+//! After a failure the next try waits 1, 2, 4, 8, 15, then 30 s, each a little shortened by
+//! chance; a link that comes down is dialled again at once. A change of the machine's own addresses
+//! ends every wait.
+
+use std::sync::Arc;
+
+use postrider_base::{NodeId, link::Address};
+use postrider_transports::contract::Transport;
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant, sleep},
+};
+
+use super::node::Node;
+
+/// Waits between tries. 30 s is the longest that a person should wait for a link that is there.
+const WAITS_S: [u64; 6] = [1, 2, 4, 8, 15, 30];
+/// A link that lived shorter than this counts as a failure: its other end does not want it.
+const SHORT_LIFE: Duration = Duration::from_secs(5);
+/// How often a link that is up is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Somebody to keep a link to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub address: Address,
+    pub node: Option<NodeId>,
+}
+
+/// Dials one peer until told to stop.
+pub(super) async fn keep(
+    node: Arc<Node>,
+    transport: Arc<dyn Transport>,
+    peer: Peer,
+    mut changes: watch::Receiver<u64>,
+) {
+    let stop = node.stop.clone();
+    let mut failures = 0;
+    loop {
+        let dialled = tokio::select! {
+            () = stop.cancelled() => return,
+            dialled = dial_and_stay(&node, &*transport, &peer) => dialled,
+        };
+        failures = if dialled { 0 } else { failures + 1 };
+        if failures == 0 {
+            continue;
+        }
+        let wait_s = WAITS_S[(failures - 1).min(WAITS_S.len() - 1)];
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(shortened(wait_s)) => {}
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                failures = 0;
+            }
+        }
+    }
+}
+
+/// Whether there was a link worth the name.
+async fn dial_and_stay(node: &Arc<Node>, transport: &dyn Transport, peer: &Peer) -> bool {
+    if peer.node.is_some_and(|peer| node.board.is_linked(&peer)) {
+        while peer.node.is_some_and(|peer| node.board.is_linked(&peer)) {
+            sleep(LOOK_EVERY).await;
+        }
+        return true;
+    }
+    let link = match transport.dial(&peer.address, peer.node).await {
+        Ok(link) => link,
+        Err(error) => {
+            tracing::debug!(address = %peer.address, %error, "no link");
+            return false;
+        }
+    };
+    let begun = Instant::now();
+    let ended = node.adopt(link, peer.node);
+    let _ = ended.await;
+    begun.elapsed() >= SHORT_LIFE
+}
+
+/// Up to a quarter shorter, so that many nodes do not dial a broker all at once.
+fn shortened(wait_s: u64) -> Duration {
+    let mut byte = [0];
+    // Without randomness the wait is whole.
+    let _ = getrandom::fill(&mut byte);
+    Duration::from_millis(wait_s * (1000 - u64::from(byte[0])))
+}

@@ -1,0 +1,229 @@
+//! The task that owns the engine: hands it what happens, obeys what it says.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use postrider_base::link::LinkFacts;
+use postrider_engine::node::{
+    Answer, Engine, Event, Input, LinkId, LinkPolicy, Now, Output, Seen, Ticket,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::{Duration, Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{board::Board, keeper::Order, reader::Question};
+
+/// Inputs that wait. What they hold is bounded by the permits of the links.
+pub(super) const INPUTS_MAX: usize = 4096;
+/// Units that wait for one link: what the engine may owe a carriage is bounded, so more are never
+/// due unless the link's task hangs.
+pub(super) const OUTGOING_MAX: usize = 8192;
+
+/// Something for the engine.
+#[derive(Debug)]
+pub(super) enum ToEngine {
+    /// As it is; the permit is freed when it has been dealt with.
+    Input(Box<Input>, Option<OwnedSemaphorePermit>),
+    /// A link came up.
+    Link(Box<NewLink>),
+}
+
+/// A link that came up, and the way to its task.
+#[derive(Debug)]
+pub(super) struct NewLink {
+    pub link: LinkId,
+    pub facts: LinkFacts,
+    pub policy: LinkPolicy,
+    pub room_bytes: u64,
+    pub mine: Option<Seen>,
+    pub theirs: Option<Seen>,
+    pub random: [u8; 16],
+    pub outgoing: mpsc::Sender<Outgoing>,
+}
+
+/// Something for a link's task.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// One unit in two pieces.
+    Unit(Bytes, Bytes),
+    /// Nothing follows.
+    Close,
+}
+
+impl ToEngine {
+    pub(super) fn input(input: Input) -> Self {
+        Self::Input(Box::new(input), None)
+    }
+}
+
+/// What the engine's task needs.
+pub(super) struct EngineTask<'a> {
+    pub engine: Engine,
+    pub keeper: mpsc::Sender<Order>,
+    pub reader: mpsc::Sender<(Ticket, Question)>,
+    pub board: &'a Board,
+    pub held_ms: Box<dyn Fn() -> u64 + Send + 'a>,
+    pub links: HashMap<LinkId, mpsc::Sender<Outgoing>>,
+    /// Answers that could not even be asked for.
+    pub unasked: Vec<Input>,
+    pub begun: Instant,
+}
+
+impl EngineTask<'_> {
+    /// Runs until told to stop, then closes every link.
+    pub(super) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<ToEngine>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let due = self.engine.poll_timeout().map(|ms| self.begun + Duration::from_millis(ms));
+            let timer = async {
+                match due {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Receiving and sleeping lose nothing when the other comes first.
+            let input = tokio::select! {
+                () = stop.cancelled() => break,
+                input = inputs.recv() => match input {
+                    Some(input) => input,
+                    None => break,
+                },
+                () = timer => ToEngine::input(Input::Timeout),
+            };
+            self.take(input);
+            // What has come meanwhile needs no further look at the timers.
+            for _ in 0..256 {
+                let Ok(input) = inputs.try_recv() else { break };
+                self.take(input);
+            }
+        }
+        for outgoing in self.links.values() {
+            let _ = outgoing.try_send(Outgoing::Close);
+        }
+    }
+
+    fn take(&mut self, input: ToEngine) {
+        match input {
+            ToEngine::Input(input, permit) => {
+                self.handle(*input);
+                drop(permit);
+            }
+            ToEngine::Link(new) => {
+                let NewLink { link, facts, policy, room_bytes, mine, theirs, random, outgoing } =
+                    *new;
+                self.links.insert(link, outgoing);
+                self.handle(Input::LinkUp {
+                    link,
+                    facts,
+                    policy,
+                    room_bytes,
+                    mine,
+                    theirs,
+                    random,
+                });
+            }
+        }
+        while let Some(input) = self.unasked.pop() {
+            self.handle(input);
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        if let Input::LinkDown { link } = &input {
+            self.links.remove(link);
+        }
+        let mono_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = Now { mono_ms, held_ms: (self.held_ms)() };
+        self.engine.handle(now, input);
+        while let Some(output) = self.engine.poll() {
+            self.obey(output);
+        }
+    }
+
+    fn obey(&mut self, output: Output) {
+        match output {
+            Output::Send { link, head, body } => {
+                let Some(outgoing) = self.links.get(&link) else { return };
+                if outgoing.try_send(Outgoing::Unit(head, body)).is_err() {
+                    // Its task hangs or is gone; dropping the way to it ends it.
+                    self.links.remove(&link);
+                    self.unasked.push(Input::LinkDown { link });
+                }
+            }
+            Output::Close { link, why } => {
+                self.board.closed(link, &why);
+                if let Some(outgoing) = self.links.remove(&link) {
+                    let _ = outgoing.try_send(Outgoing::Close);
+                }
+            }
+            Output::Since { ticket, after, limit } => {
+                self.ask(ticket, Question::Since { after, limit });
+            }
+            Output::Page { ticket, class, after, limit } => {
+                self.ask(ticket, Question::Page { class, after, limit });
+            }
+            Output::Look { ticket, ids } => self.ask(ticket, Question::Look { ids }),
+            Output::Load { ticket, id } => self.ask(ticket, Question::Load { id }),
+            Output::Read { ticket, id, at, bytes } => {
+                self.ask(ticket, Question::Read { id, at, bytes });
+            }
+            Output::ReceiptsSince { ticket, after, limit } => {
+                self.ask(ticket, Question::ReceiptsSince { after, limit });
+            }
+            Output::Stage { transfer, length, .. } => {
+                self.order(Order::Stage { transfer, length }, || Input::StageLost {
+                    transfer,
+                    full: false,
+                });
+            }
+            Output::Append { transfer, bytes } => {
+                self.order(Order::Append { transfer, bytes }, || Input::StageLost {
+                    transfer,
+                    full: false,
+                });
+            }
+            Output::Drop { transfer } => self.tell(Order::Drop { transfer }),
+            Output::Keep { ticket, bundle } => {
+                self.order(Order::Keep { ticket, bundle }, || failed(ticket));
+            }
+            Output::TakeReceipts { ticket, list, .. } => {
+                self.order(Order::TakeReceipts { ticket, list }, || failed(ticket));
+            }
+            Output::Remember { peer, mine, theirs } => {
+                self.tell(Order::Remember { peer, mine, theirs });
+            }
+            Output::Carried { id, peer } => self.tell(Order::Carried { id, peer }),
+            Output::Event(event) => self.event(event),
+        }
+    }
+
+    fn event(&self, event: Event) {
+        self.board.event(&event);
+    }
+
+    fn ask(&mut self, ticket: Ticket, question: Question) {
+        if self.reader.try_send((ticket, question)).is_err() {
+            self.unasked.push(failed(ticket));
+        }
+    }
+
+    fn order(&mut self, order: Order, or: impl FnOnce() -> Input) {
+        if self.keeper.try_send(order).is_err() {
+            self.unasked.push(or());
+        }
+    }
+
+    /// An order whose loss costs nothing but a repetition.
+    fn tell(&self, order: Order) {
+        let _ = self.keeper.try_send(order);
+    }
+}
+
+fn failed(ticket: Ticket) -> Input {
+    Input::Done { ticket, answer: Answer::Failed }
+}

@@ -1,0 +1,253 @@
+//! The thread that writes: what arrives over links goes into the spool here, in order.
+//!
+//! One thread, because a body's pieces must be written in their order and before it is kept. What
+//! waits is taken together: many small bundles share one group and its sync.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use postrider_base::{BundleId, NodeId, bundle::Receipt};
+use postrider_engine::node::{Answer, Body, Input, NewBundle, Seen, Ticket, TransferId};
+use postrider_spool::Staging;
+use tokio::sync::mpsc;
+
+use super::{board::Board, engine_task::ToEngine};
+use crate::desk::{
+    Failure, FailureKind,
+    live::{Arrival, Live},
+};
+
+/// Orders that wait. The engine bounds what it has open on each link; beyond this it is told that
+/// the disk does not answer.
+pub(super) const WAITING_MAX: usize = 1 << 16;
+/// Bundles kept in one go: some ten groups of the intake.
+const BATCH_MAX: usize = 1024;
+/// How often the spool is looked at for what others put into it.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Cursors are written this late: one that is lost costs a few offers.
+const REMEMBER_AFTER: Duration = Duration::from_secs(2);
+/// What has outlived its time is dropped this often.
+const TIDY_EVERY: Duration = Duration::from_secs(600);
+
+/// What the keeper is asked for.
+#[derive(Debug)]
+pub(super) enum Order {
+    Stage { transfer: TransferId, length: u64 },
+    Append { transfer: TransferId, bytes: Bytes },
+    Drop { transfer: TransferId },
+    Keep { ticket: Ticket, bundle: Box<NewBundle> },
+    TakeReceipts { ticket: Ticket, list: Vec<Receipt> },
+    Remember { peer: NodeId, mine: Option<Seen>, theirs: Option<Seen> },
+    Carried { id: BundleId, peer: NodeId },
+}
+
+pub(super) struct Keeper<'a> {
+    live: Live<'a>,
+    engine: mpsc::Sender<ToEngine>,
+    board: &'a Board,
+    bodies: HashMap<TransferId, Staging>,
+    keeps: Vec<(Ticket, Arrival)>,
+    carried: Vec<(BundleId, NodeId)>,
+    cursors: BTreeMap<NodeId, (Option<Seen>, Option<Seen>)>,
+    remembered: Instant,
+    tidied: Instant,
+    /// What the engine was told of.
+    told: u64,
+    told_receipts: u64,
+}
+
+impl<'a> Keeper<'a> {
+    pub(super) fn new(
+        live: Live<'a>,
+        engine: mpsc::Sender<ToEngine>,
+        board: &'a Board,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            told: live.latest(),
+            told_receipts: live.receipts_upto()?,
+            live,
+            engine,
+            board,
+            bodies: HashMap::new(),
+            keeps: Vec::new(),
+            carried: Vec::new(),
+            cursors: BTreeMap::new(),
+            remembered: Instant::now(),
+            tidied: Instant::now(),
+        })
+    }
+
+    /// Works until nobody orders any more.
+    pub(super) fn run(
+        mut self,
+        mut orders: mpsc::Receiver<Order>,
+        runtime: &tokio::runtime::Handle,
+    ) {
+        loop {
+            let next =
+                runtime.block_on(async { tokio::time::timeout(LOOK_EVERY, orders.recv()).await });
+            match next {
+                Ok(Some(order)) => {
+                    self.obey(order);
+                    while self.keeps.len() < BATCH_MAX
+                        && let Ok(order) = orders.try_recv()
+                    {
+                        self.obey(order);
+                    }
+                    self.keep();
+                }
+                Ok(None) => break,
+                Err(_) => {}
+            }
+            self.look_around();
+        }
+        self.remember();
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Stage { transfer, length } => match self.stage(length) {
+                Ok(staging) => {
+                    self.bodies.insert(transfer, staging);
+                }
+                Err(failure) => self.lost(transfer, &failure),
+            },
+            Order::Append { transfer, bytes } => {
+                if let Some(staging) = self.bodies.get_mut(&transfer)
+                    && let Err(error) = staging.append(&bytes)
+                {
+                    self.bodies.remove(&transfer);
+                    self.lost(transfer, &error.into());
+                }
+            }
+            Order::Drop { transfer } => {
+                self.bodies.remove(&transfer);
+            }
+            Order::Keep { ticket, bundle } => {
+                let staging = match &bundle.body {
+                    Body::Staged(transfer) => self.bodies.remove(transfer),
+                    Body::Inline(_) => None,
+                };
+                self.keeps.push((ticket, Arrival { bundle, staging }));
+            }
+            Order::TakeReceipts { ticket, list } => {
+                // They may speak of what waits to be kept.
+                self.keep();
+                let answer = match self.live.take_receipts(&list) {
+                    Ok((news, gains)) => {
+                        self.board.news(gains);
+                        Answer::Taken { news }
+                    }
+                    Err(failure) => self.failed(&failure),
+                };
+                self.answer(ticket, answer);
+            }
+            Order::Remember { peer, mine, theirs } => {
+                let cursors = self.cursors.entry(peer).or_default();
+                *cursors = (mine.or(cursors.0), theirs.or(cursors.1));
+            }
+            Order::Carried { id, peer } => self.carried.push((id, peer)),
+        }
+    }
+
+    fn stage(&self, length: u64) -> Result<Staging, Failure> {
+        if length > self.board.free_bytes() {
+            return Err(Failure::new(FailureKind::Full, "there is no room for a body"));
+        }
+        self.live.stage()
+    }
+
+    /// Keeps what was gathered; every verdict after the commit.
+    fn keep(&mut self) {
+        if self.keeps.is_empty() {
+            return;
+        }
+        let (tickets, arrivals): (Vec<_>, Vec<_>) = self.keeps.drain(..).unzip();
+        let answers = match self.live.keep(arrivals) {
+            Ok((answers, news)) => {
+                self.board.news(news);
+                answers
+            }
+            Err(failure) => tickets.iter().map(|_| self.failed(&failure)).collect(),
+        };
+        for (ticket, answer) in tickets.into_iter().zip(answers) {
+            self.answer(ticket, answer);
+        }
+    }
+
+    /// Tells of what others put into the spool, and does what is due.
+    fn look_around(&mut self) {
+        if !self.carried.is_empty() {
+            let list = std::mem::take(&mut self.carried);
+            if let Err(failure) = self.live.carried(&list) {
+                self.board.trouble(&failure);
+            }
+            for (id, peer) in list {
+                self.board.carried(id, peer);
+            }
+        }
+        if self.live.latest() > self.told {
+            match self.live.arrivals(self.told) {
+                Ok((ids, latest)) => {
+                    self.told = latest;
+                    for id in ids {
+                        self.tell(Input::Arrived { id });
+                    }
+                }
+                Err(failure) => self.board.trouble(&failure),
+            }
+        }
+        match self.live.receipts_news(self.told_receipts) {
+            Ok((upto, any)) => {
+                self.told_receipts = upto;
+                if any {
+                    self.tell(Input::Receipts);
+                }
+            }
+            Err(failure) => self.board.trouble(&failure),
+        }
+        if !self.cursors.is_empty() && self.remembered.elapsed() >= REMEMBER_AFTER {
+            self.remember();
+        }
+        if self.tidied.elapsed() >= TIDY_EVERY {
+            self.tidied = Instant::now();
+            if let Err(failure) = self.live.tidy() {
+                self.board.trouble(&failure);
+            }
+        }
+    }
+
+    fn remember(&mut self) {
+        self.remembered = Instant::now();
+        let cursors = std::mem::take(&mut self.cursors);
+        let list: Vec<_> =
+            cursors.into_iter().map(|(peer, (mine, theirs))| (peer, mine, theirs)).collect();
+        if !list.is_empty()
+            && let Err(failure) = self.live.remember(&list)
+        {
+            self.board.trouble(&failure);
+        }
+    }
+
+    fn lost(&self, transfer: TransferId, failure: &Failure) {
+        self.board.trouble(failure);
+        self.tell(Input::StageLost { transfer, full: failure.kind == FailureKind::Full });
+    }
+
+    fn failed(&self, failure: &Failure) -> Answer {
+        self.board.trouble(failure);
+        Answer::Failed
+    }
+
+    fn answer(&self, ticket: Ticket, answer: Answer) {
+        self.tell(Input::Done { ticket, answer });
+    }
+
+    /// The engine's task may be gone already; then nobody waits for it.
+    fn tell(&self, input: Input) {
+        let _ = self.engine.blocking_send(ToEngine::input(input));
+    }
+}

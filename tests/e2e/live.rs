@@ -1,0 +1,124 @@
+//! Live nodes on loopback: real sockets, real spools, one process.
+
+use std::{sync::Arc, time::Duration};
+
+use postrider::{
+    daemon::{Daemon, DaemonOptions, Happening},
+    desk::Desk,
+};
+use tokio::{runtime::Runtime, sync::broadcast::Receiver, time::timeout};
+
+use crate::town::{Town, inbox, know_each_other, send, send_file, state, texts};
+
+/// Nothing here takes longer on a machine that does anything at all.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// A daemon, and what it tells.
+struct Running {
+    daemon: Daemon,
+    heard: Receiver<Happening>,
+}
+
+impl Running {
+    fn start(desk: &Arc<Desk>, options: &DaemonOptions, runtime: &Runtime) -> Self {
+        let daemon = Daemon::start(Arc::clone(desk), options, runtime).unwrap();
+        Self { heard: daemon.node().board.listen(), daemon }
+    }
+
+    fn listening(desk: &Arc<Desk>, runtime: &Runtime) -> Self {
+        let listen = vec!["tls://127.0.0.1:0".parse().unwrap()];
+        Self::start(desk, &DaemonOptions { listen, ..DaemonOptions::default() }, runtime)
+    }
+
+    /// Listens too, so that it can stand in the middle.
+    fn dialling(desk: &Arc<Desk>, to: &Running, name: &str, runtime: &Runtime) -> Self {
+        let listen = vec!["tls://127.0.0.1:0".parse().unwrap()];
+        let peers = vec![format!("tls://{}#{name}", to.daemon.listening()[0])];
+        Self::start(desk, &DaemonOptions { listen, peers, ..DaemonOptions::default() }, runtime)
+    }
+
+    /// Waits for something to happen.
+    async fn until(&mut self, what: &str, id: &str) {
+        let wait = async {
+            loop {
+                let happening = self.heard.recv().await.unwrap();
+                if happening.what == what && happening.id.as_deref() == Some(id) {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what} did not happen"));
+    }
+}
+
+#[test]
+fn a_message_goes_over_a_wire_and_its_receipt_comes_back() {
+    let town = Town::new();
+    let (alice, bob) = (Arc::new(town.node("alice")), Arc::new(town.node("bob")));
+    know_each_other(&alice, &bob);
+    let runtime = runtime();
+    let mut at_bob = Running::listening(&bob, &runtime);
+    let mut at_alice = Running::dialling(&alice, &at_bob, "bob", &runtime);
+    let sent = send(&alice, "bob", "over the wire");
+    runtime.block_on(async {
+        at_bob.until("message", &sent.id).await;
+        at_alice.until("delivered", &sent.id).await;
+        at_alice.daemon.stop().await;
+        at_bob.daemon.stop().await;
+    });
+    assert_eq!(texts(&bob), ["over the wire"]);
+    assert_eq!(state(&alice, &sent), "delivered");
+}
+
+#[test]
+fn what_waited_goes_when_the_link_comes_up_and_a_large_file_is_whole() {
+    let town = Town::new();
+    let (alice, bob) = (Arc::new(town.node("alice")), Arc::new(town.node("bob")));
+    know_each_other(&alice, &bob);
+    let file = town.file("film", 20 << 20, 7);
+    let film = send_file(&alice, "bob", &file);
+    let back = send(&bob, "alice", "and back");
+    let runtime = runtime();
+    let mut at_bob = Running::listening(&bob, &runtime);
+    let mut at_alice = Running::dialling(&alice, &at_bob, "bob", &runtime);
+    runtime.block_on(async {
+        at_alice.until("message", &back.id).await;
+        at_alice.until("delivered", &film.id).await;
+        at_bob.until("message", &film.id).await;
+        at_alice.daemon.stop().await;
+        at_bob.daemon.stop().await;
+    });
+    let out = town.stick("out");
+    let saved = bob.save_message(&film.id, &out, &postrider::desk::Silent).unwrap();
+    assert!(std::fs::read(&saved[0].path).unwrap() == std::fs::read(&file).unwrap());
+    assert_eq!(inbox(&bob).len(), 1);
+}
+
+#[test]
+fn two_who_never_meet_write_through_a_third_who_cannot_read() {
+    let town = Town::new();
+    let desks: Vec<Arc<Desk>> =
+        ["alice", "middle", "carol"].iter().map(|name| Arc::new(town.node(name))).collect();
+    let [alice, middle, carol] = &desks[..] else { unreachable!() };
+    know_each_other(alice, carol);
+    know_each_other(alice, middle);
+    know_each_other(carol, middle);
+    let runtime = runtime();
+    let in_the_middle = Running::listening(middle, &runtime);
+    let mut at_alice = Running::dialling(alice, &in_the_middle, "middle", &runtime);
+    let mut at_carol = Running::dialling(carol, &in_the_middle, "middle", &runtime);
+    let sent = send(alice, "carol", "through the middle");
+    runtime.block_on(async {
+        at_carol.until("message", &sent.id).await;
+        at_alice.until("delivered", &sent.id).await;
+        for running in [at_alice, at_carol, in_the_middle] {
+            running.daemon.stop().await;
+        }
+    });
+    assert_eq!(texts(carol), ["through the middle"]);
+    assert!(inbox(middle).is_empty());
+}
