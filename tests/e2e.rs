@@ -1,5 +1,5 @@
 //! Nodes in temporary folders, a directory as the stick: what the README promises, as tests.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "e2e/age.rs"]
 mod age;

@@ -21,6 +21,7 @@ pub mod live;
 mod message_files;
 mod outgoing;
 mod parallel;
+mod parts;
 mod people;
 mod queue;
 mod receipts;

@@ -30,8 +30,9 @@ use self::refusal::{head_refusal, open_refusal, read_failure, write_refusal};
 use super::{
     Desk, Failure, FailureKind, clock,
     ledger::space,
+    parts::PartWriter,
     receipts::{Numbered, ReceiptNumbers},
-    sets::{PartWriter, SetBook},
+    sets::SetBook,
     store::summary,
 };
 use crate::home::{Contacts, Home};
@@ -305,7 +306,9 @@ impl<'a> Intake<'a> {
         head: &Head,
         payload: impl Read,
     ) -> Result<Opened<PartWriter>, Refusal> {
-        let begin = |part: &PartHead| self.sets.writer(&id, part);
+        // Verified with the head.
+        let source = head.header().source().map(|(source, _)| source);
+        let begin = |part: &PartHead| self.sets.writer(&id, part, source.as_ref());
         open_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
     }
 
