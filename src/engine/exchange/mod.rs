@@ -110,7 +110,7 @@ impl Exchange {
         let (peer, sending, receiving) = (&mut self.peer, &mut self.sending, &mut self.receiving);
         match unit {
             Unit::Hello(hello) => self.greet(core, hello),
-            Unit::Offer { first, entries } => receiving.offer(core, peer, first, entries),
+            Unit::Offer(entries) => receiving.offer(core, peer, entries),
             Unit::Want(list) => sending.want(&list),
             Unit::Begin(begin) => receiving.begin(core, peer, begin),
             Unit::Data { handle, bytes } => receiving.data(core, peer, handle, bytes),

@@ -17,7 +17,7 @@ use postrider_base::{
 };
 
 use super::{
-    limits::{FORGED_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN, WINDOW_BYTES},
+    limits::{FORGED_MAX, HANDLE_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN, WINDOW_BYTES},
     peer::Peer,
     sending::aged,
     unit::{Begin, Offered, Unit},
@@ -120,13 +120,9 @@ impl Receiving {
         &mut self,
         core: &mut Core,
         peer: &Peer,
-        first: u32,
         entries: Vec<Offered>,
     ) -> Result<(), Ending> {
-        if first != self.next_handle {
-            return Err(Ending::Protocol(Violation::Handle));
-        }
-        if self.offers.len() + entries.len() > OFFERS_OPEN {
+        if self.offers.len() + entries.len() > OFFERS_OPEN || self.next_handle > HANDLE_MAX {
             return Err(Ending::Protocol(Violation::Limit));
         }
         let (mut handles, mut ids) = (Vec::new(), Vec::new());

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use postrider_base::bundle::{Hop, SMALL_PAYLOAD_MAX};
 
 use super::{
-    limits::{OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN},
+    limits::{HANDLE_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN},
     offers::{Backlog, PAGE_ROWS, Question},
     peer::Peer,
     proofs::Proofs,
@@ -308,11 +308,11 @@ impl Sending {
             let Some(first) = self.backlog.next() else { return };
             // The wait is for an answer or for room; both come with an input.
             let worst = OFFER_BYTES * (most + 1);
-            if most == 0 || !peer.pace.may_send(worst) {
+            if most == 0 || self.next_handle > HANDLE_MAX || !peer.pace.may_send(worst) {
                 self.backlog.put_back(first);
                 return;
             }
-            let (start, mut entries) = (self.next_handle, Vec::new());
+            let mut entries = Vec::new();
             let mut next = Some(first);
             while let Some(row) = next {
                 let id = row.short();
@@ -326,7 +326,7 @@ impl Sending {
             }
             if !entries.is_empty() {
                 self.offered_since_mark = true;
-                peer.send(core, &Unit::Offer { first: start, entries });
+                peer.send(core, &Unit::Offer(entries));
             }
         }
     }
@@ -360,7 +360,7 @@ impl Sending {
         loop {
             let ready = |turn: &&Turn| {
                 let out = self.open.get(&turn.2).and_then(|open| open.out.as_ref());
-                out.is_some_and(|out| out.loaded.is_some() || !out.ready.is_empty())
+                out.is_some_and(|o| o.loaded.is_some() || o.begun && !o.ready.is_empty())
             };
             let Some(turn) = self.wanted.iter().find(ready).copied() else { return };
             let Some(open) = self.open.get_mut(&turn.2) else { return };

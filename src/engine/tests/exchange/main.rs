@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod bytes_spent;
+mod cuts;
+mod flooding;
+mod hostile;
 mod net;
 mod pair;
 mod store;
+mod storm;
