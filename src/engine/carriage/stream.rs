@@ -20,7 +20,7 @@ pub struct TooLong;
 pub fn length_prefix(mut length: usize) -> Bytes {
     let mut out = Vec::with_capacity(LENGTH_MAX);
     loop {
-        let low = (length & 0x7f) as u8;
+        let low = u8::try_from(length & 0x7f).unwrap_or(0);
         length >>= 7;
         if length == 0 {
             out.push(low);

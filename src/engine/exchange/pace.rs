@@ -45,7 +45,7 @@ impl Pace {
     pub fn chunk_bytes(&self, both_max: usize) -> usize {
         let quarter = usize::try_from(self.rate_bps / 32).unwrap_or(CHUNK_MAX);
         let room = usize::try_from(self.room_bytes / 2).unwrap_or(CHUNK_MAX);
-        quarter.min(room).min(both_max).min(CHUNK_MAX).max(CHUNK_MIN)
+        quarter.min(room).min(both_max).clamp(CHUNK_MIN, CHUNK_MAX)
     }
 
     /// Whether a unit of so many bytes may go now; one may always go into an empty carriage.

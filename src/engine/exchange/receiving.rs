@@ -214,16 +214,15 @@ impl Receiving {
             return Ok(());
         };
         match examine(core, peer, &offer, &begin) {
-            Ok((row, custody, header)) if offer.length <= SMALL_PAYLOAD_MAX => {
-                drop(header);
+            Ok((row, custody, _)) if offer.length <= SMALL_PAYLOAD_MAX => {
                 core.arrivals.set_keeping(&offer.id);
                 self.set_state(handle, State::Keeping);
                 let body = Body::Inline(begin.payload);
                 let bundle = NewBundle { row, head: begin.head, custody, body };
                 core.keep(peer.link, handle, bundle);
             }
-            Ok((row, custody, header)) => {
-                self.begin_body(core, peer, handle, (begin.head, row, custody, header));
+            Ok((row, custody, hash)) => {
+                self.begin_body(core, peer, handle, (begin.head, row, custody, hash));
             }
             Err(verdict) => self.reject(core, peer, handle, verdict)?,
         }
@@ -235,7 +234,7 @@ impl Receiving {
         core: &mut Core,
         peer: &Peer,
         handle: u32,
-        (head, mut row, custody, header): (Bytes, Row, Custody, Header),
+        (head, mut row, custody, hash): (Bytes, Row, Custody, [u8; 32]),
     ) {
         let short = row.short();
         let (now, link) = (core.now, peer.link);
@@ -256,7 +255,7 @@ impl Receiving {
                 at: 0,
                 mixed: false,
                 hasher: Box::new(Hasher::new()),
-                hash: header.hash.unwrap_or_default(),
+                hash,
                 head,
                 row,
                 custody,
@@ -536,13 +535,14 @@ impl Receiving {
     }
 }
 
-/// Everything that can be said of a bundle from its head (and its payload, when that is small).
+/// Everything that can be said of a bundle from its head (and its payload, when that is small):
+/// what it will be in the spool, and what the body of a large one must hash to.
 fn examine(
     core: &Core,
     peer: &Peer,
     offer: &Offered,
     begin: &Begin,
-) -> Result<(Row, Custody, Header), Verdict> {
+) -> Result<(Row, Custody, [u8; 32]), Verdict> {
     let head = Head::decode(&begin.head).map_err(|_| Verdict::Damaged)?;
     let header = head.header();
     let fits = header.length == offer.length && header.nice.value() == offer.nice;
@@ -575,7 +575,7 @@ fn examine(
                 from: peer.node.map(|node| *node.as_bytes()),
                 ..row_of(id, header, hop)
             };
-            Ok((row, custody, header.clone()))
+            Ok((row, custody, header.hash.unwrap_or_default()))
         }
     }
 }

@@ -435,7 +435,7 @@ impl Net {
     }
 }
 
-fn engine(n: u8) -> Engine {
+pub fn engine(n: u8) -> Engine {
     let local = Local {
         node: node(n),
         tag_keys: vec![],

@@ -3,8 +3,6 @@
 //!
 //! `POSTRIDER_STORM` raises the number of seeds; a seed that fails is printed.
 
-use postrider_engine::node::Class;
-
 use crate::{
     net::{Net, Wire},
     store::{Made, made},
