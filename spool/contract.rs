@@ -292,7 +292,7 @@ pub struct Entry {
     pub from: Option<[u8; 32]>,
     /// The custody clock when it was admitted.
     pub arrived_held_ms: u64,
-    /// Rises with every admission; orders bundles of one niceness.
+    /// From 1 up, rising with every admission; orders bundles of one niceness.
     pub arrival: u64,
 }
 
@@ -324,6 +324,15 @@ pub struct Cursor {
     pub nice: u8,
     /// Order of admission.
     pub arrival: u64,
+}
+
+/// The numbering of arrivals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbering {
+    /// The spool's epoch: while it is the same, a number stands for the same bundle.
+    pub epoch: u32,
+    /// The highest number that a query can have seen; 0 before the first.
+    pub latest: u64,
 }
 
 /// An ordered set of live bundles.
@@ -442,6 +451,14 @@ pub trait Spool: Send + Sync {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Vec<Entry>, SpoolError>;
+
+    /// Up to `limit` (at most [`PAGE_MAX`]) live bundles with an arrival number above `after`, in
+    /// the order of those numbers.
+    fn since(&self, after: u64, limit: usize) -> Result<Vec<Entry>, SpoolError>;
+
+    /// How far arrivals have been numbered. Whoever asks this first and [`Spool::since`] after it
+    /// has seen every live bundle up to that number.
+    fn numbering(&self) -> Numbering;
 
     /// A note's value.
     fn note(&self, space: u8, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError>;

@@ -54,7 +54,7 @@ impl Counters {
     fn from_checkpoint(checkpoint: &Checkpoint) -> Self {
         let mut counters = Self {
             clock: CustodyClock::from_point(checkpoint.clock),
-            next_arrival: checkpoint.next_arrival,
+            next_arrival: checkpoint.next_arrival.max(1),
             epoch: checkpoint.epoch,
             table: BTreeMap::new(),
             uses: 0,
@@ -65,6 +65,10 @@ impl Counters {
             counters.raise(sequence);
         }
         counters
+    }
+
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// What a checkpoint says now.

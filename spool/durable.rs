@@ -4,8 +4,8 @@ use crate::{
     ballast::{BALLAST_BYTES, Ballast},
     blobs::Blobs,
     contract::{
-        BundleId, Change, Cursor, Delivered, Destination, Entry, Envelope, Now, Outcome, PAGE_MAX,
-        Queue, RESOLVE_MAX, Seen, Sequence, Spool, Stats, prefix_bounds,
+        BundleId, Change, Cursor, Delivered, Destination, Entry, Envelope, Now, Numbering, Outcome,
+        PAGE_MAX, Queue, RESOLVE_MAX, Seen, Sequence, Spool, Stats, prefix_bounds,
     },
     error::SpoolError,
     fold::{Fold, decode_value},
@@ -226,6 +226,21 @@ impl Spool for DurableSpool {
             }
         }
         Ok(page)
+    }
+
+    fn since(&self, after: u64, limit: usize) -> Result<Vec<Entry>, SpoolError> {
+        let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
+        let rows =
+            self.index().range(&keys::live(first), &[keys::LIVE + 1], limit.min(PAGE_MAX))?;
+        let mut entries = Vec::with_capacity(rows.len());
+        for (_, value) in rows {
+            entries.extend(decode_value(Some(value), Live::decode)?.map(|live| live.entry));
+        }
+        Ok(entries)
+    }
+
+    fn numbering(&self) -> Numbering {
+        self.writer.numbering()
     }
 
     fn note(&self, space: u8, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {

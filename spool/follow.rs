@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Changes gathered before they are applied: bounds memory while a large log is read.
-const BATCH_ROWS: usize = 1 << 14;
+const BATCH_ROWS: usize = 1 << 12;
 
 /// With less space than this the index stays in memory: it is the one thing that can be made again,
 /// and what is left belongs to the log.

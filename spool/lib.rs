@@ -43,7 +43,7 @@ pub use check::{CheckReport, Damage};
 pub use compact::CompactReport;
 pub use contract::{
     Body, BundleId, Change, Class, Cursor, Delivered, Destination, Entry, Envelope, Hop, NewBundle,
-    Now, Outcome, Queue, Seen, Sequence, Share, Spool, Stats, Summary, Why,
+    Now, Numbering, Outcome, Queue, Seen, Sequence, Share, Spool, Stats, Summary, Why,
 };
 pub use disk::RealDisk;
 pub use durable::{DurableSpool, Options};
@@ -51,4 +51,4 @@ pub use error::SpoolError;
 pub use memory::MemorySpool;
 pub use place::{Entropy, Place};
 pub use recovery::{IndexState, LogDamage, Recovery};
-pub use staging::{Staged, Staging};
+pub use staging::{Staged, StagedReader, Staging};

@@ -13,8 +13,8 @@ use crate::{
     clock::CustodyClock,
     contract::{
         Body, BundleId, Change, Cursor, Delivered, Destination, Entry, Envelope, NewBundle, Now,
-        Outcome, PAGE_MAX, Queue, RESOLVE_MAX, Seen, Sequence, Spool, Stats, Why, check_group,
-        prefix_bounds,
+        Numbering, Outcome, PAGE_MAX, Queue, RESOLVE_MAX, Seen, Sequence, Spool, Stats, Why,
+        check_group, prefix_bounds,
     },
     error::SpoolError,
     place::Entropy,
@@ -150,6 +150,20 @@ impl Spool for MemorySpool {
         page.sort_by_key(Entry::cursor);
         page.truncate(limit.min(PAGE_MAX));
         Ok(page)
+    }
+
+    fn since(&self, after: u64, limit: usize) -> Result<Vec<Entry>, SpoolError> {
+        let state = self.state();
+        let entries = state.live.values().map(|held| &held.entry);
+        let mut since: Vec<Entry> = entries.filter(|e| e.arrival > after).cloned().collect();
+        since.sort_by_key(|entry| entry.arrival);
+        since.truncate(limit.min(PAGE_MAX));
+        Ok(since)
+    }
+
+    fn numbering(&self) -> Numbering {
+        let state = self.state();
+        Numbering { epoch: state.epoch, latest: state.admitted }
     }
 
     fn note(&self, space: u8, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {
@@ -298,7 +312,7 @@ impl State {
             class: new.class,
             from: new.from,
             arrived_held_ms: held_ms,
-            arrival: self.admitted,
+            arrival: self.admitted + 1,
         };
         self.admitted += 1;
         let body = match new.body {

@@ -7,6 +7,7 @@
 
 use std::{
     fmt,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -97,6 +98,16 @@ impl Staging {
         Ok(Staged { body, len_bytes, check })
     }
 
+    /// Ends a body that nobody will keep as it is, to be read once from its start: one that is for
+    /// this node and is opened instead. Nothing of it is synced, and dropping the reader leaves
+    /// nothing behind.
+    pub fn into_reader(mut self) -> Result<StagedReader, SpoolError> {
+        if self.file.is_some() {
+            self.flush()?;
+        }
+        Ok(StagedReader { staging: self, at: 0 })
+    }
+
     fn flush(&mut self) -> Result<(), SpoolError> {
         let Some(spill) = &self.spill else { return Ok(()) };
         let writing = SpoolError::io("writing a staged body");
@@ -121,6 +132,28 @@ impl Staging {
 impl fmt::Debug for Staging {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Staging").field("len_bytes", &self.len_bytes()).finish_non_exhaustive()
+    }
+}
+
+/// Reads a staged body; see [`Staging::into_reader`].
+#[derive(Debug)]
+pub struct StagedReader {
+    staging: Staging,
+    at: u64,
+}
+
+impl Read for StagedReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = match &self.staging.file {
+            Some(file) => file.file.read_at(self.at, out)?,
+            None => {
+                let start = usize::try_from(self.at).unwrap_or(usize::MAX);
+                let mut rest = self.staging.pending.get(start..).unwrap_or_default();
+                rest.read(out)?
+            }
+        };
+        self.at += n as u64;
+        Ok(n)
     }
 }
 

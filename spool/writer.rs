@@ -1,6 +1,9 @@
 //! The one way into the log: commits of all threads, decided, written, synced, folded.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use postrider_base::disk::Disk;
 
@@ -10,7 +13,8 @@ use crate::{
     clock::{Point, TICK_EVERY_MS},
     commits::Commits,
     contract::{
-        BLOB_FROM, Body, Change, Destination, GROUP_MAX, Now, Outcome, Sequence, check_group,
+        BLOB_FROM, Body, Change, Destination, GROUP_MAX, Now, Numbering, Outcome, Sequence,
+        check_group,
     },
     counters::Counters,
     error::SpoolError,
@@ -35,6 +39,8 @@ pub(crate) struct Writer {
     log: Mutex<Log>,
     counters: Mutex<Counters>,
     commits: Commits<Request, Answer>,
+    /// The highest arrival number that queries can see.
+    latest: AtomicU64,
     pub(crate) index: Switch,
     pub(crate) segments: Segments,
     pub(crate) blobs: Blobs,
@@ -72,6 +78,7 @@ impl Writer {
         Self {
             segments: log.segments.clone(),
             log: Mutex::new(log),
+            latest: AtomicU64::new(counters.next_arrival - 1),
             counters: Mutex::new(counters),
             commits: Commits::new(GROUP_MAX),
             index: Switch::new(index),
@@ -111,6 +118,11 @@ impl Writer {
 
     pub(crate) fn take_sequence(&self, destination: &Destination) -> Sequence {
         self.counters().take(destination, &self.entropy)
+    }
+
+    pub(crate) fn numbering(&self) -> Numbering {
+        let latest = self.latest.load(Ordering::Acquire);
+        Numbering { epoch: self.counters().epoch(), latest }
     }
 
     pub(crate) fn held_ms(&self, now: Now) -> u64 {
@@ -317,6 +329,8 @@ impl Writer {
             let _ = fold
                 .purge(self.latest_ms(), PURGE_PER_WRITE)
                 .and_then(|()| fold.finish(&log.watermark()));
+            // Every number given out so far is in what was just folded, or was lost with its group.
+            self.latest.store(self.counters().next_arrival - 1, Ordering::Release);
             for id in &window.freed {
                 // A damaged bundle may have come again in the same window.
                 if matches!(self.index.get(&keys::id(id)), Ok(None)) {

@@ -43,7 +43,7 @@ const TOP: [&str; 12] = [
 ];
 /// What decisions and values must be given and never ask for: clocks, files, sockets, chance,
 /// threads, the environment. An address is a value, so not all of `std::net`.
-const ASKING: [&str; 14] = [
+const ASKING: [&str; 15] = [
     "std::fs",
     "std::env",
     "std::process",
@@ -57,6 +57,7 @@ const ASKING: [&str; 14] = [
     "std::net::ToSocketAddrs",
     "getrandom",
     "rand",
+    "ring::rand",
     "rustix",
 ];
 

@@ -1,4 +1,11 @@
 //! Floor 1: ways of moving bytes. A transport knows bytes and facts about the way, never bundles.
 #![deny(unsafe_code)]
 
+pub mod contract;
 pub mod media;
+#[cfg(feature = "pipe")]
+pub mod pipe;
+#[cfg(feature = "tls")]
+pub mod tls;
+
+pub use contract::{Arrival, Link, Pipe, Stop, StreamPipe, Transport, TransportError};

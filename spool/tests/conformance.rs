@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{io::Read, sync::Arc};
 
 use common::{at, body_of, bundle, entropy, id, node};
 use postrider_spool::{
@@ -43,6 +43,45 @@ fn an_admitted_bundle_is_there_with_everything_it_came_with() {
         assert_eq!(spool.read(&id(1), 2, &mut [0; 9]).unwrap(), Some(2));
         assert_eq!(spool.read(&id(1), u64::MAX, &mut [0; 9]).unwrap(), Some(0));
         assert_eq!(spool.read(&id(2), 0, &mut [0; 9]).unwrap(), None);
+    });
+}
+
+#[test]
+fn a_body_that_is_not_kept_can_be_read_once() {
+    on_both(|spool| {
+        for size in [0, 5, BLOB_FROM - 1, 2 * BLOB_FROM + 7] {
+            let body: Vec<u8> = (0u8..251).cycle().take(size).collect();
+            let mut staging = spool.stage().unwrap();
+            body.chunks(77_777).for_each(|piece| staging.append(piece).unwrap());
+            let mut back = Vec::new();
+            staging.into_reader().unwrap().read_to_end(&mut back).unwrap();
+            assert!(back == body, "{size}");
+        }
+    });
+}
+
+#[test]
+fn arrivals_are_numbered_from_one_and_listed_from_any_number() {
+    on_both(|spool| {
+        assert_eq!(spool.numbering().latest, 0);
+        for n in 1..=5 {
+            assert_eq!(admit(spool, bundle(n, b"x")), Outcome::Admitted);
+            assert_eq!(spool.numbering().latest, n);
+        }
+        let numbers = |after, limit| -> Vec<u64> {
+            spool.since(after, limit).unwrap().iter().map(|entry| entry.arrival).collect()
+        };
+        assert_eq!(numbers(0, 9), [1, 2, 3, 4, 5]);
+        assert_eq!(numbers(2, 2), [3, 4]);
+        assert_eq!(numbers(5, 9), []);
+        assert_eq!(numbers(u64::MAX, 9), []);
+        let gone = Change::Retire { id: id(5), why: Why::Read };
+        spool.commit(at(1, 20), vec![gone]).unwrap();
+        assert_eq!(numbers(3, 9), [4]);
+        let before = spool.numbering();
+        assert_eq!(before.latest, 5, "a number that was given out stays given out");
+        spool.redraw_epoch(at(1, 30)).unwrap();
+        assert_ne!(spool.numbering().epoch, before.epoch);
     });
 }
 

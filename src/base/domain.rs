@@ -2,7 +2,8 @@
 //!
 //! A signature covers `D ‖ digest`: 32 bytes of domain, then a 32-byte digest. Every input that a
 //! node key ever signs therefore starts with one of a few fixed, distinct 32-byte strings, which
-//! keeps the key safe beside other programs that sign other things with it.
+//! keeps the key safe beside other programs that sign other things with it. The one other thing that
+//! it signs is a TLS 1.3 handshake, which begins with 64 spaces: see [`is_tls_input`].
 
 /// The domain of an open bundle's signature.
 pub const BUNDLE_OPEN: [u8; 32] = domain(b"postrider bundle open v1");
@@ -10,6 +11,8 @@ pub const BUNDLE_OPEN: [u8; 32] = domain(b"postrider bundle open v1");
 pub const BUNDLE_HIDDEN: [u8; 32] = domain(b"postrider bundle hidden v1");
 /// The domain of a contact card's signature.
 pub const CARD: [u8; 32] = domain(b"postrider card v1");
+/// The domain of a stranger's signature under the greeting of a Noise link.
+pub const NOISE: [u8; 32] = domain(b"postrider noise v1");
 
 /// BLAKE3 context of a bundle id.
 pub const ID: &str = "postrider 2026 bundle id v1";
@@ -35,6 +38,15 @@ pub const RANDOM: &str = "postrider 2026 random v1";
 pub const COMPACT_INFO: &[u8] = b"postrider compact v1";
 /// The HPKE export context of a compact seal's receipt secret.
 pub const RECEIPT_EXPORT: &[u8] = b"postrider receipt v1";
+/// What the prologue of a Noise link starts with.
+pub const NOISE_PROLOGUE: &[u8] = b"postrider noise v1";
+/// BLAKE3 context of the digest that a stranger signs on a Noise link.
+pub const NOISE_INTRODUCTION: &str = "postrider 2026 noise introduction v1";
+/// BLAKE3 context of the hedge behind a Noise link's ephemeral keys.
+pub const NOISE_EPHEMERAL: &str = "postrider 2026 noise ephemeral v1";
+
+/// BLAKE3 context of the token by which a dialler shows that it knows whom it dials.
+pub const DOOR: &str = "postrider 2026 door v1";
 
 /// BLAKE3 in key derivation mode over the concatenation of `parts`.
 pub fn derive(context: &'static str, parts: &[&[u8]]) -> [u8; 32] {
@@ -51,6 +63,16 @@ pub fn signed_input(domain: &[u8; 32], digest: &[u8; 32]) -> [u8; 64] {
     input[..32].copy_from_slice(domain);
     input[32..].copy_from_slice(digest);
     input
+}
+
+/// Whether these bytes are what a TLS 1.3 CertificateVerify signs (RFC 8446, section 4.4.3): 64
+/// spaces, one of two contexts, a zero byte, a transcript hash of 32 or 48 bytes.
+pub fn is_tls_input(message: &[u8]) -> bool {
+    let Some((spaces, rest)) = message.split_at_checked(64) else { return false };
+    let hash = rest
+        .strip_prefix(b"TLS 1.3, server CertificateVerify\0")
+        .or_else(|| rest.strip_prefix(b"TLS 1.3, client CertificateVerify\0"));
+    spaces.iter().all(|byte| *byte == b' ') && hash.is_some_and(|h| matches!(h.len(), 32 | 48))
 }
 
 /// The first `N` bytes of a digest.
@@ -76,7 +98,7 @@ mod tests {
 
     #[test]
     fn signature_domains_are_distinct_and_start_like_no_other_protocol() {
-        let all = [BUNDLE_OPEN, BUNDLE_HIDDEN, CARD];
+        let all = [BUNDLE_OPEN, BUNDLE_HIDDEN, CARD, NOISE];
         for (i, a) in all.iter().enumerate() {
             assert!(
                 a.starts_with(b"postrider "),

@@ -69,6 +69,13 @@ impl NodeId {
         key.verify_strict(&crate::domain::signed_input(domain, digest), &signature).is_ok()
     }
 
+    /// Whether `signature` over a TLS 1.3 CertificateVerify input is this node's, by the strict rules.
+    pub fn verify_tls(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        let Ok(key) = VerifyingKey::from_bytes(&self.0) else { return false };
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
+        crate::domain::is_tls_input(message) && key.verify_strict(message, &signature).is_ok()
+    }
+
     /// Only for keys that come out of a signing key, which are canonical and strong by birth.
     pub(crate) fn from_verifying_key(key: &VerifyingKey) -> Self {
         Self(key.to_bytes())

@@ -42,6 +42,17 @@ impl NodeSecret {
         self.signing.sign(&domain::signed_input(domain, digest)).to_bytes()
     }
 
+    /// Signs what TLS 1.3 signs in a CertificateVerify, and nothing else: `None` if `message` is not
+    /// of that shape. It begins with 64 spaces, so it is never the input of another signature of ours.
+    pub fn sign_tls(&self, message: &[u8]) -> Option<[u8; 64]> {
+        domain::is_tls_input(message).then(|| self.signing.sign(message).to_bytes())
+    }
+
+    /// The scalar behind the key, for agreements: as good as the seed to whoever wants to sign.
+    pub(crate) fn scalar(&self) -> [u8; 32] {
+        self.signing.to_scalar_bytes()
+    }
+
     /// The first seal key, which follows from the seed, so that a backup of the seed opens mail.
     pub fn first_seal_key(&self) -> SealSecret {
         SealSecret::from_bytes(domain::derive(domain::SEAL_KEY, &[self.seed()]))
@@ -209,6 +220,27 @@ mod tests {
             node.first_seal_key().public().as_bytes(),
             &node.signing.verifying_key().to_montgomery().to_bytes()
         );
+    }
+
+    #[test]
+    fn for_tls_only_what_tls_signs_is_signed() {
+        let node = NodeSecret::from_seed([3; 32]);
+        let input = |spaces: usize, context: &str, hash: usize| {
+            [&vec![b' '; spaces], context.as_bytes(), &[0], &vec![7; hash]].concat()
+        };
+        for context in ["TLS 1.3, server CertificateVerify", "TLS 1.3, client CertificateVerify"] {
+            for hash in [32, 48] {
+                let message = input(64, context, hash);
+                let signature = node.sign_tls(&message).unwrap();
+                assert!(node.id().verify_tls(&message, &signature));
+                assert!(!node.id().verify_tls(&message[1..], &signature));
+            }
+            for (spaces, hash) in [(63, 32), (65, 32), (0, 32), (64, 0), (64, 33), (64, 64)] {
+                assert_eq!(node.sign_tls(&input(spaces, context, hash)), None);
+            }
+        }
+        assert_eq!(node.sign_tls(&input(64, "TLS 1.3, other", 32)), None);
+        assert_eq!(node.sign_tls(&domain::signed_input(&domain::CARD, &[b' '; 32])), None);
     }
 
     #[test]

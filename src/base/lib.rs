@@ -3,7 +3,8 @@
 //! Everything here is a function of its arguments; time and randomness come in as arguments. The
 //! one exception is the `age` seal, whose library draws its own randomness from the system.
 //!
-//! - [`id`], [`key`], [`address`], [`words`], [`card`]: who somebody is;
+//! - [`id`], [`key`], [`address`], [`words`], [`card`]: who somebody is; [`agreement`]: with
+//!   whom a link agrees on its keys;
 //! - [`nice`], [`time`]: how urgent, how long; [`link`]: where a link leads and what it can do;
 //! - [`bundle`]: what relays see; [`packet`]: what only the recipient sees; [`seal`]: the wall
 //!   between; [`compose`] and [`unseal`]: through that wall, out and in;
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod agreement;
 pub mod bundle;
 pub mod card;
 pub mod compose;
@@ -32,5 +34,6 @@ pub use bundle::{Head, Header};
 pub use card::Card;
 pub use id::{BundleId, NodeId};
 pub use key::{NodeSecret, SealPublic, SealSecret};
+pub use link::{Address, LinkFacts};
 pub use nice::Niceness;
 pub use time::Lifetime;

@@ -13,9 +13,9 @@ use postrider_spool::{Class, Cursor, DurableSpool, Entry, Queue, Spool};
 
 use super::{
     Desk, Failure, FailureKind, Watch, clock,
-    inbox::note_keys,
     incoming::{Intake, Refusal, lock},
-    ledger::{OwnNote, ReceiptNote, SentNote, space},
+    ledger::{OwnNote, SentNote, space},
+    receipts,
     reply::Tossed,
 };
 
@@ -44,15 +44,11 @@ impl Desk {
         self.tidy(spool)?;
         let mut reply = Tossed { verb: "pack", safe_to_remove: true, ..Tossed::default() };
         out.write_all(&MAGIC).map_err(stream_failure)?;
-        for key in note_keys(spool, space::RECEIPT)? {
-            let until = spool.note(space::RECEIPT, &key)?;
-            let until = until.as_deref().and_then(ReceiptNote::read).map(|note| note.1);
-            if Receipt::decode(&key).is_ok() && until > Some(spool.held_ms(clock::now())) {
-                out.write_all(&[RECEIPT])
-                    .and_then(|()| out.write_all(&key))
-                    .map_err(stream_failure)?;
-                reply.receipts_out += 1;
-            }
+        for (_, receipt) in receipts::all(spool, spool.held_ms(clock::now()))?.list {
+            out.write_all(&[RECEIPT])
+                .and_then(|()| out.write_all(&receipt.encode()))
+                .map_err(stream_failure)?;
+            reply.receipts_out += 1;
         }
         for class in Class::ALL {
             let mut cursor: Option<Cursor> = None;

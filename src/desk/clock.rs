@@ -1,6 +1,9 @@
 //! The clocks and the randomness of the system, read in one place.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::OnceLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use postrider_spool::Now;
 use rustix::time::{ClockId, clock_gettime};
@@ -8,12 +11,15 @@ use rustix::time::{ClockId, clock_gettime};
 use super::Failure;
 use crate::desk::FailureKind;
 
+/// A process sees one boot.
+static BOOT: OnceLock<[u8; 16]> = OnceLock::new();
+
 /// The monotonic clock that also counts suspension, and which boot it belongs to.
 pub(super) fn now() -> Now {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let millis = u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000;
-    Now { boot: boot_id(), boottime_ms: seconds * 1000 + millis }
+    Now { boot: *BOOT.get_or_init(boot_id), boottime_ms: seconds * 1000 + millis }
 }
 
 /// Unix seconds by the wall clock; for display only, 0 when it stands before 1970.

@@ -43,7 +43,7 @@ impl Desk {
     pub fn read_message(&self, id: &str, watch: &dyn Watch) -> Result<Received, Failure> {
         let spool = self.spool(watch)?;
         let kept = self.find_received(spool, id)?;
-        let message = self.describe(spool, &self.home.contacts()?, &kept)?;
+        let message = self.describe(spool, &*self.home.contacts()?, &kept)?;
         if message.complete && !message.read {
             spool.commit(clock::now(), vec![set_note(space::READ, &kept.id.0, Vec::new())])?;
         }

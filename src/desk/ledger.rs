@@ -6,6 +6,7 @@ use postrider_base::{BundleId, bundle::ReceiptSecret, id::SetId, wire};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use postrider_engine::node::{Instance, Seen};
 use postrider_spool::Change;
 
 /// The namespaces. Numbers are never reused.
@@ -19,7 +20,7 @@ pub(super) mod space {
     /// The message of a received set, by set key: its id, and the receipt that waits for the last
     /// part.
     pub const SET: u8 = 4;
-    /// Receipts to hand on, by the bytes of the receipt: [`super::ReceiptNote`].
+    /// Receipts to hand on, by number and the bytes of the receipt: [`super::ReceiptNote`].
     pub const RECEIPT: u8 = 5;
     /// Sent messages, by id: [`super::SentNote`].
     pub const SENT: u8 = 6;
@@ -37,6 +38,9 @@ pub(super) mod space {
     pub const DONE: u8 = 13;
     /// How a sent message ended, by id: [`super::End`].
     pub const ENDED: u8 = 12;
+    /// How far a neighbour and this node have dealt with each other's bundles, by its key:
+    /// [`super::CursorNote`].
+    pub const CURSOR: u8 = 14;
 }
 
 const VERSION: u8 = 1;
@@ -98,6 +102,20 @@ pub(super) struct ReceiptNote(
     /// The custody clock at which the bundle's lifetime ends, and with it the receipt's use.
     pub u64,
 );
+
+/// Where two nodes stand with each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CursorNote(
+    pub u8,
+    /// My cursor into what the neighbour has.
+    pub Option<CursorFields>,
+    /// Its cursor into what I have.
+    pub Option<CursorFields>,
+);
+
+/// Numbering, arrival, receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CursorFields(pub ByteBuf, pub u64, pub u64);
 
 /// How a sent message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +233,31 @@ impl ReceiptNote {
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         read(bytes)
+    }
+}
+
+impl CursorNote {
+    pub(super) fn new(mine: Option<Seen>, theirs: Option<Seen>) -> Self {
+        let fields =
+            |seen: Seen| CursorFields(ByteBuf::from(seen.instance.0), seen.bundles, seen.receipts);
+        Self(VERSION, mine.map(fields), theirs.map(fields))
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    /// Mine and theirs.
+    pub(super) fn seen(self) -> (Option<Seen>, Option<Seen>) {
+        let seen = |fields: CursorFields| {
+            let instance = Instance(fields.0.as_slice().try_into().ok()?);
+            Some(Seen { instance, bundles: fields.1, receipts: fields.2 })
+        };
+        (self.1.and_then(seen), self.2.and_then(seen))
     }
 }
 

@@ -17,10 +17,13 @@ mod identity;
 mod inbox;
 mod incoming;
 mod ledger;
+pub mod live;
 mod message_files;
 mod outgoing;
+mod parallel;
 mod people;
 mod queue;
+mod receipts;
 pub mod reply;
 mod save;
 mod send;
@@ -61,6 +64,7 @@ pub struct Desk {
     lock_wait: Duration,
     /// Sets that threads of this process are sealing: `tidy` must not take them for leftovers.
     sending: Mutex<BTreeSet<[u8; 16]>>,
+    receipt_numbers: receipts::ReceiptNumbers,
     /// Held while bundles are taken in: deciding what is new and committing it is one step.
     taking: Mutex<()>,
 }
@@ -73,6 +77,7 @@ impl Desk {
             spool: OnceLock::new(),
             lock_wait: LOCK_WAIT,
             sending: Mutex::default(),
+            receipt_numbers: receipts::ReceiptNumbers::default(),
             taking: Mutex::default(),
         })
     }

@@ -42,7 +42,7 @@ impl Desk {
     pub fn queue_show(&self, id: &str, watch: &dyn Watch) -> Result<Queued, Failure> {
         let spool = self.spool(watch)?;
         let entry = self.live(spool, id)?;
-        queued(spool, &self.home.contacts()?, &entry)
+        queued(spool, &*self.home.contacts()?, &entry)
     }
 
     /// Changes how urgent a bundle is, here only: its niceness is signed by its author.
@@ -76,6 +76,7 @@ impl Desk {
             set_note(space::ENDED, &id.0, End::Cancelled.word().as_bytes().to_vec()),
             event(&id, held_ms, 4, ("cancelled", "", "")),
         ];
+        let mut numbered = Vec::new();
         for (bundle, own) in own_bundles(spool)? {
             let of_set = own.2.is_some() && own.2 == set;
             if bundle.id != id && !of_set {
@@ -83,16 +84,19 @@ impl Desk {
             }
             if let Some(r) = own.secret() {
                 let receipt = postrider_base::bundle::Receipt { id_prefix: bundle.id.prefix(), r };
-                let note = super::ledger::ReceiptNote::new(bundle.expires_held_ms());
-                let value = postrider_base::wire::encode(&note);
-                changes.push(set_note(space::RECEIPT, &receipt.encode(), value));
+                let until = bundle.expires_held_ms();
+                let (change, number) = self.receipt_numbers.note(spool, &receipt, until)?;
+                changes.push(change);
+                numbered.push(number);
             }
             changes.push(Change::Retire { id: bundle.id, why: Why::Cancelled });
             if changes.len() >= 1024 {
                 spool.commit(clock::now(), std::mem::take(&mut changes))?;
+                numbered.clear();
             }
         }
         spool.commit(clock::now(), changes)?;
+        drop(numbered);
         self.sent_state(&id.to_string(), watch)
     }
 
@@ -173,7 +177,7 @@ impl Desk {
             return Ok(lines);
         }
         let entry = self.live(spool, id)?;
-        let row = queued(spool, &self.home.contacts()?, &entry)?;
+        let row = queued(spool, &*self.home.contacts()?, &entry)?;
         Ok(vec![
             format!("carried for others ({}), to {}", row.class, row.to),
             format!("it expires in {} s unless a receipt frees it before", row.expires_in_s),

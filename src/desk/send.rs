@@ -1,6 +1,6 @@
 //! `send`: durable when it returns.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Mutex};
+use std::{collections::BTreeSet, mem, path::PathBuf, sync::Mutex};
 
 use postrider_base::{
     Lifetime, Niceness, NodeId,
@@ -9,7 +9,7 @@ use postrider_base::{
     packet::{Body, Content, FileEntry, INLINE_MAX, Manifest, Packet, TEXT_MAX, Tail},
     wire,
 };
-use postrider_spool::{Body as SpoolBody, Change, Destination};
+use postrider_spool::{Body as SpoolBody, Change, Destination, contract::GROUP_MAX};
 
 use super::{
     Desk, Failure, FailureKind, Watch, clock,
@@ -17,11 +17,12 @@ use super::{
     ledger::{OwnNote, SentNote, event, set_note, space},
     message_files::{self, Outgoing, Stream},
     outgoing::{self, Parts},
+    parallel::in_parallel,
     people::is_hidden,
     reply::Sent,
     store::{Post, must_admit, own_bundle},
 };
-use crate::home::Contact;
+use crate::home::{Contact, Contacts};
 
 /// A message to send.
 #[derive(Clone, Debug)]
@@ -44,6 +45,10 @@ pub struct SendRequest {
 
 /// Files above this are bulk unless the sender says otherwise (the command line's contract).
 const BULK_FROM: u64 = 1 << 20;
+
+/// A batch is committed in groups of at most so many bytes of bodies: well below what the spool
+/// takes at once.
+const GROUP_BYTES: u64 = GROUP_MAX as u64 / 2;
 
 /// The content of a small message and what is said about it.
 struct Small {
@@ -74,46 +79,57 @@ impl Desk {
         const BATCH: usize = 64;
         let post = self.appender(watch)?;
         let contacts = self.home.contacts()?;
-        let (mut changes, mut waiting) = (Vec::new(), Vec::new());
-        let mut done = false;
-        while !done {
-            match requests.next() {
-                None => done = true,
-                Some(request) => {
-                    let made = request.and_then(|request| {
-                        let contact = contacts.resolve(&request.to)?;
-                        let text_only = request.files.is_empty();
-                        match self.small(contact, &request, watch)? {
-                            Some(small) => {
-                                self.seal_small(&post, contact, &request, small, &mut changes)
-                            }
-                            // Too large for a batch: sent on its own, durable at once.
-                            None => {
-                                debug_assert!(!text_only, "a text is always small or a file");
-                                self.send_parts(&post, contact, &request, watch)
-                            }
-                        }
-                    });
-                    waiting.push(made);
-                }
+        let mut batch = Vec::new();
+        loop {
+            let request = requests.next();
+            let done = request.is_none();
+            batch.extend(request);
+            if done || batch.len() >= BATCH {
+                self.send_together(&post, &contacts, mem::take(&mut batch), each, watch)?;
             }
-            if done || waiting.len() >= BATCH || changes.len() >= 4 * BATCH {
-                let committed = post.commit(clock::now(), std::mem::take(&mut changes));
-                let failed = committed.err().map(Failure::from);
-                for made in waiting.drain(..) {
-                    each(match (&failed, made) {
-                        (Some(failure), Ok(_)) => {
-                            Err(Failure::new(failure.kind, failure.what.clone()))
-                        }
-                        (_, made) => made,
-                    });
-                }
-                if let Some(failure) = failed {
-                    return Err(failure);
-                }
+            if done {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    /// Seals several messages in parallel and commits them as one group.
+    fn send_together(
+        &self,
+        post: &dyn Post,
+        contacts: &Contacts,
+        requests: Vec<Result<SendRequest, Failure>>,
+        each: &mut dyn FnMut(Result<Sent, Failure>),
+        watch: &dyn Watch,
+    ) -> Result<(), Failure> {
+        let make = |request: Result<SendRequest, Failure>| {
+            let request = request?;
+            let contact = contacts.resolve(&request.to)?;
+            let mut changes = Vec::new();
+            let sent = match self.small(contact, &request, watch)? {
+                Some(small) => self.seal_small(post, contact, &request, small, &mut changes),
+                // Too large for a batch: sent on its own, durable at once.
+                None => self.send_parts(post, contact, &request, watch),
+            }?;
+            Ok((sent, changes))
+        };
+        let made = in_parallel(requests, self.home.config.worker_count(), make);
+        let (mut changes, mut bytes, mut waiting) = (Vec::new(), 0, Vec::new());
+        for made in made {
+            let (sent, its) = match made {
+                Ok((sent, its)) => (Ok(sent), its),
+                Err(failure) => (Err(failure), Vec::new()),
+            };
+            let more: u64 = its.iter().map(inline_bytes).sum();
+            if bytes + more > GROUP_BYTES {
+                commit_all(post, mem::take(&mut changes), mem::take(&mut waiting), each)?;
+                bytes = 0;
+            }
+            bytes += more;
+            changes.extend(its);
+            waiting.push(sent);
+        }
+        commit_all(post, changes, waiting, each)
     }
 
     fn send_by(
@@ -302,6 +318,31 @@ impl Desk {
     fn tail(&self, contact: &Contact, request: &SendRequest) -> Tail {
         let card = (!contact.answered).then(|| self.home.card.as_bytes().to_vec());
         Tail { reply_to: request.reply_to, card }
+    }
+}
+
+/// Commits the changes of several messages, then tells each what became of it.
+fn commit_all(
+    post: &dyn Post,
+    changes: Vec<Change>,
+    made: Vec<Result<Sent, Failure>>,
+    each: &mut dyn FnMut(Result<Sent, Failure>),
+) -> Result<(), Failure> {
+    let failed = post.commit(clock::now(), changes).err().map(Failure::from);
+    for made in made {
+        each(match (&failed, made) {
+            (Some(failure), Ok(_)) => Err(Failure::new(failure.kind, failure.what.clone())),
+            (_, made) => made,
+        });
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Bytes of a body that will lie in the log.
+fn inline_bytes(change: &Change) -> u64 {
+    match change {
+        Change::Bundle(bundle) => bundle.body.len_bytes(),
+        _ => 0,
     }
 }
 

@@ -11,7 +11,7 @@
 //! only through its note in the log, which is written after the file was synced.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
@@ -30,7 +30,7 @@ use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
 use super::{
     Failure, hex,
     incoming::{Refusal, lock},
-    ledger::{MessageNote, ReceiptNote, remove_note, set_key, set_note, space},
+    ledger::{MessageNote, remove_note, set_key, set_note, space},
 };
 
 /// Packets above this lie in a file: a note holds at most 1 MiB, and a group three.
@@ -53,6 +53,13 @@ struct SetState {
     starts: Vec<u64>,
     have: Mutex<BTreeSet<u32>>,
     receipt: Option<(Receipt, u64)>,
+}
+
+/// A message of which no part is missing any more.
+pub(super) struct Completed {
+    pub message: BundleId,
+    /// Its receipt, and until when it is of use.
+    pub receipt: Option<(Receipt, u64)>,
 }
 
 /// Where a part's bytes are.
@@ -100,7 +107,7 @@ impl<'a> SetBook<'a> {
         author: &NodeId,
         arrived: &Arrived,
         changes: &mut Vec<Change>,
-    ) -> Result<Option<BundleId>, Refusal> {
+    ) -> Result<Option<Completed>, Refusal> {
         let part = &arrived.part;
         let key = set_key(author.as_bytes(), &part.set);
         let note_key = [&key[..], &part.index.to_be_bytes()].concat();
@@ -138,7 +145,7 @@ impl<'a> SetBook<'a> {
         manifest: &Manifest,
         receipt: Option<(Receipt, u64)>,
         changes: &mut Vec<Change>,
-    ) -> Result<Option<BundleId>, Refusal> {
+    ) -> Result<Option<Completed>, Refusal> {
         let Some(list) = manifest.parts() else { return Ok(None) };
         let key = set_key(author.as_bytes(), &list.set);
         if self.state(&key)?.is_some() {
@@ -227,7 +234,7 @@ impl<'a> SetBook<'a> {
         let dir = self.dir(key).map_err(failed)?;
         let mut writer = PartWriter::into_files(dir, Arc::clone(state), at).map_err(failed)?;
         io::copy(&mut from, &mut writer).map_err(failed)?;
-        writer.finish().map_err(failed)?;
+        writer.sync(&mut HashSet::new()).map_err(failed)?;
         lock(&self.obsolete).push(path.to_owned());
         Ok(())
     }
@@ -292,17 +299,13 @@ impl SetState {
         Self { message, list, starts, have: Mutex::default(), receipt }
     }
 
-    /// When nothing is missing: says so, lets the receipt go, and names the message.
-    fn completed(&self, changes: &mut Vec<Change>) -> Option<BundleId> {
+    /// When nothing is missing: says so, names the message, and lets its receipt go.
+    fn completed(&self, changes: &mut Vec<Change>) -> Option<Completed> {
         if lock(&self.have).len() < self.list.hashes.len() {
             return None;
         }
         changes.push(set_note(space::COMPLETE, &self.message.0, Vec::new()));
-        if let Some((receipt, until)) = &self.receipt {
-            let value = postrider_base::wire::encode(&ReceiptNote::new(*until));
-            changes.push(set_note(space::RECEIPT, &receipt.encode(), value));
-        }
-        Some(self.message)
+        Some(Completed { message: self.message, receipt: self.receipt })
     }
 
     /// Which file holds byte `at` of the stream, and up to where.
@@ -316,8 +319,8 @@ impl SetState {
 /// Writes one part to where it belongs.
 pub(super) struct PartWriter {
     target: Target,
-    open: Option<(PathBuf, File, u64)>,
-    touched: Vec<File>,
+    open: Option<(PathBuf, File)>,
+    touched: Vec<(PathBuf, File)>,
 }
 
 enum Target {
@@ -336,20 +339,31 @@ impl PartWriter {
         Ok(Self { target: Target::Loose(path, 0), open: None, touched: Vec::new() })
     }
 
-    /// Makes all of it durable; says where it is.
-    pub(super) fn finish(&mut self) -> io::Result<Place> {
-        self.touched.extend(self.open.take().map(|(_, file, _)| file));
-        for file in self.touched.drain(..) {
-            file.sync_all()?;
-        }
-        let (dir, place) = match &self.target {
-            Target::Files { dir, .. } => (dir.as_path(), Place::InFiles),
-            Target::Loose(path, _) => {
-                (path.parent().unwrap_or(Path::new(".")), Place::Loose(path.clone()))
+    /// Makes all of it durable. Of several parts of one file a single sync is enough, so files and
+    /// directories in `synced` (by now, after all of their bytes were written) are passed over.
+    pub(super) fn sync(&mut self, synced: &mut HashSet<PathBuf>) -> io::Result<()> {
+        self.touched.extend(self.open.take());
+        for (path, file) in self.touched.drain(..) {
+            if synced.insert(path) {
+                file.sync_all()?;
             }
+        }
+        let dir = match &self.target {
+            Target::Files { dir, .. } => dir.as_path(),
+            Target::Loose(path, _) => path.parent().unwrap_or(Path::new(".")),
         };
-        File::open(dir)?.sync_all()?;
-        Ok(place)
+        if synced.insert(dir.to_owned()) {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Where its bytes are.
+    pub(super) fn place(&self) -> Place {
+        match &self.target {
+            Target::Files { .. } => Place::InFiles,
+            Target::Loose(path, _) => Place::Loose(path.clone()),
+        }
     }
 
     fn file_for_next(&mut self) -> io::Result<(&File, u64, u64)> {
@@ -360,24 +374,24 @@ impl PartWriter {
                 (dir.join(format!("f{n}")), offset, end - at)
             }
         };
-        if self.open.as_ref().is_none_or(|(opened, ..)| *opened != path) {
-            self.touched.extend(self.open.take().map(|(_, file, _)| file));
+        if self.open.as_ref().is_none_or(|(opened, _)| *opened != path) {
+            self.touched.extend(self.open.take());
             let file = OpenOptions::new()
                 .write(true)
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
                 .open(&path)?;
-            self.open = Some((path, file, 0));
+            self.open = Some((path, file));
             // Keep few descriptors open, however many small files a part holds.
             if self.touched.len() >= 64 {
-                for file in self.touched.drain(..) {
+                for (_, file) in self.touched.drain(..) {
                     file.sync_all()?;
                 }
             }
         }
         match &self.open {
-            Some((_, file, _)) => Ok((file, offset, left)),
+            Some((_, file)) => Ok((file, offset, left)),
             None => Err(io::ErrorKind::Other.into()),
         }
     }

@@ -1,8 +1,9 @@
 //! Floor 1: every decision and every protocol, without input or output.
 //!
 //! - [`node`]: the live node; its `contract.rs` says what runs it and how;
-//! - [`carriage`]: how units become the bytes of a pipe;
+//! - [`carriage`]: how units become the bytes of a pipe; Noise where a link has no security;
 //! - [`exchange`]: the protocol that two nodes speak over a link;
+//! - [`reconcile`]: in what two sets differ, for few bytes;
 //! - [`router`]: which neighbour may have what;
 //! - [`parcel`]: what is written to a medium and what is taken from it.
 #![forbid(unsafe_code)]
@@ -11,4 +12,5 @@ pub mod carriage;
 pub mod exchange;
 pub mod node;
 pub mod parcel;
+pub mod reconcile;
 pub mod router;

@@ -11,7 +11,11 @@ mod contacts;
 mod files;
 mod key_file;
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 pub use config::{Config, ConfigError};
 pub use contacts::{Added, Contact, Contacts, ContactsError, Trust};
@@ -32,7 +36,12 @@ pub struct Home {
     pub card: Card,
     /// Settings.
     pub config: Config,
+    /// The contacts as they were last read, and of which file.
+    known: Mutex<Option<(FileMark, Arc<Contacts>)>>,
 }
+
+/// What changes whenever the contacts file is replaced: its inode, size and time.
+type FileMark = Option<(u64, u64, i64, i64)>;
 
 /// Why a home cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +92,7 @@ impl Home {
         };
         let config = Config::read(&dir.join("config.toml"))?;
         let card = own_card(dir, &key, &config)?;
-        Ok(Self { dir: dir.to_owned(), key, card, config })
+        Ok(Self { dir: dir.to_owned(), key, card, config, known: Mutex::default() })
     }
 
     /// Makes a home and an identity, or opens the one that is there and changes nothing.
@@ -116,7 +125,8 @@ impl Home {
         write("card", format!("{card}\n"), 0o644)?;
         // Last: with the key there, the home is there.
         write("key", key.to_text().to_string(), 0o600)?;
-        Ok((Self { dir: dir.to_owned(), key, card, config }, Created::New))
+        let known = Mutex::default();
+        Ok((Self { dir: dir.to_owned(), key, card, config, known }, Created::New))
     }
 
     /// Where it is.
@@ -129,9 +139,22 @@ impl Home {
         self.dir.join("spool")
     }
 
-    /// Reads the contacts.
-    pub fn contacts(&self) -> Result<Contacts, ContactsError> {
-        Contacts::read(&self.dir.join("contacts"))
+    /// The contacts; read again only when their file was replaced, by whichever process.
+    pub fn contacts(&self) -> Result<Arc<Contacts>, ContactsError> {
+        let path = self.dir.join("contacts");
+        // Before the file is read: at worst it is read once more than needed.
+        let mark = std::fs::metadata(&path)
+            .ok()
+            .map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec()));
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, contacts)) = &*known
+            && *of == mark
+        {
+            return Ok(Arc::clone(contacts));
+        }
+        let contacts = Arc::new(Contacts::read(&path)?);
+        *known = Some((mark, Arc::clone(&contacts)));
+        Ok(contacts)
     }
 
     /// Changes the contacts; see [`Contacts::edit`].
@@ -139,7 +162,9 @@ impl Home {
         &self,
         change: impl FnOnce(&mut Contacts) -> Result<T, ContactsError>,
     ) -> Result<T, ContactsError> {
-        Contacts::edit(&self.dir.join("contacts"), change)
+        let edited = Contacts::edit(&self.dir.join("contacts"), change);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        edited
     }
 }
 

@@ -57,6 +57,29 @@ fn a_batch_answers_every_line_and_ends_as_its_worst_line() {
 }
 
 #[test]
+fn a_batch_of_large_messages_is_committed_in_several_groups() {
+    let folder = Folder::new();
+    let (alice, bob) = folder.acquainted();
+    let stick = folder.dir("stick");
+    let input: String = (0..30_u8)
+        .map(|n| {
+            let file = folder.file(&format!("photo{n}"), &noise(n, 200 << 10));
+            format!("{}\n", json!({"to": "Bob", "file": file}))
+        })
+        .collect();
+    assert_eq!(alice.run_with(["send", "--batch"], input.as_bytes()).ok().objects().len(), 30);
+    alice.toss(&stick);
+    assert_eq!(bob.toss(&stick)["messages"].as_array().unwrap().len(), 30);
+}
+
+/// Bytes that do not compress.
+fn noise(seed: u8, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[test]
 fn a_batch_answers_a_program_that_waits_for_each_answer() {
     let folder = Folder::new();
     let (alice, _) = folder.acquainted();

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use postrider_base::{
-    BundleId, Head, Niceness,
-    bundle::{Hop, Receipt},
+    BundleId, Lifetime, Niceness,
+    bundle::Hop,
     disk::{Disk, DiskFile},
 };
 use postrider_engine::parcel::{
@@ -20,8 +20,8 @@ use postrider_transports::media::MediumDisk;
 use super::{Desk, Event, Failure, TossRequest, Watch, inventory::Inventory, medium_failure};
 use crate::desk::{
     Unit, clock, hex,
-    inbox::note_keys,
-    ledger::{OwnNote, ReceiptNote, event, remove_note, space},
+    ledger::{OwnNote, event, space},
+    receipts,
     reply::Tossed,
 };
 
@@ -282,7 +282,12 @@ impl Giver<'_> {
         else {
             return Ok(None);
         };
-        let Ok(head) = Head::decode(&envelope.head) else { return Ok(None) };
+        let summary = &entry.summary;
+        let (Some(nice), Some(lifetime)) =
+            (Niceness::new(summary.nice), Lifetime::new(summary.lifetime_s))
+        else {
+            return Ok(None);
+        };
         let held_ms = self.spool.held_ms(clock::now());
         let hop = Hop {
             tokens: 1,
@@ -291,11 +296,11 @@ impl Giver<'_> {
         };
         let record = NewRecord {
             id: *id,
-            nice: head.header().nice,
-            lifetime: head.header().lifetime,
+            nice,
+            lifetime,
             hop,
             head: &envelope.head,
-            body_bytes: entry.summary.length,
+            body_bytes: summary.length,
         };
         let fault = |error| Unwritten::Failed(writer_fault(&error));
         out.write(&writer.begin_record(&record).map_err(fault)?)?;
@@ -351,22 +356,17 @@ impl Giver<'_> {
         complete: bool,
     ) -> Result<(), Failure> {
         let held_ms = self.spool.held_ms(clock::now());
-        let mut over = Vec::new();
-        for key in note_keys(self.spool, space::RECEIPT)? {
-            let value = self.spool.note(space::RECEIPT, &key)?;
-            let until = value.as_deref().and_then(ReceiptNote::read).map(|note| note.1);
-            match (Receipt::decode(&key), until) {
-                (Ok(receipt), Some(until)) if until > held_ms => {
-                    if progress.notes.add_receipt(receipt) {
-                        progress.reply.receipts_out += 1;
-                    }
-                }
-                _ => over.push(key),
+        let receipts = receipts::all(self.spool, held_ms)?;
+        for (_, receipt) in receipts.list {
+            if progress.notes.add_receipt(receipt) {
+                progress.reply.receipts_out += 1;
             }
         }
-        for keys in over.chunks(EVENTS) {
-            let changes = keys.iter().map(|key| remove_note(space::RECEIPT, key)).collect();
-            self.spool.commit(clock::now(), changes)?;
+        let mut over = receipts.over;
+        while !over.is_empty() {
+            let rest = over.split_off(over.len().min(EVENTS));
+            self.spool.commit(clock::now(), over)?;
+            over = rest;
         }
         if complete {
             progress

@@ -7,6 +7,7 @@
 
 mod give;
 mod inventory;
+mod parallel;
 mod take;
 
 use std::path::{Path, PathBuf};

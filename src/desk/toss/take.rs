@@ -2,24 +2,23 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::{self, Read},
-    sync::Mutex,
-    thread,
+    io, mem,
 };
 
 use postrider_base::{BundleId, Head, Niceness, bundle::Receipt, disk::Disk};
 use postrider_engine::parcel::{
-    Body, Condition, Container, ContainerError, FileNumber, Listing, Record, RecordError,
+    Condition, Container, ContainerError, FileNumber, Listing, Record, RecordError,
 };
 use postrider_transports::media::{MediumDisk, Presence};
 
 use super::{
     Event, Failure, Watch,
     inventory::{Copy, Inventory, OnMedium},
+    parallel::{Batch, Large, Small},
 };
 use crate::desk::{
     FailureKind, Unit,
-    incoming::{Intake, Refusal, lock},
+    incoming::{Intake, Refusal},
     reply::Tossed,
 };
 
@@ -27,9 +26,6 @@ use crate::desk::{
 const LARGE_FROM: u64 = 1 << 20;
 /// Damaged places named in a reply; more are only counted.
 const NAMED_MAX: usize = 1000;
-
-/// What became of the large record in that place of the list.
-type Outcome = (usize, Result<BundleId, Refusal>);
 
 /// One visit to one medium.
 pub(super) struct Visit<'a> {
@@ -45,13 +41,6 @@ enum Pass {
     Good,
     /// Those that a note calls damaged and that did not come otherwise.
     NotedDamaged,
-}
-
-/// A large record to be taken: from which container, where.
-struct Large {
-    container: usize,
-    id: BundleId,
-    record: Record,
 }
 
 impl Visit<'_> {
@@ -113,7 +102,7 @@ impl Visit<'_> {
         // and if that was a lie, they are read all the same.
         for pass in [Pass::Good, Pass::NotedDamaged] {
             for at in 0..inventory.containers.len() {
-                self.take_small_ones(inventory, at, pass, &mut large, reply)?;
+                self.take_small_ones(inventory, at, pass, workers, &mut large, reply)?;
             }
             self.intake.flush()?;
         }
@@ -175,6 +164,7 @@ impl Visit<'_> {
         inventory: &mut Inventory,
         at: usize,
         pass: Pass,
+        workers: usize,
         large: &mut Vec<Large>,
         reply: &mut Tossed,
     ) -> Result<(), Failure> {
@@ -193,6 +183,7 @@ impl Visit<'_> {
         let mut whole = listed.is_some();
         let mut unknown = Ok(());
         let before = on_medium.listing;
+        let mut batch = Batch::default();
         let wanted = |id: &BundleId| match self.intake.knows(id) {
             Ok(known) => !known && suspects.contains(id) == (pass == Pass::NotedDamaged),
             Err(error) => {
@@ -243,79 +234,29 @@ impl Visit<'_> {
                 continue;
             }
             self.watch.event(Event::Advance(record.body_bytes));
-            let taken = match self.payload(&container, &record) {
+            match self.payload(&container, &record) {
                 Ok(payload) => {
                     let id = head.id(&payload);
                     note_copy(on_medium, listed.is_none(), id, &head, &record);
-                    let taken = self.intake.take_small(&head, record.hop, &payload);
-                    taken.map_err(|refusal| (id, refusal))
+                    batch.push(Small { id, said, head, hop: record.hop, payload });
                 }
-                Err(refusal) => Err((said.unwrap_or_else(|| head.id(&[])), refusal)),
-            };
-            if let Err((id, refusal)) = taken
-                && self.account(Err(refusal), Some(id), number, reply)?
-            {
-                let id = said.unwrap_or(id);
-                mark_damaged(on_medium, &id);
-                notes.add_damaged(&id, number);
+                Err(refusal) => {
+                    let id = said.unwrap_or_else(|| head.id(&[]));
+                    if self.account(Err(refusal), Some(id), number, reply)? {
+                        mark_damaged(on_medium, &id);
+                        notes.add_damaged(&id, number);
+                    }
+                }
+            }
+            if batch.is_full() {
+                self.take_batch(mem::take(&mut batch), workers, on_medium, notes, reply)?;
             }
         }
+        self.take_batch(batch, workers, on_medium, notes, reply)?;
         unknown?;
         let whole = whole && (pass == Pass::Good || before == Listing::Whole);
         on_medium.listing = if whole { Listing::Whole } else { Listing::Partial };
         Ok(())
-    }
-
-    /// Works on large records in parallel; returns what became of each.
-    fn take_large_ones(
-        &self,
-        inventory: &Inventory,
-        large: &[Large],
-        workers: usize,
-    ) -> Result<Vec<Outcome>, Failure> {
-        let next = Mutex::new(0..large.len());
-        let done = Mutex::new(Vec::new());
-        let failed: Mutex<Option<Failure>> = Mutex::new(None);
-        thread::scope(|scope| {
-            for _ in 0..workers.min(large.len()) {
-                scope.spawn(|| {
-                    while lock(&failed).is_none() {
-                        let Some(at) = lock(&next).next() else { return };
-                        let outcome = self.take_large(inventory, &large[at]);
-                        self.watch.event(Event::Advance(large[at].record.body_bytes));
-                        match outcome {
-                            Err(Refusal::Failed(failure)) => *lock(&failed) = Some(failure),
-                            outcome => lock(&done).push((at, outcome)),
-                        }
-                    }
-                });
-            }
-        });
-        if let Some(failure) = lock(&failed).take() {
-            // What was opened before is made durable all the same.
-            self.intake.flush()?;
-            return Err(failure);
-        }
-        Ok(std::mem::take(&mut lock(&done)))
-    }
-
-    fn take_large(&self, inventory: &Inventory, large: &Large) -> Result<BundleId, Refusal> {
-        let on_medium = &inventory.containers[large.container];
-        let unreadable = |error: io::Error| match self.check_presence(&error) {
-            Err(gone) => Refusal::Failed(gone),
-            Ok(()) => Refusal::Damaged(format!("it cannot be read: {error}")),
-        };
-        let file = self.disk.open(&on_medium.path).map_err(unreadable)?;
-        let container =
-            Container::open(&file).map_err(|error| Refusal::Damaged(error.to_string()))?;
-        let head = Head::decode(&large.record.head)
-            .map_err(|error| Refusal::Damaged(error.to_string()))?;
-        let mut body = BodyReader { body: container.body(&large.record), error: None };
-        let taken = self.intake.take_large(&head, large.record.hop, &mut body);
-        match (body.error, taken) {
-            (Some(error), Err(_)) => Err(unreadable(error)),
-            (_, taken) => taken,
-        }
     }
 
     fn payload(&self, container: &Container<'_>, record: &Record) -> Result<Vec<u8>, Refusal> {
@@ -360,7 +301,7 @@ impl Visit<'_> {
     }
 
     /// Counts what became of a record. Returns whether it is damaged on the medium.
-    fn account(
+    pub(super) fn account(
         &self,
         outcome: Result<BundleId, Refusal>,
         id: Option<BundleId>,
@@ -392,34 +333,13 @@ impl Visit<'_> {
         Ok(damaged)
     }
 
-    fn check_presence(&self, error: &io::Error) -> Result<(), Failure> {
+    pub(super) fn check_presence(&self, error: &io::Error) -> Result<(), Failure> {
         if self.disk.presence() != Presence::Gone {
             return Ok(());
         }
         Err(Failure::new(FailureKind::Failed, "the medium was pulled out")
             .next("nothing was lost: what was taken is safe; plug it in and toss again")
             .because(io::Error::from(error.kind())))
-    }
-}
-
-/// A record's body as a reader. Where the record's own check fails it just ends: the bundle's hash
-/// decides whether the payload is whole.
-struct BodyReader<'a> {
-    body: Body<'a>,
-    error: Option<io::Error>,
-}
-
-impl Read for BodyReader<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self.body.read(out) {
-            Ok(n) => Ok(n),
-            Err(RecordError::Read(error)) => {
-                let again = io::Error::from(error.kind());
-                self.error = Some(error);
-                Err(again)
-            }
-            Err(_) => Ok(0),
-        }
     }
 }
 
@@ -455,7 +375,7 @@ fn note_copy(on_medium: &mut OnMedium, unlisted: bool, id: BundleId, head: &Head
     }
 }
 
-fn mark_damaged(on_medium: &mut OnMedium, id: &BundleId) {
+pub(super) fn mark_damaged(on_medium: &mut OnMedium, id: &BundleId) {
     for copy in on_medium.copies.iter_mut().filter(|copy| copy.id == *id) {
         copy.condition = Condition::Damaged;
     }

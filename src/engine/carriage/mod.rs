@@ -1,5 +1,9 @@
-//! Carriages: how units become the bytes of a pipe, and bytes units.
+//! Carriage: how units become the bytes of a pipe, and bytes units.
+//!
+//! - `stream`: a length before each unit;
+//! - [`noise`]: proof and secrecy for links that have none of their own.
 
+pub mod noise;
 mod stream;
 
 pub use stream::{Deframer, LENGTH_MAX, TooLong, length_prefix};

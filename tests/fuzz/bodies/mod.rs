@@ -13,6 +13,7 @@
 
 pub mod envelope;
 pub mod home;
+pub mod link;
 pub mod log;
 pub mod medium;
 pub mod sealed;
@@ -59,6 +60,10 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("forged_notes", Cost::Light, medium::forged_notes, seeds::forged_notes),
     ("volume", Cost::Light, medium::volume, seeds::volume),
     ("file_name", Cost::Light, medium::file_name, seeds::file_name),
+    ("symbols", Cost::Light, link::symbols, link::symbol_seeds),
+    ("noise_first", Cost::Keys, link::noise_first, link::first_seeds),
+    ("noise_second", Cost::Keys, link::noise_second, link::second_seeds),
+    ("noise_records", Cost::Keys, link::noise_records, link::record_seeds),
     ("config", Cost::Light, home::config, seeds::config),
     ("key_file", Cost::Files, home::key_file, seeds::key_file),
     ("contacts", Cost::Files, home::contacts, seeds::contacts),

@@ -31,7 +31,8 @@ fn moved(bundles: &[Made]) -> [Duration; 2] {
     bundles.iter().for_each(|bundle| store.put(now, bundle, Hop::fresh(), Class::Own));
     let rows: Vec<Row> = store.live.values().map(|stored| stored.row.clone()).collect();
     let mut ends = [1, 2].map(|n| {
-        let facts = LinkFacts::stream("pipe:".parse().unwrap(), Some(node(3 - n)));
+        let facts = LinkFacts::stream("pipe:".parse().unwrap());
+        let facts = LinkFacts { peer: Some(node(3 - n)), ..facts };
         let (policy, random) = (LinkPolicy::default(), [0; 16]);
         let (room_bytes, mine, theirs) = (4 << 20, None, None);
         let up = Input::LinkUp { link: LINK, facts, policy, room_bytes, mine, theirs, random };

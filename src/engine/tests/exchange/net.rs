@@ -173,9 +173,9 @@ impl Net {
 
     fn link_up(&mut self, link: LinkId, at: usize, other: usize, wire: Wire) {
         let peer = node(u8::try_from(other + 1).unwrap());
-        let mut facts = LinkFacts::stream("pipe:".parse().unwrap(), Some(peer));
+        let mut facts = LinkFacts::stream("pipe:".parse().unwrap());
         facts.rate_bps = wire.told.then_some(wire.rate_bps);
-        facts.peer = facts.peer.filter(|_| wire.proven);
+        facts.peer = wire.proven.then_some(peer);
         let (mine, theirs) = self.nodes[at].store.cursors.get(&peer).copied().unwrap_or_default();
         let policy = self.policy.clone();
         let (room_bytes, random) = (1 << 20, [0; 16]);

@@ -1,0 +1,221 @@
+//! What is for this node: a bundle becomes a message or a part of one, a receipt frees and proves.
+
+use postrider_base::{
+    BundleId, Card, Head, NodeId,
+    bundle::{Hop, Receipt},
+    packet::{Body, Packet},
+    unseal::Opened,
+};
+use postrider_spool::{Change, Class, Delivered, Spool};
+
+use super::{Group, Intake, Refusal, change_bytes, lock};
+use crate::desk::{
+    Failure, clock,
+    ledger::{End, MessageNote, OwnNote, SentNote, event, set_note, space},
+    people,
+    sets::{Arrived, Place},
+};
+
+impl Intake<'_> {
+    /// Takes a receipt. Returns whether it freed or proved anything.
+    pub(in crate::desk) fn take_receipt(&self, receipt: &Receipt) -> Result<bool, Failure> {
+        let digits = crate::desk::hex(&receipt.id_prefix);
+        for id in self.spool.resolve(&digits)? {
+            let Some(envelope) = self.spool.envelope(&id)? else { continue };
+            let Some(entry) = self.spool.entry(&id)? else { continue };
+            let Ok(head) = Head::decode(&envelope.head) else { continue };
+            let mut start = [0; 32];
+            let n = self.spool.read(&id, 0, &mut start)?.unwrap_or(0);
+            if !receipt.opens(&id, head.header(), &start[..n]) {
+                continue;
+            }
+            if entry.class == Class::Own {
+                // The tick depends on what we kept, never on the lock alone.
+                let own = envelope.own.as_deref().and_then(OwnNote::read);
+                if own.as_ref().and_then(OwnNote::secret) != Some(receipt.r) {
+                    continue;
+                }
+                self.prove_delivery(id, own.as_ref())?;
+            } else {
+                let held_ms = self.spool.held_ms(clock::now());
+                let until = entry.expires_held_ms().max(held_ms);
+                let mut group = lock(&self.group);
+                group.changes.push(Change::Retire { id, why: postrider_spool::Why::Receipt });
+                // It may free copies elsewhere too.
+                self.hand_on(&mut group, receipt, until)?;
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// One bundle for us becomes a message, or a part of one.
+    pub(super) fn deliver<W>(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        opened: Opened<W>,
+        place: Option<Place>,
+    ) -> Result<(), Refusal> {
+        let author = opened.source;
+        let sequence = opened.sequence;
+        let mut group = lock(&self.group);
+        let key = (author, sequence.epoch, sequence.counter);
+        if group.sequences.contains(&key) {
+            self.flush_locked(&mut group)?;
+        }
+        let before = self.spool.delivered(author.as_bytes(), sequence.epoch, sequence.counter)?;
+        if before.contains(&id.prefix()) {
+            return Err(Refusal::Known);
+        }
+        let reused = !before.is_empty();
+        let held_ms = self.spool.held_ms(clock::now());
+        let left_s = head.header().lifetime.seconds().saturating_sub(hop.age_s);
+        let until = held_ms.saturating_add(u64::from(left_s) * 1000);
+        let receipt = opened.secret.as_ref().map(|secret| Receipt::new(&id, secret));
+        let blocked = lock(&self.contacts).of(&author).is_some_and(|contact| contact.blocked);
+        let mut changes = vec![
+            Change::Delivered(Delivered {
+                source: *author.as_bytes(),
+                epoch: sequence.epoch,
+                counter: sequence.counter,
+                id8: id.prefix(),
+            }),
+            set_note(space::DONE, &id.0, until.to_be_bytes().to_vec()),
+        ];
+        let mut complete = None;
+        let mut receipts = Vec::new();
+        let mut show_receipt = !blocked;
+        if !blocked {
+            self.learn(&author, &opened.packet);
+            match &opened.packet.body {
+                Body::Part(part) => {
+                    let Some((place, (_, hash))) = place.zip(opened.part.as_ref()) else {
+                        return Err(Refusal::Unreadable("a part without bytes".into()));
+                    };
+                    let arrived = Arrived { part: *part, hash: *hash, place };
+                    let completed = self.sets.part(&author, &arrived, &mut changes)?;
+                    complete = completed.map(|whole| {
+                        receipts.extend(whole.receipt);
+                        whole.message
+                    });
+                }
+                Body::Files(manifest) if manifest.parts().is_some() => {
+                    let until_receipt = receipt.map(|receipt| (receipt, until));
+                    // Shown only when all of it is here: then the sender's tick is true.
+                    show_receipt = false;
+                    // Parts of this set that wait in the group must be findable.
+                    self.flush_locked(&mut group)?;
+                    let completed =
+                        self.sets.manifest(&author, id, manifest, until_receipt, &mut changes)?;
+                    complete = completed.map(|whole| {
+                        receipts.extend(whole.receipt);
+                        whole.message
+                    });
+                    self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
+                }
+                Body::Mail(_) | Body::Files(_) => {
+                    self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
+                    complete = Some(id);
+                }
+                Body::Card(_) => {}
+            }
+        }
+        receipts.extend(receipt.filter(|_| show_receipt).map(|receipt| (receipt, until)));
+        for (receipt, until) in receipts {
+            self.hand_on(&mut group, &receipt, until)?;
+        }
+        if let Some(message) = complete {
+            changes.push(event(&message, held_ms, 1, ("received", &author.to_string(), "")));
+            group.pending.messages.push(message);
+        }
+        group.bytes += changes.iter().map(change_bytes).sum::<usize>();
+        group.changes.append(&mut changes);
+        group.ids.insert(id);
+        group.sequences.insert(key);
+        group.pending.taken += 1;
+        group.pending.bytes += head.header().length;
+        Ok(self.flush_if_full(&mut group)?)
+    }
+
+    fn keep_message<W>(
+        &self,
+        author: &NodeId,
+        id: BundleId,
+        opened: &Opened<W>,
+        held_ms: u64,
+        reused: bool,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Failure> {
+        let (packet, set) = self.sets.keep_packet(author, &id, &opened.packet)?;
+        let note =
+            MessageNote::new(author.as_bytes(), opened.created, held_ms, packet, set, reused);
+        changes.push(set_note(space::MESSAGE, &id.0, postrider_base::wire::encode(&note)));
+        Ok(())
+    }
+
+    /// Whoever seals to us knows our card; whoever brings a newer card of a contact updates it.
+    fn learn(&self, author: &NodeId, packet: &Packet) {
+        let mut contacts = lock(&self.contacts);
+        let Some(contact) = contacts.of(author) else { return };
+        let mut changed = !contact.answered;
+        let card = packet
+            .tail
+            .card
+            .as_deref()
+            // Mostly the one I have: that costs no signature check.
+            .filter(|bytes| *bytes != contact.card.as_bytes())
+            .and_then(|bytes| Card::decode(bytes).ok())
+            .filter(|card| card.node == *author && card.number > contact.card.number);
+        changed |= card.is_some();
+        if changed {
+            lock(&self.learnt).push((*author, card.clone()));
+            contacts.change(author, |contact| {
+                contact.answered = true;
+                if let Some(card) = card {
+                    contact.card = card;
+                }
+            });
+        }
+    }
+
+    /// Our own bundle arrived: free it, and tick the message when this was its last word.
+    fn prove_delivery(&self, id: BundleId, own: Option<&OwnNote>) -> Result<(), Failure> {
+        let mut group = lock(&self.group);
+        group.changes.push(Change::Retire { id, why: postrider_spool::Why::Receipt });
+        if own.is_some_and(|own| own.3) {
+            return Ok(());
+        }
+        let held_ms = self.spool.held_ms(clock::now());
+        let end = End::Delivered.word().as_bytes().to_vec();
+        group.changes.push(set_note(space::ENDED, &id.0, end));
+        let sent = self.spool.note(space::SENT, &id.0)?;
+        if let Some(sent) = sent.as_deref().and_then(SentNote::read)
+            && let Ok(to) = NodeId::from_bytes(&sent.1)
+        {
+            let mut contacts = lock(&self.contacts);
+            if contacts.of(&to).is_some_and(|contact| !contact.answered) {
+                contacts.change(&to, |contact| contact.answered = true);
+                lock(&self.learnt).push((to, None));
+            }
+            let who = people::name_of(&contacts, &to);
+            group.changes.push(event(&id, held_ms, 2, ("delivered", &who, "receipt")));
+        }
+        group.pending.delivered.push(id);
+        Ok(())
+    }
+
+    /// A receipt goes out with whatever leaves this node, until its bundle's lifetime ends.
+    fn hand_on(
+        &self,
+        group: &mut Group,
+        receipt: &Receipt,
+        until_held_ms: u64,
+    ) -> Result<(), Failure> {
+        let (change, numbered) = self.receipt_numbers.note(self.spool, receipt, until_held_ms)?;
+        group.changes.push(change);
+        group.numbered.push(numbered);
+        Ok(())
+    }
+}

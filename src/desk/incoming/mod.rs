@@ -1,0 +1,461 @@
+//! What comes from outside: checked, opened when it is for us, kept for others within bounds.
+//!
+//! [`Intake`] is fed by whoever has bundles (a medium, a stream). It verifies each before it
+//! believes anything of it, and gathers what became of them in groups, so that many small messages
+//! share one sync. A message, the mark that it was delivered and its receipt are one group: either
+//! all of them are durable or none.
+
+mod deliver;
+mod refusal;
+
+use std::{
+    collections::HashSet,
+    io::{self, Read},
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use postrider_base::{
+    BundleId, Card, Head, NodeId, SealSecret,
+    bundle::{HeadError, Hop, SealKind, resolve_tag},
+    packet::PartHead,
+    unseal::{Keyring, Opened, open_small, open_stream},
+};
+use postrider_spool::{
+    Body as SpoolBody, Change, Class, DurableSpool, NewBundle, Outcome, Spool, Staging,
+};
+
+pub(super) use self::refusal::Refusal;
+use self::refusal::{head_refusal, open_refusal, read_failure, write_refusal};
+use super::{
+    Desk, Failure, FailureKind, clock,
+    ledger::space,
+    receipts::{Numbered, ReceiptNumbers},
+    sets::{PartWriter, SetBook},
+    store::summary,
+};
+use crate::home::{Contacts, Home};
+
+/// A group is committed when it has so many changes or bytes: small enough to lose little time at
+/// a crash, large enough that a sync is shared.
+const GROUP_CHANGES: usize = 512;
+const GROUP_BYTES: usize = 1 << 20;
+
+/// What a visit brought.
+#[derive(Debug, Default)]
+pub(super) struct Gains {
+    /// Bundles taken.
+    pub taken: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// Messages for us that became complete.
+    pub messages: Vec<BundleId>,
+    /// Our messages whose receipts came.
+    pub delivered: Vec<BundleId>,
+}
+
+/// A bundle that was read and checked, and is not durable yet.
+pub(super) struct Ready {
+    id: BundleId,
+    head: Head,
+    hop: Hop,
+    brought: Brought,
+    work: Work,
+}
+
+impl Ready {
+    /// It came over a link, from a neighbour if that is proven; its hop data was admitted there.
+    pub(super) fn brought_by(mut self, from: Option<[u8; 32]>) -> Self {
+        self.brought = Brought::ByLink(from);
+        self
+    }
+}
+
+/// How a bundle came here.
+#[derive(Clone, Copy)]
+enum Brought {
+    /// By a medium or a stream, with hop data of which nothing was checked.
+    Unchecked,
+    /// By a link.
+    ByLink(Option<[u8; 32]>),
+}
+
+enum Work {
+    /// For us, and whole in memory.
+    Small(Box<Opened<io::Sink>>),
+    /// For us: a part's bytes are in their files.
+    Opened(Box<Opened<PartWriter>>),
+    /// For somebody else, in memory.
+    Inline(Vec<u8>),
+    /// For somebody else, on disk.
+    Staged(Box<Staging>),
+}
+
+/// Takes bundles into one spool.
+pub(super) struct Intake<'a> {
+    spool: &'a DurableSpool,
+    home: &'a Home,
+    node: NodeId,
+    keys: Vec<SealSecret>,
+    senders: Vec<NodeId>,
+    contacts: Mutex<Contacts>,
+    /// What was learnt of contacts: that they know us, and perhaps a newer card.
+    learnt: Mutex<Vec<(NodeId, Option<Card>)>>,
+    sets: SetBook<'a>,
+    receipt_numbers: &'a ReceiptNumbers,
+    /// What strangers' and contacts' bundles may still take, in bytes.
+    room: Mutex<[u64; 2]>,
+    group: Mutex<Group>,
+}
+
+/// Changes that wait for the next commit, and what they will mean.
+#[derive(Default)]
+struct Group {
+    changes: Vec<Change>,
+    bytes: usize,
+    ids: HashSet<BundleId>,
+    sequences: HashSet<(NodeId, u32, u64)>,
+    /// Numbers of the receipts among the changes.
+    numbered: Vec<Numbered>,
+    gains: Gains,
+    pending: Gains,
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn new(desk: &'a Desk, spool: &'a DurableSpool) -> Result<Self, Failure> {
+        let contacts = desk.home.contacts()?;
+        let stats = spool.stats()?;
+        let config = &desk.home.config;
+        let free = desk.free_bytes()?;
+        let of_contacts = (config.contacts_mib << 20).saturating_sub(stats.classes[1].bytes);
+        let of_strangers = if config.carry_strangers {
+            // A tenth of what would be free without them (DESIGN §6).
+            let share = free.saturating_add(stats.classes[2].bytes) / 10;
+            (config.strangers_mib << 20).min(share).saturating_sub(stats.classes[2].bytes)
+        } else {
+            0
+        };
+        Ok(Self {
+            spool,
+            home: &desk.home,
+            node: desk.home.card.node,
+            keys: desk.home.key.seal_secrets(),
+            senders: contacts.iter().map(|contact| contact.card.node).collect(),
+            contacts: Mutex::new((*contacts).clone()),
+            learnt: Mutex::default(),
+            sets: SetBook::new(spool, desk.inbox_dir()),
+            receipt_numbers: &desk.receipt_numbers,
+            room: Mutex::new([of_contacts, of_strangers]),
+            group: Mutex::default(),
+        })
+    }
+
+    /// Whether a bundle need not even be read.
+    pub(super) fn knows(&self, id: &BundleId) -> Result<bool, Failure> {
+        Ok(lock(&self.group).ids.contains(id)
+            || self.spool.seen(id)?.is_some()
+            || self.spool.note(space::DONE, &id.0)?.is_some())
+    }
+
+    /// Takes a bundle whose payload is in memory.
+    pub(super) fn take_small(
+        &self,
+        head: &Head,
+        hop: Hop,
+        payload: &[u8],
+    ) -> Result<BundleId, Refusal> {
+        self.settle(self.read_small(head, hop, payload)?, &mut HashSet::new())
+    }
+
+    /// Checks and opens a bundle whose payload is in memory.
+    pub(super) fn read_small(
+        &self,
+        head: &Head,
+        hop: Hop,
+        payload: &[u8],
+    ) -> Result<Ready, Refusal> {
+        if !head.header().is_small() {
+            return self.read_large(head, hop, payload);
+        }
+        let id = head.verify_small(payload).map_err(|error| head_refusal(&error))?;
+        self.read_verified_small(id, head, hop, payload)
+    }
+
+    /// As [`Self::read_small`], of a small bundle whose head was verified before.
+    pub(super) fn read_verified_small(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        payload: &[u8],
+    ) -> Result<Ready, Refusal> {
+        if self.knows(&id)? {
+            return Err(Refusal::Known);
+        }
+        let work = if !self.ring().is_for_us(head) {
+            Work::Inline(payload.to_vec())
+        } else if head.header().seal == SealKind::Age {
+            // Small as it is, it may be the last part of something large.
+            Work::Opened(Box::new(self.open_age(id, head, payload)?))
+        } else {
+            Work::Small(Box::new(open_small(head, payload, &self.ring()).map_err(open_refusal)?))
+        };
+        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
+    }
+
+    /// Takes a bundle whose payload streams. For us, it is opened while it is read.
+    pub(super) fn take_large(
+        &self,
+        head: &Head,
+        hop: Hop,
+        payload: impl Read,
+    ) -> Result<BundleId, Refusal> {
+        if head.header().is_small() {
+            let mut bytes = Vec::new();
+            payload
+                .take(head.header().length + 1)
+                .read_to_end(&mut bytes)
+                .map_err(|error| Refusal::Failed(read_failure(error)))?;
+            return self.take_small(head, hop, &bytes);
+        }
+        self.settle(self.read_large(head, hop, payload)?, &mut HashSet::new())
+    }
+
+    /// Reads and checks a large bundle; its bytes are written and not yet durable.
+    pub(super) fn read_large(
+        &self,
+        head: &Head,
+        hop: Hop,
+        mut payload: impl Read,
+    ) -> Result<Ready, Refusal> {
+        let id = head.verify_large().map_err(|error| head_refusal(&error))?;
+        if self.knows(&id)? {
+            return Err(Refusal::Known);
+        }
+        let work = if self.ring().is_for_us(head) {
+            Work::Opened(Box::new(self.open_age(id, head, payload)?))
+        } else {
+            let length = head.header().length;
+            self.check_room(head, length)?;
+            let mut staging = self.spool.stage()?;
+            let mut hasher = blake3::Hasher::new();
+            let mut chunk = vec![0; 64 * 1024];
+            let mut got = 0_u64;
+            loop {
+                let n = match payload.read(&mut chunk) {
+                    Ok(0) => break,
+                    Ok(n) => n,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(Refusal::Failed(read_failure(error))),
+                };
+                got += n as u64;
+                if got > length {
+                    return Err(Refusal::Damaged("it is longer than it says".into()));
+                }
+                hasher.update(&chunk[..n]);
+                staging.append(&chunk[..n])?;
+            }
+            if got != length || head.header().hash != Some(*hasher.finalize().as_bytes()) {
+                return Err(Refusal::Damaged(HeadError::Hash.to_string()));
+            }
+            Work::Staged(Box::new(staging))
+        };
+        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
+    }
+
+    /// A large bundle for somebody else that was verified and staged before.
+    pub(super) fn staged(&self, id: BundleId, head: &Head, hop: Hop, staging: Staging) -> Ready {
+        let work = Work::Staged(Box::new(staging));
+        Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work }
+    }
+
+    /// Makes a bundle's bytes durable and puts it into the group. `synced` has what was synced
+    /// since the bundle was read; see [`PartWriter::sync`].
+    pub(super) fn settle(
+        &self,
+        ready: Ready,
+        synced: &mut HashSet<PathBuf>,
+    ) -> Result<BundleId, Refusal> {
+        let Ready { id, head, hop, brought, work } = ready;
+        match work {
+            Work::Small(opened) => self.deliver(id, &head, hop, *opened, None)?,
+            Work::Inline(payload) => {
+                self.carry(id, &head, hop, brought, SpoolBody::Inline(payload))?;
+            }
+            Work::Staged(staging) => {
+                self.carry(id, &head, hop, brought, SpoolBody::Staged(staging.finish()?))?;
+            }
+            Work::Opened(mut opened) => {
+                let place = match &mut opened.part {
+                    Some((writer, _)) => {
+                        writer.sync(synced).map_err(write_refusal)?;
+                        Some(writer.place())
+                    }
+                    None => None,
+                };
+                self.deliver(id, &head, hop, *opened, place)?;
+            }
+        }
+        Ok(id)
+    }
+
+    fn open_age(
+        &self,
+        id: BundleId,
+        head: &Head,
+        payload: impl Read,
+    ) -> Result<Opened<PartWriter>, Refusal> {
+        let begin = |part: &PartHead| self.sets.writer(&id, part);
+        open_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
+    }
+
+    /// Commits what is gathered; what it means counts only from here on.
+    pub(super) fn flush(&self) -> Result<(), Failure> {
+        let mut group = lock(&self.group);
+        self.flush_locked(&mut group)
+    }
+
+    /// Ends the intake: commits, writes changed contacts, and says what it all brought.
+    pub(super) fn finish(self) -> Result<Gains, Failure> {
+        self.flush()?;
+        let learnt = std::mem::take(&mut *lock(&self.learnt));
+        if !learnt.is_empty() {
+            // The file may have changed since this intake began.
+            self.home.edit_contacts(|contacts| {
+                for (node, card) in learnt {
+                    contacts.change(&node, |contact| {
+                        contact.answered = true;
+                        let newer = card.filter(|card| card.number > contact.card.number);
+                        contact.card = newer.unwrap_or_else(|| contact.card.clone());
+                    });
+                }
+                Ok(())
+            })?;
+        }
+        Ok(std::mem::take(&mut lock(&self.group).gains))
+    }
+
+    fn ring(&self) -> Keyring<'_> {
+        Keyring { node: &self.node, keys: &self.keys, senders: &self.senders }
+    }
+
+    /// Whose a bundle is, from where we stand.
+    fn class_of(&self, head: &Head) -> Class {
+        let contacts = lock(&self.contacts);
+        let known = |node: &NodeId| contacts.of(node).is_some_and(|contact| !contact.blocked);
+        let to_contact = match head.header().destination {
+            postrider_base::bundle::Destination::Node(node) => known(&node),
+            postrider_base::bundle::Destination::Tag(_) => {
+                let keys = contacts.iter().map(|contact| contact.card.seal_key());
+                resolve_tag(head.header(), keys).is_some()
+            }
+            postrider_base::bundle::Destination::Group(_) => false,
+        };
+        let from_contact = head.header().source().is_some_and(|(source, _)| known(&source));
+        if to_contact || from_contact { Class::Contact } else { Class::Stranger }
+    }
+
+    fn check_room(&self, head: &Head, bytes: u64) -> Result<Class, Refusal> {
+        let class = self.class_of(head);
+        let room = lock(&self.room)[usize::from(class == Class::Stranger)];
+        if room < bytes {
+            return Err(Refusal::NotCarried(match class {
+                Class::Stranger => "no room for strangers' bundles",
+                _ => "no room for contacts' bundles",
+            }));
+        }
+        Ok(class)
+    }
+
+    fn carry(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        brought: Brought,
+        body: SpoolBody,
+    ) -> Result<(), Refusal> {
+        let length = head.header().length;
+        let class = self.check_room(head, length)?;
+        let (hop, from) = match brought {
+            Brought::Unchecked => (hop.admitted(), None),
+            Brought::ByLink(from) => (Some(hop), from),
+        };
+        let hop = hop.ok_or(Refusal::NotCarried("it has passed too many nodes"))?;
+        if hop.age_s >= head.header().lifetime.seconds() {
+            return Err(Refusal::NotCarried("its lifetime is over"));
+        }
+        if let Some((source, _)) = head.header().source()
+            && (source == self.node
+                || lock(&self.contacts).of(&source).is_some_and(|contact| contact.blocked))
+        {
+            // Our own came back (and was settled), or somebody whom we refuse.
+            return Err(Refusal::NotCarried("its author is not carried"));
+        }
+        {
+            let mut room = lock(&self.room);
+            let room = &mut room[usize::from(class == Class::Stranger)];
+            *room = room.saturating_sub(length);
+        }
+        let summary = summary(head);
+        let inline = match &body {
+            SpoolBody::Inline(bytes) => bytes.len(),
+            SpoolBody::Staged(_) => 0,
+        };
+        let bundle =
+            NewBundle { id, head: head.encode(), summary, hop, class, from, own: None, body };
+        let mut group = lock(&self.group);
+        if !group.ids.insert(id) {
+            return Err(Refusal::Known);
+        }
+        group.changes.push(Change::Bundle(bundle));
+        group.bytes += inline + 512;
+        group.pending.taken += 1;
+        group.pending.bytes += length;
+        Ok(self.flush_if_full(&mut group)?)
+    }
+
+    fn flush_if_full(&self, group: &mut Group) -> Result<(), Failure> {
+        if group.changes.len() >= GROUP_CHANGES || group.bytes >= GROUP_BYTES {
+            self.flush_locked(group)?;
+        }
+        Ok(())
+    }
+
+    fn flush_locked(&self, group: &mut Group) -> Result<(), Failure> {
+        // Over when this returns, whether it succeeds or not.
+        let _numbered = std::mem::take(&mut group.numbered);
+        if !group.changes.is_empty() {
+            let changes = std::mem::take(&mut group.changes);
+            let outcomes = self.spool.commit(clock::now(), changes)?;
+            if outcomes.contains(&Outcome::Void) {
+                return Err(Failure::new(
+                    FailureKind::Fault,
+                    "a delivery was known although it was asked for",
+                ));
+            }
+        }
+        group.bytes = 0;
+        group.ids.clear();
+        group.sequences.clear();
+        let pending = std::mem::take(&mut group.pending);
+        group.gains.taken += pending.taken;
+        group.gains.bytes += pending.bytes;
+        group.gains.messages.extend(pending.messages);
+        group.gains.delivered.extend(pending.delivered);
+        self.sets.committed()?;
+        Ok(())
+    }
+}
+
+fn change_bytes(change: &Change) -> usize {
+    match change {
+        Change::Note { value: Some(value), .. } => 128 + value.len(),
+        _ => 128,
+    }
+}
+
+/// The lock of a table that is whole at every moment, whatever happened to another thread.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,335 @@
+//! The desk's half of the live node: what the engine asks of the spool, answered.
+//!
+//! The daemon's threads call this; nothing here knows of links. What comes in goes the same way as
+//! what a stick brings: [`Intake`].
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use postrider_base::{
+    BundleId, Head, NodeId,
+    bundle::{Receipt, SMALL_PAYLOAD_MAX},
+};
+use postrider_engine::node::{
+    self as engine, Answer, Custody, Instance, Kept, Known, Loaded, Local, NewBundle, People,
+    Place, Policy, Row, Seen, ShortId,
+};
+use postrider_spool::{
+    Change, Class, Cursor, Destination, DurableSpool, Entry, Queue, Spool, Staging,
+};
+
+use super::{
+    Desk, Failure, FailureKind, Watch, clock, hex,
+    incoming::{Gains, Intake, Ready, Refusal, lock},
+    ledger::{CursorNote, OwnNote, event, set_note, space},
+    parallel::in_parallel,
+    people::name_of,
+    receipts,
+};
+
+/// Small bundles fewer than this are opened by one thread: starting others would take longer.
+const PARALLEL_FROM: usize = 8;
+
+/// An opened spool, for the engine.
+#[derive(Clone, Copy)]
+pub struct Live<'a> {
+    desk: &'a Desk,
+    spool: &'a DurableSpool,
+}
+
+/// A verified bundle to keep, its body at hand.
+#[derive(Debug)]
+pub struct Arrival {
+    /// As the engine gave it.
+    pub bundle: Box<NewBundle>,
+    /// The body, if it was staged.
+    pub staging: Option<Staging>,
+}
+
+/// What a group brought beside the verdicts.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Messages for us that became complete.
+    pub messages: Vec<BundleId>,
+    /// Our messages whose receipts came.
+    pub delivered: Vec<BundleId>,
+}
+
+impl From<Gains> for News {
+    fn from(gains: Gains) -> Self {
+        Self { messages: gains.messages, delivered: gains.delivered }
+    }
+}
+
+impl Desk {
+    /// Opens the spool for a live node.
+    pub fn open_live(&self, watch: &dyn Watch) -> Result<Live<'_>, Failure> {
+        Ok(Live { desk: self, spool: self.spool(watch)? })
+    }
+
+    /// Who this node is, for the engine.
+    pub fn local(&self, watch: &dyn Watch) -> Result<Local, Failure> {
+        let epoch = self.spool(watch)?.numbering().epoch;
+        Ok(Local {
+            node: self.home.card.node,
+            tag_keys: self.home.key.seal_secrets().iter().map(|key| key.public()).collect(),
+            instance: Instance(epoch.to_be_bytes()),
+            policy: Policy::default(),
+        })
+    }
+
+    /// Whom this node knows, for the engine.
+    pub fn known_people(&self) -> Result<People, Failure> {
+        let contacts = self.home.contacts()?;
+        let (blocked, known): (Vec<_>, Vec<_>) =
+            contacts.iter().partition(|contact| contact.blocked);
+        let contacts = known
+            .iter()
+            .map(|contact| engine::Contact {
+                node: contact.card.node,
+                seal_keys: vec![contact.card.seal_key().clone()],
+            })
+            .collect();
+        let blocked = blocked.iter().map(|contact| contact.card.node).collect();
+        Ok(People { contacts, blocked, via: Vec::new() })
+    }
+}
+
+impl Live<'_> {
+    /// The custody clock.
+    pub fn held_ms(&self) -> u64 {
+        self.spool.held_ms(clock::now())
+    }
+
+    /// The highest arrival number so far.
+    pub fn latest(&self) -> u64 {
+        self.spool.numbering().latest
+    }
+
+    /// Live rows above an arrival number.
+    pub fn since(&self, after: u64, limit: usize) -> Result<Answer, Failure> {
+        let upto = self.latest();
+        let entries = self.spool.since(after, limit)?;
+        let more = entries.len() >= limit;
+        Ok(Answer::Rows { rows: entries.iter().map(row).collect(), more, upto })
+    }
+
+    /// Live rows of a class, nicest last.
+    pub fn page(
+        &self,
+        class: engine::Class,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Answer, Failure> {
+        let upto = self.latest();
+        let class = match class {
+            engine::Class::Own => Class::Own,
+            engine::Class::Contact => Class::Contact,
+            engine::Class::Stranger => Class::Stranger,
+        };
+        let after = after.map(|place| Cursor { nice: place.nice, arrival: place.arrival });
+        let entries = self.spool.page(Queue::Class(class), after, limit)?;
+        let more = entries.len() >= limit;
+        Ok(Answer::Rows { rows: entries.iter().map(row).collect(), more, upto })
+    }
+
+    /// Which of these are known here.
+    pub fn look(&self, ids: &[ShortId]) -> Result<Vec<Known>, Failure> {
+        ids.iter()
+            .map(|short| {
+                let known = !self.spool.resolve(&hex(&short.0))?.is_empty()
+                    || !self.spool.notes(space::DONE, &short.0, None, 1)?.is_empty();
+                Ok(if known { Known::Known } else { Known::Unknown })
+            })
+            .collect()
+    }
+
+    /// What is sent before a body, and the body if it is small.
+    pub fn load(&self, id: &BundleId) -> Result<Option<Loaded>, Failure> {
+        let (Some(entry), Some(envelope)) = (self.spool.entry(id)?, self.spool.envelope(id)?)
+        else {
+            return Ok(None);
+        };
+        let length = entry.summary.length;
+        let payload = if length <= SMALL_PAYLOAD_MAX {
+            match self.read(id, 0, usize::try_from(length).unwrap_or(0))? {
+                Some(payload) => payload,
+                None => return Ok(None),
+            }
+        } else {
+            Bytes::new()
+        };
+        Ok(Some(Loaded {
+            head: envelope.head.into(),
+            hop: entry.hop,
+            arrived_held_ms: entry.arrived_held_ms,
+            payload,
+        }))
+    }
+
+    /// Exactly these bytes of a body, or `None`.
+    pub fn read(&self, id: &BundleId, at: u64, bytes: usize) -> Result<Option<Bytes>, Failure> {
+        let mut piece = vec![0; bytes];
+        let mut got = 0;
+        while got < bytes {
+            match self.spool.read(id, at + got as u64, &mut piece[got..])? {
+                Some(n) if n > 0 => got += n,
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(piece.into()))
+    }
+
+    /// Begins a body.
+    pub fn stage(&self) -> Result<Staging, Failure> {
+        Ok(self.spool.stage()?)
+    }
+
+    /// Keeps bundles, in one or few groups; durable when it returns. One verdict for each.
+    pub fn keep(&self, arrivals: Vec<Arrival>) -> Result<(Vec<Answer>, News), Failure> {
+        let _taking = lock(&self.desk.taking);
+        let intake = Intake::new(self.desk, self.spool)?;
+        let large = arrivals.iter().any(|arrival| arrival.staging.is_some());
+        let workers = if large || arrivals.len() >= PARALLEL_FROM {
+            self.desk.home.config.worker_count()
+        } else {
+            1
+        };
+        let ready = in_parallel(arrivals, workers, |arrival| open(&intake, arrival));
+        let mut synced = HashSet::new();
+        let settled: Vec<Result<BundleId, Refusal>> = ready
+            .into_iter()
+            .map(|ready| ready.and_then(|ready| intake.settle(ready, &mut synced)))
+            .collect();
+        let gains = intake.finish()?;
+        Ok((settled.into_iter().map(verdict).collect(), gains.into()))
+    }
+
+    /// Takes receipts; durable when it returns. Also how many of them freed or proved something.
+    pub fn take_receipts(&self, list: &[Receipt]) -> Result<(usize, News), Failure> {
+        let _taking = lock(&self.desk.taking);
+        let intake = Intake::new(self.desk, self.spool)?;
+        let mut news = 0;
+        for receipt in list {
+            news += usize::from(intake.take_receipt(receipt)?);
+        }
+        Ok((news, intake.finish()?.into()))
+    }
+
+    /// Every receipt with a number up to this one can be listed.
+    pub fn receipts_upto(&self) -> Result<u64, Failure> {
+        self.desk.receipt_numbers.horizon(self.spool)
+    }
+
+    /// Receipts above a number.
+    pub fn receipts_since(&self, after: u64, limit: usize) -> Result<Answer, Failure> {
+        let upto = self.receipts_upto()?;
+        let listed = receipts::since(self.spool, after, limit, self.held_ms())?;
+        Ok(Answer::Receipts { more: listed.next.is_some(), list: listed.list, upto })
+    }
+
+    /// Where two nodes stood when they last met: mine into theirs, theirs into mine.
+    pub fn recall(&self, peer: &NodeId) -> Result<(Option<Seen>, Option<Seen>), Failure> {
+        let note = self.spool.note(space::CURSOR, peer.as_bytes())?;
+        Ok(note.as_deref().and_then(CursorNote::read).map_or((None, None), CursorNote::seen))
+    }
+
+    /// Remembers where two nodes stand.
+    pub fn remember(&self, peers: &[(NodeId, Option<Seen>, Option<Seen>)]) -> Result<(), Failure> {
+        let mut changes = Vec::with_capacity(peers.len());
+        for (peer, mine, theirs) in peers {
+            let (my_last, their_last) = self.recall(peer)?;
+            let note = CursorNote::new(mine.or(my_last), theirs.or(their_last));
+            changes.push(set_note(space::CURSOR, peer.as_bytes(), note.encode()));
+        }
+        self.spool.commit(clock::now(), changes)?;
+        Ok(())
+    }
+
+    /// Notes in the history of own messages that a proven neighbour has taken them.
+    pub fn carried(&self, list: &[(BundleId, NodeId)]) -> Result<(), Failure> {
+        let contacts = self.desk.home.contacts()?;
+        let held_ms = self.held_ms();
+        let mut changes: Vec<Change> = Vec::new();
+        for (id, peer) in list {
+            let Some(envelope) = self.spool.envelope(id)? else { continue };
+            let own = envelope.own.as_deref().and_then(OwnNote::read);
+            if own.is_some_and(|own| !own.3) {
+                let who = name_of(&contacts, peer);
+                changes.push(event(id, held_ms, 5, ("carried", &who, "link")));
+            }
+        }
+        if !changes.is_empty() {
+            self.spool.commit(clock::now(), changes)?;
+        }
+        Ok(())
+    }
+
+    /// Drops what has outlived its time.
+    pub fn tidy(&self) -> Result<(), Failure> {
+        self.desk.tidy(self.spool)?;
+        Ok(self.spool.tick(clock::now())?)
+    }
+}
+
+fn verdict(settled: Result<BundleId, Refusal>) -> Answer {
+    Answer::Kept(match settled {
+        Ok(_) => Kept::Kept,
+        Err(Refusal::Known) => Kept::Known,
+        Err(Refusal::NotCarried(_)) => Kept::Full,
+        Err(Refusal::Damaged(_) | Refusal::Forged(_) | Refusal::Unreadable(_)) => Kept::Refused,
+        Err(Refusal::Failed(failure)) if failure.kind == FailureKind::Full => Kept::Full,
+        Err(Refusal::Failed(_)) => return Answer::Failed,
+    })
+}
+
+/// Opens what is for us, from memory or from where it was staged.
+fn open(intake: &Intake<'_>, arrival: Arrival) -> Result<Ready, Refusal> {
+    let Arrival { bundle, staging } = arrival;
+    let NewBundle { row, head, custody, body } = *bundle;
+    let head = Head::decode(&head).map_err(|error| Refusal::Damaged(error.to_string()))?;
+    let ready = match (body, staging) {
+        (engine::Body::Inline(payload), _) => {
+            intake.read_verified_small(row.id, &head, row.hop, &payload)
+        }
+        (engine::Body::Staged(_), Some(staging)) if custody == Custody::Deliver => {
+            intake.read_large(&head, row.hop, staging.into_reader()?)
+        }
+        (engine::Body::Staged(_), Some(staging)) => {
+            if intake.knows(&row.id)? {
+                return Err(Refusal::Known);
+            }
+            Ok(intake.staged(row.id, &head, row.hop, staging))
+        }
+        (engine::Body::Staged(_), None) => {
+            Err(Refusal::Failed(Failure::new(FailureKind::Failed, "what was staged is gone")))
+        }
+    };
+    ready.map(|ready| ready.brought_by(row.from))
+}
+
+/// A bundle of the spool, as the engine sees it.
+pub(super) fn row(entry: &Entry) -> Row {
+    Row {
+        id: entry.id,
+        destination: match entry.summary.destination {
+            Destination::Tag(tag) => engine::Destination::Tag(tag),
+            Destination::Group(group) => engine::Destination::Group(group),
+            Destination::Node(node) => engine::Destination::Node(node),
+        },
+        tagged_for: None,
+        source: entry.summary.source,
+        nice: entry.summary.nice,
+        lifetime_s: entry.summary.lifetime_s,
+        length: entry.summary.length,
+        hop: entry.hop,
+        class: match entry.class {
+            Class::Own => engine::Class::Own,
+            Class::Contact => engine::Class::Contact,
+            Class::Stranger => engine::Class::Stranger,
+        },
+        from: entry.from,
+        arrived_held_ms: entry.arrived_held_ms,
+        arrival: entry.arrival,
+    }
+}

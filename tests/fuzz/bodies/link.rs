@@ -1,0 +1,112 @@
+//! What comes over a link: the messages of Noise, the symbols of a reconciliation.
+
+use postrider_engine::{
+    carriage::noise::{
+        HANDSHAKE_MESSAGE_MAX, Initiator, Introduction, LENGTH_BYTES, RECORD_MAX, Responder,
+        Transport, first_message,
+    },
+    reconcile::{ItemId, Peeler, Progress, SessionKey, Sketcher, decode_batch, encode_batch},
+};
+
+use super::seeds::{alice, bob};
+
+const KEY: SessionKey = SessionKey([7; 16]);
+const GREETING: &[u8] = b"a hello and two offers";
+
+/// A batch for a peeler with a few items of its own: what it finds never exceeds what came.
+pub fn symbols(data: &[u8]) -> bool {
+    let Ok(symbols) = decode_batch(data) else { return false };
+    assert_eq!(encode_batch(&symbols), data, "a batch has one form");
+    let mut peeler = Peeler::new(KEY, items(4..12)).unwrap();
+    for symbol in symbols {
+        match peeler.push(symbol) {
+            Progress::More => {}
+            Progress::Done(difference) => {
+                let found = difference.only_theirs.len() + difference.only_ours.len();
+                assert!(found <= peeler.symbols(), "more found than came");
+                return true;
+            }
+            Progress::Failed(_) => return false,
+        }
+    }
+    false
+}
+
+/// A first message, its length included, as somebody unproven sends it to Bob.
+pub fn noise_first(data: &[u8]) -> bool {
+    let Ok(Some(message)) = first_message(data, HANDSHAKE_MESSAGE_MAX) else { return false };
+    let Ok((_, greeting)) = Responder::accept(&bob(), [4; 32], message) else { return false };
+    assert!(greeting.payload.early);
+    assert_eq!(greeting.peer, alice().id(), "a key was guessed");
+    true
+}
+
+/// The answer to Alice's first message.
+pub fn noise_second(data: &[u8]) -> bool {
+    let Ok(Some(message)) = first_message(data, HANDSHAKE_MESSAGE_MAX) else { return false };
+    let Ok((payload, _)) = dial(Introduction::Known).0.finish(message) else { return false };
+    assert_eq!(payload.bytes, GREETING, "a payload was forged");
+    true
+}
+
+/// Records, as Bob reads them after the handshake; whether at least one opened.
+pub fn noise_records(data: &[u8]) -> bool {
+    let (_, mut bob) = pair();
+    let (mut rest, mut plain) = (data, Vec::new());
+    while let Ok(Some(record)) = first_message(rest, RECORD_MAX) {
+        if bob.open(record, &mut plain).is_err() {
+            break;
+        }
+        rest = &rest[LENGTH_BYTES + record.len()..];
+    }
+    assert!(plain.len() <= data.len(), "more came out than in");
+    !plain.is_empty()
+}
+
+/// The first messages of a neighbour and of a stranger.
+pub(super) fn first_seeds() -> Vec<Vec<u8>> {
+    [Introduction::Known, Introduction::Signed].map(|who| dial(who).1).into()
+}
+
+/// The one answer that Alice waits for.
+pub(super) fn second_seeds() -> Vec<Vec<u8>> {
+    let first = dial(Introduction::Known).1;
+    let (responder, _) = Responder::accept(&bob(), [4; 32], &first[LENGTH_BYTES..]).unwrap();
+    vec![responder.reply(GREETING).unwrap().0]
+}
+
+/// One record, and three.
+pub(super) fn record_seeds() -> Vec<Vec<u8>> {
+    let (mut alice, _) = pair();
+    let mut one = Vec::new();
+    alice.seal(b"some units", &mut one).unwrap();
+    let mut three = one.clone();
+    alice.seal(b"more", &mut three).unwrap();
+    alice.seal(&[7; 300], &mut three).unwrap();
+    vec![one, three]
+}
+
+/// The symbols of a set that differs from the peeler's, and of an equal one.
+pub(super) fn symbol_seeds() -> Vec<Vec<u8>> {
+    [0..8, 4..12].map(|set| encode_batch(&sketch(set).next_symbols(40))).into()
+}
+
+fn items(set: std::ops::Range<u8>) -> impl Iterator<Item = ItemId> {
+    set.map(|n| [n; 16])
+}
+
+fn sketch(set: std::ops::Range<u8>) -> Sketcher {
+    Sketcher::new(KEY, items(set)).unwrap()
+}
+
+fn dial(introduction: Introduction) -> (Initiator, Vec<u8>) {
+    Initiator::start(&alice(), bob().id(), [3; 32], introduction, GREETING).unwrap()
+}
+
+/// Alice's end and Bob's.
+fn pair() -> (Transport, Transport) {
+    let (initiator, first) = dial(Introduction::Known);
+    let (responder, _) = Responder::accept(&bob(), [4; 32], &first[LENGTH_BYTES..]).unwrap();
+    let (second, there) = responder.reply(GREETING).unwrap();
+    (initiator.finish(&second[LENGTH_BYTES..]).unwrap().1, there)
+}
