@@ -67,7 +67,8 @@ impl Exchange {
         let keepalive = policy.keepalive && !facts.metered;
         let nice_max = policy.nice_max.value();
         let pace = Pace::new(room_bytes, facts.rate_bps);
-        let mut peer = Peer { link, node: facts.peer, policy, pace, hello: None };
+        let (node, clear_only) = (facts.peer, facts.clear_only);
+        let mut peer = Peer { link, node, policy, clear_only, pace, hello: None };
         let hello = Hello {
             features: 0,
             instance: core.local.instance,

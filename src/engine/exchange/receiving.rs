@@ -461,7 +461,10 @@ impl Receiving {
         let id = incoming.offer.id;
         self.settles.push((handle, verdict));
         match verdict {
-            Verdict::Later(_) | Verdict::Damaged => {
+            // What this link does not carry, another may: the cursor is of the neighbour.
+            Verdict::Later(_)
+            | Verdict::Damaged
+            | Verdict::Refused(Reason::Nice | Reason::Size | Reason::Transit) => {
                 self.stuck |= self.held_back.len() >= OFFERS_OPEN;
                 if !self.stuck {
                     self.held_back.insert(id);
@@ -523,8 +526,7 @@ impl Receiving {
                 break;
             }
             self.marks.pop_front();
-            self.cursor.bundles = self.cursor.bundles.max(mark.bundles);
-            self.cursor.receipts = self.cursor.receipts.max(mark.receipts);
+            (self.cursor.bundles, self.cursor.receipts) = (mark.bundles, mark.receipts);
         }
         if self.cursor != before
             && let Some(node) = peer.node

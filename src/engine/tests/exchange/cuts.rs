@@ -8,8 +8,14 @@ use crate::{
     store::made,
 };
 
-const SLOW: Wire =
-    Wire { rate_bps: 1_000_000, latency_ms: 5, told: true, proven: true, dialled: false };
+const SLOW: Wire = Wire {
+    rate_bps: 1_000_000,
+    latency_ms: 5,
+    told: true,
+    proven: true,
+    dialled: false,
+    clear_only: false,
+};
 
 #[test]
 fn a_transfer_cut_after_any_unit_goes_on_where_it_was() {

@@ -58,11 +58,20 @@ pub struct Wire {
     pub proven: bool,
     /// Whether the second end hears of the link with the first unit, as of a handshake's payload.
     pub dialled: bool,
+    /// Whether nothing sealed may go over it.
+    pub clear_only: bool,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { rate_bps: 100_000_000, latency_ms: 5, told: false, proven: true, dialled: false }
+        Self {
+            rate_bps: 100_000_000,
+            latency_ms: 5,
+            told: false,
+            proven: true,
+            dialled: false,
+            clear_only: false,
+        }
     }
 }
 
@@ -175,6 +184,7 @@ impl Net {
         let peer = node(u8::try_from(other + 1).unwrap());
         let mut facts = LinkFacts::stream("pipe:".parse().unwrap());
         facts.rate_bps = wire.told.then_some(wire.rate_bps);
+        facts.clear_only = wire.clear_only;
         facts.peer = wire.proven.then_some(peer);
         let (mine, theirs) = self.nodes[at].store.cursors.get(&peer).copied().unwrap_or_default();
         let policy = self.policy.clone();

@@ -12,7 +12,7 @@ use postrider_engine::{
 
 use crate::{
     net::{Net, Wire},
-    store::{Made, made, node},
+    store::{Made, made, made_sealed, node},
 };
 
 #[test]
@@ -335,6 +335,64 @@ fn an_offer_is_withdrawn_when_its_bundle_is_retired() {
     assert!(net.now_ms < 5000, "it was sent on: {} ms", net.now_ms);
     assert!(net.units(0, 1).iter().any(|(_, name, _)| *name == "Withdraw"));
     assert!(net.nodes[1].store.live.is_empty());
+}
+
+#[test]
+fn nothing_sealed_goes_over_a_link_that_must_be_clear() {
+    let mut net = Net::new(2);
+    let (clear, sealed) = (made(1, 2, 160, 200, 1), made_sealed(1, 2, 200, 2));
+    net.lay(0, &sealed, Class::Own);
+    net.lay(0, &clear, Class::Own);
+    net.connect(0, 1, Wire { clear_only: true, ..Wire::default() });
+    net.run();
+    assert!(net.has(1, &clear) && !net.nodes[1].store.has(&sealed.id));
+    // Another link may carry it.
+    net.cut_all();
+    net.connect(0, 1, Wire::default());
+    net.run();
+    assert!(net.has(1, &sealed));
+}
+
+#[test]
+fn what_one_link_does_not_carry_comes_over_the_next() {
+    let (mut net, bundle) = (Net::new(2), made(1, 3, 200, 100, 1));
+    net.lay(0, &bundle, Class::Stranger);
+    // This one goes over any link, and a mark behind it.
+    net.lay(0, &made(1, 2, 160, 100, 2), Class::Own);
+    let open = net.policy.clone();
+    // The sender does not offer it.
+    net.policy.transit = false;
+    net.connect(0, 1, Wire::default());
+    net.run();
+    net.cut_all();
+    // The receiver refuses it.
+    net.policy = open.clone();
+    net.connect(0, 1, Wire { dialled: true, ..Wire::default() });
+    net.policy.nice_max = Niceness::NORMAL;
+    net.run();
+    net.cut_all();
+    assert!(!net.has(1, &bundle));
+    net.policy = open;
+    net.connect(0, 1, Wire::default());
+    net.run();
+    assert!(net.has(1, &bundle));
+}
+
+#[test]
+fn a_cursor_from_before_a_rollback_is_set_back() {
+    let mut net = Net::new(2);
+    (1..=5).for_each(|counter| net.lay(0, &made(1, 2, 160, 100, counter), Class::Own));
+    net.connect(0, 1, Wire::default());
+    net.run();
+    net.cut_all();
+    // An older copy of the first spool, whose numbers have not been renamed.
+    net.nodes[0].store = crate::store::Store::new(1);
+    let bundle = made(1, 2, 160, 100, 6);
+    net.lay(0, &bundle, Class::Own);
+    net.connect(0, 1, Wire::default());
+    net.run();
+    assert!(net.has(1, &bundle));
+    assert_eq!(net.nodes[1].store.cursors[&node(1)].0.unwrap().bundles, 1);
 }
 
 #[test]

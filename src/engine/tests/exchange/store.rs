@@ -70,6 +70,16 @@ pub fn made(from: u8, to: u8, nice: u8, length: usize, counter: u64) -> Made {
     Made { id: head.id(&body), head: head.encode().into(), body: body.into(), header }
 }
 
+/// A small one that says it is sealed; nobody here opens it.
+pub fn made_sealed(from: u8, to: u8, length: usize, counter: u64) -> Made {
+    let author = NodeSecret::from_seed([from; 32]);
+    let clear = made(from, to, 160, length, counter);
+    let lock = LockField::Compact([3; 8]);
+    let header = Header { seal: SealKind::Compact, lock, ..clear.header };
+    let head = Head::sign(header.clone(), &clear.body, &author);
+    Made { id: head.id(&clear.body), head: head.encode().into(), body: clear.body, header }
+}
+
 pub fn node(n: u8) -> NodeId {
     static NODES: LazyLock<Vec<NodeId>> =
         LazyLock::new(|| (0..16).map(|n| NodeSecret::from_seed([n; 32]).id()).collect());

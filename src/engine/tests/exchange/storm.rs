@@ -45,6 +45,7 @@ fn storm(seed: u64) {
                     told: net.chance.below(2) == 0,
                     proven: net.chance.below(8) != 0,
                     dialled: net.chance.below(2) == 0,
+                    clear_only: false,
                 };
                 links.push(net.connect(at, other, wire).0);
             }
