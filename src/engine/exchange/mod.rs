@@ -8,8 +8,8 @@
 //! A: Mark                          B: Mark                     all has been offered: cursors move
 //! ```
 //!
-//! An [`Exchange`] is one end of one link: its [`sending`] and [`receiving`] halves share nothing
-//! but the link. `docs/exchange.md` is the specification.
+//! An `Exchange` is one end of one link: its sending and its receiving half share nothing but the
+//! link. `docs/exchange.md` is the specification.
 
 mod limits;
 mod offers;

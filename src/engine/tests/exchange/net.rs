@@ -208,7 +208,7 @@ impl Net {
             };
             for unit in way.under_way.iter().filter(|(_, _, unit)| unit[0] == 4) {
                 let left = unit.2.len() - came(now_ms, unit);
-                way.body_bytes -= left.min(unit.2.len() - 5) as u64;
+                way.body_bytes -= left.min(unit.2.len().saturating_sub(5)) as u64;
             }
             let there_ms = now_ms.saturating_sub(wire.latency_ms);
             let first = way.under_way.iter().find(|(_, end, _)| end + wire.latency_ms > now_ms);
@@ -412,7 +412,7 @@ impl Net {
         let start_ms = way.busy_until_ms.max(now_ms);
         way.busy_until_ms = start_ms + took_ms;
         if unit[0] == 4 {
-            way.body_bytes += unit.len() as u64 - 5;
+            way.body_bytes += unit.len().saturating_sub(5) as u64;
         }
         way.under_way.retain(|(_, end, _)| end + wire.latency_ms > now_ms);
         way.under_way.push_back((start_ms, start_ms + took_ms, unit.clone()));
