@@ -11,5 +11,7 @@ mod delivery;
 mod live;
 #[path = "e2e/privacy.rs"]
 mod privacy;
+#[path = "e2e/rot.rs"]
+mod rot;
 #[path = "e2e/town.rs"]
 mod town;

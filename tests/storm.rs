@@ -58,7 +58,8 @@ impl Storm {
         let mut command = self.command(node, args);
         let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
         let code = output.status.code();
-        let complaint = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        let complaint =
+            String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
         assert!(matches!(code, Some(0 | 11)), "{node} {args:?}: {code:?} {complaint}");
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     }
