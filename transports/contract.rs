@@ -8,6 +8,8 @@
 //!   Dropping its future cancels it and leaves nothing half-open.
 //! - A [`Link`] is owned by whoever receives it; stopping the transport does not end its links.
 //!   Dropping the link ends it and frees whatever stood behind it (a socket, a process).
+//! - A stream whose other end was dropped without a shutdown ends like a broken one: with an error
+//!   or without, and perhaps early.
 //! - `facts.peer` is set only if the link's own security has proven it.
 
 use std::{fmt, future::Future, io, pin::Pin, sync::Arc, time::Duration};

@@ -191,6 +191,20 @@ async fn a_dial_goes_out_from_the_port_it_was_given() {
 }
 
 #[tokio::test]
+async fn dials_keep_to_their_local_address_and_interface() {
+    let mut hub = Node::start(1, TlsOptions::default());
+    let bind = Some(SocketAddr::from(([127, 0, 0, 5], 0)));
+    let tls = |interface: &str| {
+        let interface = Some(interface.to_owned());
+        dialler(2, TlsOptions { bind, interface, ..TlsOptions::default() })
+    };
+    soon(tls("lo").dial(&hub.address(), Some(hub.id))).await.unwrap();
+    let seen = hub.link().await.facts.address;
+    assert!(seen.as_str().starts_with("tls://127.0.0.5:"), "{seen}");
+    assert!(soon(tls("not-there").dial(&hub.address(), Some(hub.id))).await.is_err());
+}
+
+#[tokio::test]
 async fn two_that_open_at_once_meet_once() {
     let held = [held_port(), held_port()];
     let at = held.each_ref().map(|socket| socket.local_addr().unwrap().as_socket().unwrap());

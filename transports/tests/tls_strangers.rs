@@ -67,7 +67,10 @@ async fn without_a_door_token_not_a_byte_comes_back() {
             hello
         }
     };
-    let oversized = [&b"\x16\x03\x01\x40\x00\x01\x00\xff\xf0"[..], &[0; 20_000]].concat();
+    // Good records of a hello that TLS would allow; only our own limit stops it.
+    let begins = [&b"\x16\x03\x01\x40\x00\x01\x00\xff\xf0"[..], &[0; 0x4000 - 4]].concat();
+    let goes_on = [&b"\x16\x03\x01\x40\x00"[..], &[0; 0x4000]].concat();
+    let oversized = [begins, goes_on].concat();
     for (what, bytes) in [
         ("no server name", hello(None).await),
         ("somebody else's token", hello(Some(id(3))).await),
@@ -122,16 +125,33 @@ async fn one_place_cannot_keep_others_out() {
 }
 
 #[tokio::test]
-async fn beyond_all_slots_connections_are_closed_at_once() {
-    let hub = Node::start(1, TlsOptions { handshake_time: NEVER, ..TlsOptions::default() });
+async fn silent_strangers_in_all_slots_make_room() {
+    let mut hub = Node::start(1, TlsOptions { handshake_time: NEVER, ..TlsOptions::default() });
     let mut silent = Vec::new();
     for i in 0..u8::try_from(HANDSHAKES_MAX).unwrap() {
         silent.push(from([127, 0, 1, i], hub.at()).await);
+        hub.counted(|counts| counts.accepted == u64::from(i) + 1).await;
+    }
+    let near = soon(dialler(2, TlsOptions::default()).dial(&hub.address(), Some(hub.id))).await;
+    assert_talks(&mut *stream(near.unwrap()), &mut *stream(hub.link().await)).await;
+    assert_eq!(heard_until_end(&mut silent[0]).await, b"", "the oldest had to go");
+    assert_eq!(hub.tls.counts().crowded, 1);
+}
+
+#[tokio::test]
+async fn those_who_showed_a_token_are_not_pushed_out() {
+    let hub = Node::start(1, TlsOptions { handshake_time: NEVER, ..TlsOptions::default() });
+    let hello = hello(Some(id(1))).await;
+    let mut known = Vec::new();
+    for i in 0..u8::try_from(HANDSHAKES_MAX).unwrap() {
+        let mut friend = from([127, 0, 1, i], hub.at()).await;
+        friend.write_all(&hello).await.unwrap();
+        soon(friend.read_u8()).await.unwrap();
+        known.push(friend);
     }
     let mut beyond = from([127, 0, 2, 1], hub.at()).await;
-    assert_eq!(heard_until_end(&mut beyond).await, b"");
-    assert_eq!(hub.tls.counts().crowded, 1);
-    assert_eq!(hub.tls.counts().accepted, HANDSHAKES_MAX as u64 + 1);
+    assert_eq!(heard_until_end(&mut beyond).await, b"", "closed at once");
+    assert_eq!((hub.tls.counts().crowded, hub.tls.counts().failed), (1, 0));
 }
 
 #[tokio::test]

@@ -45,7 +45,13 @@ impl Inner {
             let connected = self.sockets.connect(Some(local), to).await;
             let stream = connected.map_err(|source| unreachable_host(&shown, source))?;
             let (node, stream) = self.shake_hands(&shown, stream, expect).await?;
-            Ok(self.link(node, super::address_of(to), true, to, Pipe::Stream(Box::new(stream))))
+            Ok(self.link(
+                node,
+                super::address_of(to),
+                true,
+                Some(to.ip()),
+                Pipe::Stream(Box::new(stream)),
+            ))
         };
         within(&shown, dial).await
     }
@@ -56,7 +62,8 @@ impl Inner {
         expect: Option<NodeId>,
     ) -> Result<Link, TransportError> {
         let proxy = target.via.as_ref().or(self.options.via.as_ref());
-        let mut addresses = self.resolve(proxy.map_or(&target.to, |proxy| &proxy.at)).await?;
+        let first_hop = proxy.map_or(&target.to, |proxy| &proxy.at);
+        let mut addresses = self.resolve(first_hop).await?;
         let mut failure = None;
         while !addresses.is_empty() {
             let connect = |to| -> crate::contract::BoxFuture<'_, _> {
@@ -66,7 +73,7 @@ impl Inner {
                 Ok(connected) => connected,
                 Err(source) => {
                     // What answered but was somebody else says more than what did not answer.
-                    return Err(failure.unwrap_or_else(|| unreachable_host(&target.to, source)));
+                    return Err(failure.unwrap_or_else(|| unreachable_host(first_hop, source)));
                 }
             };
             let ended = async {
@@ -83,13 +90,18 @@ impl Inner {
             match ended.await {
                 Ok((node, stream)) => {
                     let pipe = Pipe::Stream(Box::new(stream));
-                    return Ok(self.link(node, target.address(), true, at, pipe));
+                    let remote = match (proxy, &target.to.host) {
+                        (None, _) => Some(at.ip()),
+                        (Some(_), Host::Ip(ip)) => Some(*ip),
+                        (Some(_), _) => None,
+                    };
+                    return Ok(self.link(node, target.address(), true, remote, pipe));
                 }
                 Err(error) => failure = Some(error),
             }
             addresses.retain(|address| *address != at);
         }
-        let host = target.to.to_string();
+        let host = first_hop.to_string();
         Err(failure.unwrap_or(TransportError::Unresolved { host, source: None }))
     }
 

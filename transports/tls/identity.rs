@@ -323,4 +323,62 @@ mod tests {
         let chain = [CertificateDer::from(spki(&node))];
         assert!(peer.check(&spki(&node), &chain).is_err());
     }
+
+    /// Somebody who shows the key `shown` and signs with the secret of `signs`.
+    fn showing(shown: &[u8; 32], signs: [u8; 32]) -> Identity {
+        let honest = Identity::new(Arc::new(NodeSecret::from_seed(signs)));
+        let spki = CertificateDer::from([&SPKI_PREFIX[..], shown].concat());
+        let key = Arc::new(CertifiedKey::new(vec![spki], honest.key.key.clone()));
+        Identity { key, ..honest }
+    }
+
+    /// A handshake in memory: what both ends say in the end.
+    fn handshake(
+        client: &Identity,
+        server: &Identity,
+        expect: NodeId,
+    ) -> (Result<(), Error>, Result<(), Error>) {
+        let (config, name) = client.client(Some(expect)).unwrap();
+        let mut client = rustls::ClientConnection::new(config, name).unwrap();
+        let mut server = rustls::ServerConnection::new(server.server(None).unwrap()).unwrap();
+        let (mut near, mut far) = (Ok(()), Ok(()));
+        // Three flights, and one for an alert on either side.
+        for _ in 0..5 {
+            let mut flight = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut flight).unwrap();
+            }
+            server.read_tls(&mut &flight[..]).unwrap();
+            far = far.and(server.process_new_packets().map(drop));
+            let mut flight = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut flight).unwrap();
+            }
+            client.read_tls(&mut &flight[..]).unwrap();
+            near = near.and(client.process_new_packets().map(drop));
+        }
+        assert!(near.is_err() || !client.is_handshaking());
+        assert!(far.is_err() || near.is_err() || !server.is_handshaking());
+        (near, far)
+    }
+
+    #[test]
+    fn a_key_without_its_secret_opens_nothing() {
+        let [a, b] =
+            [[1; 32], [2; 32]].map(|seed| Identity::new(Arc::new(NodeSecret::from_seed(seed))));
+        let impostor = showing(a.id.as_bytes(), [3; 32]);
+        let forged = Err(Error::InvalidCertificate(CertificateError::BadSignature));
+        assert_eq!(handshake(&b, &a, a.id), (Ok(()), Ok(())));
+        assert_eq!(handshake(&b, &impostor, a.id).0, forged, "a server");
+        assert_eq!(handshake(&impostor, &b, b.id).1, forged, "a client");
+    }
+
+    #[test]
+    fn a_weak_key_ends_the_handshake_on_either_side() {
+        let honest = Identity::new(Arc::new(NodeSecret::from_seed([1; 32])));
+        let weak = showing(&[0; 32], [3; 32]);
+        let refused = Err(Error::InvalidCertificate(CertificateError::BadEncoding));
+        assert_eq!(handshake(&honest, &weak, weak.id).0, refused, "a server");
+        assert_eq!(handshake(&weak, &honest, honest.id).1, refused, "a client");
+    }
 }

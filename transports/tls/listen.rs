@@ -26,7 +26,11 @@ use tokio::{
 };
 use tokio_rustls::{StartHandshake, server::TlsStream};
 
-use super::{Inner, door, identity::node_of, slots::Slots};
+use super::{
+    Inner, door,
+    identity::node_of,
+    slots::{Slot, Slots},
+};
 use crate::contract::{Arrival, Link, NodeId, Pipe, Stop, TransportError};
 
 /// Longest ClientHello. Ours has about 300 bytes, a browser's with post-quantum keys 2 KiB; TLS
@@ -55,7 +59,7 @@ pub(super) struct Counters {
 pub struct Counts {
     /// Connections accepted from the kernel.
     pub accepted: u64,
-    /// Closed at once, because too many were shaking hands.
+    /// Closed because too many were shaking hands: at once, or to make room.
     pub crowded: u64,
     /// Closed without a byte: no ClientHello, or one without a fitting door token.
     pub no_token: u64,
@@ -130,10 +134,7 @@ async fn accept(listener: TcpListener, slots: Arc<Slots>, welcome: Arc<Welcome>)
                         continue;
                     };
                     let welcome = welcome.clone();
-                    handshakes.spawn(async move {
-                        welcome.stranger(stream, from).await;
-                        drop(slot);
-                    });
+                    handshakes.spawn(async move { welcome.stranger(stream, from, slot).await });
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
@@ -150,26 +151,43 @@ struct Welcome {
 }
 
 impl Welcome {
-    async fn stranger(&self, stream: TcpStream, from: SocketAddr) {
+    async fn stranger(&self, stream: TcpStream, from: SocketAddr, slot: Slot) {
         let counters = &self.inner.counters;
         let handshake = async {
-            let link = match shake_hands(&self.inner, &self.config, stream).await {
-                Ok((node, stream)) if (self.inner.options.admission)(&node) => self.inner.link(
-                    node,
-                    super::address_of(from),
-                    false,
-                    from,
-                    Pipe::Stream(Box::new(stream)),
-                ),
-                Ok(_) => return count(&counters.refused),
-                Err(Unwelcome::NoToken) => return count(&counters.no_token),
-                Err(Unwelcome::Failed(_)) => return count(&counters.failed),
-            };
-            self.hand_over(link).await;
+            match self.shake_hands(stream, from, &slot).await {
+                Ok(Some(link)) => self.hand_over(link).await,
+                Ok(None) => count(&counters.refused),
+                Err(Unwelcome::NoToken) => count(&counters.no_token),
+                Err(Unwelcome::Failed(_)) => count(&counters.failed),
+            }
         };
-        if tokio::time::timeout(self.inner.options.handshake_time, handshake).await.is_err() {
-            count(&counters.failed);
+        tokio::select! {
+            ended = tokio::time::timeout(self.inner.options.handshake_time, handshake) => {
+                if ended.is_err() {
+                    count(&counters.failed);
+                }
+            }
+            () = slot.lost() => count(&counters.crowded),
         }
+    }
+
+    /// `None`: a proven node that is not wanted.
+    async fn shake_hands(
+        &self,
+        mut stream: TcpStream,
+        from: SocketAddr,
+        slot: &Slot,
+    ) -> Result<Option<Link>, Unwelcome> {
+        let (accepted, knows_us) = greet(&self.inner, &mut stream).await?;
+        if knows_us {
+            slot.keep();
+        }
+        let (node, stream) = prove(&self.config, accepted, stream).await?;
+        slot.keep();
+        let welcome = (self.inner.options.admission)(&node);
+        let pipe = Pipe::Stream(Box::new(stream));
+        let address = super::address_of(from);
+        Ok(welcome.then(|| self.inner.link(node, address, false, Some(from.ip()), pipe)))
     }
 
     /// Waits for room in the channel: a node that is busy takes nobody in.
@@ -187,23 +205,31 @@ pub(super) enum Unwelcome {
     Failed(io::Error),
 }
 
-/// The server's half of a handshake. Without a fitting door token not a byte is sent.
-pub(super) async fn shake_hands(
+/// Reads the ClientHello, and says whether it came with a fitting door token. Not a byte is sent;
+/// without a token only a public listener goes on.
+pub(super) async fn greet(
     inner: &Inner,
-    config: &Arc<ServerConfig>,
-    mut stream: TcpStream,
-) -> Result<(NodeId, TlsStream<TcpStream>), Unwelcome> {
-    inner.sockets.tune(&stream).map_err(Unwelcome::Failed)?;
-    let accepted = read_hello(&mut stream).await.map_err(|_| Unwelcome::NoToken)?;
+    stream: &mut TcpStream,
+) -> Result<(Accepted, bool), Unwelcome> {
+    inner.sockets.tune(stream).map_err(Unwelcome::Failed)?;
+    let accepted = read_hello(stream).await.map_err(|_| Unwelcome::NoToken)?;
     let name = accepted.client_hello().server_name().map(str::to_owned);
-    let fits = name.is_some_and(|name| door::opens(&name, &inner.identity.id()));
-    if !fits && !inner.options.public {
-        return Err(Unwelcome::NoToken);
+    let knows_us = name.is_some_and(|name| door::opens(&name, &inner.identity.id()));
+    if knows_us || inner.options.public {
+        Ok((accepted, knows_us))
+    } else {
+        Err(Unwelcome::NoToken)
     }
-    let stream = StartHandshake::from_parts(accepted, stream)
-        .into_stream(config.clone())
-        .await
-        .map_err(Unwelcome::Failed)?;
+}
+
+/// The rest of the server's half: both ends prove their keys.
+pub(super) async fn prove(
+    config: &Arc<ServerConfig>,
+    accepted: Accepted,
+    stream: TcpStream,
+) -> Result<(NodeId, TlsStream<TcpStream>), Unwelcome> {
+    let handshake = StartHandshake::from_parts(accepted, stream).into_stream(config.clone());
+    let stream = handshake.await.map_err(Unwelcome::Failed)?;
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let node = shown.and_then(|spki| node_of(spki).ok());
     let node = node.ok_or_else(|| Unwelcome::Failed(io::ErrorKind::InvalidData.into()))?;

@@ -44,7 +44,7 @@ impl Inner {
             } else {
                 self.serve(&shown, stream, expect).await?
             };
-            Ok(self.link(expect, super::address_of(to), client, to, pipe))
+            Ok(self.link(expect, super::address_of(to), client, Some(to.ip()), pipe))
         };
         within(&shown, meeting).await
     }
@@ -86,13 +86,16 @@ impl Inner {
     async fn serve(
         &self,
         to: &HostPort,
-        stream: TcpStream,
+        mut stream: TcpStream,
         expect: NodeId,
     ) -> Result<Pipe, TransportError> {
         let failed = |source| handshake_failed(to, Some(expect), source);
         let config = self.identity.server(Some(expect)).map_err(|e| failed(io::Error::other(e)))?;
         let limit = self.options.handshake_time;
-        let handshake = listen::shake_hands(self, &config, stream);
+        let handshake = async {
+            let (accepted, _) = listen::greet(self, &mut stream).await?;
+            listen::prove(&config, accepted, stream).await
+        };
         match tokio::time::timeout(limit, handshake).await {
             Err(_) => Err(TransportError::Timeout { to: to.to_string(), limit }),
             Ok(Ok((_, stream))) => Ok(Pipe::Stream(Box::new(stream))),

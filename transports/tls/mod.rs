@@ -1,13 +1,13 @@
 //! `tls:` — TCP with TLS 1.3 between node keys. The link that every IP network can carry.
 //!
 //! The way of a link:
-//! 1. the dialler resolves a name, races the addresses ([`race`]), perhaps through a proxy
-//!    ([`socks`]), and sends a ClientHello whose server name proves that it knows whom it dials
-//!    ([`door`]);
-//! 2. the listener has a slot for it or closes ([`slots`]), reads the ClientHello, and closes
-//!    without a byte if the token does not fit ([`listen`]);
+//! 1. the dialler resolves a name, races the addresses (`race`), perhaps through a proxy
+//!    (`socks`), and sends a ClientHello whose server name proves that it knows whom it dials
+//!    (`door`);
+//! 2. the listener has a slot for it or closes (`slots`), reads the ClientHello, and closes
+//!    without a byte if the token does not fit (`listen`);
 //! 3. the listener shows its key, the dialler compares it with the one it expects, and only then
-//!    shows its own ([`identity`]);
+//!    shows its own (`identity`);
 //! 4. the admission may refuse the dialler; otherwise both ends have a [`Link`] whose `peer` is
 //!    proven.
 //!
@@ -141,8 +141,9 @@ impl TlsTransport {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for at in &options.listen {
-            let fault = |reason| TransportError::Address { address: at.to_string(), reason };
             let target = Target::parse(at)?;
+            let at = target.address();
+            let fault = |reason| TransportError::Address { address: at.to_string(), reason };
             if target.via.is_some() {
                 return Err(fault("nobody can listen through a proxy"));
             }
@@ -218,19 +219,20 @@ impl Transport for TlsTransport {
 }
 
 impl Inner {
+    /// `remote` is `None` where only a proxy knows who is at the other end.
     fn link(
         &self,
         peer: NodeId,
         address: Address,
         dialled: bool,
-        remote: SocketAddr,
+        remote: Option<IpAddr>,
         pipe: Pipe,
     ) -> Link {
         let facts = LinkFacts {
             peer: Some(peer),
             dialled,
             metered: self.options.metered,
-            overlay: is_overlay(remote.ip()),
+            overlay: remote.is_some_and(is_overlay),
             ..LinkFacts::stream(address)
         };
         Link { facts, pipe }
@@ -245,4 +247,35 @@ fn address_of(at: SocketAddr) -> Address {
 /// Whether this is an address of Yggdrasil's 200::/7: a link to it runs inside another mesh.
 fn is_overlay(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(v6) if v6.octets()[0] & 0xfe == 0x02)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_the_mesh_are_overlays() {
+        for (ip, overlay) in [
+            ("202:24ae:c219:8a4a::1", true),
+            ("3ff:ffff::1", true),
+            ("400::1", false),
+            ("1ff::1", false),
+            ("2001:db8::1", false),
+            ("fe80::1", false),
+            ("2.3.4.5", false),
+        ] {
+            assert_eq!(is_overlay(ip.parse().unwrap()), overlay, "{ip}");
+        }
+    }
+
+    #[test]
+    fn listening_needs_an_address_of_this_machine() {
+        let node = Arc::new(NodeSecret::from_seed([1; 32]));
+        for at in ["tls://hub:1", "pipe:cat", "tls://127.0.0.1:0?via=socks5://me:secret@proxy"] {
+            let options = TlsOptions { listen: vec![at.parse().unwrap()], ..TlsOptions::default() };
+            let error = TlsTransport::new(node.clone(), options).unwrap_err();
+            assert!(matches!(error, TransportError::Address { .. }), "{at}: {error}");
+            assert!(!format!("{error:?}").contains("secret"));
+        }
+    }
 }
