@@ -133,7 +133,7 @@ impl Head {
     fn encode(&self) -> [u8; HEAD] {
         let mut bytes = [0; HEAD];
         bytes[0] = VERSION;
-        bytes[1] = u8::from(self.carrier) * CARRIER | u8::from(self.fresh) * FRESH;
+        bytes[1] = if self.carrier { CARRIER } else { 0 } | if self.fresh { FRESH } else { 0 };
         bytes[2..10].copy_from_slice(&self.nonce);
         bytes[10..12].copy_from_slice(&self.port.to_be_bytes());
         bytes[12..].copy_from_slice(self.guest.as_bytes());
