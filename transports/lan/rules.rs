@@ -45,9 +45,13 @@ impl Pattern {
         if text.len() > PATTERN_MAX {
             return Err(PatternError(None));
         }
-        let mut builder = RegexBuilder::new(&format!("^(?:{text})$"));
-        let regex = builder.size_limit(COMPILED_MAX_BYTES).build();
-        regex.map(Self).map_err(|error| PatternError(Some(error)))
+        let compiled = |text: &str| {
+            let regex = RegexBuilder::new(text).size_limit(COMPILED_MAX_BYTES).build();
+            regex.map_err(|error| PatternError(Some(error)))
+        };
+        // By itself first: `a)(b` is a pattern only with brackets around it.
+        compiled(text)?;
+        compiled(&format!("^(?:{text})$")).map(Self)
     }
 
     fn matches(&self, name: &str) -> bool {

@@ -35,6 +35,9 @@ pub const NEWS_BURST: u64 = 512;
 /// See [`NEWS_BURST`].
 pub const NEWS_PER_S: u64 = 100;
 
+/// Beacons that come within this are planned for together: a crowd makes them all at once.
+pub const NEWS_PLAN_MS: u64 = 20;
+
 /// Dials at once and per second, on all segments together: a node needs eight, and what forged
 /// beacons can make it dial is a few packets a second.
 pub const DIALS_BURST: u64 = 12;
@@ -51,7 +54,7 @@ pub const TURN_MS: u64 = 2_000;
 pub const FRESH_TURN_MS: u64 = 400;
 /// The same where only this end may know that a link is wanted.
 pub const WANTED_TURN_MS: u64 = 250;
-/// After a failed dial, while beacons are still heard. Up to a quarter is added.
+/// After a failed dial, while beacons are still heard. Up to a quarter is taken off.
 pub const RETRY_MS: [u64; 6] = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 /// A link that ends sooner was not wanted at the other end, and counts as a failed dial.
 pub const SHORT_MS: u64 = 10_000;

@@ -15,8 +15,8 @@ use super::{
     contract::{Came, Input, InterfaceId, Known, Local, Output, Place, Role},
     limits::{
         CONTACTS_MAX, DIALS_BURST, DIALS_KEPT, DIALS_PER_S, FRESH_TURN_MS, HOLD_MS, INTERFACES_MAX,
-        NONCE_LIFE_MS, RETRY_MS, SESSIONS_MAX, SETTLE_MS, SHORT_MS, TURN_MS, WANTED_MAX,
-        WANTED_TURN_MS,
+        NEWS_PLAN_MS, NONCE_LIFE_MS, RETRY_MS, SESSIONS_MAX, SETTLE_MS, SHORT_MS, TURN_MS,
+        WANTED_MAX, WANTED_TURN_MS,
     },
     neighbours::{Neighbour, News, Resolved, Spot},
     plan::{Want, Worth, plan},
@@ -215,7 +215,9 @@ impl Meeting {
                 session.stale |= now_ms >= session.up_ms + SHORT_MS;
             }
         }
-        self.changed |= news != News::None;
+        if news != News::None {
+            self.replan_ms = self.replan_ms.min(now_ms + NEWS_PLAN_MS);
+        }
     }
 
     fn resolve(&self, from: Ipv6Addr, beacon: &Beacon) -> Resolved {
@@ -337,7 +339,7 @@ impl Meeting {
         let Some(neighbour) = self.neighbour(at) else { return };
         let pause = RETRY_MS[neighbour.failures.min(RETRY_MS.len() - 1)];
         neighbour.failures = neighbour.failures.saturating_add(1);
-        neighbour.retry_ms = now_ms + pause + chance % (pause / 4 + 1);
+        neighbour.retry_ms = now_ms + pause - chance % (pause / 4 + 1);
         self.changed = true;
     }
 

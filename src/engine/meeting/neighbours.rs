@@ -146,14 +146,14 @@ impl Neighbours {
         (before != self.0.len(), next.unwrap_or(u64::MAX))
     }
 
-    /// Whom a link from `from` belongs to: by its key, or by its address where only one is there.
+    /// Whom a link from `from` belongs to: by its key, or by its address where there is only one, whom we do not know.
     pub fn spot_of(&self, from: Ipv6Addr, node: &NodeId) -> Option<Spot> {
         let mut here = self.0.range((from, 0)..=(from, u16::MAX));
         if let Some((spot, _)) = here.clone().find(|(_, neighbour)| neighbour.is(node)) {
             return Some(*spot);
         }
-        let (spot, _) = here.next()?;
-        here.next().is_none().then_some(*spot)
+        let (spot, only) = here.next()?;
+        (here.next().is_none() && only.known.is_none()).then_some(*spot)
     }
 
     /// Asks again whom every beacon is from; forgets the blocked.
@@ -267,6 +267,17 @@ mod tests {
         table.hear(address(1), beacon(0, false), Some(id(2)), 0, |_, _| false);
         assert_eq!(table.hear(address(1), beacon(1, true), None, 1, |_, _| false), News::None);
         assert_eq!(table.iter().next().unwrap().1.known, Some(id(2)));
+    }
+
+    #[test]
+    fn an_address_is_enough_only_for_somebody_unknown() {
+        for (known, found) in [(None, true), (Some(id(2)), false)] {
+            let mut table = Neighbours::default();
+            table.hear(address(1), beacon(0, false), known, 0, |_, _| false);
+            assert_eq!(table.spot_of(address(1), &id(9)).is_some(), found);
+            assert!(table.spot_of(address(1), &id(1)).is_some(), "its guest key");
+            assert_eq!(table.spot_of(address(2), &id(1)), None);
+        }
     }
 
     #[test]

@@ -26,9 +26,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Whether it leads to that neighbour.
+    /// Whether it leads to that neighbour. An address proves nothing: it is enough only for
+    /// somebody of whom nothing else is known.
     fn leads(&self, interface: InterfaceId, spot: &Spot, to: &Neighbour) -> bool {
-        self.interface == interface && self.spot.as_ref() == Some(spot) || to.is(&self.node)
+        let there = self.interface == interface && self.spot.as_ref() == Some(spot);
+        to.is(&self.node) || there && to.known.is_none()
     }
 }
 
@@ -40,7 +42,7 @@ impl Sessions {
     /// Whether there is a link to a neighbour, on whatever interface; with `known`, under its own
     /// key.
     pub fn reach(&self, interface: InterfaceId, spot: &Spot, to: &Neighbour, known: bool) -> bool {
-        let good = |session: &Session| !session.stale && !(known && session.guest);
+        let good = |session: &Session| !session.stale && (!known || !session.guest);
         self.0.values().any(|session| good(session) && session.leads(interface, spot, to))
     }
 

@@ -149,7 +149,7 @@ fn forty_nodes_reach_each_other_with_few_sessions() {
 #[test]
 fn two_hundred_nodes_reach_each_other() {
     let mut net = all_up(strangers(200));
-    net.run(10_000);
+    net.run(5_000);
     assert!(net.connected(&all(200)));
     assert_capped(&net);
 }
@@ -182,7 +182,7 @@ fn a_node_that_everybody_wants_keeps_its_cap_and_serves_them_in_turn() {
 /// Whoever comes and goes, and whoever knows whom: all carriers that are there reach each other.
 #[test]
 fn whoever_is_there_is_reached_whoever_knows_whom() {
-    for seed in 0..12_u64 {
+    for seed in 0..8_u64 {
         let mut draw = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut below = move |bound: usize| {
             draw ^= draw << 13;
@@ -209,7 +209,7 @@ fn whoever_is_there_is_reached_whoever_knows_whom() {
                 }
                 net.run(below(500) as u64);
             }
-            net.run(100_000);
+            net.run(70_000);
             assert!(net.connected(&here), "seed {seed}: {} nodes are split", here.len());
         }
         assert_capped(&net);
@@ -248,10 +248,7 @@ fn a_restart_is_noticed_by_the_other_end() {
 
 #[test]
 fn a_dial_that_fails_is_tried_again_within_thirty_seconds_as_long_as_beacons_come() {
-    let mut specs = friends(2);
-    // Both are blocked at the other's door, but still heard.
-    specs[0].blocks = vec![];
-    let mut net = all_up(specs);
+    let mut net = all_up(friends(2));
     net.run(5_000);
     net.restart(1);
     // Beacons of 1 come, but nobody is there.
@@ -266,8 +263,8 @@ fn a_dial_that_fails_is_tried_again_within_thirty_seconds_as_long_as_beacons_com
     let dials: Vec<u64> =
         net.nodes[0].dials.iter().map(|dial| dial.0).filter(|at| *at > start).collect();
     let gaps: Vec<u64> = dials.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(gaps[0] <= 3_000 + 1_250 + 2_100 + 10, "{gaps:?}");
-    assert!(gaps.iter().all(|gap| *gap <= 30_000 + 7_500 + 3_000 + 10), "{gaps:?}");
+    assert!(gaps[0] <= 3_000 + 1_000 + 2_100 + 10, "{gaps:?}");
+    assert!(gaps.iter().all(|gap| *gap <= 30_000 + 3_000 + 10), "{gaps:?}");
     assert!((10..40).contains(&dials.len()), "{gaps:?}");
     // Silence ends it.
     net.run(60_000);
