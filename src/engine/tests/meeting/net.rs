@@ -68,7 +68,8 @@ pub struct Net {
     pub history: Vec<(u64, usize, usize)>,
     /// Loses one beacon in so many.
     pub loses: Option<u64>,
-    chance: u64,
+    /// Decides which.
+    pub chance: u64,
 }
 
 pub fn secret(n: usize) -> NodeSecret {
