@@ -1,5 +1,7 @@
 //! What comes over a link: the units of an exchange, the messages of Noise, the symbols of a
-//! reconciliation.
+//! reconciliation. And what comes before there is one: beacons.
+
+use std::net::Ipv6Addr;
 
 use postrider_engine::{
     carriage::noise::{
@@ -7,6 +9,7 @@ use postrider_engine::{
         Transport, first_message,
     },
     exchange::{Hello, Offered, Unit},
+    meeting::beacon::{Beacon, ContactKey, GroupKey, Head},
     node::{Instance, ShortId, Verdict},
     reconcile::{ItemId, Peeler, Progress, SessionKey, Sketcher, decode_batch, encode_batch},
 };
@@ -72,6 +75,38 @@ pub fn noise_records(data: &[u8]) -> bool {
     }
     assert!(plain.len() <= data.len(), "more came out than in");
     !plain.is_empty()
+}
+
+const HERE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+fn group() -> [GroupKey; 1] {
+    [GroupKey::of(&[6; 32])]
+}
+
+/// A datagram on the port of beacons.
+pub fn beacon(data: &[u8]) -> bool {
+    let Ok(beacon) = Beacon::decode(data) else { return false };
+    assert_eq!(beacon.as_bytes(), data, "a beacon has one form");
+    let alice_key = ContactKey::of(&alice().first_seal_key().public());
+    let contact = beacon.contact(HERE, &[(alice().id(), alice_key)]);
+    let member = beacon.member(HERE, &group());
+    for found in contact.into_iter().chain(member) {
+        assert_eq!(found, alice().id(), "a tag was guessed");
+    }
+    true
+}
+
+/// One to a contact, one to a group, one to nobody.
+pub(super) fn beacon_seeds() -> Vec<Vec<u8>> {
+    let (alice, bob) = (alice(), bob());
+    let seeds = [(&alice, &[][..]), (&alice, &group()), (&bob, &[])];
+    let beacons = seeds.map(|(node, groups)| {
+        let guest = bob.id();
+        let head = Head { carrier: true, fresh: false, nonce: [7; 8], port: 7531, guest };
+        let key = ContactKey::of(&node.first_seal_key().public());
+        Beacon::new(head, HERE, &node.id(), &key, groups, &[5; 128]).as_bytes().to_vec()
+    });
+    beacons.into()
 }
 
 /// The first messages of a neighbour and of a stranger.
