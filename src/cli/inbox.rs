@@ -174,7 +174,7 @@ fn show(context: &Context, message: &Received) -> Result<(), Stop> {
     if let Some(id) = &message.reply_to {
         out.say(format!("  answers {}", text::short_id(id)))?;
     }
-    if let Some(alarm) = message.alarm {
+    if let Some(alarm) = &message.alarm {
         out.say(out.strong(&format!("  careful: {alarm}")))?;
     }
     if !message.text.is_empty() {

@@ -281,7 +281,7 @@ fn list(context: &Context, contacts: &[ContactLine]) -> Ended {
 
 fn show_added(context: &Context, line: &ContactLine) -> Result<(), Stop> {
     let (out, name) = (&context.out, text::line(&line.name));
-    match line.added {
+    match line.added.as_deref() {
         Some("known") => return out.hint(format!("{name} is known already; nothing was changed.")),
         Some("updated") => return out.hint(format!("{name} has a newer card now.")),
         _ => out.hint(format!("Added {name}, unverified."))?,

@@ -187,7 +187,8 @@ fn show(context: &Context, status: &reply::Status) -> Result<(), Stop> {
     let links = if status.links.is_empty() {
         "none (sticks only)".to_owned()
     } else {
-        text::line(&status.links.join(", "))
+        let names: Vec<&str> = status.links.iter().map(|link| &*link.name).collect();
+        text::line(&names.join(", "))
     };
     out.say(format!("  links    {links}"))?;
     let oldest = if status.out + status.carried == 0 {

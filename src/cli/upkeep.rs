@@ -140,7 +140,7 @@ fn tell(context: &Context, checked: &Checked) -> Result<(), Stop> {
 
 fn show(context: &Context, finding: &Finding) -> Result<(), Stop> {
     let out = &context.out;
-    let verdict = text::column(finding.verdict, 4);
+    let verdict = text::column(&finding.verdict, 4);
     let verdict = if finding.verdict == "ok" { verdict } else { out.strong(&verdict) };
     let check = text::column(&text::line(&finding.check), 20);
     out.say(format!("{verdict}  {check}  {}", text::line(&finding.detail)))?;
