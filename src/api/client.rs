@@ -10,8 +10,9 @@ use std::{
 };
 
 use super::{
-    Reply, Verb, socket_path,
+    Reply, Verb,
     body::{ERROR_TRAILER, REPLY_TRAILER},
+    socket_path,
     wire::{self, Progress, cut, kind, parse},
 };
 use crate::desk::{
@@ -194,8 +195,12 @@ struct Body {
 
 enum Form {
     /// Bytes that are left of a chunk; the first chunk has not begun at `None`.
-    Chunked { left: Option<u64> },
-    Length { left: u64 },
+    Chunked {
+        left: Option<u64>,
+    },
+    Length {
+        left: u64,
+    },
     Over,
 }
 

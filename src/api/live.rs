@@ -11,9 +11,7 @@ use crate::{
     daemon::{LinkRow, Node, check_peer},
     desk::{
         Failure, FailureKind,
-        reply::{
-            DaemonLine, LinkLine, PeerLine, Ponged, Reason, Received, Status, Tossed,
-        },
+        reply::{DaemonLine, LinkLine, PeerLine, Ponged, Reason, Received, Status, Tossed},
     },
 };
 
@@ -102,12 +100,7 @@ fn sentence(link: &PeerLine, said: Result<Road, NoRoad>) -> String {
         Err(NoRoad::Blocked) => "not there: somebody involved is blocked",
         Err(NoRoad::Expired) => "not there: its lifetime has ended",
     };
-    let caught_up = if said.is_ok() && link.caught_up {
-        "; everything due has been offered and answered there"
-    } else {
-        ""
-    };
-    format!("link to {} ({}): {reason}{caught_up}", link.name, link.address)
+    format!("link to {} ({}): {reason}", link.name, link.address)
 }
 
 /// What a toss or a stream brought is told to those who listen.
@@ -293,10 +286,16 @@ fn node_of(at: &At<'_>, who: &str) -> Result<NodeId, Failure> {
 
 /// Asks the daemon to end.
 pub(super) fn down(at: &At<'_>) -> Result<DaemonLine, Failure> {
+    let line = daemon(at, "stopping")?;
+    at.live()?.0.request_stop();
+    Ok(line)
+}
+
+/// The daemon itself.
+pub(super) fn daemon(at: &At<'_>, state: &'static str) -> Result<DaemonLine, Failure> {
     let (node, _) = at.live()?;
-    node.request_stop();
     Ok(DaemonLine {
-        state: "stopping".into(),
+        state: state.into(),
         pid: std::process::id(),
         home: at.desk.home().dir().display().to_string(),
         listening: node.listening.iter().map(ToString::to_string).collect(),

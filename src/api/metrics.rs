@@ -2,10 +2,7 @@
 
 use std::{fmt::Write, sync::atomic::Ordering};
 
-use crate::{
-    daemon::LinkRow,
-    desk::Figures,
-};
+use crate::{daemon::LinkRow, desk::Figures};
 
 /// The `Content-Type` of it.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -14,10 +11,13 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 /// each other do not leave the machine by this way.
 pub(super) fn text(figures: &Figures, links: &[LinkRow]) -> String {
     let mut out = String::new();
-    family(&mut out, "postrider_links", "gauge", "Links that are up.", [(
-        String::new(),
-        links.len() as u64,
-    )]);
+    family(
+        &mut out,
+        "postrider_links",
+        "gauge",
+        "Links that are up.",
+        [(String::new(), links.len() as u64)],
+    );
     let traffic = links.iter().flat_map(|row| {
         let peer = row.facts.peer.map_or_else(String::new, |peer| peer.to_string());
         let number = row.link.0;

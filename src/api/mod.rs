@@ -26,14 +26,14 @@ use std::path::{Path, PathBuf};
 
 pub use client::{Client, Events};
 pub use openapi::document;
-pub use server::{Server, serve_metrics};
 pub(crate) use server::bind_metrics;
+pub use server::{Server, serve_metrics};
 pub use verbs::{
     Add, At, BundleImport, BundleLs, BundleShow, BundleVerify, Call, ContactChangeVerb, ContactLs,
-    ContactShow, Doctor, Down, Field, Id, InboxLs, InboxRead, InboxSave, LinkAdd, LinkLs, LinkRm,
-    LinkTest, Log, MessageCard, PeersLs, Ping, QueueBump, QueueCancel, QueueLs, QueueShow, Row,
-    SendBatch, SendOne, SendState, SpoolCheck, SpoolGc, SpoolRebuild, SpoolStats, StatusVerb,
-    TABLE, TossVerb, Trace, Verb, Why,
+    ContactShow, DaemonShow, Doctor, Down, Field, Id, InboxLs, InboxRead, InboxSave, LinkAdd,
+    LinkLs, LinkRm, LinkTest, Log, MessageCard, PeersLs, Ping, QueueBump, QueueCancel, QueueLs,
+    QueueShow, Row, SendBatch, SendOne, SendState, SpoolCheck, SpoolGc, SpoolRebuild, SpoolStats,
+    StatusVerb, TABLE, TossVerb, Trace, Verb, Why,
 };
 pub use wire::{Object, Outcomes, Reply};
 

@@ -93,6 +93,11 @@ fn verb(row: &Row) -> Value {
             (field.name.to_owned(), schema)
         })
         .collect();
+    let required = row
+        .fields
+        .iter()
+        .filter(|field| !field.has_default && !field.kind.trim_start().starts_with("Option"));
+    let required: Vec<&str> = required.map(|field| field.name).collect();
     let reply = if row.list {
         format!("Objects of type {}, one per line, and a summary.", row.reply)
     } else {
@@ -106,6 +111,7 @@ fn verb(row: &Row) -> Value {
         "requestBody": { "content": { "application/json": { "schema": {
             "type": "object",
             "additionalProperties": false,
+            "required": required,
             "properties": properties,
         }}}},
         "responses": {

@@ -19,7 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     At, Row, TABLE, TossVerb, Verb,
-    body::{ERROR_TRAILER, Ends, Frames, PIECES_MAX, Pieces, REPLY_TRAILER, Telling, Told, error_line},
+    body::{
+        ERROR_TRAILER, Ends, Frames, PIECES_MAX, Pieces, REPLY_TRAILER, Telling, Told, error_line,
+    },
     events, live, metrics, openapi,
     server::{BODY_MAX, BODY_TIME_MAX},
     wire::{Reply, line},

@@ -1,12 +1,7 @@
 //! The socket: who may connect, how many, and how long a request may take.
 
 use std::{
-    fs, io,
-    net::SocketAddr,
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    pin::pin,
-    sync::Arc,
+    fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf, pin::pin, sync::Arc,
 };
 
 use hyper::{server::conn::http1, service::service_fn};

@@ -90,11 +90,15 @@ pub struct Field {
     pub kind: &'static str,
     /// What it means.
     pub about: &'static str,
+    /// Whether it may be left out although its type knows no nothing.
+    pub has_default: bool,
 }
 
 /// Reads a request, runs it, writes the reply.
 fn answer<V: Verb>(at: &At<'_>, body: &[u8], out: Out<'_>) -> Result<(), Failure> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
+    // A list would be taken for the fields in their order.
+    let body = if body.trim_ascii_start().starts_with(b"{") { body } else { b"" };
     let verb: V = serde_json::from_slice(body).map_err(|error| {
         Failure::new(FailureKind::Usage, format!("that is no request for {}: {error}", V::NAME))
             .next("nothing was changed; GET /v1/openapi.json describes every request")
@@ -106,15 +110,15 @@ macro_rules! verbs {
     ($(
         $(#[doc = $about:literal])+
         $verb:ident $name:literal {
-            $($(#[doc = $field_about:literal])+ $field:ident: $kind:ty,)*
+            $($(#[doc = $field_about:literal])+ $field:ident: $kind:ty $(= $default:ident)?,)*
         } -> $reply:ty: |$request:ident, $at:ident| $run:expr;
     )+) => {
         $(
             $(#[doc = $about])+
             #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-            #[serde(deny_unknown_fields, default)]
+            #[serde(deny_unknown_fields)]
             pub struct $verb {
-                $($(#[doc = $field_about])+ pub $field: $kind,)*
+                $($(#[doc = $field_about])+ $(#[serde($default)])? pub $field: $kind,)*
             }
 
             impl Verb for $verb {
@@ -136,6 +140,7 @@ macro_rules! verbs {
                 name: stringify!($field),
                 kind: stringify!($kind),
                 about: concat!($($field_about),+),
+                has_default: !concat!("" $(, stringify!($default))?).is_empty(),
             }),*],
             reply: <$reply as Reply>::TYPE,
             list: <$reply as Reply>::LIST,
@@ -148,7 +153,7 @@ verbs! {
     /// Who this node is.
     Id "id" {
         /// Also the six words that people compare.
-        words: bool,
+        words: bool = default,
     } -> Identity: |request, at| Ok(at.desk.identity(request.words));
 
     /// Take a contact card.
@@ -202,7 +207,7 @@ verbs! {
         /// The text.
         text: Option<String>,
         /// Files and directories, by absolute path.
-        files: Vec<PathBuf>,
+        files: Vec<PathBuf> = default,
         /// Niceness, 1 (first) to 255 (last).
         nice: Option<u8>,
         /// How long it lives, in seconds.
@@ -258,17 +263,17 @@ verbs! {
         /// Where it is mounted, by absolute path.
         path: PathBuf,
         /// Only take.
-        only_in: bool,
+        only_in: bool = default,
         /// Only write.
-        only_out: bool,
+        only_out: bool = default,
         /// Change nothing; say what would be done.
-        dry_run: bool,
+        dry_run: bool = default,
         /// Write at most so many bytes.
         budget: Option<u64>,
         /// Prepare it even when there is nothing to write.
-        init: bool,
+        init: bool = default,
         /// Leave my card on it, for anybody to read.
-        with_card: bool,
+        with_card: bool = default,
     } -> Tossed: |request, at| live::after_taking(at, at.desk.toss(&request.request()?, at.watch)?);
 
     /// What waits, most urgent first.
@@ -384,7 +389,7 @@ verbs! {
         /// A contact's name, a node's id, or an address as for link/add.
         who: String,
         /// Not again when the link ends.
-        once: bool,
+        once: bool = default,
     } -> PeerLine: |request, at| live::call(at, &request.who, request.once);
 
     /// How long a neighbour takes to answer over its link.
@@ -395,6 +400,9 @@ verbs! {
 
     /// What happened lately, oldest first.
     Log "log" {} -> Vec<Happening>: |_request, at| Ok(at.live()?.0.board.since(0));
+
+    /// The daemon itself.
+    DaemonShow "daemon" {} -> DaemonLine: |_request, at| live::daemon(at, "running");
 
     /// End the daemon.
     Down "down" {} -> DaemonLine: |_request, at| live::down(at);
@@ -483,9 +491,17 @@ mod tests {
 
     #[test]
     fn a_request_with_a_wrong_key_or_value_is_refused() {
-        for wrong in [r#"{"txet":"hi"}"#, r#"{"to":7}"#, "[]", "nonsense", r#"{"nice":256}"#] {
+        for wrong in [
+            "",
+            "{}",
+            r#"{"to":"Bob","txet":"hi"}"#,
+            r#"{"to":7}"#,
+            "nonsense",
+            r#"{"to":"Bob","nice":256}"#,
+        ] {
             assert!(serde_json::from_str::<SendOne>(wrong).is_err(), "{wrong}");
         }
+        assert!(serde_json::from_str::<SendOne>(r#"{"to":"Bob"}"#).is_ok());
         for wrong in [
             SendOne { nice: Some(0), ..SendOne::default() },
             SendOne { lifetime_s: Some(0), ..SendOne::default() },

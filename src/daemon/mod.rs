@@ -16,6 +16,7 @@ mod keeper;
 mod link_task;
 mod neighbours;
 mod node;
+mod notify;
 mod peers;
 mod reader;
 
@@ -23,6 +24,7 @@ use std::{collections::HashMap, sync::Arc, thread};
 
 pub use board::{Board, LinkRow, Traffic};
 pub use node::Node;
+pub use notify::{Manager, watchdog_interval};
 pub use peers::{Peers, check as check_peer};
 use postrider_base::{NodeId, link::Address};
 use postrider_engine::{
@@ -163,8 +165,7 @@ impl Daemon {
             node.peers.keep(&node, peer)?;
         }
         tasks.spawn(neighbours::remember(Arc::clone(&node)));
-        let stdio =
-            options.stdio.then(|| node.adopt(postrider_transports::pipe::stdio(), None));
+        let stdio = options.stdio.then(|| node.adopt(postrider_transports::pipe::stdio(), None));
         Ok(Self { node, stdio, tasks, threads, changes })
     }
 

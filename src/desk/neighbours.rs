@@ -45,7 +45,11 @@ impl Desk {
     }
 
     /// Remembers neighbours: who, where, and seconds since something was heard of them.
-    pub fn remember_neighbours(&self, list: &[Neighbour], watch: &dyn Watch) -> Result<(), Failure> {
+    pub fn remember_neighbours(
+        &self,
+        list: &[Neighbour],
+        watch: &dyn Watch,
+    ) -> Result<(), Failure> {
         let spool = self.spool(watch)?;
         let held_ms = self.held_ms();
         let mut changes = Vec::new();

@@ -1,5 +1,7 @@
 //! `queue`, `trace`, `why`, `status`: what waits, and what happened.
 
+use std::collections::BTreeSet;
+
 use postrider_base::{BundleId, Head, Niceness, NodeId, bundle::Destination, bundle::resolve_tag};
 use postrider_engine::node::Row;
 use postrider_spool::{Change, Class, Cursor, DurableSpool, Entry, Queue, Seen, Spool, Why};
@@ -175,17 +177,18 @@ impl Desk {
                 .filter(|(b, own)| b.id == id || own.2.is_some() && own.2 == note.5)
                 .count();
             lines.push(format!("{waiting} of its {} bundles wait in this spool", note.6));
-            let sticks: Vec<String> = self
-                .trace(&id.to_string(), watch)?
-                .into_iter()
-                .filter(|event| event.what == "written")
-                .map(|event| event.via)
-                .collect();
-            lines.push(if sticks.is_empty() {
-                "no medium has carried it yet: postrider toss STICK".into()
-            } else {
-                format!("copies are on {}", sticks.join(", "))
-            });
+            let events = self.trace(&id.to_string(), watch)?;
+            let of = |what: &'static str| events.iter().filter(move |event| event.what == what);
+            let sticks: Vec<&str> = of("written").map(|event| &*event.via).collect();
+            let takers: BTreeSet<&str> = of("carried").map(|event| &*event.who).collect();
+            for taker in &takers {
+                lines.push(format!("{taker} has taken a copy over a link"));
+            }
+            if !sticks.is_empty() {
+                lines.push(format!("copies are on {}", sticks.join(", ")));
+            } else if takers.is_empty() {
+                lines.push("no medium has carried it yet: postrider toss STICK".into());
+            }
             return Ok(lines);
         }
         let entry = self.live(spool, id)?;

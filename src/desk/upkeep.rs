@@ -85,7 +85,13 @@ impl Desk {
         let spool = self.spool(watch)?;
         spool.rebuild_index()?;
         let bundles = spool.stats()?.bundles();
-        Ok(Checked { verb: "rebuild".into(), bundles, damaged: 0, repaired: 0, findings: Vec::new() })
+        Ok(Checked {
+            verb: "rebuild".into(),
+            bundles,
+            damaged: 0,
+            repaired: 0,
+            findings: Vec::new(),
+        })
     }
 
     /// Gives back what is no longer needed.
@@ -116,12 +122,13 @@ impl Desk {
 
     /// Looks for what commonly goes wrong.
     pub fn doctor(&self, watch: &dyn Watch) -> Result<Vec<Finding>, Failure> {
-        let finding = |check: &str, verdict: &'static str, detail: String, next: Option<&str>| Finding {
-            check: check.to_owned(),
-            verdict: verdict.into(),
-            detail,
-            next: next.map(str::to_owned),
-        };
+        let finding =
+            |check: &str, verdict: &'static str, detail: String, next: Option<&str>| Finding {
+                check: check.to_owned(),
+                verdict: verdict.into(),
+                detail,
+                next: next.map(str::to_owned),
+            };
         let mut found = Vec::new();
         let private = is_private(self.home.dir()).unwrap_or(false);
         found.push(if private {
