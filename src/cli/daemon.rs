@@ -110,7 +110,7 @@ impl Daemon {
                 .next("postrider status asks it, postrider down ends it")
                 .into());
         }
-        let desk = Arc::new(context.desk()?);
+        let desk = Arc::new(Desk::open(&home)?);
         // Whoever has the spool is waited for, and that is said.
         let _ = desk.open_live(&context.watch)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -138,6 +138,8 @@ impl Daemon {
         let ended = runtime.block_on(serve(daemon, server, metrics, options.peers));
         // The spool is still ours, so this is our own.
         let _ = fs::remove_file(socket);
+        // A read of standard input cannot be interrupted; it ends with the process.
+        runtime.shutdown_background();
         tracing::info!("stopped");
         ended?;
         Ok(ExitCode::SUCCESS)

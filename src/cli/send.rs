@@ -153,10 +153,15 @@ impl Send {
             _ => None,
         };
         let sent = asker.ask(batch::absolute(&asker, request)?)?;
+        let goes = if asker.daemon().is_some() {
+            "it goes by itself when there is a way"
+        } else {
+            "it goes with the next stick: postrider toss PATH"
+        };
         // Whoever waits for the spool need not wait for our reader.
         drop(asker);
         context.out.object(&sent)?;
-        self.say(&sent, context)?;
+        self.say(&sent, goes, context)?;
         if self.wait == Wait::Saved {
             return Ok(ExitCode::SUCCESS);
         }
@@ -222,13 +227,13 @@ impl Send {
         Ok(ExitCode::from(WAIT_RAN_OUT))
     }
 
-    fn say(&self, sent: &Sent, context: &Context) -> Result<(), Stop> {
+    fn say(&self, sent: &Sent, goes: &str, context: &Context) -> Result<(), Stop> {
         if context.out.loudness == Loudness::Quiet {
             return context.out.say(&sent.id);
         }
         context.out.say(format!("saved {}", sent.id))?;
         context.out.say(format!(
-            "  {} for {}; it goes with the next stick: postrider toss PATH",
+            "  {} for {}; {goes}",
             text::bytes(sent.bytes),
             text::line(&sent.to)
         ))

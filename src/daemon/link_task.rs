@@ -291,8 +291,8 @@ async fn respond(stream: &mut Stream, secret: &NodeSecret) -> io::Result<(Noise,
 }
 
 async fn write_message(to: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Result<()> {
-    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
-    to.write_all(&[&length.to_be_bytes(), message].concat()).await?;
+    // The handshake gives its messages with their length in front.
+    to.write_all(message).await?;
     to.flush().await
 }
 
