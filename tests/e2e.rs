@@ -1,5 +1,5 @@
 //! Nodes in temporary folders, a directory as the stick: what the README promises, as tests.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "e2e/age.rs"]
 mod age;
@@ -11,5 +11,7 @@ mod delivery;
 mod live;
 #[path = "e2e/privacy.rs"]
 mod privacy;
+#[path = "e2e/rot.rs"]
+mod rot;
 #[path = "e2e/town.rs"]
 mod town;

@@ -66,7 +66,7 @@ twins! {
     wire header head small_bundle receipt card card_body node_text seal_key_text
     packet compressed manifest compact_inside age_inside compact_payload age_file
     container forged_container notes forged_notes volume file_name
-    symbols noise_first noise_second noise_records
+    unit beacon symbols noise_first noise_second noise_records
     config key_file contacts stream log_segment log_records
 }
 

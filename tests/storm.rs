@@ -55,9 +55,12 @@ impl Storm {
     }
 
     fn run(&self, node: &str, args: &[&str]) -> Vec<String> {
-        let output = self.command(node, args).stdin(Stdio::null()).output().unwrap();
+        let mut command = self.command(node, args);
+        let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
         let code = output.status.code();
-        assert!(matches!(code, Some(0 | 11)), "{node} {args:?}: {code:?}");
+        let complaint =
+            String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        assert!(matches!(code, Some(0 | 11)), "{node} {args:?}: {code:?} {complaint}");
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     }
 

@@ -171,6 +171,9 @@ pub enum TransportError {
     /// This transport already listens, or has done so: its sockets are used up.
     #[error("this transport was already started")]
     AlreadyStarted,
+    /// There is no guest key under which to dial a guest.
+    #[error("this node meets no strangers")]
+    NoGuest,
     /// A command cannot be started.
     #[error("{command} cannot be started")]
     Spawn {

@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 
 pub mod contract;
+#[cfg(feature = "lan")]
+pub mod lan;
 pub mod media;
 #[cfg(feature = "pipe")]
 pub mod pipe;

@@ -48,6 +48,13 @@ pub const NOISE_EPHEMERAL: &str = "postrider 2026 noise ephemeral v1";
 /// BLAKE3 context of the token by which a dialler shows that it knows whom it dials.
 pub const DOOR: &str = "postrider 2026 door v1";
 
+/// BLAKE3 context of the key under which a beacon's tag for holders of a card is computed.
+pub const BEACON_CONTACT: &str = "postrider 2026 beacon contact v1";
+/// BLAKE3 context of the key under which a beacon's place for a group is computed.
+pub const BEACON_GROUP: &str = "postrider 2026 beacon group v1";
+/// BLAKE3 context of the chance from which beacons and guest keys are drawn.
+pub const BEACON_CHANCE: &str = "postrider 2026 beacon chance v1";
+
 /// BLAKE3 in key derivation mode over the concatenation of `parts`.
 pub fn derive(context: &'static str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(context);

@@ -95,6 +95,9 @@ pub struct LinkFacts {
     pub address: Address,
     /// Whether this end dialled.
     pub dialled: bool,
+    /// We are at this link under a guest key: to the other end we are nobody it knows, and its own
+    /// key may be that of a guest as well, a name that does not last.
+    pub guest: bool,
     /// What the link carries, in bits per second, if that is known beforehand.
     pub rate_bps: Option<u64>,
     /// One-way latency in milliseconds, if that is known beforehand.
@@ -118,6 +121,7 @@ impl LinkFacts {
             peer: None,
             address,
             dialled: true,
+            guest: false,
             rate_bps: None,
             latency_ms: None,
             mtu_bytes: None,

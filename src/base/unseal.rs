@@ -172,7 +172,26 @@ pub fn open_stream<R: Read, W: Write>(
     ring: &Keyring<'_>,
     begin: impl FnOnce(&PartHead) -> io::Result<W>,
 ) -> Result<Opened<W>, OpenError> {
-    let mut payload = Checked::new(payload);
+    open_payload(head, Checked::new(payload, head.header().hash.is_some()), ring, begin)
+}
+
+/// As [`open_stream`], of a payload that was compared with the header's hash before. What happened
+/// to it since, the seal notices.
+pub fn open_hashed_stream<R: Read, W: Write>(
+    head: &Head,
+    payload: R,
+    ring: &Keyring<'_>,
+    begin: impl FnOnce(&PartHead) -> io::Result<W>,
+) -> Result<Opened<W>, OpenError> {
+    open_payload(head, Checked::new(payload, false), ring, begin)
+}
+
+fn open_payload<R: Read, W: Write>(
+    head: &Head,
+    mut payload: Checked<R>,
+    ring: &Keyring<'_>,
+    begin: impl FnOnce(&PartHead) -> io::Result<W>,
+) -> Result<Opened<W>, OpenError> {
     let opened = open_age(head, &mut payload, ring, begin);
     // A damaged byte shows as a broken seal or a broken packet: the hash tells which it was.
     match (payload.into_whole(head), opened) {
@@ -353,14 +372,15 @@ impl Inner {
 /// Counts and hashes what is read, and remembers when reading itself failed.
 struct Checked<R> {
     inner: R,
-    hasher: blake3::Hasher,
+    /// `None`: there is no hash, or it was compared before.
+    hasher: Option<blake3::Hasher>,
     bytes: u64,
     error: Option<io::Error>,
 }
 
 impl<R: Read> Checked<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, hasher: blake3::Hasher::new(), bytes: 0, error: None }
+    fn new(inner: R, hashed: bool) -> Self {
+        Self { inner, hasher: hashed.then(blake3::Hasher::new), bytes: 0, error: None }
     }
 
     /// Reads what is left and compares with the header.
@@ -374,11 +394,11 @@ impl<R: Read> Checked<R> {
         }
         match self.error {
             Some(error) => Err(error),
-            None => Ok(self.bytes == head.header().length
-                && head
-                    .header()
-                    .hash
-                    .is_none_or(|hash| self.hasher.finalize().as_bytes() == &hash)),
+            None => {
+                let hash = self.hasher.map(|hasher| *hasher.finalize().as_bytes());
+                Ok(self.bytes == head.header().length
+                    && hash.is_none_or(|hash| head.header().hash == Some(hash)))
+            }
         }
     }
 }
@@ -387,7 +407,9 @@ impl<R: Read> Read for Checked<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self.inner.read(out) {
             Ok(n) => {
-                self.hasher.update(&out[..n]);
+                if let Some(hasher) = &mut self.hasher {
+                    hasher.update(&out[..n]);
+                }
                 self.bytes += n as u64;
                 Ok(n)
             }

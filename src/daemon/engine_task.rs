@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{board::Board, keeper::Order, reader::Question};
+use super::{board::Board, reader::Question, stager::Order};
 
 /// Inputs that wait. What they hold is bounded by the permits of the links.
 pub(super) const INPUTS_MAX: usize = 4096;
@@ -72,7 +72,7 @@ impl ToEngine {
 /// What the engine's task needs.
 pub(super) struct EngineTask<'a> {
     pub engine: Engine,
-    pub keeper: mpsc::Sender<Order>,
+    pub stager: mpsc::Sender<Order>,
     pub reader: mpsc::Sender<(Ticket, Question)>,
     pub board: &'a Board,
     pub held_ms: Box<dyn Fn() -> u64 + Send + 'a>,
@@ -231,14 +231,14 @@ impl EngineTask<'_> {
     }
 
     fn order(&mut self, order: Order, or: impl FnOnce() -> Input) {
-        if self.keeper.try_send(order).is_err() {
+        if self.stager.try_send(order).is_err() {
             self.unasked.push(or());
         }
     }
 
     /// An order whose loss costs nothing but a repetition.
     fn tell(&self, order: Order) {
-        let _ = self.keeper.try_send(order);
+        let _ = self.stager.try_send(order);
     }
 }
 

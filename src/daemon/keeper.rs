@@ -1,26 +1,23 @@
-//! The thread that writes: what arrives over links goes into the spool here, in order.
+//! The thread that keeps: what arrived whole over links goes into the spool here.
 //!
-//! One thread, because a body's pieces must be written in their order and before it is kept. What
-//! waits is taken together: many small bundles share one group and its sync.
+//! What waits is taken together: many small bundles share one group and its sync.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use postrider_base::{BundleId, NodeId, bundle::Receipt};
-use postrider_engine::node::{Answer, Body, Input, NewBundle, Seen, Ticket, TransferId};
-use postrider_spool::Staging;
+use postrider_engine::node::{Answer, Input, Seen, Ticket};
 use tokio::sync::mpsc;
 
 use super::{board::Board, engine_task::ToEngine};
 use crate::desk::{
-    Failure, FailureKind,
+    Failure,
     live::{Arrival, Live},
 };
 
-/// Orders that wait. The engine bounds what it has open on each link; beyond this it is told that
+/// Orders and tasks that wait. The engine bounds what it has open on each link; beyond this it is told that
 /// the disk does not answer.
 pub(super) const WAITING_MAX: usize = 1 << 16;
 /// Bundles kept in one go: some ten groups of the intake.
@@ -34,11 +31,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(600);
 
 /// What the keeper is asked for.
 #[derive(Debug)]
-pub(super) enum Order {
-    Stage { transfer: TransferId, length: u64 },
-    Append { transfer: TransferId, bytes: Bytes },
-    Drop { transfer: TransferId },
-    Keep { ticket: Ticket, bundle: Box<NewBundle> },
+pub(super) enum Task {
+    Keep { ticket: Ticket, arrival: Box<Arrival> },
     TakeReceipts { ticket: Ticket, list: Vec<Receipt> },
     Remember { peer: NodeId, mine: Option<Seen>, theirs: Option<Seen> },
     Carried { id: BundleId, peer: NodeId },
@@ -48,7 +42,6 @@ pub(super) struct Keeper<'a> {
     live: Live<'a>,
     engine: mpsc::Sender<ToEngine>,
     board: &'a Board,
-    bodies: HashMap<TransferId, Staging>,
     keeps: Vec<(Ticket, Arrival)>,
     carried: Vec<(BundleId, NodeId)>,
     cursors: BTreeMap<NodeId, (Option<Seen>, Option<Seen>)>,
@@ -71,7 +64,6 @@ impl<'a> Keeper<'a> {
             live,
             engine,
             board,
-            bodies: HashMap::new(),
             keeps: Vec::new(),
             carried: Vec::new(),
             cursors: BTreeMap::new(),
@@ -80,22 +72,18 @@ impl<'a> Keeper<'a> {
         })
     }
 
-    /// Works until nobody orders any more.
-    pub(super) fn run(
-        mut self,
-        mut orders: mpsc::Receiver<Order>,
-        runtime: &tokio::runtime::Handle,
-    ) {
+    /// Works until nobody asks any more.
+    pub(super) fn run(mut self, mut tasks: mpsc::Receiver<Task>, runtime: &tokio::runtime::Handle) {
         loop {
             let next =
-                runtime.block_on(async { tokio::time::timeout(LOOK_EVERY, orders.recv()).await });
+                runtime.block_on(async { tokio::time::timeout(LOOK_EVERY, tasks.recv()).await });
             match next {
-                Ok(Some(order)) => {
-                    self.obey(order);
+                Ok(Some(task)) => {
+                    self.take(task);
                     while self.keeps.len() < BATCH_MAX
-                        && let Ok(order) = orders.try_recv()
+                        && let Ok(task) = tasks.try_recv()
                     {
-                        self.obey(order);
+                        self.take(task);
                     }
                     self.keep();
                 }
@@ -107,33 +95,10 @@ impl<'a> Keeper<'a> {
         self.remember();
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Stage { transfer, length } => match self.stage(length) {
-                Ok(staging) => {
-                    self.bodies.insert(transfer, staging);
-                }
-                Err(failure) => self.lost(transfer, &failure),
-            },
-            Order::Append { transfer, bytes } => {
-                if let Some(staging) = self.bodies.get_mut(&transfer)
-                    && let Err(error) = staging.append(&bytes)
-                {
-                    self.bodies.remove(&transfer);
-                    self.lost(transfer, &error.into());
-                }
-            }
-            Order::Drop { transfer } => {
-                self.bodies.remove(&transfer);
-            }
-            Order::Keep { ticket, bundle } => {
-                let staging = match &bundle.body {
-                    Body::Staged(transfer) => self.bodies.remove(transfer),
-                    Body::Inline(_) => None,
-                };
-                self.keeps.push((ticket, Arrival { bundle, staging }));
-            }
-            Order::TakeReceipts { ticket, list } => {
+    fn take(&mut self, task: Task) {
+        match task {
+            Task::Keep { ticket, arrival } => self.keeps.push((ticket, *arrival)),
+            Task::TakeReceipts { ticket, list } => {
                 // They may speak of what waits to be kept.
                 self.keep();
                 let answer = match self.live.take_receipts(&list) {
@@ -145,19 +110,12 @@ impl<'a> Keeper<'a> {
                 };
                 self.answer(ticket, answer);
             }
-            Order::Remember { peer, mine, theirs } => {
+            Task::Remember { peer, mine, theirs } => {
                 let cursors = self.cursors.entry(peer).or_default();
                 *cursors = (mine.or(cursors.0), theirs.or(cursors.1));
             }
-            Order::Carried { id, peer } => self.carried.push((id, peer)),
+            Task::Carried { id, peer } => self.carried.push((id, peer)),
         }
-    }
-
-    fn stage(&self, length: u64) -> Result<Staging, Failure> {
-        if length > self.board.free_bytes() {
-            return Err(Failure::new(FailureKind::Full, "there is no room for a body"));
-        }
-        self.live.stage()
     }
 
     /// Keeps what was gathered; every verdict after the commit.
@@ -230,11 +188,6 @@ impl<'a> Keeper<'a> {
         {
             self.board.trouble(&failure);
         }
-    }
-
-    fn lost(&self, transfer: TransferId, failure: &Failure) {
-        self.board.trouble(failure);
-        self.tell(Input::StageLost { transfer, full: failure.kind == FailureKind::Full });
     }
 
     fn failed(&self, failure: &Failure) -> Answer {

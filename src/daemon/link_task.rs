@@ -124,9 +124,23 @@ struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    async fn run(self, mut from: ReadHalf<Stream>, begun: BytesMut) -> io::Result<()> {
+    async fn run(self, from: ReadHalf<Stream>, begun: BytesMut) -> io::Result<()> {
         let mut deframer = Deframer::default();
-        let mut sealed = begun;
+        let ended = self.read(from, begun, &mut deframer).await;
+        // What came of a body's piece before the cut need not come again.
+        if let Some(unit) = deframer.cut_unit() {
+            let input = ToEngine::input(Input::Unit { link: self.id, unit });
+            let _ = self.node.engine.send(input).await;
+        }
+        ended
+    }
+
+    async fn read(
+        &self,
+        mut from: ReadHalf<Stream>,
+        mut sealed: BytesMut,
+        deframer: &mut Deframer,
+    ) -> io::Result<()> {
         loop {
             match &self.noise {
                 None => {
@@ -137,7 +151,7 @@ impl Incoming<'_> {
                     }
                 }
                 Some(noise) => {
-                    if !unseal(noise, &mut sealed, &mut deframer)? {
+                    if !unseal(noise, &mut sealed, deframer)? {
                         sealed.reserve(RECORD_MAX);
                         if self.count(from.read_buf(&mut sealed).await?) == 0 {
                             return Ok(());

@@ -1,13 +1,13 @@
 //! The live node: it keeps links, and lets the same bundles that ride a stick ride a wire.
 //!
 //! ```text
-//! transports ── links ──> link_task (one each) ── units ──> engine_task ──> keeper (writes)
-//!                                 ^                            │       └──> reader (reads)
+//! transports ── links ──> link_task (one each) ── units ──> engine_task ──> stager ──> keeper
+//!                                 ^                            │       └──> reader
 //!                                 └────────── units ───────────┘
 //! ```
 //!
-//! One task owns the engine, one task owns each link, two threads own the way to the spool; bounded
-//! channels between them. `board` is what the daemon shows of itself.
+//! One task owns the engine, one task owns each link; three threads write bodies, keep what is whole,
+//! and read. Bounded channels between them. `board` is what the daemon shows of itself.
 
 mod board;
 mod dialer;
@@ -19,6 +19,7 @@ mod node;
 mod notify;
 mod peers;
 mod reader;
+mod stager;
 
 use std::{collections::HashMap, sync::Arc, thread};
 
@@ -46,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     engine_task::{EngineTask, INPUTS_MAX},
     keeper::{Keeper, WAITING_MAX},
+    stager::Stager,
 };
 pub use crate::desk::reply::Happening;
 use crate::desk::{Desk, Failure, FailureKind, Silent};
@@ -89,7 +91,8 @@ impl Daemon {
         desk.open_live(&Silent)?.tidy()?;
         let (to_engine, inputs) = mpsc::channel(INPUTS_MAX);
         let stop = CancellationToken::new();
-        let (keeper, orders) = mpsc::channel(WAITING_MAX);
+        let (stager, orders) = mpsc::channel(WAITING_MAX);
+        let (keeper, to_keep) = mpsc::channel(WAITING_MAX);
         let (reader, questions) = mpsc::channel(WAITING_MAX);
         let mut threads = Vec::new();
         let mut tasks = JoinSet::new();
@@ -116,12 +119,23 @@ impl Daemon {
                     .open_live(&Silent)
                     .and_then(|live| Keeper::new(live, engine, &node.board));
                 match kept {
-                    Ok(keeper) => keeper.run(orders, &handle),
+                    Ok(keeper) => keeper.run(to_keep, &handle),
                     Err(failure) => node.board.trouble(&failure),
                 }
             }
         };
         threads.push(spawn("keeper", keep)?);
+        let stage = {
+            let (node, engine) = (Arc::clone(&node), to_engine.clone());
+            move || match node.desk.open_live(&Silent) {
+                Ok(live) => {
+                    let (board, bodies) = (&node.board, HashMap::new());
+                    Stager { live, engine, keeper, board, bodies }.run(orders);
+                }
+                Err(failure) => node.board.trouble(&failure),
+            }
+        };
+        threads.push(spawn("stager", stage)?);
         let read = {
             let (node, engine) = (Arc::clone(&node), to_engine.clone());
             move || match node.desk.open_live(&Silent) {
@@ -140,7 +154,7 @@ impl Daemon {
                 let desk = Arc::clone(&node.desk);
                 let task = EngineTask {
                     engine,
-                    keeper,
+                    stager,
                     reader,
                     board: &node.board,
                     held_ms: Box::new(move || desk.held_ms()),

@@ -327,7 +327,7 @@ fn open(intake: &Intake<'_>, arrival: Arrival) -> Result<Ready, Refusal> {
             intake.read_verified_small(row.id, &head, row.hop, &payload)
         }
         (engine::Body::Staged(_), Some(staging)) if custody == Custody::Deliver => {
-            intake.read_large(&head, row.hop, staging.into_reader()?)
+            intake.open_staged(row.id, &head, row.hop, staging.into_reader()?)
         }
         (engine::Body::Staged(_), Some(staging)) => {
             if intake.knows(&row.id)? {

@@ -22,6 +22,7 @@ mod message_files;
 mod neighbours;
 mod outgoing;
 mod parallel;
+mod parts;
 mod people;
 mod queue;
 mod receipts;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! spool/inbox/<set key>/f<n>      the message's n-th file, filled part by part
-//! spool/inbox/<set key>/p<index>  a part that came before its manifest
+//! spool/inbox/<set key>/s         whole parts that came before their manifest, each at its place
+//! spool/inbox/<set key>/p<index>  another part that came before its manifest
 //! spool/inbox/<set key>/packet    a manifest too large for a note
 //! spool/inbox/loose/<bundle id>   a part being read whose set is not known
 //! ```
@@ -12,9 +13,9 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -23,7 +24,7 @@ use postrider_base::{
     BundleId, NodeId,
     bundle::Receipt,
     id::SetId,
-    packet::{Body, Manifest, Packet, PartHead, PartList},
+    packet::{Body, Manifest, PART_BYTES, Packet, PartHead, PartList},
 };
 use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
 
@@ -31,6 +32,7 @@ use super::{
     Failure, hex,
     incoming::{Refusal, lock},
     ledger::{MessageNote, remove_note, set_key, set_note, space},
+    parts::{Layout, PartWriter, Place},
 };
 
 /// Packets above this lie in a file: a note holds at most 1 MiB, and a group three.
@@ -41,6 +43,8 @@ pub(super) struct SetBook<'a> {
     spool: &'a DurableSpool,
     inbox: PathBuf,
     known: Mutex<HashMap<[u8; 24], Arc<SetState>>>,
+    /// Held while a manifest brings parts into place, and while a part chooses its own.
+    placing: Mutex<()>,
     /// Copied into place; removed after the commit that says so.
     obsolete: Mutex<Vec<PathBuf>>,
 }
@@ -50,7 +54,7 @@ struct SetState {
     message: BundleId,
     list: PartList,
     /// Where each file begins in the stream of all.
-    starts: Vec<u64>,
+    starts: Arc<[u64]>,
     have: Mutex<BTreeSet<u32>>,
     receipt: Option<(Receipt, u64)>,
 }
@@ -62,15 +66,6 @@ pub(super) struct Completed {
     pub receipt: Option<(Receipt, u64)>,
 }
 
-/// Where a part's bytes are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// In the files of its set.
-    InFiles,
-    /// In a file of its own.
-    Loose(PathBuf),
-}
-
 /// A part that was opened.
 pub(super) struct Arrived {
     pub part: PartHead,
@@ -78,13 +73,33 @@ pub(super) struct Arrived {
     pub place: Place,
 }
 
+/// Where a noted part is.
+const IN_FILES: u8 = 0;
+const LOOSE: u8 = 1;
+const IN_STREAM: u8 = 2;
+
+/// The file of whole parts that came before their manifest.
+const STREAM: &str = "s";
+
 impl<'a> SetBook<'a> {
     pub(super) fn new(spool: &'a DurableSpool, inbox: PathBuf) -> Self {
-        Self { spool, inbox, known: Mutex::default(), obsolete: Mutex::default() }
+        Self {
+            spool,
+            inbox,
+            known: Mutex::default(),
+            placing: Mutex::default(),
+            obsolete: Mutex::default(),
+        }
     }
 
-    /// Where a part's bytes go while it is being opened.
-    pub(super) fn writer(&self, id: &BundleId, part: &PartHead) -> io::Result<PartWriter> {
+    /// Where a part's bytes go while it is being opened. `source` is the author, where the
+    /// envelope proves it.
+    pub(super) fn writer(
+        &self,
+        id: &BundleId,
+        part: &PartHead,
+        source: Option<&NodeId>,
+    ) -> io::Result<PartWriter> {
         let candidates =
             self.spool.notes(space::SET, &part.set.0, None, 2).map_err(io::Error::other)?;
         if let [key] = &candidates[..]
@@ -93,12 +108,39 @@ impl<'a> SetBook<'a> {
             && state.list.bytes_of(part.index) == Some(part.plain_bytes)
             && !lock(&state.have).contains(&part.index)
         {
-            let at = u64::from(part.index) * state.list.part_bytes;
-            return PartWriter::into_files(self.dir(&key)?, state, at);
+            return Ok(PartWriter::into_files(self.dir(&key)?, state.layout(part.index)));
+        }
+        if candidates.is_empty()
+            && part.plain_bytes == PART_BYTES
+            && let Some(source) = source
+            && let Some(writer) = self.stream_writer(source, part)?
+        {
+            return Ok(writer);
         }
         let loose = self.inbox.join("loose");
         private_dir(&loose)?;
-        PartWriter::into_loose(loose.join(hex(&id.0)))
+        Ok(PartWriter::into_loose(loose.join(hex(&id.0))))
+    }
+
+    /// Over a live link the parts come while the sender still seals, and the manifest last. At its
+    /// place in the stream of all a part need not be copied again. Only the author writes here, so
+    /// whatever lies there is the author's.
+    fn stream_writer(&self, source: &NodeId, part: &PartHead) -> io::Result<Option<PartWriter>> {
+        let key = set_key(source.as_bytes(), &part.set);
+        let _placing = lock(&self.placing);
+        let noted = [&key[..], &part.index.to_be_bytes()].concat();
+        if self.state(&key).map_err(io::Error::other)?.is_some()
+            || self.spool.note(space::PART, &noted).map_err(io::Error::other)?.is_some()
+        {
+            return Ok(None);
+        }
+        let dir = self.dir(&key)?;
+        let (stream, renamed) = (dir.join(STREAM), dir.join("f0"));
+        if !stream.exists() && renamed.exists() {
+            // A crash fell between the new name and the commit of the manifest.
+            publish(&renamed, &stream)?;
+        }
+        PartWriter::into_stream(stream, part.index).map(Some)
     }
 
     /// Takes note of a part. Returns the message when this was its last.
@@ -112,14 +154,19 @@ impl<'a> SetBook<'a> {
         let key = set_key(author.as_bytes(), &part.set);
         let note_key = [&key[..], &part.index.to_be_bytes()].concat();
         let Some(state) = self.state(&key)? else {
-            let Place::Loose(path) = &arrived.place else {
-                return Err(Refusal::Forged("a part of somebody else's message".into()));
+            let place = match &arrived.place {
+                Place::Loose(path) => {
+                    let dir = self.dir(&key).map_err(|e| file_failure("create", &self.inbox, e))?;
+                    let to = dir.join(format!("p{}", part.index));
+                    publish(path, &to).map_err(|e| file_failure("write", &to, e))?;
+                    LOOSE
+                }
+                Place::InStream(path) if path.starts_with(self.inbox.join(hex(&key))) => IN_STREAM,
+                Place::InStream(_) | Place::InFiles => {
+                    return Err(Refusal::Forged("a part of somebody else's message".into()));
+                }
             };
-            let dir = self.dir(&key).map_err(|e| file_failure("create", &self.inbox, e))?;
-            let to = dir.join(format!("p{}", part.index));
-            publish(path, &to).map_err(|e| file_failure("write", &to, e))?;
-            let value = [&arrived.hash[..], &[1]].concat();
-            changes.push(set_note(space::PART, &note_key, value));
+            changes.push(set_note(space::PART, &note_key, [&arrived.hash[..], &[place]].concat()));
             return Ok(None);
         };
         let expected = usize::try_from(part.index).ok().and_then(|i| state.list.hashes.get(i));
@@ -128,12 +175,10 @@ impl<'a> SetBook<'a> {
         {
             return Err(Refusal::Forged("a part that its manifest does not name".into()));
         }
-        if let Place::Loose(path) = &arrived.place {
-            self.adopt(&key, &state, part.index, path)?;
-        }
+        self.adopt(&key, &state, part.index, &arrived.place)?;
         lock(&state.have).insert(part.index);
-        changes.push(set_note(space::PART, &note_key, [&arrived.hash[..], &[0]].concat()));
-        Ok(state.completed(changes))
+        changes.push(set_note(space::PART, &note_key, [&arrived.hash[..], &[IN_FILES]].concat()));
+        Ok(self.completed(&key, &state, changes))
     }
 
     /// Takes a manifest; parts that came before it fall into place. Returns the message when all
@@ -151,21 +196,21 @@ impl<'a> SetBook<'a> {
         if self.state(&key)?.is_some() {
             return Err(Refusal::Forged("a second manifest for the same parts".into()));
         }
+        let _placing = lock(&self.placing);
         let state = Arc::new(SetState::new(message, manifest, list.clone(), receipt));
         self.dir(&key).map_err(|e| file_failure("create", &self.inbox, e))?;
         for (index, hash, place) in self.noted_parts(&key)? {
             let good = usize::try_from(index).ok().and_then(|i| list.hashes.get(i)) == Some(&hash);
             let note_key = [&key[..], &index.to_be_bytes()].concat();
-            match (good, &place) {
-                (true, Place::Loose(path)) => {
-                    self.adopt(&key, &state, index, path)?;
-                    lock(&state.have).insert(index);
-                    changes.push(set_note(space::PART, &note_key, [&hash[..], &[0]].concat()));
+            if good {
+                self.adopt(&key, &state, index, &place)?;
+                lock(&state.have).insert(index);
+                if place != Place::InFiles {
+                    let value = [&hash[..], &[IN_FILES]].concat();
+                    changes.push(set_note(space::PART, &note_key, value));
                 }
-                (true, Place::InFiles) => {
-                    lock(&state.have).insert(index);
-                }
-                (false, _) => changes.push(remove_note(space::PART, &note_key)),
+            } else {
+                changes.push(remove_note(space::PART, &note_key));
             }
         }
         let mut value = message.0.to_vec();
@@ -174,9 +219,25 @@ impl<'a> SetBook<'a> {
             value.extend_from_slice(&until.to_be_bytes());
         }
         changes.push(set_note(space::SET, &key, value));
-        let completed = state.completed(changes);
+        let completed = self.completed(&key, &state, changes);
         lock(&self.known).insert(key, state);
         Ok(completed)
+    }
+
+    /// When nothing is missing: says so, names the message, and lets its receipt go.
+    fn completed(
+        &self,
+        key: &[u8; 24],
+        state: &SetState,
+        changes: &mut Vec<Change>,
+    ) -> Option<Completed> {
+        if lock(&state.have).len() < state.list.hashes.len() {
+            return None;
+        }
+        // Gone already where it became the only file.
+        lock(&self.obsolete).push(self.inbox.join(hex(key)).join(STREAM));
+        changes.push(set_note(space::COMPLETE, &state.message.0, Vec::new()));
+        Some(Completed { message: state.message, receipt: state.receipt })
     }
 
     /// What a note keeps of a packet: its bytes, or nothing when they lie in a file; and its set.
@@ -220,22 +281,40 @@ impl<'a> SetBook<'a> {
         Ok(dir)
     }
 
-    /// Moves a loose part into the files of its set.
+    /// Brings a part that came before its manifest into the files of its set.
     fn adopt(
         &self,
         key: &[u8; 24],
-        state: &Arc<SetState>,
+        state: &SetState,
         index: u32,
-        path: &Path,
+        place: &Place,
     ) -> Result<(), Failure> {
+        let (path, at) = match place {
+            Place::InFiles => return Ok(()),
+            Place::Loose(path) => (path, 0),
+            Place::InStream(path) => (path, u64::from(index) * PART_BYTES),
+        };
         let failed = |error| Failure::file("read", path, error);
-        let mut from = File::open(path).map_err(failed)?;
-        let at = u64::from(index) * state.list.part_bytes;
         let dir = self.dir(key).map_err(failed)?;
-        let mut writer = PartWriter::into_files(dir, Arc::clone(state), at).map_err(failed)?;
-        io::copy(&mut from, &mut writer).map_err(failed)?;
+        if matches!(place, Place::InStream(_))
+            && state.list.part_bytes == PART_BYTES
+            && state.starts.len() == 1
+        {
+            // The stream of all is the only file. It may have its new name already.
+            return match publish(path, &dir.join("f0")) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                renamed => renamed.map_err(failed),
+            };
+        }
+        let mut from = File::open(path).map_err(failed)?;
+        from.seek(SeekFrom::Start(at)).map_err(failed)?;
+        let bytes = state.list.bytes_of(index).unwrap_or(0);
+        let mut writer = PartWriter::into_files(dir, state.layout(index));
+        io::copy(&mut from.take(bytes), &mut writer).map_err(failed)?;
         writer.sync(&mut HashSet::new()).map_err(failed)?;
-        lock(&self.obsolete).push(path.to_owned());
+        if let Place::Loose(path) = place {
+            lock(&self.obsolete).push(path.clone());
+        }
         Ok(())
     }
 
@@ -265,12 +344,13 @@ impl<'a> SetBook<'a> {
             let index = note_key.get(24..).and_then(|raw| raw.try_into().ok());
             let value = self.spool.note(space::PART, &note_key)?;
             if let (Some(index), Some(value)) = (index.map(u32::from_be_bytes), value)
-                && let Some((hash, [loose])) = value.split_first_chunk::<32>()
+                && let Some((hash, [place])) = value.split_first_chunk::<32>()
             {
-                let place = if *loose == 1 {
-                    Place::Loose(self.inbox.join(hex(key)).join(format!("p{index}")))
-                } else {
-                    Place::InFiles
+                let dir = self.inbox.join(hex(key));
+                let place = match *place {
+                    LOOSE => Place::Loose(dir.join(format!("p{index}"))),
+                    IN_STREAM => Place::InStream(dir.join(STREAM)),
+                    _ => Place::InFiles,
                 };
                 found.push((index, *hash, place));
             }
@@ -299,117 +379,10 @@ impl SetState {
         Self { message, list, starts, have: Mutex::default(), receipt }
     }
 
-    /// When nothing is missing: says so, names the message, and lets its receipt go.
-    fn completed(&self, changes: &mut Vec<Change>) -> Option<Completed> {
-        if lock(&self.have).len() < self.list.hashes.len() {
-            return None;
-        }
-        changes.push(set_note(space::COMPLETE, &self.message.0, Vec::new()));
-        Some(Completed { message: self.message, receipt: self.receipt })
-    }
-
-    /// Which file holds byte `at` of the stream, and up to where.
-    fn file_at(&self, at: u64) -> (usize, u64, u64) {
-        let n = self.starts.partition_point(|start| *start <= at).saturating_sub(1);
-        let end = self.starts.get(n + 1).copied().unwrap_or(self.list.total_bytes);
-        (n, at - self.starts[n], end)
-    }
-}
-
-/// Writes one part to where it belongs.
-pub(super) struct PartWriter {
-    target: Target,
-    open: Option<(PathBuf, File)>,
-    touched: Vec<(PathBuf, File)>,
-}
-
-enum Target {
-    Files { dir: PathBuf, state: Arc<SetState>, at: u64 },
-    Loose(PathBuf, u64),
-}
-
-impl PartWriter {
-    fn into_files(dir: PathBuf, state: Arc<SetState>, at: u64) -> io::Result<Self> {
-        Ok(Self { target: Target::Files { dir, state, at }, open: None, touched: Vec::new() })
-    }
-
-    fn into_loose(path: PathBuf) -> io::Result<Self> {
-        // What an interrupted visit left of the same bundle.
-        let _ = fs::remove_file(&path);
-        Ok(Self { target: Target::Loose(path, 0), open: None, touched: Vec::new() })
-    }
-
-    /// Makes all of it durable. Of several parts of one file a single sync is enough, so files and
-    /// directories in `synced` (by now, after all of their bytes were written) are passed over.
-    pub(super) fn sync(&mut self, synced: &mut HashSet<PathBuf>) -> io::Result<()> {
-        self.touched.extend(self.open.take());
-        for (path, file) in self.touched.drain(..) {
-            if synced.insert(path) {
-                file.sync_all()?;
-            }
-        }
-        let dir = match &self.target {
-            Target::Files { dir, .. } => dir.as_path(),
-            Target::Loose(path, _) => path.parent().unwrap_or(Path::new(".")),
-        };
-        if synced.insert(dir.to_owned()) {
-            File::open(dir)?.sync_all()?;
-        }
-        Ok(())
-    }
-
-    /// Where its bytes are.
-    pub(super) fn place(&self) -> Place {
-        match &self.target {
-            Target::Files { .. } => Place::InFiles,
-            Target::Loose(path, _) => Place::Loose(path.clone()),
-        }
-    }
-
-    fn file_for_next(&mut self) -> io::Result<(&File, u64, u64)> {
-        let (path, offset, left) = match &self.target {
-            Target::Loose(path, at) => (path.clone(), *at, u64::MAX),
-            Target::Files { dir, state, at } => {
-                let (n, offset, end) = state.file_at(*at);
-                (dir.join(format!("f{n}")), offset, end - at)
-            }
-        };
-        if self.open.as_ref().is_none_or(|(opened, _)| *opened != path) {
-            self.touched.extend(self.open.take());
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)?;
-            self.open = Some((path, file));
-            // Keep few descriptors open, however many small files a part holds.
-            if self.touched.len() >= 64 {
-                for (_, file) in self.touched.drain(..) {
-                    file.sync_all()?;
-                }
-            }
-        }
-        match &self.open {
-            Some((_, file)) => Ok((file, offset, left)),
-            None => Err(io::ErrorKind::Other.into()),
-        }
-    }
-}
-
-impl Write for PartWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (file, offset, left) = self.file_for_next()?;
-        let n = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-        file.write_all_at(&bytes[..n], offset)?;
-        match &mut self.target {
-            Target::Files { at, .. } | Target::Loose(_, at) => *at += n as u64,
-        }
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Where a part's bytes belong.
+    fn layout(&self, index: u32) -> Layout {
+        let at = u64::from(index) * self.list.part_bytes;
+        Layout { starts: Arc::clone(&self.starts), end: self.list.total_bytes, at }
     }
 }
 

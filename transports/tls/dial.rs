@@ -11,7 +11,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     Inner,
-    identity::{UNEXPECTED, node_of},
+    identity::{Identity, UNEXPECTED, node_of},
     race::{in_turn, race},
     socks::SocksError,
     target::{Host, HostPort, Target},
@@ -30,7 +30,20 @@ impl Inner {
         expect: Option<NodeId>,
     ) -> Result<Link, TransportError> {
         let target = Target::parse(to)?;
-        within(&target.to, self.dial_target(&target, expect)).await
+        within(&target.to, self.dial_target(&self.identity, &target, expect)).await
+    }
+
+    /// The same as a guest, to a guest.
+    pub(super) async fn dial_as_guest(
+        &self,
+        to: &Address,
+        expect: NodeId,
+    ) -> Result<Link, TransportError> {
+        let target = Target::parse(to)?;
+        let guest = self.guests.newest().ok_or(TransportError::NoGuest)?;
+        let mut link = within(&target.to, self.dial_target(&guest, &target, Some(expect))).await?;
+        link.facts.guest = true;
+        Ok(link)
     }
 
     /// Dials one socket address from a given local one.
@@ -44,7 +57,7 @@ impl Inner {
         let dial = async {
             let connected = self.sockets.connect(Some(local), to).await;
             let stream = connected.map_err(|source| unreachable_host(&shown, source))?;
-            let (node, stream) = self.shake_hands(&shown, stream, expect).await?;
+            let (node, stream) = self.shake_hands(&self.identity, &shown, stream, expect).await?;
             Ok(self.link(
                 node,
                 super::address_of(to),
@@ -58,6 +71,7 @@ impl Inner {
 
     async fn dial_target(
         &self,
+        us: &Identity,
         target: &Target,
         expect: Option<NodeId>,
     ) -> Result<Link, TransportError> {
@@ -85,7 +99,7 @@ impl Inner {
                         SocksError::Io(source) => unreachable_host(&proxy.at, source),
                     })?;
                 }
-                self.shake_hands(&target.to, stream, expect).await
+                self.shake_hands(us, &target.to, stream, expect).await
             };
             match ended.await {
                 Ok((node, stream)) => {
@@ -130,13 +144,13 @@ impl Inner {
     /// The client's half of a handshake. The server proves itself before our key is shown.
     pub(super) async fn shake_hands(
         &self,
+        us: &Identity,
         to: &HostPort,
         stream: TcpStream,
         expect: Option<NodeId>,
     ) -> Result<(NodeId, TlsStream<TcpStream>), TransportError> {
         let failed = |source| TransportError::Handshake { to: to.to_string(), source };
-        let (config, name) =
-            self.identity.client(expect).map_err(|error| failed(io::Error::other(error)))?;
+        let (config, name) = us.client(expect).map_err(|error| failed(io::Error::other(error)))?;
         let limit = self.options.handshake_time;
         let handshake = TlsConnector::from(config).connect(name, stream);
         let stream = match tokio::time::timeout(limit, handshake).await {

@@ -28,7 +28,7 @@ use tokio_rustls::{StartHandshake, server::TlsStream};
 
 use super::{
     Inner, door,
-    identity::node_of,
+    identity::{Identity, node_of},
     slots::{Slot, Slots},
 };
 use crate::contract::{Arrival, Link, NodeId, Pipe, Stop, TransportError};
@@ -97,10 +97,10 @@ pub(super) async fn run(
     arrivals: mpsc::Sender<Arrival>,
     stop: Stop,
 ) -> Result<(), TransportError> {
-    let config = inner.identity.server(None).map_err(|error| TransportError::Listen {
-        at: "tls:".into(),
-        source: io::Error::other(error),
-    })?;
+    let config = inner
+        .identity
+        .server(None)
+        .map_err(|error| TransportError::Listen { at: "tls:".into(), source: other(error) })?;
     let slots = Arc::new(Slots::default());
     let mut loops = JoinSet::new();
     for listener in listeners {
@@ -178,16 +178,26 @@ impl Welcome {
         from: SocketAddr,
         slot: &Slot,
     ) -> Result<Option<Link>, Unwelcome> {
-        let (accepted, knows_us) = greet(&self.inner, &mut stream).await?;
-        if knows_us {
+        let (accepted, door) = greet(&self.inner, &mut stream).await?;
+        if !matches!(door, Door::Public) {
             slot.keep();
         }
-        let (node, stream) = prove(&self.config, accepted, stream).await?;
+        let (guest, config) = match door {
+            Door::Guest(identity) => {
+                let config = identity.server(None).map_err(|e| Unwelcome::Failed(other(e)))?;
+                (true, config)
+            }
+            Door::Node | Door::Public => (false, self.config.clone()),
+        };
+        let (node, stream) = prove(&config, accepted, stream).await?;
         slot.keep();
-        let welcome = (self.inner.options.admission)(&node);
+        // Guests are nobody in particular, so nobody can be asked about them.
+        let welcome = guest || (self.inner.options.admission)(&node);
         let pipe = Pipe::Stream(Box::new(stream));
         let address = super::address_of(from);
-        Ok(welcome.then(|| self.inner.link(node, address, false, Some(from.ip()), pipe)))
+        let mut link = self.inner.link(node, address, false, Some(from.ip()), pipe);
+        link.facts.guest = guest;
+        Ok(welcome.then_some(link))
     }
 
     /// Waits for room in the channel: a node that is busy takes nobody in.
@@ -205,21 +215,40 @@ pub(super) enum Unwelcome {
     Failed(io::Error),
 }
 
-/// Reads the ClientHello, and says whether it came with a fitting door token. Not a byte is sent;
-/// without a token only a public listener goes on.
+/// Under which of our keys somebody looks for us.
+#[derive(Debug)]
+pub(super) enum Door {
+    /// The node's.
+    Node,
+    /// A guest key.
+    Guest(Arc<Identity>),
+    /// None, and the node's is public.
+    Public,
+}
+
+/// Reads the ClientHello, and says whose door token it came with. Not a byte is sent; without a
+/// token only a public listener goes on.
 pub(super) async fn greet(
     inner: &Inner,
     stream: &mut TcpStream,
-) -> Result<(Accepted, bool), Unwelcome> {
+) -> Result<(Accepted, Door), Unwelcome> {
     inner.sockets.tune(stream).map_err(Unwelcome::Failed)?;
     let accepted = read_hello(stream).await.map_err(|_| Unwelcome::NoToken)?;
     let name = accepted.client_hello().server_name().map(str::to_owned);
-    let knows_us = name.is_some_and(|name| door::opens(&name, &inner.identity.id()));
-    if knows_us || inner.options.public {
-        Ok((accepted, knows_us))
+    let name = name.unwrap_or_default();
+    if door::opens(&name, &inner.identity.id()) {
+        Ok((accepted, Door::Node))
+    } else if let Some(guest) = inner.guests.opened_by(&name) {
+        Ok((accepted, Door::Guest(guest)))
+    } else if inner.options.public {
+        Ok((accepted, Door::Public))
     } else {
         Err(Unwelcome::NoToken)
     }
+}
+
+fn other(error: rustls::Error) -> io::Error {
+    io::Error::other(error)
 }
 
 /// The rest of the server's half: both ends prove their keys.

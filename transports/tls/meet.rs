@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{
     Inner,
     dial::{handshake_failed, host_port, within},
-    listen::{self, Unwelcome},
+    listen::{self, Door, Unwelcome},
     target::HostPort,
 };
 use crate::contract::{Link, NodeId, Pipe, TransportError};
@@ -39,7 +39,8 @@ impl Inner {
             let stream = self.connect_both_ways(&listener, to).await.map_err(failed)?;
             let client = self.identity.id() < expect;
             let pipe = if client {
-                let (_, stream) = self.shake_hands(&shown, stream, Some(expect)).await?;
+                let (_, stream) =
+                    self.shake_hands(&self.identity, &shown, stream, Some(expect)).await?;
                 Pipe::Stream(Box::new(stream))
             } else {
                 self.serve(&shown, stream, expect).await?
@@ -93,7 +94,10 @@ impl Inner {
         let config = self.identity.server(Some(expect)).map_err(|e| failed(io::Error::other(e)))?;
         let limit = self.options.handshake_time;
         let handshake = async {
-            let (accepted, _) = listen::greet(self, &mut stream).await?;
+            let (accepted, door) = listen::greet(self, &mut stream).await?;
+            if matches!(door, Door::Guest(_)) {
+                return Err(Unwelcome::NoToken);
+            }
             listen::prove(&config, accepted, stream).await
         };
         match tokio::time::timeout(limit, handshake).await {

@@ -15,6 +15,7 @@
 
 mod dial;
 mod door;
+mod guests;
 mod identity;
 mod listen;
 mod meet;
@@ -35,7 +36,9 @@ use tokio::sync::mpsc;
 
 use postrider_base::NodeSecret;
 
-use self::{identity::Identity, listen::Counters, socket::SocketOptions, target::Target};
+use self::{
+    guests::Guests, identity::Identity, listen::Counters, socket::SocketOptions, target::Target,
+};
 use crate::contract::{
     Address, Arrival, BoxFuture, Link, LinkFacts, NodeId, Pipe, Stop, Transport, TransportError,
 };
@@ -124,6 +127,7 @@ pub struct TlsTransport {
 #[derive(Debug)]
 struct Inner {
     identity: Identity,
+    guests: Guests,
     options: TlsOptions,
     sockets: SocketOptions,
     counters: Counters,
@@ -155,7 +159,8 @@ impl TlsTransport {
             listeners.push(listener);
         }
         let counters = Counters::default();
-        let inner = Inner { identity: Identity::new(secret), options, sockets, counters };
+        let (identity, guests) = (Identity::new(secret), Guests::default());
+        let inner = Inner { identity, guests, options, sockets, counters };
         Ok(Self { inner: Arc::new(inner), addresses, listeners: Mutex::new(Some(listeners)) })
     }
 
@@ -167,6 +172,23 @@ impl TlsTransport {
     /// What became of connections so far.
     pub fn counts(&self) -> Counts {
         self.inner.counters.read()
+    }
+
+    /// From now on links are also taken under this guest key, beside the node's own and the guest
+    /// key before; `None` forgets them all. Guests are let in without asking the admission, and
+    /// their links' `facts.guest` says so.
+    pub fn set_guest(&self, secret: Option<NodeSecret>) {
+        self.inner.guests.set(secret);
+    }
+
+    /// Dials `to`, where somebody takes links under the guest key `expect`, and shows the newest
+    /// guest key instead of the node's.
+    pub async fn dial_as_guest(
+        &self,
+        to: &Address,
+        expect: NodeId,
+    ) -> Result<Link, TransportError> {
+        self.inner.dial_as_guest(to, expect).await
     }
 
     /// Dials `to` from the local address `local`, which other sockets made here may share.

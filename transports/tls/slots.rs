@@ -100,10 +100,12 @@ impl Drop for Slot {
     }
 }
 
-/// The part of an address that one subscriber cannot change at will.
+/// The part of an address that one subscriber cannot change at will. On a local network all have
+/// the same /64, so there every address is a place.
 fn place(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => IpAddr::V6(v6),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
     }
 }
@@ -126,6 +128,13 @@ mod tests {
         assert!(take(&slots, "2001:db8:0:2::").is_some(), "the next /64 is another place");
         drop(held);
         assert!(take(&slots, "2001:db8:0:1::").is_some());
+    }
+
+    #[test]
+    fn a_local_network_is_not_one_place() {
+        let slots = Arc::default();
+        let held = (0..2 * FROM_ONE_PLACE_MAX).map(|i| take(&slots, &format!("fe80::{i:x}")));
+        assert!(held.collect::<Vec<_>>().iter().all(Option::is_some));
     }
 
     #[test]

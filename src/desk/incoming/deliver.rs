@@ -12,8 +12,9 @@ use super::{Group, Intake, Refusal, change_bytes, lock};
 use crate::desk::{
     Failure, clock,
     ledger::{End, MessageNote, OwnNote, SentNote, event, set_note, space},
+    parts::Place,
     people,
-    sets::{Arrived, Place},
+    sets::Arrived,
 };
 
 impl Intake<'_> {

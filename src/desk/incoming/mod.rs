@@ -19,7 +19,7 @@ use postrider_base::{
     BundleId, Card, Head, NodeId, SealSecret,
     bundle::{HeadError, Hop, SealKind, resolve_tag},
     packet::PartHead,
-    unseal::{Keyring, Opened, open_small, open_stream},
+    unseal::{Keyring, Opened, open_hashed_stream, open_small, open_stream},
 };
 use postrider_spool::{
     Body as SpoolBody, Change, Class, DurableSpool, NewBundle, Outcome, Spool, Staging,
@@ -30,8 +30,9 @@ use self::refusal::{head_refusal, open_refusal, read_failure, write_refusal};
 use super::{
     Desk, Failure, FailureKind, clock,
     ledger::space,
+    parts::PartWriter,
     receipts::{Numbered, ReceiptNumbers},
-    sets::{PartWriter, SetBook},
+    sets::SetBook,
     store::summary,
 };
 use crate::home::{Contacts, Home};
@@ -263,6 +264,25 @@ impl<'a> Intake<'a> {
         Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
     }
 
+    /// Opens a large bundle for us that was verified and staged before.
+    pub(super) fn open_staged(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        payload: impl Read,
+    ) -> Result<Ready, Refusal> {
+        if self.knows(&id)? {
+            return Err(Refusal::Known);
+        }
+        let source = head.header().source().map(|(source, _)| source);
+        let begin = |part: &PartHead| self.sets.writer(&id, part, source.as_ref());
+        let opened =
+            open_hashed_stream(head, payload, &self.ring(), begin).map_err(open_refusal)?;
+        let work = Work::Opened(Box::new(opened));
+        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
+    }
+
     /// A large bundle for somebody else that was verified and staged before.
     pub(super) fn staged(&self, id: BundleId, head: &Head, hop: Hop, staging: Staging) -> Ready {
         let work = Work::Staged(Box::new(staging));
@@ -305,7 +325,9 @@ impl<'a> Intake<'a> {
         head: &Head,
         payload: impl Read,
     ) -> Result<Opened<PartWriter>, Refusal> {
-        let begin = |part: &PartHead| self.sets.writer(&id, part);
+        // Verified with the head.
+        let source = head.header().source().map(|(source, _)| source);
+        let begin = |part: &PartHead| self.sets.writer(&id, part, source.as_ref());
         open_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
     }
 

@@ -6,7 +6,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::exchange::UNIT_MAX;
+use crate::exchange::{UNIT_MAX, Unit};
 
 /// Bytes of the longest length: [`UNIT_MAX`] has 21 bits.
 pub const LENGTH_MAX: usize = 3;
@@ -20,7 +20,7 @@ pub struct TooLong;
 pub fn length_prefix(mut length: usize) -> Bytes {
     let mut out = Vec::with_capacity(LENGTH_MAX);
     loop {
-        let low = (length & 0x7f) as u8;
+        let low = u8::try_from(length & 0x7f).unwrap_or(0);
         length >>= 7;
         if length == 0 {
             out.push(low);
@@ -57,6 +57,15 @@ impl Deframer {
         }
         self.buffer.advance(prefix);
         Ok(Some(self.buffer.split_to(length).freeze()))
+    }
+
+    /// What came of a unit when the stream ended inside it, if that is worth anything: the beginning
+    /// of data is data. To be given to the engine before it is told that the link is down.
+    pub fn cut_unit(&mut self) -> Option<Bytes> {
+        let (_, prefix) = read_length(&self.buffer).ok()??;
+        let unit = self.buffer.split_off(prefix.min(self.buffer.len())).freeze();
+        self.buffer.clear();
+        Unit::is_usable_when_cut(&unit).then_some(unit)
     }
 
     /// Whether the stream may end here without a unit being cut.
@@ -106,6 +115,22 @@ mod tests {
             }
             assert!(found == units && deframer.is_between_units(), "pieces of {piece}");
         }
+    }
+
+    #[test]
+    fn the_beginning_of_data_survives_a_cut_and_nothing_else_does() {
+        for (unit, usable) in [(&[4, 0, 0, 0, 1, 9, 9, 9][..], true), (&[5, 1, 2, 3, 4, 5], false)]
+        {
+            let mut deframer = Deframer::default();
+            deframer.push(&length_prefix(100));
+            deframer.push(unit);
+            assert_eq!(deframer.next_unit(), Ok(None));
+            assert_eq!(deframer.cut_unit().as_deref(), usable.then_some(unit));
+            assert!(deframer.is_between_units());
+        }
+        let mut deframer = Deframer::default();
+        deframer.push(&[0x80]);
+        assert_eq!(deframer.cut_unit(), None);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub const UNIT_MAX: usize = (1 << 20) + 64;
 pub const OFFERS_OPEN: usize = 1024;
 /// Offers in one unit: a batch that a narrow link carries in a second.
 pub const OFFERS_MAX: usize = 256;
+/// No unit begins with a handle beyond this: a link that has carried 4 billion offers begins anew.
+pub(crate) const HANDLE_MAX: u32 = u32::MAX - 0xffff;
 /// Wants outstanding, per link: with small bundles, two round trips of 5,000 a second.
 pub const WANTS_OPEN: usize = 256;
 /// Bytes of bodies wanted and not yet come, per link, unless a single one is longer: 8 Gbit/s at

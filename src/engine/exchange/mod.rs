@@ -8,8 +8,8 @@
 //! A: Mark                          B: Mark                     all has been offered: cursors move
 //! ```
 //!
-//! An [`Exchange`] is one end of one link: its [`sending`] and [`receiving`] halves share nothing
-//! but the link. `docs/exchange.md` is the specification.
+//! An `Exchange` is one end of one link: its sending and its receiving half share nothing but the
+//! link. `docs/exchange.md` is the specification.
 
 mod limits;
 mod offers;
@@ -67,7 +67,8 @@ impl Exchange {
         let keepalive = policy.keepalive && !facts.metered;
         let nice_max = policy.nice_max.value();
         let pace = Pace::new(room_bytes, facts.rate_bps);
-        let mut peer = Peer { link, node: facts.peer, policy, pace, hello: None };
+        let (node, clear_only) = (facts.peer, facts.clear_only);
+        let mut peer = Peer { link, node, policy, clear_only, pace, hello: None };
         let hello = Hello {
             features: 0,
             instance: core.local.instance,
@@ -110,7 +111,7 @@ impl Exchange {
         let (peer, sending, receiving) = (&mut self.peer, &mut self.sending, &mut self.receiving);
         match unit {
             Unit::Hello(hello) => self.greet(core, hello),
-            Unit::Offer { first, entries } => receiving.offer(core, peer, first, entries),
+            Unit::Offer(entries) => receiving.offer(core, peer, entries),
             Unit::Want(list) => sending.want(&list),
             Unit::Begin(begin) => receiving.begin(core, peer, begin),
             Unit::Data { handle, bytes } => receiving.data(core, peer, handle, bytes),

@@ -66,6 +66,8 @@ impl Backlog {
 
     /// Begins to look, behind this arrival number.
     pub fn restart(&mut self, after: u64) {
+        // A neighbour may say any number; there is always one behind this.
+        let after = after.min(u64::MAX - 1);
         let generation = self.generation.wrapping_add(1);
         *self = Self { floor: after, covered: after, dirty: true, generation, ..Self::new() };
     }
@@ -116,7 +118,7 @@ impl Backlog {
         rows: Vec<Row>,
         more: bool,
         upto: u64,
-        keep: impl Fn(&Row) -> bool,
+        mut keep: impl FnMut(&Row) -> bool,
     ) {
         if generation != self.generation {
             return;
@@ -133,7 +135,7 @@ impl Backlog {
         let last = rows.last().map_or(0, |row| row.arrival);
         self.covered = self.covered.max(if more { last } else { upto.max(last) });
         self.dirty |= more;
-        for row in rows.into_iter().filter(keep) {
+        for row in rows.into_iter().filter(|row| keep(row)) {
             self.sorted.insert(place(&row), row);
         }
         if self.first && more && self.sorted.len() >= SORT_MAX {
@@ -150,7 +152,7 @@ impl Backlog {
         (generation, class): (u32, Class),
         rows: Vec<Row>,
         more: bool,
-        keep: impl Fn(&Row) -> bool,
+        mut keep: impl FnMut(&Row) -> bool,
     ) {
         let floor = self.floor;
         let Some(paging) = self.paging.as_mut().filter(|_| generation == self.generation) else {
@@ -166,8 +168,8 @@ impl Backlog {
             _ => queue.ended = true,
         }
         let upto = paging.upto;
-        let fits = |row: &Row| row.arrival > floor && row.arrival <= upto && keep(row);
-        paging.rows.extend(rows.into_iter().filter(fits).map(|row| (place(&row), row)));
+        let mut fits = |row: &Row| row.arrival > floor && row.arrival <= upto && keep(row);
+        paging.rows.extend(rows.into_iter().filter(|row| fits(row)).map(|row| (place(&row), row)));
         self.end_paging();
     }
 

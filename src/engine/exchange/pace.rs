@@ -12,6 +12,8 @@ const START_BPS: u64 = 1_000_000;
 const RATE_MIN_BPS: u64 = 100;
 /// A sample spans at least this, or half of what may lie in the carriage.
 const SAMPLE_MS: u64 = 50;
+/// After so long any sample counts.
+const SAMPLE_LONG_MS: u64 = 1000;
 /// Smaller samples tell about scheduling, not about the link.
 const SAMPLE_MIN_BYTES: u64 = 4 << 10;
 
@@ -43,7 +45,7 @@ impl Pace {
     pub fn chunk_bytes(&self, both_max: usize) -> usize {
         let quarter = usize::try_from(self.rate_bps / 32).unwrap_or(CHUNK_MAX);
         let room = usize::try_from(self.room_bytes / 2).unwrap_or(CHUNK_MAX);
-        quarter.min(room).min(both_max).min(CHUNK_MAX).max(CHUNK_MIN)
+        quarter.min(room).min(both_max).clamp(CHUNK_MIN, CHUNK_MAX)
     }
 
     /// Whether a unit of so many bytes may go now; one may always go into an empty carriage.
@@ -70,11 +72,16 @@ impl Pace {
         self.left_bytes += bytes;
         let elapsed = now_ms.saturating_sub(self.since_ms);
         let half = self.room_bytes.min(self.rate_bps / 16) / 2;
-        if elapsed < SAMPLE_MS && self.left_bytes < half {
+        let enough = if elapsed < SAMPLE_MS {
+            self.left_bytes >= half
+        } else {
+            elapsed >= SAMPLE_LONG_MS || self.left_bytes >= SAMPLE_MIN_BYTES.min(half)
+        };
+        if !enough {
             return;
         }
         let sample = self.left_bytes.saturating_mul(8000) / elapsed.max(1);
-        if self.pressed && self.left_bytes >= SAMPLE_MIN_BYTES.min(half) {
+        if self.pressed {
             // Up by half of the way, down by a quarter: a pause is likelier than a faster wire.
             self.rate_bps = if sample > self.rate_bps {
                 self.rate_bps + (sample - self.rate_bps) / 2

@@ -1,6 +1,6 @@
 //! The other end of one link, and the way to it.
 
-use postrider_base::NodeId;
+use postrider_base::{Head, NodeId, bundle::SealKind};
 
 use super::{
     limits::CHUNK_MAX,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     node::{LinkId, LinkPolicy, Row, core::Core},
-    router::Neighbour,
+    router::{Neighbour, NoRoad},
 };
 
 /// What both directions of an exchange ask of its link.
@@ -19,6 +19,8 @@ pub(crate) struct Peer {
     /// Who it is, where that is proven.
     pub node: Option<NodeId>,
     pub policy: LinkPolicy,
+    /// Nothing sealed may go over the link.
+    pub clear_only: bool,
     pub pace: Pace,
     /// What it said first.
     pub hello: Option<Hello>,
@@ -36,15 +38,39 @@ impl Peer {
         self.pace.chunk_bytes(self.hello.map_or(CHUNK_MAX, |hello| hello.chunk_max()))
     }
 
+    /// Whether the law of the link lets a bundle with this head pass: only the head says whether
+    /// the payload is sealed.
+    pub fn may_carry(&self, head: &[u8]) -> bool {
+        let open = |head: Head| head.header().seal == SealKind::None;
+        !self.clear_only || Head::decode(head).is_ok_and(open)
+    }
+
     /// As the router sees it.
     pub fn neighbour(&self) -> Neighbour<'_> {
         Neighbour { node: self.node, policy: &self.policy }
     }
 
     /// Whether it may be offered this bundle.
-    pub fn may_have(&self, core: &Core, row: &Row) -> bool {
+    pub fn may_have(&self, core: &Core, row: &Row) -> May {
         let nice_max = self.hello.map_or(0, |hello| hello.nice_max);
-        (nice_max == 0 || row.nice <= nice_max)
-            && core.router.eligible(core.now, &self.neighbour(), row).is_ok()
+        if nice_max != 0 && row.nice > nice_max {
+            return May::NotHere;
+        }
+        match core.router.eligible(core.now, &self.neighbour(), row) {
+            Ok(_) => May::Have,
+            Err(NoRoad::Nice | NoRoad::Size | NoRoad::Transit) => May::NotHere,
+            Err(_) => May::Never,
+        }
     }
+}
+
+/// Whether a neighbour may be offered a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum May {
+    /// Yes.
+    Have,
+    /// Not over this link; over another, perhaps. Its cursor must not pass it.
+    NotHere,
+    /// It has it, or must not have it.
+    Never,
 }

@@ -32,6 +32,8 @@ impl Proofs {
     /// Begins behind this order number.
     pub fn restart(&mut self, after: u64) {
         self.queue.clear();
+        // A neighbour may say any number; there is always one behind this.
+        let after = after.min(u64::MAX - 1);
         (self.covered, self.dirty, self.asking) = (after, true, false);
         self.generation = self.generation.wrapping_add(1);
     }

@@ -17,7 +17,7 @@ use postrider_base::{
 };
 
 use super::{
-    limits::{FORGED_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN, WINDOW_BYTES},
+    limits::{FORGED_MAX, HANDLE_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN, WINDOW_BYTES},
     peer::Peer,
     sending::aged,
     unit::{Begin, Offered, Unit},
@@ -120,13 +120,9 @@ impl Receiving {
         &mut self,
         core: &mut Core,
         peer: &Peer,
-        first: u32,
         entries: Vec<Offered>,
     ) -> Result<(), Ending> {
-        if first != self.next_handle {
-            return Err(Ending::Protocol(Violation::Handle));
-        }
-        if self.offers.len() + entries.len() > OFFERS_OPEN {
+        if self.offers.len() + entries.len() > OFFERS_OPEN || self.next_handle > HANDLE_MAX {
             return Err(Ending::Protocol(Violation::Limit));
         }
         let (mut handles, mut ids) = (Vec::new(), Vec::new());
@@ -218,16 +214,15 @@ impl Receiving {
             return Ok(());
         };
         match examine(core, peer, &offer, &begin) {
-            Ok((row, custody, header)) if offer.length <= SMALL_PAYLOAD_MAX => {
-                drop(header);
+            Ok((row, custody, _)) if offer.length <= SMALL_PAYLOAD_MAX => {
                 core.arrivals.set_keeping(&offer.id);
                 self.set_state(handle, State::Keeping);
                 let body = Body::Inline(begin.payload);
                 let bundle = NewBundle { row, head: begin.head, custody, body };
                 core.keep(peer.link, handle, bundle);
             }
-            Ok((row, custody, header)) => {
-                self.begin_body(core, peer, handle, (begin.head, row, custody, header));
+            Ok((row, custody, hash)) => {
+                self.begin_body(core, peer, handle, (begin.head, row, custody, hash));
             }
             Err(verdict) => self.reject(core, peer, handle, verdict)?,
         }
@@ -239,7 +234,7 @@ impl Receiving {
         core: &mut Core,
         peer: &Peer,
         handle: u32,
-        (head, mut row, custody, header): (Bytes, Row, Custody, Header),
+        (head, mut row, custody, hash): (Bytes, Row, Custody, [u8; 32]),
     ) {
         let short = row.short();
         let (now, link) = (core.now, peer.link);
@@ -260,7 +255,7 @@ impl Receiving {
                 at: 0,
                 mixed: false,
                 hasher: Box::new(Hasher::new()),
-                hash: header.hash.unwrap_or_default(),
+                hash,
                 head,
                 row,
                 custody,
@@ -466,7 +461,10 @@ impl Receiving {
         let id = incoming.offer.id;
         self.settles.push((handle, verdict));
         match verdict {
-            Verdict::Later(_) | Verdict::Damaged => {
+            // What this link does not carry, another may: the cursor is of the neighbour.
+            Verdict::Later(_)
+            | Verdict::Damaged
+            | Verdict::Refused(Reason::Nice | Reason::Size | Reason::Transit) => {
                 self.stuck |= self.held_back.len() >= OFFERS_OPEN;
                 if !self.stuck {
                     self.held_back.insert(id);
@@ -528,8 +526,7 @@ impl Receiving {
                 break;
             }
             self.marks.pop_front();
-            self.cursor.bundles = self.cursor.bundles.max(mark.bundles);
-            self.cursor.receipts = self.cursor.receipts.max(mark.receipts);
+            (self.cursor.bundles, self.cursor.receipts) = (mark.bundles, mark.receipts);
         }
         if self.cursor != before
             && let Some(node) = peer.node
@@ -540,13 +537,14 @@ impl Receiving {
     }
 }
 
-/// Everything that can be said of a bundle from its head (and its payload, when that is small).
+/// Everything that can be said of a bundle from its head (and its payload, when that is small):
+/// what it will be in the spool, and what the body of a large one must hash to.
 fn examine(
     core: &Core,
     peer: &Peer,
     offer: &Offered,
     begin: &Begin,
-) -> Result<(Row, Custody, Header), Verdict> {
+) -> Result<(Row, Custody, [u8; 32]), Verdict> {
     let head = Head::decode(&begin.head).map_err(|_| Verdict::Damaged)?;
     let header = head.header();
     let fits = header.length == offer.length && header.nice.value() == offer.nice;
@@ -579,7 +577,7 @@ fn examine(
                 from: peer.node.map(|node| *node.as_bytes()),
                 ..row_of(id, header, hop)
             };
-            Ok((row, custody, header.clone()))
+            Ok((row, custody, header.hash.unwrap_or_default()))
         }
     }
 }

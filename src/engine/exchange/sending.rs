@@ -12,9 +12,9 @@ use bytes::Bytes;
 use postrider_base::bundle::{Hop, SMALL_PAYLOAD_MAX};
 
 use super::{
-    limits::{OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN},
+    limits::{HANDLE_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN},
     offers::{Backlog, PAGE_ROWS, Question},
-    peer::Peer,
+    peer::{May, Peer},
     proofs::Proofs,
     unit::{Begin, Offered, Unit},
 };
@@ -53,6 +53,8 @@ pub(crate) struct Sending {
     /// The neighbour's cursor as it was said, then as it was marked.
     marked: Seen,
     offered_since_mark: bool,
+    /// The first bundle that may go to this neighbour, but not over this link.
+    not_here: Option<u64>,
     /// What was marked is to be remembered when all is settled.
     remember: bool,
     ready_bytes: usize,
@@ -97,6 +99,7 @@ impl Sending {
             later: BTreeMap::new(),
             marked: Seen::default(),
             offered_since_mark: false,
+            not_here: None,
             remember: false,
             ready_bytes: 0,
         }
@@ -108,6 +111,7 @@ impl Sending {
         self.marked = ours.unwrap_or(Seen { instance: core.local.instance, ..Seen::default() });
         if !hinted || self.backlog.floor() != self.marked.bundles {
             self.backlog.restart(self.marked.bundles);
+            self.not_here = None;
         }
         self.proofs.restart(self.marked.receipts);
     }
@@ -211,7 +215,8 @@ impl Sending {
         generation: u32,
         (rows, more, upto): (Vec<Row>, bool, u64),
     ) {
-        let keep = |row: &Row| peer.may_have(core, row);
+        let not_here = &mut self.not_here;
+        let keep = |row: &Row| may_offer(core, peer, row, not_here);
         self.backlog.take_since(generation, rows, more, upto, keep);
     }
 
@@ -223,7 +228,8 @@ impl Sending {
         page: (u32, crate::node::Class),
         (rows, more): (Vec<Row>, bool),
     ) {
-        self.backlog.take_page(page, rows, more, |row| peer.may_have(core, row));
+        let not_here = &mut self.not_here;
+        self.backlog.take_page(page, rows, more, |row| may_offer(core, peer, row, not_here));
     }
 
     /// A head came from the disk.
@@ -240,11 +246,17 @@ impl Sending {
         let Some(out) = open.out.as_mut().filter(|out| out.loading) else { return };
         out.loading = false;
         match loaded {
-            Some(loaded) if !small || loaded.payload.len() as u64 == length => {
+            Some(loaded)
+                if peer.may_carry(&loaded.head)
+                    && (!small || loaded.payload.len() as u64 == length) =>
+            {
                 self.ready_bytes += loaded.payload.len();
                 out.loaded = Some(loaded);
             }
-            _ => self.gone(core, peer, handle),
+            _ => {
+                note_first(&mut self.not_here, open.row.arrival);
+                self.gone(core, peer, handle);
+            }
         }
     }
 
@@ -308,11 +320,11 @@ impl Sending {
             let Some(first) = self.backlog.next() else { return };
             // The wait is for an answer or for room; both come with an input.
             let worst = OFFER_BYTES * (most + 1);
-            if most == 0 || !peer.pace.may_send(worst) {
+            if most == 0 || self.next_handle > HANDLE_MAX || !peer.pace.may_send(worst) {
                 self.backlog.put_back(first);
                 return;
             }
-            let (start, mut entries) = (self.next_handle, Vec::new());
+            let mut entries = Vec::new();
             let mut next = Some(first);
             while let Some(row) = next {
                 let id = row.short();
@@ -326,7 +338,7 @@ impl Sending {
             }
             if !entries.is_empty() {
                 self.offered_since_mark = true;
-                peer.send(core, &Unit::Offer { first: start, entries });
+                peer.send(core, &Unit::Offer(entries));
             }
         }
     }
@@ -338,10 +350,13 @@ impl Sending {
         else {
             return;
         };
-        let lag = bundles.saturating_sub(self.marked.bundles);
+        // The cursor is of the neighbour, not of the link: it waits before what another may carry.
+        let bundles = bundles.min(self.not_here.map_or(u64::MAX, |first| first - 1));
+        let lag = bundles.abs_diff(self.marked.bundles);
         let told = self.offered_since_mark && lag > 0;
-        if told || lag > MARK_LAG || receipts > self.marked.receipts {
-            let bundles = bundles.max(self.marked.bundles);
+        // A cursor from before a rollback of this spool is set back.
+        let back = bundles < self.marked.bundles;
+        if told || back || lag > MARK_LAG || receipts != self.marked.receipts {
             peer.send(core, &Unit::Mark { bundles, receipts });
             self.marked = Seen { instance: core.local.instance, bundles, receipts };
             (self.offered_since_mark, self.remember) = (false, true);
@@ -360,7 +375,7 @@ impl Sending {
         loop {
             let ready = |turn: &&Turn| {
                 let out = self.open.get(&turn.2).and_then(|open| open.out.as_ref());
-                out.is_some_and(|out| out.loaded.is_some() || !out.ready.is_empty())
+                out.is_some_and(|o| o.loaded.is_some() || o.begun && !o.ready.is_empty())
             };
             let Some(turn) = self.wanted.iter().find(ready).copied() else { return };
             let Some(open) = self.open.get_mut(&turn.2) else { return };
@@ -443,7 +458,7 @@ impl Sending {
         }
     }
 
-    /// The disk has lost what was offered.
+    /// What was offered cannot be sent: the disk has lost it, or the link may not carry it.
     fn gone(&mut self, core: &mut Core, peer: &mut Peer, handle: u32) {
         self.close(handle);
         peer.send(core, &Unit::Withdraw(vec![handle]));
@@ -463,6 +478,19 @@ impl Sending {
         self.ready_bytes -= out.ready.iter().map(Bytes::len).sum::<usize>();
         self.ready_bytes -= out.loaded.map_or(0, |loaded| loaded.payload.len());
     }
+}
+
+/// Whether a row may be offered; remembers the first that only this link does not carry.
+fn may_offer(core: &Core, peer: &Peer, row: &Row, not_here: &mut Option<u64>) -> bool {
+    let may = peer.may_have(core, row);
+    if may == May::NotHere {
+        note_first(not_here, row.arrival);
+    }
+    may == May::Have
+}
+
+fn note_first(first: &mut Option<u64>, arrival: u64) {
+    *first = Some(first.map_or(arrival, |first| first.min(arrival)).max(1));
 }
 
 fn turn(row: &Row, handle: u32) -> Turn {

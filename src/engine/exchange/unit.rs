@@ -32,13 +32,9 @@ const LATER: u64 = 256;
 pub enum Unit {
     /// Who speaks and what it has seen; the first of each direction.
     Hello(Hello),
-    /// Bundles that may be had.
-    Offer {
-        /// The first one's handle; the others count up.
-        first: u32,
-        /// At least one, at most [`OFFERS_MAX`].
-        entries: Vec<Offered>,
-    },
+    /// Bundles that may be had: at least one, at most [`OFFERS_MAX`]. Each has the next handle of
+    /// its direction, from 0 up.
+    Offer(Vec<Offered>),
     /// Bundles that are asked for: handles, and the byte to begin at.
     Want(Vec<(u32, u64)>),
     /// A bundle begins.
@@ -151,9 +147,9 @@ impl Unit {
     pub fn encode(&self) -> (Bytes, Bytes) {
         let head = match self {
             Self::Hello(hello) => tagged(0, &hello.to_wire()),
-            Self::Offer { first, entries } => {
+            Self::Offer(entries) => {
                 let entry = |e: &Offered| (ByteBuf::from(e.id.0), e.nice, e.length);
-                tagged(1, &(first, entries.iter().map(entry).collect::<Vec<_>>()))
+                tagged(1, &entries.iter().map(entry).collect::<Vec<_>>())
             }
             Self::Want(wants) => tagged(2, &flat(wants.iter().copied())),
             Self::Begin(begin) => {
@@ -199,15 +195,10 @@ impl Unit {
         Ok(match kind {
             0 => Self::Hello(Hello::from_wire(wire::decode(body)?)?),
             1 => {
-                let (first, entries): (u32, Vec<(ByteBuf, u8, u64)>) = wire::decode(body)?;
+                let entries: Vec<(ByteBuf, u8, u64)> = wire::decode(body)?;
                 bounded(entries.len(), OFFERS_MAX, "offers")?;
-                // The last handle must be a handle.
-                u32::try_from(entries.len())
-                    .ok()
-                    .and_then(|count| first.checked_add(count))
-                    .ok_or(UnitError::Field("handle"))?;
                 let entries: Result<_, _> = entries.into_iter().map(Offered::from_wire).collect();
-                Self::Offer { first, entries: entries? }
+                Self::Offer(entries?)
             }
             2 => Self::Want(pairs(&wire::decode::<Vec<u64>>(body)?)?),
             3 => Self::Begin(Begin::from_wire(wire::decode(body)?)?),
@@ -246,6 +237,11 @@ impl Unit {
             13 => Self::Withdraw(handles(body)?),
             other => return Err(UnitError::Type(other)),
         })
+    }
+
+    /// Whether the beginning of a unit that was cut can stand for itself: data, with a byte of it.
+    pub fn is_usable_when_cut(beginning: &[u8]) -> bool {
+        beginning.first() == Some(&4) && beginning.len() > 5
     }
 
     /// What is at the start of a unit, for traces; `None` for types that are not known.
@@ -423,8 +419,7 @@ mod tests {
                 });
         let offered = (any::<[u8; 16]>(), 1_u8.., 1..=PAYLOAD_MAX)
             .prop_map(|(id, nice, length)| Offered { id: ShortId(id), nice, length });
-        let offer = (0_u32..1 << 31, vec(offered, 1..=OFFERS_MAX))
-            .prop_map(|(first, entries)| Unit::Offer { first, entries });
+        let offer = vec(offered, 1..=OFFERS_MAX).prop_map(Unit::Offer);
         let bytes = |most| vec(any::<u8>(), 1..most).prop_map(Bytes::from);
         let begin = (any::<u32>(), any::<[u8; 2]>(), any::<u32>(), bytes(HEAD_MAX), bytes(4096))
             .prop_map(|(handle, [tokens, hops], age_s, head, payload)| {
@@ -487,9 +482,8 @@ mod tests {
             let i = ByteBuf::from([0; 4]);
             tagged(0, &(version, 0, i, None::<ByteBuf>, bundles, 0, chunk, 0))
         };
-        let offer = |first: u32, nice: u8, length: u64| {
-            tagged(1, &(first, vec![(ByteBuf::from([0; 16]), nice, length)]))
-        };
+        let offer =
+            |nice: u8, length: u64| tagged(1, &vec![(ByteBuf::from([0; 16]), nice, length)]);
         for (bytes, why) in [
             (Bytes::new(), UnitError::Empty),
             (Bytes::from_static(&[14]), UnitError::Type(14)),
@@ -497,10 +491,9 @@ mod tests {
             (hello(1, 8, 0), UnitError::Field("chunk")),
             (hello(1, 64, 0), UnitError::Field("chunk")),
             (hello(1, 18, 1), UnitError::Field("seen")),
-            (offer(0, 0, 1), UnitError::Field("niceness")),
-            (offer(0, 1, 0), UnitError::Field("length")),
-            (offer(0, 1, PAYLOAD_MAX + 1), UnitError::Field("length")),
-            (offer(u32::MAX, 1, 1), UnitError::Field("handle")),
+            (offer(0, 1), UnitError::Field("niceness")),
+            (offer(1, 0), UnitError::Field("length")),
+            (offer(1, PAYLOAD_MAX + 1), UnitError::Field("length")),
             (tagged(2, &[0_u64]), UnitError::Field("handles")),
             (tagged(2, &[1_u64 << 32, 0]), UnitError::Field("handle")),
             (tagged(5, &[0, 4_u64]), UnitError::Field("verdict")),

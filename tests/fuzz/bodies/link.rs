@@ -1,10 +1,16 @@
-//! What comes over a link: the messages of Noise, the symbols of a reconciliation.
+//! What comes over a link: the units of an exchange, the messages of Noise, the symbols of a
+//! reconciliation. And what comes before there is one: beacons.
+
+use std::net::Ipv6Addr;
 
 use postrider_engine::{
     carriage::noise::{
         HANDSHAKE_MESSAGE_MAX, Initiator, Introduction, LENGTH_BYTES, RECORD_MAX, Responder,
         Transport, first_message,
     },
+    exchange::{Hello, Offered, Unit},
+    meeting::beacon::{Beacon, ContactKey, GroupKey, Head},
+    node::{Instance, ShortId, Verdict},
     reconcile::{ItemId, Peeler, Progress, SessionKey, Sketcher, decode_batch, encode_batch},
 };
 
@@ -12,6 +18,14 @@ use super::seeds::{alice, bob};
 
 const KEY: SessionKey = SessionKey([7; 16]);
 const GREETING: &[u8] = b"a hello and two offers";
+
+/// One unit: what decodes has one form.
+pub fn unit(data: &[u8]) -> bool {
+    let Ok(unit) = Unit::decode(&data.to_vec().into()) else { return false };
+    let (head, body) = unit.encode();
+    assert_eq!([&head[..], &body[..]].concat(), data, "a unit has one form");
+    true
+}
 
 /// A batch for a peeler with a few items of its own: what it finds never exceeds what came.
 pub fn symbols(data: &[u8]) -> bool {
@@ -63,6 +77,38 @@ pub fn noise_records(data: &[u8]) -> bool {
     !plain.is_empty()
 }
 
+const HERE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+fn group() -> [GroupKey; 1] {
+    [GroupKey::of(&[6; 32])]
+}
+
+/// A datagram on the port of beacons.
+pub fn beacon(data: &[u8]) -> bool {
+    let Ok(beacon) = Beacon::decode(data) else { return false };
+    assert_eq!(beacon.as_bytes(), data, "a beacon has one form");
+    let alice_key = ContactKey::of(&alice().first_seal_key().public());
+    let contact = beacon.contact(HERE, &[(alice().id(), alice_key)]);
+    let member = beacon.member(HERE, &group());
+    for found in contact.into_iter().chain(member) {
+        assert_eq!(found, alice().id(), "a tag was guessed");
+    }
+    true
+}
+
+/// One to a contact, one to a group, one to nobody.
+pub(super) fn beacon_seeds() -> Vec<Vec<u8>> {
+    let (alice, bob) = (alice(), bob());
+    let seeds = [(&alice, &[][..]), (&alice, &group()), (&bob, &[])];
+    let beacons = seeds.map(|(node, groups)| {
+        let guest = bob.id();
+        let head = Head { carrier: true, fresh: false, nonce: [7; 8], port: 7531, guest };
+        let key = ContactKey::of(&node.first_seal_key().public());
+        Beacon::new(head, HERE, &node.id(), &key, groups, &[5; 128]).as_bytes().to_vec()
+    });
+    beacons.into()
+}
+
 /// The first messages of a neighbour and of a stranger.
 pub(super) fn first_seeds() -> Vec<Vec<u8>> {
     [Introduction::Known, Introduction::Signed].map(|who| dial(who).1).into()
@@ -84,6 +130,29 @@ pub(super) fn record_seeds() -> Vec<Vec<u8>> {
     alice.seal(b"more", &mut three).unwrap();
     alice.seal(&[7; 300], &mut three).unwrap();
     vec![one, three]
+}
+
+/// The beginning of an exchange, and its end.
+pub fn unit_seeds() -> Vec<Vec<u8>> {
+    let instance = Instance([7; 4]);
+    let hello = Hello { features: 0, instance, seen: None, chunk_log2: 18, nice_max: 0 };
+    let offered = Offered { id: ShortId([3; 16]), nice: 160, length: 142 };
+    let units = [
+        Unit::Hello(hello),
+        Unit::Offer(vec![offered]),
+        Unit::Want(vec![(0, 0)]),
+        Unit::Data { handle: 0, bytes: vec![5; 40].into() },
+        Unit::Settle(vec![(0, Verdict::Kept), (1, Verdict::Later(60))]),
+        Unit::Mark { bundles: 300, receipts: 2 },
+        Unit::Halt { reason: 1, retry_after_s: 600 },
+    ];
+    units
+        .iter()
+        .map(|unit| {
+            let (head, body) = unit.encode();
+            [&head[..], &body[..]].concat()
+        })
+        .collect()
 }
 
 /// The symbols of a set that differs from the peeler's, and of an equal one.

@@ -60,6 +60,8 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("forged_notes", Cost::Light, medium::forged_notes, seeds::forged_notes),
     ("volume", Cost::Light, medium::volume, seeds::volume),
     ("file_name", Cost::Light, medium::file_name, seeds::file_name),
+    ("unit", Cost::Light, link::unit, link::unit_seeds),
+    ("beacon", Cost::Light, link::beacon, link::beacon_seeds),
     ("symbols", Cost::Light, link::symbols, link::symbol_seeds),
     ("noise_first", Cost::Keys, link::noise_first, link::first_seeds),
     ("noise_second", Cost::Keys, link::noise_second, link::second_seeds),

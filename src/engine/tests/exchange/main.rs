@@ -1,7 +1,14 @@
 //! The engine among its like: nodes, links and spools in virtual time.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(clippy::cast_possible_truncation, reason = "the numbers of a scenario are small")]
 
+mod bytes_spent;
+mod cuts;
+mod flooding;
+mod hostile;
+mod measure;
 mod net;
 mod pair;
 mod store;
+mod storm;

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
 };
 
 use bytes::Bytes;
@@ -27,6 +27,8 @@ pub struct Node {
     pub events: Vec<Event>,
     pub carried: Vec<(BundleId, NodeId)>,
     pub ended: Vec<Ending>,
+    /// Answers to an engine that is gone are lost with it.
+    life: u32,
 }
 
 /// One direction of a link.
@@ -38,10 +40,12 @@ pub struct Way {
     busy_until_ms: u64,
     /// Units with their length prefix.
     pub bytes: u64,
-    /// Drains in which something was sent: each is one record of a link's security.
-    pub flights: u64,
     /// When each unit was given to the carriage.
     pub units: Vec<(u64, &'static str, usize)>,
+    /// Bytes of bodies that have left, also those that were lost under way.
+    pub body_bytes: u64,
+    /// What is under way: when it begins to leave, and when it has left.
+    under_way: VecDeque<(u64, u64, Bytes)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,20 +56,30 @@ pub struct Wire {
     pub told: bool,
     /// Whether the ends prove who they are.
     pub proven: bool,
+    /// Whether the second end hears of the link with the first unit, as of a handshake's payload.
+    pub dialled: bool,
+    /// Whether nothing sealed may go over it.
+    pub clear_only: bool,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { rate_bps: 100_000_000, latency_ms: 5, told: false, proven: true }
+        Self {
+            rate_bps: 100_000_000,
+            latency_ms: 5,
+            told: false,
+            proven: true,
+            dialled: false,
+            clear_only: false,
+        }
     }
 }
 
 enum Happening {
     Unit(usize, LinkId, Bytes),
     Room(usize, LinkId, u64),
-    Down(usize, LinkId),
-    Answer(usize, Output, Ticket),
-    Wake(usize),
+    Down(LinkId),
+    Answer(usize, u32, Output, Ticket),
 }
 
 pub struct Net {
@@ -83,6 +97,11 @@ pub struct Net {
     happenings: BTreeMap<u64, Happening>,
     next: u64,
     next_link: u64,
+    /// From, to, which unit, which byte, which bit: changed under way.
+    pub spoil: Option<(usize, usize, usize, usize, u8)>,
+    muted: BTreeSet<LinkId>,
+    /// Ends that have not heard of their link.
+    pending: BTreeSet<LinkId>,
     pub chance: Chance,
     steps: usize,
 }
@@ -90,20 +109,13 @@ pub struct Net {
 impl Net {
     /// So many nodes, numbered from 1 in keys and from 0 here.
     pub fn new(count: u8) -> Self {
-        let nodes = (1..=count).map(|n| {
-            let local = Local {
-                node: node(n),
-                tag_keys: vec![],
-                instance: Store::new(n).instance,
-                policy: Policy::default(),
-            };
-            Node {
-                engine: Engine::new(local, Box::new(Flood::new(node(n), vec![]))),
-                store: Store::new(n),
-                events: vec![],
-                carried: vec![],
-                ended: vec![],
-            }
+        let nodes = (1..=count).map(|n| Node {
+            engine: engine(n),
+            store: Store::new(n),
+            events: vec![],
+            carried: vec![],
+            ended: vec![],
+            life: 0,
         });
         Self {
             nodes: nodes.collect(),
@@ -117,6 +129,9 @@ impl Net {
             happenings: BTreeMap::new(),
             next: 0,
             next_link: 0,
+            pending: BTreeSet::new(),
+            spoil: None,
+            muted: BTreeSet::new(),
             chance: Chance(1),
             steps: 0,
         }
@@ -150,36 +165,81 @@ impl Net {
                 to_link,
                 busy_until_ms: self.now_ms,
                 bytes: 0,
-                flights: 0,
                 units: vec![],
+                body_bytes: 0,
+                under_way: VecDeque::new(),
             };
             self.ways.insert(link, (way, wire));
         }
-        for (link, at, other) in [(ends.0, a, b), (ends.1, b, a)] {
-            let peer = node(u8::try_from(other + 1).unwrap());
-            let facts = LinkFacts::stream("pipe:".parse().unwrap());
-            let mut facts = LinkFacts { peer: Some(peer), dialled: false, ..facts };
-            facts.rate_bps = wire.told.then_some(wire.rate_bps);
-            facts.peer = facts.peer.filter(|_| wire.proven);
-            let (mine, theirs) =
-                self.nodes[at].store.cursors.get(&peer).copied().unwrap_or_default();
-            let policy = self.policy.clone();
-            let (room_bytes, random) = (1 << 20, [0; 16]);
-            self.feed(at, Input::LinkUp { link, facts, policy, room_bytes, mine, theirs, random });
+        self.link_up(ends.0, a, b, wire);
+        if wire.dialled {
+            self.pending.insert(ends.1);
+        } else {
+            self.link_up(ends.1, b, a, wire);
         }
         ends
     }
 
+    fn link_up(&mut self, link: LinkId, at: usize, other: usize, wire: Wire) {
+        let peer = node(u8::try_from(other + 1).unwrap());
+        let mut facts = LinkFacts::stream("pipe:".parse().unwrap());
+        facts.rate_bps = wire.told.then_some(wire.rate_bps);
+        facts.clear_only = wire.clear_only;
+        facts.peer = wire.proven.then_some(peer);
+        let (mine, theirs) = self.nodes[at].store.cursors.get(&peer).copied().unwrap_or_default();
+        let policy = self.policy.clone();
+        let (room_bytes, random) = (1 << 20, [0; 16]);
+        self.feed(at, Input::LinkUp { link, facts, policy, room_bytes, mine, theirs, random });
+    }
+
     /// A link goes down at both ends; what is under way is lost.
     pub fn cut(&mut self, link: LinkId) {
-        let Some((way, _)) = self.ways.remove(&link) else { return };
+        let Some((way, wire)) = self.ways.remove(&link) else { return };
         let other = way.to_link;
-        let back = self.ways.remove(&other);
+        let Some((back, _)) = self.ways.remove(&other) else { return };
         let (from, to) = (way.from, way.to);
-        self.past.push(way);
-        self.past.extend(back.map(|(way, _)| way));
+        for mut way in [way, back] {
+            let now_ms = self.now_ms;
+            // What has not left has cost nothing; what has come of a cut unit may be worth something.
+            let came = |at_ms: u64, (start, end, unit): &(u64, u64, Bytes)| -> usize {
+                let took = at_ms.saturating_sub(*start) * wire.rate_bps / 8000;
+                let all = at_ms >= *end;
+                if all { unit.len() } else { unit.len().min(usize::try_from(took).unwrap()) }
+            };
+            for unit in way.under_way.iter().filter(|(_, _, unit)| unit[0] == 4) {
+                let left = unit.2.len() - came(now_ms, unit);
+                way.body_bytes -= left.min(unit.2.len().saturating_sub(5)) as u64;
+            }
+            let there_ms = now_ms.saturating_sub(wire.latency_ms);
+            let first = way.under_way.iter().find(|(_, end, _)| end + wire.latency_ms > now_ms);
+            if let Some(unit) = first {
+                let (to, link) = (way.to, way.to_link);
+                let cut = unit.2.slice(..came(there_ms, unit));
+                if Unit::is_usable_when_cut(&cut) {
+                    self.feed(to, Input::Unit { link, unit: cut });
+                }
+            }
+            self.past.push(way);
+        }
         self.feed(from, Input::LinkDown { link });
         self.feed(to, Input::LinkDown { link: other });
+    }
+
+    /// A node dies and comes back: its engine, its links and what was staged are gone.
+    pub fn restart(&mut self, at: usize) {
+        let all: Vec<LinkId> =
+            self.ways.iter().filter(|(_, (way, _))| way.from == at).map(|(l, _)| *l).collect();
+        all.into_iter().for_each(|link| self.cut(link));
+        let node = &mut self.nodes[at];
+        node.life += 1;
+        node.engine = engine(u8::try_from(at + 1).unwrap());
+        node.store.staged.clear();
+    }
+
+    /// The shell of a node loses what it staged.
+    pub fn lose_staged(&mut self, at: usize) {
+        let Some((transfer, _)) = self.nodes[at].store.staged.pop_first() else { return };
+        self.feed(at, Input::StageLost { transfer, full: false });
     }
 
     pub fn cut_all(&mut self) {
@@ -233,24 +293,32 @@ impl Net {
         self.now_ms = self.now_ms.max(at);
         match self.happenings.remove(&seq).unwrap() {
             Happening::Unit(to, link, unit) => {
-                if self.ways.contains_key(&link) {
+                if let Some((way, wire)) = self.ways.get(&link)
+                    && !self.muted.contains(&link)
+                {
+                    let (other, wire) = (way.to, *wire);
+                    if self.pending.remove(&link) {
+                        self.link_up(link, to, other, wire);
+                    }
                     self.feed(to, Input::Unit { link, unit });
                 }
             }
             Happening::Room(at, link, bytes) => self.feed(at, Input::Room { link, bytes }),
-            Happening::Down(_, link) => self.cut(link),
-            Happening::Answer(at, question, ticket) => {
+            Happening::Down(link) => self.cut(link),
+            Happening::Answer(at, life, ..) if life != self.nodes[at].life => {}
+            Happening::Answer(at, _, question, ticket) => {
                 let now = self.now();
                 let answer = self.nodes[at].store.answer(now, question);
                 self.feed(at, Input::Done { ticket, answer });
             }
-            Happening::Wake(at) => self.feed(at, Input::Timeout),
         }
         true
     }
 
-    pub fn wake(&mut self, at: usize, after_ms: u64) {
-        self.later(self.now_ms + after_ms, Happening::Wake(at));
+    /// Nothing goes over a link any more, and nobody says so.
+    pub fn mute(&mut self, link: LinkId) {
+        let other = self.ways[&link].0.to_link;
+        self.muted.extend([link, other]);
     }
 
     /// A unit comes that no engine sent.
@@ -262,27 +330,16 @@ impl Net {
     pub fn feed(&mut self, at: usize, input: Input) {
         let now = self.now();
         self.nodes[at].engine.handle(now, input);
-        let mut flights = std::collections::BTreeSet::new();
         while let Some(output) = self.nodes[at].engine.poll() {
-            self.obey(at, output, &mut flights);
-        }
-        for link in flights {
-            if let Some((way, _)) = self.ways.get_mut(&link) {
-                way.flights += 1;
-            }
+            self.obey(at, output);
         }
     }
 
-    fn obey(
-        &mut self,
-        at: usize,
-        output: Output,
-        flights: &mut std::collections::BTreeSet<LinkId>,
-    ) {
+    fn obey(&mut self, at: usize, output: Output) {
+        let life = self.nodes[at].life;
         let store = &mut self.nodes[at].store;
         match output {
             Output::Send { link, head, body } => {
-                flights.insert(link);
                 self.transmit(link, [head, body].concat().into());
             }
             Output::Close { link, why } => {
@@ -291,7 +348,7 @@ impl Net {
                     .ways
                     .get(&link)
                     .map_or(0, |(way, wire)| way.busy_until_ms.max(self.now_ms) + wire.latency_ms);
-                self.later(end_ms, Happening::Down(at, link));
+                self.later(end_ms, Happening::Down(link));
             }
             Output::Stage { transfer, .. } => {
                 assert!(store.staged.insert(transfer, vec![]).is_none());
@@ -324,11 +381,11 @@ impl Net {
             | Output::TakeReceipts { ticket, .. }
             | Output::ReceiptsSince { ticket, .. } => {
                 let delay = self.chance.below(self.answer_ms + 1);
-                self.later(self.now_ms + delay, Happening::Answer(at, output, ticket));
+                self.later(self.now_ms + delay, Happening::Answer(at, life, output, ticket));
             }
             Output::Keep { ticket, .. } => {
                 let delay = self.commit_ms + self.chance.below(self.answer_ms + 1);
-                self.later(self.now_ms + delay, Happening::Answer(at, output, ticket));
+                self.later(self.now_ms + delay, Happening::Answer(at, life, output, ticket));
             }
         }
     }
@@ -336,11 +393,29 @@ impl Net {
     fn transmit(&mut self, link: LinkId, unit: Bytes) {
         let now_ms = self.now_ms;
         let Some((way, wire)) = self.ways.get_mut(&link) else { return };
+        let mut unit = unit;
+        if let Some((from, to, which, at, bit)) = self.spoil
+            && (way.from, way.to, way.units.len()) == (from, to, which)
+        {
+            let mut bytes = unit.to_vec();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            unit = bytes.into();
+        }
         let bytes = unit.len() + length_prefix(unit.len()).len();
         way.bytes += bytes as u64;
-        way.units.push((now_ms, Unit::name(&unit).unwrap(), unit.len()));
+        way.units.push((now_ms, Unit::name(&unit).unwrap_or("?"), unit.len()));
+        if self.muted.contains(&link) {
+            return;
+        }
         let took_ms = bytes as u64 * 8000 / wire.rate_bps;
-        way.busy_until_ms = way.busy_until_ms.max(now_ms) + took_ms;
+        let start_ms = way.busy_until_ms.max(now_ms);
+        way.busy_until_ms = start_ms + took_ms;
+        if unit[0] == 4 {
+            way.body_bytes += unit.len().saturating_sub(5) as u64;
+        }
+        way.under_way.retain(|(_, end, _)| end + wire.latency_ms > now_ms);
+        way.under_way.push_back((start_ms, start_ms + took_ms, unit.clone()));
         let (sent, there) = (way.busy_until_ms, way.busy_until_ms + wire.latency_ms);
         let (from, to, to_link) = (way.from, way.to, way.to_link);
         self.later(sent, Happening::Room(from, link, unit.len() as u64));
@@ -368,6 +443,16 @@ impl Net {
     pub fn has(&self, at: usize, made: &Made) -> bool {
         self.nodes[at].store.get(&made.id).is_some_and(|stored| stored.body == made.body)
     }
+}
+
+pub fn engine(n: u8) -> Engine {
+    let local = Local {
+        node: node(n),
+        tag_keys: vec![],
+        instance: Store::new(n).instance,
+        policy: Policy::default(),
+    };
+    Engine::new(local, Box::new(Flood::new(node(n), vec![])))
 }
 
 /// SplitMix64: one seed decides all.

@@ -1,6 +1,6 @@
 //! A spool's double: maps in memory behind the engine's contract, with nothing durable about it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use bytes::Bytes;
 use postrider_base::{
@@ -32,7 +32,6 @@ pub struct Store {
     pub twice: Vec<BundleId>,
     /// What `Keep` answers, if not by itself.
     pub keep_answer: Option<Kept>,
-    pub broken: BTreeSet<BundleId>,
     next_arrival: u64,
 }
 
@@ -71,8 +70,20 @@ pub fn made(from: u8, to: u8, nice: u8, length: usize, counter: u64) -> Made {
     Made { id: head.id(&body), head: head.encode().into(), body: body.into(), header }
 }
 
+/// A small one that says it is sealed; nobody here opens it.
+pub fn made_sealed(from: u8, to: u8, length: usize, counter: u64) -> Made {
+    let author = NodeSecret::from_seed([from; 32]);
+    let clear = made(from, to, 160, length, counter);
+    let lock = LockField::Compact([3; 8]);
+    let header = Header { seal: SealKind::Compact, lock, ..clear.header };
+    let head = Head::sign(header.clone(), &clear.body, &author);
+    Made { id: head.id(&clear.body), head: head.encode().into(), body: clear.body, header }
+}
+
 pub fn node(n: u8) -> NodeId {
-    NodeSecret::from_seed([n; 32]).id()
+    static NODES: LazyLock<Vec<NodeId>> =
+        LazyLock::new(|| (0..16).map(|n| NodeSecret::from_seed([n; 32]).id()).collect());
+    NODES[usize::from(n)]
 }
 
 impl Store {
@@ -87,7 +98,6 @@ impl Store {
             admitted: Vec::new(),
             twice: Vec::new(),
             keep_answer: None,
-            broken: BTreeSet::new(),
             next_arrival: 0,
         }
     }
@@ -140,7 +150,10 @@ impl Store {
     fn keep(&mut self, now: Now, bundle: NewBundle) -> Kept {
         let body = match bundle.body {
             Body::Inline(bytes) => bytes,
-            Body::Staged(transfer) => self.staged.remove(&transfer).unwrap().into(),
+            Body::Staged(transfer) => match self.staged.remove(&transfer) {
+                Some(bytes) => bytes.into(),
+                None => return Kept::Full,
+            },
         };
         if let Some(answer) = self.keep_answer {
             return answer;

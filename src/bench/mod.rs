@@ -3,10 +3,13 @@
 //! Every figure comes with a yardstick measured in the same run (the disk's own speed, one sync), so
 //! that figures of different machines can be compared as ratios.
 
+mod live;
+
 use std::{
     fs::{self, File},
     io::{Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -102,7 +105,22 @@ fn measure(
         return Err(failure);
     }
     let rate = (WRITERS * EACH) as f64 / begun.elapsed().as_secs_f64();
-    tell(told("messages.64_writers", rate, "durable sealed bundles/s", None))
+    tell(told("messages.64_writers", rate, "durable sealed bundles/s", None))?;
+
+    // Two fresh nodes: what was measured before must not be in the way.
+    let (carol, dave) = (Arc::new(node("carol")?), Arc::new(node("bob2")?));
+    for (desk, other, name) in [(&carol, &dave, "bob"), (&dave, &carol, "carol")] {
+        let card = other.home().card.clone();
+        desk.add(&AddRequest { card, name: Some(name.into()) })?;
+    }
+    let live = live::run(&carol, &dave, big)?;
+    tell(told("live.file", mib(live.file_s), "MiB/s", Some(copy_s / live.file_s)))?;
+    tell(told("live.queued", live.queued as f64 / live.queued_s, "durable bundles/s", None))?;
+    tell(told("live.latency", live.alone_s * 1e3, "ms", None))
+}
+
+fn measure_failure(what: &str) -> Failure {
+    Failure::new(FailureKind::Failed, what)
 }
 
 fn message(text: Option<String>, files: Vec<PathBuf>) -> SendRequest {

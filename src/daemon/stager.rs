@@ -1,0 +1,102 @@
+//! The thread that stages: bodies are written here piece by piece, in the order in which they come.
+//!
+//! What is whole goes on to the keeper, so that the next body is written while the last is opened
+//! and synced.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use postrider_base::{BundleId, NodeId, bundle::Receipt};
+use postrider_engine::node::{Body, Input, NewBundle, Seen, Ticket, TransferId};
+use postrider_spool::Staging;
+use tokio::sync::mpsc;
+
+use super::{board::Board, engine_task::ToEngine, keeper::Task};
+use crate::desk::{
+    Failure, FailureKind,
+    live::{Arrival, Live},
+};
+
+/// What the engine orders; in order.
+#[derive(Debug)]
+pub(super) enum Order {
+    Stage { transfer: TransferId, length: u64 },
+    Append { transfer: TransferId, bytes: Bytes },
+    Drop { transfer: TransferId },
+    Keep { ticket: Ticket, bundle: Box<NewBundle> },
+    TakeReceipts { ticket: Ticket, list: Vec<Receipt> },
+    Remember { peer: NodeId, mine: Option<Seen>, theirs: Option<Seen> },
+    Carried { id: BundleId, peer: NodeId },
+}
+
+pub(super) struct Stager<'a> {
+    pub live: Live<'a>,
+    pub engine: mpsc::Sender<ToEngine>,
+    pub keeper: mpsc::Sender<Task>,
+    pub board: &'a Board,
+    pub bodies: HashMap<TransferId, Staging>,
+}
+
+impl Stager<'_> {
+    /// Works until nobody orders any more.
+    pub(super) fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        while let Some(order) = orders.blocking_recv() {
+            let Some(task) = self.obey(order) else { continue };
+            if self.keeper.blocking_send(task).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Does what concerns bodies; the rest is for the keeper.
+    fn obey(&mut self, order: Order) -> Option<Task> {
+        Some(match order {
+            Order::Stage { transfer, length } => {
+                match self.stage(length) {
+                    Ok(staging) => {
+                        self.bodies.insert(transfer, staging);
+                    }
+                    Err(failure) => self.lost(transfer, &failure),
+                }
+                return None;
+            }
+            Order::Append { transfer, bytes } => {
+                if let Some(staging) = self.bodies.get_mut(&transfer)
+                    && let Err(error) = staging.append(&bytes)
+                {
+                    self.bodies.remove(&transfer);
+                    self.lost(transfer, &error.into());
+                }
+                return None;
+            }
+            Order::Drop { transfer } => {
+                self.bodies.remove(&transfer);
+                return None;
+            }
+            Order::Keep { ticket, bundle } => {
+                let staging = match &bundle.body {
+                    Body::Staged(transfer) => self.bodies.remove(transfer),
+                    Body::Inline(_) => None,
+                };
+                Task::Keep { ticket, arrival: Box::new(Arrival { bundle, staging }) }
+            }
+            Order::TakeReceipts { ticket, list } => Task::TakeReceipts { ticket, list },
+            Order::Remember { peer, mine, theirs } => Task::Remember { peer, mine, theirs },
+            Order::Carried { id, peer } => Task::Carried { id, peer },
+        })
+    }
+
+    fn stage(&self, length: u64) -> Result<Staging, Failure> {
+        if length > self.board.free_bytes() {
+            return Err(Failure::new(FailureKind::Full, "there is no room for a body"));
+        }
+        self.live.stage()
+    }
+
+    fn lost(&self, transfer: TransferId, failure: &Failure) {
+        self.board.trouble(failure);
+        let full = failure.kind == FailureKind::Full;
+        // The engine's task may be gone already; then nobody waits for it.
+        let _ = self.engine.blocking_send(ToEngine::input(Input::StageLost { transfer, full }));
+    }
+}
