@@ -3,6 +3,7 @@
 //!
 //! Floor plan, from the top:
 //! - [`cli`] speaks with a person, [`desk`] does what is asked, [`home`] is where a node lives;
+//! - [`api`] is every verb as a request, and how a running daemon is asked;
 //! - [`daemon`] keeps links to other nodes, as long as it runs;
 //! - `postrider-engine` decides, `postrider-spool` keeps, `postrider-transports` moves bytes;
 //! - `postrider-base` has the values and codecs that all of them share.
@@ -10,6 +11,7 @@
 //! `docs/architecture.md` is the map.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod bench;
 pub mod cli;
 pub mod daemon;

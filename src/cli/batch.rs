@@ -15,14 +15,21 @@ use std::{
 use postrider_base::{Lifetime, Niceness};
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Ended, Stop, failure, output::write_object, parse};
-use crate::desk::{Desk, Failure, FailureKind, SendRequest, reply::Sent};
+use super::{Context, Ended, Stop, asker::Asker, failure, output::write_object, parse};
+use crate::{
+    api::{self, Client, SendOne},
+    desk::{Failure, FailureKind, SendRequest, reply::Sent},
+};
 
 /// Lines read ahead: one group of the desk's.
 const AHEAD: usize = 64;
 /// A line: the longest text of a message (256 KiB) with every character escaped (`\u0000`), and the
 /// other keys.
 const LINE_MAX: usize = 2 << 20;
+
+/// Texts of a group that goes to a daemon: with everything in them escaped, and the last one of any
+/// length that is allowed, a request stays below what it takes.
+const GROUP_BYTES: usize = 64 << 10;
 
 /// What the lines do not say themselves.
 #[derive(Debug)]
@@ -62,7 +69,7 @@ struct BatchSummary {
 /// A line as it came, without its end.
 type Line = Result<Vec<u8>, Failure>;
 
-pub(super) fn run(desk: &Desk, defaults: &Defaults, context: &Context) -> Ended {
+pub(super) fn run(asker: &Asker<'_>, defaults: &Defaults, context: &Context) -> Ended {
     let (to, lines) = sync_channel(AHEAD);
     // Ends with its input, with our receiver, or with the process: it may be blocked in a read.
     thread::spawn(move || read_lines(io::stdin().lock(), &to));
@@ -76,7 +83,10 @@ pub(super) fn run(desk: &Desk, defaults: &Defaults, context: &Context) -> Ended 
                 closed = Some(stop);
             }
         };
-        desk.send_batch(&mut requests, &mut each, &context.watch)?;
+        match asker.here() {
+            Ok(desk) => desk.send_batch(&mut requests, &mut each, &context.watch)?,
+            Err(client) => send_there(asker, client, &mut requests, &mut each, context)?,
+        }
         if let Some(stop) = closed {
             return Err(stop);
         }
@@ -86,6 +96,47 @@ pub(super) fn run(desk: &Desk, defaults: &Defaults, context: &Context) -> Ended 
         write_object(&BatchSummary { verb: "send", sent, failed })?;
     }
     Ok(outcomes.exit_code())
+}
+
+/// Asks the daemon, a group at a time.
+fn send_there(
+    asker: &Asker<'_>,
+    client: &Client,
+    requests: &mut dyn Iterator<Item = Result<SendRequest, Failure>>,
+    each: &mut dyn FnMut(Result<Sent, Failure>),
+    context: &Context,
+) -> Result<(), Failure> {
+    let mut requests = requests.peekable();
+    while requests.peek().is_some() {
+        let (mut messages, mut bytes, mut wrong) = (Vec::new(), 0, Vec::new());
+        while messages.len() + wrong.len() < AHEAD && bytes < GROUP_BYTES {
+            let Some(request) = requests.next() else { break };
+            let at = messages.len() + wrong.len();
+            match request.and_then(|request| absolute(asker, request)) {
+                Ok(one) => {
+                    bytes += one.text.as_ref().map_or(0, String::len);
+                    messages.push(one);
+                }
+                Err(failure) => wrong.push((at, failure)),
+            }
+        }
+        let sent = client.ask(&api::SendBatch { messages }, &context.watch)?;
+        let mut sent = sent.0.into_iter();
+        let mut at = 0;
+        for (place, failure) in wrong {
+            sent.by_ref().take(place - at).for_each(&mut *each);
+            each(Err(failure));
+            at = place + 1;
+        }
+        sent.for_each(&mut *each);
+    }
+    Ok(())
+}
+
+/// A request as a daemon understands it.
+pub(super) fn absolute(asker: &Asker<'_>, request: SendRequest) -> Result<SendOne, Failure> {
+    let files = request.files.iter().map(|file| asker.path(file)).collect::<Result<_, _>>()?;
+    Ok(SendRequest { files, ..request }.into())
 }
 
 /// The lines that are there now.

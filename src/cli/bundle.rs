@@ -9,8 +9,11 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{Context, Ended, Stop, failure::usage, inbox, queue, text};
-use crate::desk::{Desk, ExportForm, Failure, reply::Shown};
+use super::{Context, Ended, Stop, asker::Asker, failure::usage, inbox, queue, text};
+use crate::{
+    api,
+    desk::{ExportForm, Failure, reply::Shown},
+};
 
 /// Look at single bundles, take them out and bring them in
 #[derive(Debug, Args)]
@@ -58,21 +61,22 @@ enum BundleVerb {
 
 impl Bundle {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let desk = context.desk()?;
+        let asker = context.asker()?;
         match self.verb {
             BundleVerb::Ls => {
-                queue::list(context, "bundle ls", &desk.bundles(&context.watch)?)?;
+                queue::list(context, "bundle ls", &asker.ask(api::BundleLs::default())?)?;
             }
-            BundleVerb::Show { id } => show(context, &desk.bundle_show(&id, &context.watch)?)?,
+            BundleVerb::Show { id } => show(context, &asker.ask(api::BundleShow { id })?)?,
             BundleVerb::Verify { id } => {
-                show(context, &desk.bundle_verify(&id, &context.watch)?)?;
+                show(context, &asker.ask(api::BundleVerify { id })?)?;
             }
             BundleVerb::Export { id, payload, output } => {
                 let form = if payload { ExportForm::Payload } else { ExportForm::Bundle };
-                export(context, &desk, &id, form, output.as_deref())?;
+                export(context, &asker, &id, form, output.as_deref())?;
             }
             BundleVerb::Import { file } => {
-                let messages = desk.bundle_import(&file, &context.watch)?;
+                let file = asker.path(&file)?;
+                let messages = asker.ask(api::BundleImport { file })?;
                 context.out.list("bundle import", &messages)?;
                 for message in &messages {
                     context.out.say(inbox::row(message))?;
@@ -88,11 +92,15 @@ impl Bundle {
 
 fn export(
     context: &Context,
-    desk: &Desk,
+    asker: &Asker<'_>,
     id: &str,
     form: ExportForm,
     output: Option<&Path>,
 ) -> Result<(), Stop> {
+    let write = |out: &mut dyn Write| match asker.here() {
+        Ok(desk) => desk.bundle_export(id, form, out, &context.watch),
+        Err(client) => client.export(id, form, out, &context.watch),
+    };
     let Some(path) = output else {
         let stdout = io::stdout();
         if stdout.is_terminal() || context.out.is_json() {
@@ -102,13 +110,13 @@ fn export(
             ));
         }
         let mut out = BufWriter::with_capacity(1 << 16, stdout.lock());
-        desk.bundle_export(id, form, &mut out, &context.watch)?;
+        write(&mut out)?;
         return Ok(out.flush()?);
     };
     let failed = |error| Failure::file("write", path, error);
     let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
     let mut out = BufWriter::with_capacity(1 << 16, &file);
-    let written = desk.bundle_export(id, form, &mut out, &context.watch).and_then(|shown| {
+    let written = write(&mut out).and_then(|shown| {
         out.flush().and_then(|()| file.sync_all()).map_err(failed).map(|()| shown)
     });
     let shown = written.inspect_err(|_| {

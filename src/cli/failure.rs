@@ -6,13 +6,11 @@ use std::{
     process::ExitCode,
 };
 
-use serde::Serialize;
-
 use super::{
     output::{Form, paint, write_object},
     text,
 };
-use crate::desk::{Failure, FailureKind};
+use crate::desk::{Failure, FailureKind, reply::ErrorLine};
 
 /// Why a verb stopped.
 #[derive(Debug)]
@@ -21,17 +19,6 @@ pub(super) enum Stop {
     Failure(Failure),
     /// Whoever reads our output has seen enough. Nothing is wrong.
     Closed,
-}
-
-/// A failure as an object.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename = "error")]
-pub(super) struct ErrorObject<'a> {
-    code: &'a str,
-    what: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    because: Vec<String>,
-    next: Option<&'a str>,
 }
 
 /// The desk writes streams (`pack`, `demo`) to our standard output; nothing else it writes to is a
@@ -101,18 +88,13 @@ pub(super) fn tell(failure: &Failure, form: Form, colors: bool) -> Result<(), St
 
 /// A failure as a line of JSON on standard output.
 pub(super) fn object(failure: &Failure) -> Result<(), Stop> {
-    let code = serde_json::to_value(failure.kind).map_err(io::Error::other)?;
-    write_object(&ErrorObject {
-        code: code.as_str().unwrap_or("failed"),
-        what: &failure.what,
-        because: failure.causes(),
-        next: failure.next.as_deref(),
-    })
+    write_object(&ErrorLine::from(failure))
 }
 
 /// A failure that has no kind of its own in the desk, under another code.
 pub(super) fn object_with_code(code: &str, what: &str, next: &str) -> Result<(), Stop> {
-    write_object(&ErrorObject { code, what, because: Vec::new(), next: Some(next) })
+    let (code, what, next) = (code.to_owned(), what.to_owned(), Some(next.to_owned()));
+    write_object(&ErrorLine { code, what, because: Vec::new(), next })
 }
 
 /// The command line is wrong.

@@ -11,7 +11,10 @@ use std::{
 use clap::{Args, Subcommand};
 
 use super::{Context, Ended, Stop, failure::usage, text};
-use crate::desk::reply::{Received, Saved};
+use crate::{
+    api::{self, Client},
+    desk::reply::{Received, Saved},
+};
 
 /// How often `--follow` looks; it opens the spool each time, so that others can have it in between.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -74,7 +77,7 @@ impl Inbox {
 }
 
 fn list(context: &Context) -> Ended {
-    let messages = context.desk()?.inbox(&context.watch)?;
+    let messages = context.ask(api::InboxLs::default())?;
     context.out.list("inbox ls", &messages)?;
     for message in &messages {
         context.out.say(row(message))?;
@@ -90,14 +93,15 @@ fn list(context: &Context) -> Ended {
 }
 
 fn read(context: &Context, id: &str) -> Ended {
-    let message = context.desk()?.read_message(id, &context.watch)?;
+    let message = context.ask(api::InboxRead { id: id.to_owned() })?;
     context.out.object(&message)?;
     show(context, &message)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn save(context: &Context, id: &str, dir: &Path) -> Ended {
-    let saved = context.desk()?.save_message(id, dir, &context.watch)?;
+    let asker = context.asker()?;
+    let saved = asker.ask(api::InboxSave { id: id.to_owned(), dir: asker.path(dir)? })?;
     if saved.is_empty() {
         return Err(usage("there is nothing to save in that message", "postrider inbox read ID"));
     }
@@ -112,18 +116,56 @@ fn save(context: &Context, id: &str, dir: &Path) -> Ended {
 fn follow(context: &Context) -> Ended {
     let mut shown: HashSet<String> = HashSet::new();
     loop {
-        let desk = context.desk()?.with_lock_wait(FOLLOW_LOCK_WAIT);
-        let messages = desk.inbox(&context.watch)?;
-        drop(desk);
-        for message in messages.iter().filter(|message| message.complete) {
-            if shown.insert(message.id.clone()) {
-                context.out.object(message)?;
-                context.out.say(row(message))?;
+        if let Some(client) = Client::find(&context.home()?) {
+            // A daemon that goes away leaves the home to us.
+            if let Stop::Closed = told(context, &client, &mut shown) {
+                return Err(Stop::Closed);
             }
         }
-        // Waiting is the purpose here; the daemon's events will replace it.
+        let desk = context.desk()?.with_lock_wait(FOLLOW_LOCK_WAIT);
+        let messages = desk.inbox(&context.watch);
+        drop(desk);
+        match messages {
+            Ok(messages) => show_new(context, &messages, &mut shown)?,
+            // It was a daemon that began meanwhile.
+            Err(_) if Client::find(&context.home()?).is_some() => continue,
+            Err(failure) => return Err(failure.into()),
+        }
+        // Nobody is there to tell of what arrives.
         thread::sleep(LOOK_AGAIN);
     }
+}
+
+/// Follows by the events of a daemon, until it or our reader goes away.
+fn told(context: &Context, client: &Client, shown: &mut HashSet<String>) -> Stop {
+    let follow = |shown: &mut HashSet<String>| -> Result<(), Stop> {
+        // Before the first look, so that nothing comes in between.
+        let events = client.events()?;
+        loop {
+            let messages = client.ask(&api::InboxLs::default(), &context.watch)?;
+            show_new(context, &messages, shown)?;
+            while events.next(None)?.is_some_and(|happening| happening.what != "message") {}
+            events.skip_waiting();
+        }
+    };
+    match follow(shown) {
+        Err(stop) => stop,
+        Ok(()) => Stop::Closed,
+    }
+}
+
+fn show_new(
+    context: &Context,
+    messages: &[Received],
+    shown: &mut HashSet<String>,
+) -> Result<(), Stop> {
+    for message in messages.iter().filter(|message| message.complete) {
+        if shown.insert(message.id.clone()) {
+            context.out.object(message)?;
+            context.out.say(row(message))?;
+        }
+    }
+    Ok(())
 }
 
 /// A message in a list.
@@ -174,7 +216,7 @@ fn show(context: &Context, message: &Received) -> Result<(), Stop> {
     if let Some(id) = &message.reply_to {
         out.say(format!("  answers {}", text::short_id(id)))?;
     }
-    if let Some(alarm) = message.alarm {
+    if let Some(alarm) = &message.alarm {
         out.say(out.strong(&format!("  careful: {alarm}")))?;
     }
     if !message.text.is_empty() {

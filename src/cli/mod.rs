@@ -3,17 +3,22 @@
 //!
 //! - `options`: the whole grammar; the doc comment of a verb is its help;
 //! - one file per family of verbs: `me`, `people`, `send` and `batch`, `inbox`, `stick`, `queue`,
-//!   `bundle`, `upkeep`, `about`, `reserved`;
+//!   `bundle`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
+//! - `asker`: the one seam: a daemon answers, or a desk in this process;
 //! - `output`, `failure`, `progress`: what goes to which stream, for a person or for a program;
 //! - `text`, `parse`: values shown to people and typed by them.
 //!
 //! Nothing is decided here. A verb that needs more than turning values over belongs to the desk.
 
 mod about;
+mod asker;
 mod batch;
 mod bundle;
+mod daemon;
 mod failure;
 mod inbox;
+mod links;
+mod log_file;
 mod me;
 mod options;
 mod output;
@@ -122,7 +127,7 @@ impl Context {
     }
 
     /// Asks a person; `None` when the answer never came.
-    fn ask(&self, question: &str) -> Option<String> {
+    fn ask_person(&self, question: &str) -> Option<String> {
         let mut stderr = io::stderr().lock();
         write!(stderr, "{question} ").and_then(|()| stderr.flush()).ok()?;
         let mut answer = String::new();
@@ -135,7 +140,7 @@ impl Context {
         if self.yes || !self.can_ask() {
             return true;
         }
-        let answer = self.ask(&format!("{question} [y/N]"));
+        let answer = self.ask_person(&format!("{question} [y/N]"));
         answer.is_some_and(|answer| ["y", "yes"].contains(&&*answer.to_lowercase()))
     }
 }

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use super::{
-    Context, Ended, about, bundle, inbox, me,
+    Context, Ended, about, bundle, daemon, inbox, links, me,
     output::{Form, Loudness},
     people, queue, reserved, send, stick, upkeep,
 };
@@ -25,6 +25,9 @@ Every day
   toss PATH             Exchange with a stick, a card or a synced directory
   inbox                 List, read and save what arrived
   demo                  See it work, in a minute and a temporary directory
+With links
+  up, down, daemon      Start and stop what keeps links
+  link, call, peers     To whom; who is there (ping, log: how they are)
 Look and arrange
   status, queue         How I am; what waits
   trace ID, why ID      Where a message went; why it waits
@@ -32,8 +35,7 @@ Look and arrange
 By hand
   pack, unpack          Exchange through a pipe, a tape or a disc
   key, bundle           The seal key for age; single bundles
-  spool, config, doctor Upkeep
-  bench, completion, man, version
+  spool, config, doctor Upkeep (and bench, completion, man, version)
 Everywhere: --home DIR  --json  -q  -v  --no-progress  --color WHEN  --yes
 ";
 
@@ -99,6 +101,14 @@ pub(super) enum Command {
     Toss(stick::Toss),
     Pack(stick::Pack),
     Unpack(stick::Unpack),
+    Up(daemon::Up),
+    Down(daemon::Down),
+    Daemon(daemon::Daemon),
+    Link(links::Link),
+    Call(links::Call),
+    Peers(links::Peers),
+    Ping(links::Ping),
+    Log(links::Log),
     Status(queue::Status),
     Queue(queue::Queue),
     Trace(queue::Trace),
@@ -158,6 +168,14 @@ impl Command {
             Self::Toss(verb) => verb.run(context),
             Self::Pack(verb) => verb.run(context),
             Self::Unpack(verb) => verb.run(context),
+            Self::Up(verb) => verb.run(context),
+            Self::Down(verb) => verb.run(context),
+            Self::Daemon(verb) => verb.run(context),
+            Self::Link(verb) => verb.run(context),
+            Self::Call(verb) => verb.run(context),
+            Self::Peers(verb) => verb.run(context),
+            Self::Ping(verb) => verb.run(context),
+            Self::Log(verb) => verb.run(context),
             Self::Status(verb) => verb.run(context),
             Self::Queue(verb) => verb.run(context),
             Self::Trace(verb) => verb.run(context),

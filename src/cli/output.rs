@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Stop, text::is_shown};
-use crate::desk::reply::Line;
+use crate::desk::reply::{Line, Summary};
 
 /// For whom standard output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +36,6 @@ pub(super) struct Output {
     pub(super) colors: bool,
 }
 
-/// The last line of a stream of objects.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename = "summary")]
-pub(super) struct Summary {
-    /// Which verb.
-    pub(super) verb: &'static str,
-    /// How many objects came before it.
-    pub(super) count: usize,
-}
-
 impl Output {
     pub(super) fn is_json(&self) -> bool {
         self.form == Form::Json
@@ -60,7 +50,7 @@ impl Output {
     pub(super) fn list<T: Serialize>(&self, verb: &'static str, all: &[T]) -> Result<(), Stop> {
         if self.is_json() {
             all.iter().try_for_each(write_object)?;
-            write_object(&Summary { verb, count: all.len() })?;
+            write_object(&Summary { verb: verb.into(), count: all.len() })?;
         }
         Ok(())
     }

@@ -9,8 +9,11 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use postrider_base::{Card, words};
 
-use super::{Context, Ended, Stop, failure::usage, text};
-use crate::desk::{AddRequest, ContactChange, Desk, Failure, FailureKind, reply::ContactLine};
+use super::{Context, Ended, Stop, asker::Asker, failure::usage, text};
+use crate::{
+    api,
+    desk::{ContactChange, Desk, Failure, FailureKind, reply::ContactLine},
+};
 
 /// A card is under a thousand bytes, as text; room for blank lines and a mail's quoting.
 const CARD_TEXT_MAX: u64 = 64 * 1024;
@@ -109,8 +112,8 @@ fn choice(text: &str) -> Result<Choice, String> {
 
 impl Add {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let desk = context.desk()?;
-        let cards = self.cards(&desk, context)?;
+        let asker = context.asker()?;
+        let cards = self.cards(&asker)?;
         let chosen = match cards.len() {
             0 => {
                 return Err(Failure::new(FailureKind::Unknown, "there is no card")
@@ -118,7 +121,7 @@ impl Add {
                     .into());
             }
             1 => cards,
-            _ => self.choose(&desk, cards, context)?,
+            _ => self.choose(&asker, cards, context)?,
         };
         if chosen.len() > 1 && self.name.is_some() {
             return Err(usage(
@@ -127,14 +130,15 @@ impl Add {
             ));
         }
         for card in chosen {
-            let line = desk.add(&AddRequest { card, name: self.name.clone() })?;
+            let add = api::Add { card: card.to_string(), name: self.name.clone() };
+            let line = asker.ask(add)?;
             context.out.object(&line)?;
             show_added(context, &line)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn cards(&self, desk: &Desk, context: &Context) -> Result<Vec<Card>, Stop> {
+    fn cards(&self, asker: &Asker<'_>) -> Result<Vec<Card>, Stop> {
         if self.from.as_os_str() == "-" {
             let mut file = Vec::new();
             let input = io::stdin().lock().take(CARD_TEXT_MAX).read_to_end(&mut file);
@@ -144,15 +148,19 @@ impl Add {
         if self.from.exists() {
             let cards = Desk::cards_on(&self.from)?;
             // A stick that carries cards carries mine too, when I left it there.
-            let others = cards.iter().filter(|card| card.node != desk.home().card.node);
-            return Ok(if cards.len() > 1 { others.cloned().collect() } else { cards });
+            if cards.len() < 2 {
+                return Ok(cards);
+            }
+            let me = asker.ask(api::Id::default())?.id;
+            return Ok(cards.into_iter().filter(|card| card.node.to_string() != me).collect());
         }
         let typed = self.from.to_string_lossy();
         if typed.to_ascii_lowercase().starts_with("prcard1") {
             return Ok(vec![Card::read(typed.as_bytes()).map_err(Failure::from)?]);
         }
         if typed.len() >= 4 && typed.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Ok(vec![desk.card_from_message(&typed, &context.watch)?]);
+            let found = asker.ask(api::MessageCard { id: typed.into_owned() })?;
+            return Ok(vec![Card::read(found.card.as_bytes()).map_err(Failure::from)?]);
         }
         Err(usage(
             format!("there is nothing at {typed}"),
@@ -161,11 +169,17 @@ impl Add {
     }
 
     /// Which of several cards. Anybody may have dropped a card on a stick, so a person says which.
-    fn choose(&self, desk: &Desk, cards: Vec<Card>, context: &Context) -> Result<Vec<Card>, Stop> {
+    fn choose(
+        &self,
+        asker: &Asker<'_>,
+        cards: Vec<Card>,
+        context: &Context,
+    ) -> Result<Vec<Card>, Stop> {
         if context.yes {
             return Ok(cards);
         }
-        let known = |card: &Card| desk.contact(&card.node.to_string()).is_ok();
+        let contacts = asker.ask(api::ContactLs::default())?;
+        let known = |card: &Card| contacts.iter().any(|c| c.id == card.node.to_string());
         for (n, card) in cards.iter().enumerate() {
             let name = if card.name.is_empty() { "(no name)" } else { &card.name };
             context.out.say(format!(
@@ -181,7 +195,7 @@ impl Add {
         if !context.can_ask() {
             return Err(usage(format!("there are {all} cards; which of them?"), hint));
         }
-        let answer = context.ask("Which? (numbers, all, or none)").unwrap_or_default();
+        let answer = context.ask_person("Which? (numbers, all, or none)").unwrap_or_default();
         match answer.to_lowercase().as_str() {
             "" | "none" | "n" => Err(usage("no card was chosen", hint)),
             "all" | "a" => Ok(cards),
@@ -201,12 +215,12 @@ impl Add {
 
 impl Contact {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let desk = context.desk()?;
+        let asker = context.asker()?;
         let out = &context.out;
         let (who, change) = match self.verb {
-            ContactVerb::Ls => return list(context, &desk.contacts()?),
+            ContactVerb::Ls => return list(context, &asker.ask(api::ContactLs::default())?),
             ContactVerb::Show { who } => {
-                let line = desk.contact(&who)?;
+                let line = asker.ask(api::ContactShow { who })?;
                 out.object(&line)?;
                 show(context, &line)?;
                 return Ok(ExitCode::SUCCESS);
@@ -214,7 +228,7 @@ impl Contact {
             ContactVerb::Rename { who, name } => (who, ContactChange::Rename(name)),
             ContactVerb::Verify { who } => {
                 if context.can_ask() && !context.yes {
-                    show(context, &desk.contact(&who)?)?;
+                    show(context, &asker.ask(api::ContactShow { who: who.clone() })?)?;
                 }
                 if !context
                     .confirm("Have you compared these words with theirs, and are they the same?")
@@ -233,14 +247,14 @@ impl Contact {
                 (who, ContactChange::Hidden(hidden))
             }
             ContactVerb::Rm { who } => {
-                let name = text::line(&desk.contact(&who)?.name);
+                let name = text::line(&asker.ask(api::ContactShow { who: who.clone() })?.name);
                 if !context.confirm(&format!("Forget {name}?")) {
                     return Err(usage("nobody was forgotten", "--yes asks no question"));
                 }
                 (who, ContactChange::Remove)
             }
         };
-        let line = desk.change_contact(&who, &change)?;
+        let line = asker.ask(api::ContactChangeVerb { who, change: Some(change.clone()) })?;
         out.object(&line)?;
         let name = text::line(&line.name);
         out.hint(match change {
@@ -281,7 +295,7 @@ fn list(context: &Context, contacts: &[ContactLine]) -> Ended {
 
 fn show_added(context: &Context, line: &ContactLine) -> Result<(), Stop> {
     let (out, name) = (&context.out, text::line(&line.name));
-    match line.added {
+    match line.added.as_deref() {
         Some("known") => return out.hint(format!("{name} is known already; nothing was changed.")),
         Some("updated") => return out.hint(format!("{name} has a newer card now.")),
         _ => out.hint(format!("Added {name}, unverified."))?,

@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use postrider_base::Niceness;
-use serde::Serialize;
 
 use super::{Context, Ended, Stop, send::Urgency, text};
-use crate::desk::reply::{self, Queued, Sent, Traced};
+use crate::{
+    api,
+    desk::reply::{self, Queued, Sent, Traced},
+};
 
 /// Show how this node is
 #[derive(Debug, Args)]
@@ -74,17 +76,9 @@ pub(super) struct Why {
     id: String,
 }
 
-/// One reason, as an object.
-#[derive(Serialize)]
-#[serde(tag = "type", rename = "reason")]
-struct Reason<'a> {
-    id: &'a str,
-    reason: &'a str,
-}
-
 impl Status {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let status = context.desk()?.status(&context.watch)?;
+        let status = context.ask(api::StatusVerb::default())?;
         context.out.object(&status)?;
         show(context, &status)?;
         Ok(ExitCode::SUCCESS)
@@ -93,12 +87,12 @@ impl Status {
 
 impl Queue {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let desk = context.desk()?;
+        let asker = context.asker()?;
         match self.verb.unwrap_or(QueueVerb::Ls) {
-            QueueVerb::Ls => list(context, "queue ls", &desk.queue(&context.watch)?)?,
-            QueueVerb::Show { id } => bundle(context, &desk.queue_show(&id, &context.watch)?)?,
+            QueueVerb::Ls => list(context, "queue ls", &asker.ask(api::QueueLs::default())?)?,
+            QueueVerb::Show { id } => bundle(context, &asker.ask(api::QueueShow { id })?)?,
             QueueVerb::Cancel { id } => {
-                let sent = desk.cancel(&id, &context.watch)?;
+                let sent = asker.ask(api::QueueCancel { id })?;
                 context.out.object(&sent)?;
                 let Sent { id, to, state, .. } = &sent;
                 let (id, to) = (text::short_id(id), text::line(to));
@@ -107,7 +101,7 @@ impl Queue {
             QueueVerb::Bump { id, urgency } => {
                 // To bump without a number means: earlier than normal.
                 let nice = urgency.niceness().unwrap_or(Niceness::PRIORITY);
-                bundle(context, &desk.bump(&id, nice, &context.watch)?)?;
+                bundle(context, &asker.ask(api::QueueBump { id, nice: nice.value() })?)?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -116,7 +110,7 @@ impl Queue {
 
 impl Trace {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let events = context.desk()?.trace(&self.id, &context.watch)?;
+        let events = context.ask(api::Trace { id: self.id })?;
         context.out.list("trace", &events)?;
         for Traced { what, who, via, age_s, .. } in &events {
             context.out.say(format!(
@@ -132,12 +126,10 @@ impl Trace {
 
 impl Why {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let reasons = context.desk()?.why(&self.id, &context.watch)?;
-        let id = &*self.id;
-        let objects: Vec<Reason<'_>> = reasons.iter().map(|reason| Reason { id, reason }).collect();
-        context.out.list("why", &objects)?;
+        let reasons = context.ask(api::Why { id: self.id })?;
+        context.out.list("why", &reasons)?;
         for reason in &reasons {
-            context.out.say(text::line(reason))?;
+            context.out.say(text::line(&reason.reason))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -187,7 +179,8 @@ fn show(context: &Context, status: &reply::Status) -> Result<(), Stop> {
     let links = if status.links.is_empty() {
         "none (sticks only)".to_owned()
     } else {
-        text::line(&status.links.join(", "))
+        let names: Vec<&str> = status.links.iter().map(|link| &*link.name).collect();
+        text::line(&names.join(", "))
     };
     out.say(format!("  links    {links}"))?;
     let oldest = if status.out + status.carried == 0 {

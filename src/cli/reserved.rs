@@ -13,20 +13,6 @@ use crate::desk::{Failure, FailureKind};
 #[derive(Debug, Subcommand)]
 pub(super) enum Reserved {
     #[command(hide = true)]
-    Up(Anything),
-    #[command(hide = true)]
-    Down(Anything),
-    #[command(hide = true)]
-    Daemon(Anything),
-    #[command(hide = true)]
-    Peers(Anything),
-    #[command(hide = true)]
-    Link(Anything),
-    #[command(hide = true)]
-    Call(Anything),
-    #[command(hide = true)]
-    Ping(Anything),
-    #[command(hide = true)]
     Run(Anything),
     #[command(hide = true)]
     Job(Anything),
@@ -40,8 +26,6 @@ pub(super) enum Reserved {
     Board(Anything),
     #[command(hide = true)]
     Checkin(Anything),
-    #[command(hide = true)]
-    Log(Anything),
     #[command(hide = true)]
     Simulate(Anything),
 }
@@ -57,18 +41,10 @@ pub(super) struct Anything {
 impl Reserved {
     pub(super) fn run(self) -> Ended {
         let (name, kind) = match self {
-            Self::Up(_) => ("up", FailureKind::NeedsDaemon),
-            Self::Down(_) => ("down", FailureKind::NeedsDaemon),
-            Self::Daemon(_) => ("daemon", FailureKind::NeedsDaemon),
-            Self::Peers(_) => ("peers", FailureKind::NeedsDaemon),
-            Self::Link(_) => ("link", FailureKind::NeedsDaemon),
-            Self::Call(_) => ("call", FailureKind::NeedsDaemon),
-            Self::Ping(_) => ("ping", FailureKind::NeedsDaemon),
             Self::Run(_) => ("run", FailureKind::NeedsDaemon),
             Self::Job(_) => ("job", FailureKind::NeedsDaemon),
             Self::Allow(_) => ("allow", FailureKind::NeedsDaemon),
             Self::Get(_) => ("get", FailureKind::NeedsDaemon),
-            Self::Log(_) => ("log", FailureKind::NeedsDaemon),
             Self::Group(_) => ("group", FailureKind::Failed),
             Self::Board(_) => ("board", FailureKind::Failed),
             Self::Checkin(_) => ("checkin", FailureKind::Failed),

@@ -4,20 +4,30 @@ use std::{
     io::{self, IsTerminal, Read},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use clap::{Args, ValueEnum};
 use postrider_base::{BundleId, Lifetime, Niceness};
 
 use super::{
-    Context, Ended, Stop, batch,
+    Context, Ended, Stop,
+    asker::Asker,
+    batch,
     failure::{object_with_code, usage},
     output::Loudness,
     parse, text,
 };
-use crate::desk::{Desk, Failure, FailureKind, SendRequest, reply::Sent};
+use crate::{
+    api::{self, Events},
+    desk::{Failure, FailureKind, SendRequest, reply::Sent},
+};
 
+/// How long `--wait` waits where nothing is said: a message over a link takes seconds.
+const WAIT_TIME: Duration = Duration::from_secs(60);
+/// How often a message is looked at where there is no daemon to tell of it.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// `--wait` ran out; the message is queued. The desk waits for nothing, so the code is ours.
 const WAIT_RAN_OUT: u8 = 7;
 /// A text is read up to here, to say how large it is; the desk's own limit is far lower.
@@ -92,6 +102,16 @@ enum Wait {
     Delivered,
 }
 
+impl Wait {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Saved => "saved",
+            Self::Carried => "carried",
+            Self::Delivered => "delivered",
+        }
+    }
+}
+
 impl Urgency {
     pub(super) fn niceness(&self) -> Option<Niceness> {
         let named = [
@@ -111,12 +131,12 @@ impl Send {
                 "nothing was sent; without --via the message goes with every stick that can help",
             ));
         }
-        let desk = context.desk()?;
+        let asker = context.asker()?;
         let nice = self.urgency.niceness();
         let hidden = self.hidden.then_some(true);
         let Some(who) = self.who.clone() else {
             let defaults = batch::Defaults { nice, lifetime: self.ttl, hidden };
-            return batch::run(&desk, &defaults, context);
+            return batch::run(&asker, &defaults, context);
         };
         let request = SendRequest {
             to: who,
@@ -125,36 +145,95 @@ impl Send {
             nice,
             lifetime: self.ttl,
             hidden,
-            reply_to: self.answered(&desk, context)?,
+            reply_to: self.answered(&asker)?,
         };
-        let sent = desk.send(&request, &context.watch)?;
+        // Before it is sent, so that nothing that happens to it is missed.
+        let events = match asker.daemon() {
+            Some(client) if self.wait != Wait::Saved => Some(client.events()?),
+            _ => None,
+        };
+        let sent = asker.ask(batch::absolute(&asker, request)?)?;
+        let goes = if asker.daemon().is_some() {
+            "it goes by itself when there is a way"
+        } else {
+            "it goes with the next stick: postrider toss PATH"
+        };
         // Whoever waits for the spool need not wait for our reader.
-        drop(desk);
+        drop(asker);
         context.out.object(&sent)?;
-        self.say(&sent, context)?;
+        self.say(&sent, goes, context)?;
         if self.wait == Wait::Saved {
             return Ok(ExitCode::SUCCESS);
         }
-        let what = "nothing can be carried without a daemon, and there is none in this version";
-        let next = format!(
-            "the message is saved and waits: postrider toss STICK, then postrider trace {}",
-            text::short_id(&sent.id)
-        );
+        self.wait(sent, events, context)
+    }
+
+    /// Waits until the message has come as far as was asked, and tells every step.
+    fn wait(&self, sent: Sent, events: Option<Events>, context: &Context) -> Ended {
+        let until = Instant::now() + self.timeout.unwrap_or(WAIT_TIME);
+        let mut state = sent.state.clone();
+        // Without a daemon and without a time nothing will happen that is worth waiting for.
+        let mut worth_it = events.is_some() || self.timeout.is_some();
+        while worth_it {
+            let now = context.ask(api::SendState { id: sent.id.clone() })?;
+            if now.state != state {
+                state = now.state.clone();
+                context.out.object(&now)?;
+                context.out.say(format!("{state} {}", now.id))?;
+            }
+            let reached = match &*state {
+                "delivered" => true,
+                "carried" => self.wait == Wait::Carried,
+                "saved" => false,
+                _ => return Ok(ExitCode::from(FailureKind::Ended.exit_code())),
+            };
+            if reached {
+                return Ok(ExitCode::SUCCESS);
+            }
+            worth_it = match &events {
+                Some(events) => loop {
+                    match events.next(Some(until))? {
+                        Some(happening) if happening.id.as_ref() == Some(&sent.id) => break true,
+                        Some(_) => {}
+                        None => break false,
+                    }
+                },
+                None => {
+                    thread::sleep(LOOK_AGAIN.min(until.saturating_duration_since(Instant::now())));
+                    Instant::now() < until
+                }
+            };
+        }
+        let id = text::short_id(&sent.id);
+        let (what, next) = if events.is_some() {
+            (
+                format!("the message is {state} and not yet {}", self.wait.word()),
+                format!("it goes on by itself: postrider why {id}, postrider trace {id}"),
+            )
+        } else {
+            (
+                "no daemon runs, so nothing carries it by itself".to_owned(),
+                format!(
+                    "the message is saved and waits: postrider up, or postrider toss STICK; then \
+                     postrider trace {id}"
+                ),
+            )
+        };
         if context.out.is_json() {
-            object_with_code("wait-ran-out", what, &next)?;
+            object_with_code("wait-ran-out", &what, &next)?;
         } else {
             super::eprint_line(&format!("{what}\n  next: {next}"));
         }
         Ok(ExitCode::from(WAIT_RAN_OUT))
     }
 
-    fn say(&self, sent: &Sent, context: &Context) -> Result<(), Stop> {
+    fn say(&self, sent: &Sent, goes: &str, context: &Context) -> Result<(), Stop> {
         if context.out.loudness == Loudness::Quiet {
             return context.out.say(&sent.id);
         }
         context.out.say(format!("saved {}", sent.id))?;
         context.out.say(format!(
-            "  {} for {}; it goes with the next stick: postrider toss PATH",
+            "  {} for {}; {goes}",
             text::bytes(sent.bytes),
             text::line(&sent.to)
         ))
@@ -180,9 +259,9 @@ impl Send {
     }
 
     /// The whole id of the message that is answered.
-    fn answered(&self, desk: &Desk, context: &Context) -> Result<Option<BundleId>, Failure> {
+    fn answered(&self, asker: &Asker<'_>) -> Result<Option<BundleId>, Failure> {
         let Some(digits) = &self.reply else { return Ok(None) };
-        let id = desk.read_message(digits, &context.watch)?.id;
+        let id = asker.ask(api::InboxRead { id: digits.clone() })?.id;
         Ok(bundle_id(&id))
     }
 }

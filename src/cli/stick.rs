@@ -9,7 +9,10 @@ use std::{
 use clap::Args;
 
 use super::{Context, Ended, Stop, failure::usage, inbox, output::Loudness, parse, text};
-use crate::desk::{FailureKind, TossDirection, TossRequest, reply::Tossed};
+use crate::{
+    api,
+    desk::{FailureKind, TossDirection, reply::Tossed},
+};
 
 /// Exchange with a stick, a memory card or a synced directory, both ways
 #[derive(Debug, Args)]
@@ -66,24 +69,26 @@ pub(super) struct Unpack {}
 
 impl Toss {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let request = TossRequest {
-            path: self.path,
-            direction: match (self.only_in, self.out) {
-                (true, _) => TossDirection::In,
-                (false, true) => TossDirection::Out,
-                (false, false) => TossDirection::Both,
-            },
+        let direction = match (self.only_in, self.out) {
+            (true, _) => TossDirection::In,
+            (false, true) => TossDirection::Out,
+            (false, false) => TossDirection::Both,
+        };
+        let asker = context.asker()?;
+        let tossed = asker.ask(api::TossVerb {
+            path: asker.path(&self.path)?,
+            only_in: self.only_in,
+            only_out: self.out,
             dry_run: self.dry_run,
             budget: self.budget,
             init: self.init,
             with_card: self.with_card,
-        };
-        let tossed = context.desk()?.toss(&request, &context.watch)?;
+        })?;
         context.out.object(&tossed)?;
-        tell(context, &tossed, request.direction)?;
+        tell(context, &tossed, direction)?;
         if tossed.cards > 0 {
             let cards = text::count(tossed.cards, "card");
-            let path = text::line(&request.path.display().to_string());
+            let path = text::line(&self.path.display().to_string());
             context.out.hint(format!("{cards} on it: postrider add {path}"))?;
         }
         if tossed.safe_to_remove {
@@ -100,7 +105,10 @@ impl Pack {
             return Err(usage("this is no text for a terminal", "postrider pack > FILE"));
         }
         let mut out = BufWriter::with_capacity(1 << 16, stdout.lock());
-        let packed = context.desk()?.pack(&self.whom, &mut out, &context.watch)?;
+        let packed = match context.asker()?.here() {
+            Ok(desk) => desk.pack(&self.whom, &mut out, &context.watch),
+            Err(client) => client.pack(&self.whom, &mut out, &context.watch),
+        }?;
         out.flush()?;
         // Standard output is the stream itself.
         super::eprint_line(&format!(
@@ -114,11 +122,13 @@ impl Pack {
 
 impl Unpack {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let mut input = io::stdin().lock();
-        if input.is_terminal() {
+        if io::stdin().is_terminal() {
             return Err(usage("there is no stream on standard input", "postrider unpack < FILE"));
         }
-        let unpacked = context.desk()?.unpack(&mut input, &context.watch)?;
+        let unpacked = match context.asker()?.here() {
+            Ok(desk) => desk.unpack(&mut io::stdin().lock(), &context.watch),
+            Err(client) => client.unpack(io::stdin(), &context.watch),
+        }?;
         context.out.object(&unpacked)?;
         tell(context, &unpacked, TossDirection::In)?;
         Ok(exit_code(&unpacked))

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Context, Ended, Stop, text};
 use crate::{
+    api,
     desk::{
         FailureKind,
         reply::{Checked, Finding},
@@ -74,10 +75,10 @@ struct Settings<'a> {
 
 impl Spool {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let (desk, watch) = (context.desk()?, &context.watch);
+        let asker = context.asker()?;
         let checked = match self.verb {
             SpoolVerb::Stats => {
-                let rows = desk.spool_stats(watch)?;
+                let rows = asker.ask(api::SpoolStats::default())?;
                 context.out.list("spool stats", &rows)?;
                 for row in &rows {
                     let check = text::column(&text::line(&row.check), 24);
@@ -85,9 +86,9 @@ impl Spool {
                 }
                 return Ok(ExitCode::SUCCESS);
             }
-            SpoolVerb::Check => desk.spool_check(watch)?,
-            SpoolVerb::Rebuild => desk.spool_rebuild(watch)?,
-            SpoolVerb::Gc => desk.spool_gc(watch)?,
+            SpoolVerb::Check => asker.ask(api::SpoolCheck::default())?,
+            SpoolVerb::Rebuild => asker.ask(api::SpoolRebuild::default())?,
+            SpoolVerb::Gc => asker.ask(api::SpoolGc::default())?,
         };
         context.out.object(&checked)?;
         tell(context, &checked)?;
@@ -112,7 +113,7 @@ impl Config {
 
 impl Doctor {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let findings = context.desk()?.doctor(&context.watch)?;
+        let findings = context.ask(api::Doctor::default())?;
         context.out.list("doctor", &findings)?;
         for finding in &findings {
             show(context, finding)?;
@@ -140,7 +141,7 @@ fn tell(context: &Context, checked: &Checked) -> Result<(), Stop> {
 
 fn show(context: &Context, finding: &Finding) -> Result<(), Stop> {
     let out = &context.out;
-    let verdict = text::column(finding.verdict, 4);
+    let verdict = text::column(&finding.verdict, 4);
     let verdict = if finding.verdict == "ok" { verdict } else { out.strong(&verdict) };
     let check = text::column(&text::line(&finding.check), 20);
     out.say(format!("{verdict}  {check}  {}", text::line(&finding.detail)))?;

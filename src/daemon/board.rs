@@ -1,23 +1,32 @@
 //! What the daemon shows of itself: links, traffic, and what happens.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use postrider_base::{BundleId, NodeId, link::LinkFacts};
 use postrider_engine::node::{Ending, Event, LinkId, Verdict};
-use serde::Serialize;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
+use tokio_util::sync::CancellationToken;
 
-use crate::desk::{Desk, Failure, live::News};
+use crate::desk::{
+    Desk, Failure, Neighbour,
+    live::News,
+    reply::{Happening, PeerLine},
+    wall_s,
+};
 
 /// Happenings that a slow listener may be behind before it misses some.
 const HAPPENINGS_MAX: usize = 1024;
+/// Pings that wait for an answer: some for every link.
+const PINGS_MAX: usize = 1024;
+/// Neighbours that came or went within a minute and are remembered.
+const SEEN_MAX: usize = 1024;
 
 /// A live link.
 #[derive(Clone, Debug)]
@@ -32,6 +41,10 @@ pub struct LinkRow {
     pub traffic: Arc<Traffic>,
     /// Whether everything due has been offered and answered.
     pub caught_up: bool,
+    /// The last round trip that was measured.
+    pub rtt: Option<Duration>,
+    /// Ends the link.
+    pub(super) closing: CancellationToken,
 }
 
 /// Bytes that passed a link.
@@ -43,50 +56,41 @@ pub struct Traffic {
     pub sent_bytes: AtomicU64,
 }
 
-/// Something that happened, as it is told to whoever listens.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-pub struct Happening {
-    /// Always 1.
-    pub v: u8,
-    /// `event`.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// What: `link-up`, `link-down`, `received`, `carried`, `message`, `delivered`, `trouble`.
-    pub what: &'static str,
-    /// Of which bundle or message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// With whom.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub who: Option<String>,
-    /// In words.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-}
-
-impl Happening {
-    fn new(what: &'static str) -> Self {
-        Self { v: 1, kind: "event", what, id: None, who: None, detail: None }
-    }
-}
-
 /// Shared by all tasks; nothing waits while it is locked.
 pub struct Board {
     desk: Arc<Desk>,
     links: Mutex<BTreeMap<LinkId, LinkRow>>,
     next_link: AtomicU64,
     happenings: broadcast::Sender<Happening>,
+    /// The last of them, for those who come later.
+    past: Mutex<VecDeque<Happening>>,
+    next_ping: AtomicU64,
+    pings: Mutex<HashMap<(LinkId, u64), Ping>>,
+    /// Neighbours that came or went since it was written down: where, if this end dialled.
+    seen: Mutex<BTreeMap<NodeId, (String, Instant)>>,
 }
+
+/// A ping that waits for its answer.
+type Ping = (Instant, Option<oneshot::Sender<Duration>>);
 
 impl Board {
     pub(super) fn new(desk: Arc<Desk>) -> Self {
         let (happenings, _) = broadcast::channel(HAPPENINGS_MAX);
-        Self { desk, links: Mutex::default(), next_link: AtomicU64::new(1), happenings }
+        Self {
+            desk,
+            links: Mutex::default(),
+            next_link: AtomicU64::new(1),
+            happenings,
+            past: Mutex::default(),
+            next_ping: AtomicU64::new(1 << 32),
+            pings: Mutex::default(),
+            seen: Mutex::default(),
+        }
     }
 
     /// The live links.
     pub fn links(&self) -> Vec<LinkRow> {
-        self.lock().values().cloned().collect()
+        lock(&self.links).values().cloned().collect()
     }
 
     /// Everything that happens from now on.
@@ -94,68 +98,168 @@ impl Board {
         self.happenings.subscribe()
     }
 
+    /// What happened after a number, as far as it is remembered, oldest first. Whoever listened
+    /// before misses nothing, and may see something twice.
+    pub fn since(&self, number: u64) -> Vec<Happening> {
+        let past = lock(&self.past);
+        past.iter().filter(|happening| happening.number > number).cloned().collect()
+    }
+
+    /// Who is at the other end of a link, and how it is.
+    pub fn line(&self, row: &LinkRow) -> PeerLine {
+        PeerLine {
+            id: row.facts.peer.map(|peer| peer.to_string()),
+            name: row.facts.peer.map_or_else(String::new, |peer| self.name(&peer)),
+            link: Some(row.link.0),
+            address: row.facts.address.to_string(),
+            rtt_ms: row.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+            last_seen_s: Some(0),
+            up: true,
+            received_bytes: row.traffic.received_bytes.load(Ordering::Relaxed),
+            sent_bytes: row.traffic.sent_bytes.load(Ordering::Relaxed),
+            caught_up: row.caught_up,
+        }
+    }
+
+    /// Ends the links that are meant.
+    pub(super) fn close(&self, is_meant: impl Fn(&LinkRow) -> bool) {
+        lock(&self.links).values().filter(|row| is_meant(row)).for_each(|row| row.closing.cancel());
+    }
+
+    /// The first ping of a link, unless its bytes cost money.
+    pub(super) fn begin_first_ping(&self, link: LinkId) -> Option<u64> {
+        if lock(&self.links).get(&link)?.facts.metered {
+            return None;
+        }
+        self.begin(link, None)
+    }
+
+    /// A ping that is to be sent, and who hears of its answer.
+    pub(super) fn begin_ping(&self, link: LinkId) -> Option<(u64, oneshot::Receiver<Duration>)> {
+        let (answer, answered) = oneshot::channel();
+        Some((self.begin(link, Some(answer))?, answered))
+    }
+
+    fn begin(&self, link: LinkId, answer: Option<oneshot::Sender<Duration>>) -> Option<u64> {
+        let nonce = self.next_ping.fetch_add(1, Ordering::Relaxed);
+        let mut pings = lock(&self.pings);
+        // Those that nobody waits for any more make room.
+        pings.retain(|_, (_, answer)| answer.as_ref().is_none_or(|answer| !answer.is_closed()));
+        if pings.len() >= PINGS_MAX {
+            return None;
+        }
+        pings.insert((link, nonce), (Instant::now(), answer));
+        Some(nonce)
+    }
+
+    /// Who came, went or is here since this was asked last, for the notes.
+    pub(super) fn take_seen(&self) -> Vec<Neighbour> {
+        for row in self.links() {
+            self.note_seen(&row);
+        }
+        let seen = std::mem::take(&mut *lock(&self.seen));
+        let neighbour = |(node, (address, at)): (NodeId, (String, Instant))| Neighbour {
+            node,
+            address,
+            last_seen_s: at.elapsed().as_secs(),
+        };
+        seen.into_iter().map(neighbour).collect()
+    }
+
+    /// Seconds since neighbours went whose going is not written down yet.
+    pub fn unwritten(&self) -> BTreeMap<NodeId, u64> {
+        let seen = lock(&self.seen);
+        seen.iter().map(|(node, (_, at))| (*node, at.elapsed().as_secs())).collect()
+    }
+
+    fn note_seen(&self, row: &LinkRow) {
+        let Some(peer) = row.facts.peer else { return };
+        let mut seen = lock(&self.seen);
+        if seen.len() >= SEEN_MAX && !seen.contains_key(&peer) {
+            return;
+        }
+        let address = if row.facts.dialled { row.facts.address.to_string() } else { String::new() };
+        seen.insert(peer, (address, Instant::now()));
+    }
+
     /// Notes a new link, unless one to the same peer is there that is kept instead.
-    pub(super) fn link_up(&self, facts: &LinkFacts) -> (LinkId, Arc<Traffic>) {
+    pub(super) fn link_up(&self, facts: &LinkFacts) -> LinkRow {
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let traffic = Arc::new(Traffic::default());
         let row = LinkRow {
             link,
             facts: facts.clone(),
             since: Instant::now(),
-            traffic: Arc::clone(&traffic),
+            traffic,
             caught_up: false,
+            rtt: None,
+            closing: CancellationToken::new(),
         };
-        self.lock().insert(link, row);
+        lock(&self.links).insert(link, row.clone());
+        self.note_seen(&row);
         self.tell(Happening {
             who: facts.peer.map(|peer| self.name(&peer)),
             detail: Some(facts.address.to_string()),
-            ..Happening::new("link-up")
+            ..happening("link-up")
         });
-        (link, traffic)
+        row
     }
 
     pub(super) fn link_down(&self, link: LinkId) {
-        let Some(row) = self.lock().remove(&link) else { return };
+        let Some(row) = lock(&self.links).remove(&link) else { return };
+        lock(&self.pings).retain(|(of, _), _| *of != link);
+        self.note_seen(&row);
         self.tell(Happening {
             who: row.facts.peer.map(|peer| self.name(&peer)),
             detail: Some(row.facts.address.to_string()),
-            ..Happening::new("link-down")
+            ..happening("link-down")
         });
     }
 
     /// Whether a link to this peer is up.
     pub(super) fn is_linked(&self, peer: &NodeId) -> bool {
-        self.lock().values().any(|row| row.facts.peer.as_ref() == Some(peer))
+        lock(&self.links).values().any(|row| row.facts.peer.as_ref() == Some(peer))
     }
 
     pub(super) fn closed(&self, link: LinkId, why: &Ending) {
-        let row = self.lock().get(&link).cloned();
+        let row = lock(&self.links).get(&link).cloned();
         self.tell(Happening {
             who: row.and_then(|row| row.facts.peer).map(|peer| self.name(&peer)),
             detail: Some(format!("closed: {why:?}")),
-            ..Happening::new("trouble")
+            ..happening("trouble")
         });
     }
 
     pub(super) fn event(&self, event: &Event) {
         match event {
+            Event::Answered { link, nonce } => {
+                let Some((begun, answer)) = lock(&self.pings).remove(&(*link, *nonce)) else {
+                    return;
+                };
+                let rtt = begun.elapsed();
+                if let Some(row) = lock(&self.links).get_mut(link) {
+                    row.rtt = Some(rtt);
+                }
+                // Whoever asked may have gone.
+                let _ = answer.map(|answer| answer.send(rtt));
+            }
             Event::CaughtUp { link } => {
-                if let Some(row) = self.lock().get_mut(link) {
+                if let Some(row) = lock(&self.links).get_mut(link) {
                     row.caught_up = true;
                 }
             }
             Event::Received { link, id, .. } => {
-                let peer = self.lock().get(link).and_then(|row| row.facts.peer);
+                let peer = lock(&self.links).get(link).and_then(|row| row.facts.peer);
                 self.tell(Happening {
                     id: Some(id.to_string()),
                     who: peer.map(|peer| self.name(&peer)),
-                    ..Happening::new("received")
+                    ..happening("received")
                 });
             }
             Event::Declined { verdict: verdict @ (Verdict::Forged | Verdict::Damaged), .. } => {
                 self.tell(Happening {
                     detail: Some(format!("a bundle that came over a link is {verdict:?}")),
-                    ..Happening::new("trouble")
+                    ..happening("trouble")
                 });
             }
             _ => {}
@@ -166,21 +270,27 @@ impl Board {
         self.tell(Happening {
             id: Some(id.to_string()),
             who: Some(self.name(&peer)),
-            ..Happening::new("carried")
+            ..happening("carried")
         });
     }
 
     pub(super) fn news(&self, news: News) {
-        for id in news.messages {
-            self.tell(Happening { id: Some(id.to_string()), ..Happening::new("message") });
+        let ids = |ids: Vec<BundleId>| ids.iter().map(ToString::to_string).collect();
+        self.tell_news(ids(news.messages), ids(news.delivered));
+    }
+
+    /// Messages that became complete, and messages of ours whose receipts came.
+    pub(crate) fn tell_news(&self, messages: Vec<String>, delivered: Vec<String>) {
+        for id in messages {
+            self.tell(Happening { id: Some(id), ..happening("message") });
         }
-        for id in news.delivered {
-            self.tell(Happening { id: Some(id.to_string()), ..Happening::new("delivered") });
+        for id in delivered {
+            self.tell(Happening { id: Some(id), ..happening("delivered") });
         }
     }
 
     pub(super) fn trouble(&self, failure: &Failure) {
-        self.tell(Happening { detail: Some(failure.to_string()), ..Happening::new("trouble") });
+        self.tell(Happening { detail: Some(failure.to_string()), ..happening("trouble") });
     }
 
     pub(super) fn free_bytes(&self) -> u64 {
@@ -191,18 +301,29 @@ impl Board {
         self.desk.name_of(node)
     }
 
-    fn tell(&self, happening: Happening) {
-        tracing::info!(
-            what = happening.what,
-            id = happening.id,
-            who = happening.who,
-            detail = happening.detail
-        );
+    fn tell(&self, mut happening: Happening) {
+        let Happening { what, id, who, detail, .. } = &happening;
+        if what == "trouble" {
+            tracing::warn!(%what, id, who, detail);
+        } else {
+            tracing::info!(%what, id, who, detail);
+        }
+        happening.time = wall_s();
+        let mut past = lock(&self.past);
+        happening.number = past.back().map_or(1, |last| last.number + 1);
+        if past.len() >= HAPPENINGS_MAX {
+            past.pop_front();
+        }
+        past.push_back(happening.clone());
         // Nobody may be listening.
         let _ = self.happenings.send(happening);
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkId, LinkRow>> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn happening(what: &'static str) -> Happening {
+    Happening { number: 0, what: what.into(), id: None, who: None, detail: None, time: 0 }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,6 +12,7 @@ use tokio::{
     sync::watch,
     time::{Duration, Instant, sleep},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::node::Node;
 
@@ -29,14 +30,14 @@ pub(super) struct Peer {
     pub node: Option<NodeId>,
 }
 
-/// Dials one peer until told to stop.
+/// Dials one peer until told to stop: by `stop`, which is a child of the node's own.
 pub(super) async fn keep(
     node: Arc<Node>,
     transport: Arc<dyn Transport>,
     peer: Peer,
     mut changes: watch::Receiver<u64>,
+    stop: CancellationToken,
 ) {
-    let stop = node.stop.clone();
     let mut failures = 0;
     loop {
         let dialled = tokio::select! {

@@ -28,6 +28,17 @@ pub(super) enum ToEngine {
     Input(Box<Input>, Option<OwnedSemaphorePermit>),
     /// A link came up.
     Link(Box<NewLink>),
+    /// Somebody wants to know something of it.
+    Look(Look),
+}
+
+/// A question to the engine itself; it sends its own answer.
+pub(super) struct Look(pub Box<dyn FnOnce(&Engine) + Send>);
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Look")
+    }
 }
 
 /// A link that came up, and the way to its task.
@@ -109,6 +120,7 @@ impl EngineTask<'_> {
 
     fn take(&mut self, input: ToEngine) {
         match input {
+            ToEngine::Look(Look(ask)) => ask(&self.engine),
             ToEngine::Input(input, permit) => {
                 self.handle(*input);
                 drop(permit);
@@ -202,7 +214,13 @@ impl EngineTask<'_> {
         }
     }
 
-    fn event(&self, event: Event) {
+    fn event(&mut self, event: Event) {
+        // The first round trip of a link is measured at once.
+        if let Event::Greeted { link, .. } = event
+            && let Some(nonce) = self.board.begin_first_ping(link)
+        {
+            self.unasked.push(Input::Ping { link, nonce });
+        }
         self.board.event(&event);
     }
 

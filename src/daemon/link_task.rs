@@ -31,7 +31,7 @@ use tokio::{
 };
 
 use super::{
-    board::Traffic,
+    board::{LinkRow, Traffic},
     engine_task::{NewLink, OUTGOING_MAX, Outgoing, ToEngine},
     node::Node,
 };
@@ -85,7 +85,7 @@ pub(super) async fn run(node: Arc<Node>, link: Link, expect: Option<NodeId>) -> 
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let (outgoing, given) = mpsc::channel(OUTGOING_MAX);
-    let (id, traffic) = node.board.link_up(&facts);
+    let LinkRow { link: id, traffic, closing, .. } = node.board.link_up(&facts);
     let policy = LinkPolicy { keepalive: !facts.metered, ..node.link_policy() };
     let new =
         NewLink { link: id, facts, policy, room_bytes: ROOM_BYTES, mine, theirs, random, outgoing };
@@ -104,6 +104,7 @@ pub(super) async fn run(node: Arc<Node>, link: Link, expect: Option<NodeId>) -> 
         tokio::select! {
             ended = incoming.run(reading, begun) => ended,
             ended = outgoing.run(writing, given) => ended,
+            () = closing.cancelled() => Ok(()),
         }
     } else {
         Ok(())
@@ -304,8 +305,8 @@ async fn respond(stream: &mut Stream, secret: &NodeSecret) -> io::Result<(Noise,
 }
 
 async fn write_message(to: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Result<()> {
-    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
-    to.write_all(&[&length.to_be_bytes(), message].concat()).await?;
+    // The handshake gives its messages with their length in front.
+    to.write_all(message).await?;
     to.flush().await
 }
 

@@ -14,14 +14,19 @@ mod dialer;
 mod engine_task;
 mod keeper;
 mod link_task;
+mod neighbours;
 mod node;
+mod notify;
+mod peers;
 mod reader;
 mod stager;
 
 use std::{collections::HashMap, sync::Arc, thread};
 
-pub use board::{Board, Happening, LinkRow, Traffic};
+pub use board::{Board, LinkRow, Traffic};
 pub use node::Node;
+pub use notify::{Manager, watchdog_interval};
+pub use peers::{Peers, check as check_peer};
 use postrider_base::{NodeId, link::Address};
 use postrider_engine::{
     node::{Engine, Input, Now},
@@ -29,23 +34,22 @@ use postrider_engine::{
 };
 use postrider_transports::{
     contract::{Arrival, Transport},
-    pipe::PipeTransport,
     tls::{TlsOptions, TlsTransport},
 };
 use tokio::{
     runtime::Runtime,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
     time::{Duration, Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    dialer::Peer,
     engine_task::{EngineTask, INPUTS_MAX},
     keeper::{Keeper, WAITING_MAX},
     stager::Stager,
 };
+pub use crate::desk::reply::Happening;
 use crate::desk::{Desk, Failure, FailureKind, Silent};
 
 /// Links and sightings that wait to be taken in.
@@ -67,7 +71,8 @@ pub struct DaemonOptions {
 /// A daemon that runs.
 pub struct Daemon {
     node: Arc<Node>,
-    listening: Vec<std::net::SocketAddr>,
+    /// Hears of the end of the link on standard input and output.
+    stdio: Option<oneshot::Receiver<()>>,
     tasks: JoinSet<()>,
     threads: Vec<thread::JoinHandle<()>>,
     /// Tells the dialers that the machine's addresses changed.
@@ -86,7 +91,6 @@ impl Daemon {
         desk.open_live(&Silent)?.tidy()?;
         let (to_engine, inputs) = mpsc::channel(INPUTS_MAX);
         let stop = CancellationToken::new();
-        let node = Arc::new(Node::new(Arc::clone(&desk), to_engine.clone(), stop.clone()));
         let (stager, orders) = mpsc::channel(WAITING_MAX);
         let (keeper, to_keep) = mpsc::channel(WAITING_MAX);
         let (reader, questions) = mpsc::channel(WAITING_MAX);
@@ -97,7 +101,14 @@ impl Daemon {
         let tls = Arc::new(
             TlsTransport::new(secret, tls_options(&desk, options)?).map_err(transport_failure)?,
         );
-        let listening = tls.listening().to_vec();
+        let (changes, changed) = watch::channel(0);
+        let node = Arc::new(Node::new(
+            Arc::clone(&desk),
+            Peers::new(Arc::clone(&tls), changed),
+            tls.listening().to_vec(),
+            to_engine.clone(),
+            stop.clone(),
+        ));
 
         let keep = {
             let (node, handle, engine) =
@@ -164,22 +175,21 @@ impl Daemon {
                 }
             });
         }
-        let (changes, changed) = watch::channel(0);
-        for peer in &options.peers {
-            let peer = parse_peer(&desk, peer)?;
-            let transport: Arc<dyn Transport> = match peer.address.scheme() {
-                "tls" => Arc::clone(&tls) as Arc<dyn Transport>,
-                "pipe" => Arc::new(PipeTransport::new(Arc::new(|address, line| {
-                    tracing::info!(%address, line);
-                }))),
-                _ => return Err(unusable(peer.address.as_str(), "no transport of that name here")),
-            };
-            tasks.spawn(dialer::keep(Arc::clone(&node), transport, peer, changed.clone()));
+        for peer in desk.home().config.peers.iter().chain(&options.peers) {
+            node.peers.keep(&node, peer)?;
         }
-        if options.stdio {
-            drop(node.adopt(postrider_transports::pipe::stdio(), None));
+        tasks.spawn(neighbours::remember(Arc::clone(&node)));
+        let stdio = options.stdio.then(|| node.adopt(postrider_transports::pipe::stdio(), None));
+        Ok(Self { node, stdio, tasks, threads, changes })
+    }
+
+    /// Waits for the end of the link on standard input and output; forever, if there is none.
+    pub async fn stdio_ended(&mut self) {
+        match &mut self.stdio {
+            // Either way it has ended.
+            Some(ended) => drop(ended.await),
+            None => std::future::pending().await,
         }
-        Ok(Self { node, listening, tasks, threads, changes })
     }
 
     /// What its tasks share.
@@ -189,7 +199,7 @@ impl Daemon {
 
     /// Where it listens, with the ports that the system chose.
     pub fn listening(&self) -> &[std::net::SocketAddr] {
-        &self.listening
+        &self.node.listening
     }
 
     /// Dials everybody again at once.
@@ -201,6 +211,7 @@ impl Daemon {
     pub async fn stop(mut self) {
         self.node.stop.cancel();
         let ended = async {
+            self.node.peers.ended().await;
             self.node.drained().await;
             while self.tasks.join_next().await.is_some() {}
         };
@@ -249,23 +260,6 @@ fn tls_options(desk: &Arc<Desk>, options: &DaemonOptions) -> Result<TlsOptions, 
         admission: Arc::new(move |node: &NodeId| asked.admits(node)),
         ..TlsOptions::default()
     })
-}
-
-/// An address, and behind a `#` who is there: a contact or an id.
-fn parse_peer(desk: &Desk, text: &str) -> Result<Peer, Failure> {
-    let (address, who) = match text.rsplit_once('#') {
-        Some((address, who)) => (address, Some(who)),
-        None => (text, None),
-    };
-    let address = address.parse().map_err(|_| unusable(text, "not an address"))?;
-    let node = match who {
-        Some(who) => Some(match who.parse::<NodeId>() {
-            Ok(node) => node,
-            Err(_) => desk.home().contacts()?.resolve(who)?.card.node,
-        }),
-        None => None,
-    };
-    Ok(Peer { address, node })
 }
 
 fn unusable(text: &str, why: &str) -> Failure {

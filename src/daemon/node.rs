@@ -1,17 +1,26 @@
 //! What every task of the daemon shares: the desk, the board, and the way to the engine.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use postrider_base::{NodeId, NodeSecret};
-use postrider_engine::node::{LinkPolicy, Seen};
+use postrider_base::{BundleId, NodeId, NodeSecret};
+use postrider_engine::node::{Engine, Input, LinkId, LinkPolicy, Seen};
 use postrider_transports::contract::Link;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
+    time::{Duration, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{board::Board, engine_task::ToEngine, link_task};
+use super::{
+    board::Board,
+    engine_task::{Look, ToEngine},
+    link_task,
+    peers::Peers,
+};
 use crate::desk::{Desk, Failure, FailureKind, Silent};
 
 /// Links at once; the engine refuses more.
@@ -23,6 +32,10 @@ pub struct Node {
     pub desk: Arc<Desk>,
     /// What is shown of the daemon.
     pub board: Board,
+    /// To whom links are kept.
+    pub peers: Peers,
+    /// Where it listens, with the ports that the system chose.
+    pub listening: Vec<SocketAddr>,
     pub(super) engine: mpsc::Sender<ToEngine>,
     pub(super) stop: CancellationToken,
     links: Mutex<JoinSet<()>>,
@@ -31,10 +44,59 @@ pub struct Node {
 impl Node {
     pub(super) fn new(
         desk: Arc<Desk>,
+        peers: Peers,
+        listening: Vec<SocketAddr>,
         engine: mpsc::Sender<ToEngine>,
         stop: CancellationToken,
     ) -> Self {
-        Self { board: Board::new(Arc::clone(&desk)), desk, engine, stop, links: Mutex::default() }
+        let board = Board::new(Arc::clone(&desk));
+        Self { board, peers, listening, desk, engine, stop, links: Mutex::default() }
+    }
+
+    /// Asks the daemon to end; [`Daemon::stop`](super::Daemon::stop) does it.
+    pub fn request_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until somebody asked for the end.
+    pub async fn stop_requested(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Looks at the engine; `None` when it has ended.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Engine) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        let ask = Look(Box::new(move |engine| {
+            // Whoever asked may have gone.
+            let _ = answer.send(look(engine));
+        }));
+        self.engine.send(ToEngine::Look(ask)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Tells the engine that contacts changed: who is blocked loses its link at once.
+    pub async fn people_changed(&self) -> Result<(), Failure> {
+        let people = self.ask(|desk| desk.known_people()).await?;
+        let _ = self.engine.send(ToEngine::input(Input::People(people))).await;
+        Ok(())
+    }
+
+    /// Tells the engine of bundles that were called back.
+    pub async fn gone(&self, ids: Vec<BundleId>) {
+        for id in ids {
+            let _ = self.engine.send(ToEngine::input(Input::Gone { id })).await;
+        }
+    }
+
+    /// The round trip over a link; `None` when it does not answer in time.
+    pub async fn ping(&self, link: LinkId, patience: Duration) -> Option<Duration> {
+        let (nonce, answered) = self.board.begin_ping(link)?;
+        let input = Input::Ping { link, nonce };
+        self.engine.send(ToEngine::input(input)).await.ok()?;
+        timeout(patience, answered).await.ok()?.ok()
     }
 
     /// Takes a link over and runs it in a task of its own. `expect` is who must be at the other end

@@ -174,7 +174,7 @@ impl Desk {
         Ok(vec![Received {
             id: hex(blake3::hash(&plain).as_bytes()),
             from: "nobody (unsigned)".into(),
-            kind: "file",
+            kind: "file".into(),
             text: String::from_utf8_lossy(&plain).into_owned(),
             files: Vec::new(),
             age_s: 0,
@@ -183,7 +183,7 @@ impl Desk {
             complete: true,
             parts: (1, 1),
             known_sender: false,
-            alarm: Some("from nobody, unsigned: anybody can have sealed it"),
+            alarm: Some("from nobody, unsigned: anybody can have sealed it".into()),
             reply_to: None,
         }])
     }
@@ -200,7 +200,7 @@ impl Desk {
         };
         Shown {
             id: entry.id.to_string(),
-            envelope: if from.is_some() { "open" } else { "hidden" },
+            envelope: if from.is_some() { "open" } else { "hidden" }.into(),
             to: match &header.destination {
                 Destination::Node(node) => name(node),
                 Destination::Group(group) => format!("group {}", hex(group)),

@@ -42,7 +42,7 @@ impl Desk {
         }
         let spool = self.spool(watch)?;
         self.tidy(spool)?;
-        let mut reply = Tossed { verb: "pack", safe_to_remove: true, ..Tossed::default() };
+        let mut reply = Tossed { verb: "pack".into(), safe_to_remove: true, ..Tossed::default() };
         out.write_all(&MAGIC).map_err(stream_failure)?;
         for (_, receipt) in receipts::all(spool, spool.held_ms(clock::now()))?.list {
             out.write_all(&[RECEIPT])
@@ -76,7 +76,7 @@ impl Desk {
         let _taking = lock(&self.taking);
         let spool = self.spool(watch)?;
         let intake = Intake::new(self, spool)?;
-        let mut reply = Tossed { verb: "unpack", safe_to_remove: true, ..Tossed::default() };
+        let mut reply = Tossed { verb: "unpack".into(), safe_to_remove: true, ..Tossed::default() };
         let ended = read_stream(from, &intake, &mut reply);
         // What was read before a break counts.
         let gains = intake.finish()?;

@@ -23,7 +23,7 @@ pub(super) fn now() -> Now {
 }
 
 /// Unix seconds by the wall clock; for display only, 0 when it stands before 1970.
-pub(super) fn wall_s() -> u64 {
+pub(crate) fn wall_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 

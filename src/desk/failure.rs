@@ -4,8 +4,9 @@ use std::{error::Error, fmt};
 
 use postrider_base::card::CardError;
 use postrider_spool::SpoolError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::reply::ErrorLine;
 use crate::home::{ConfigError, ContactsError, HomeError, KeyFileError};
 
 /// Every failure of a verb: what happened, whether mail is safe, what to do next.
@@ -21,7 +22,7 @@ pub struct Failure {
 }
 
 /// Sorts of failure, with their exit codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
     /// It could not be done.
@@ -97,6 +98,48 @@ impl Failure {
             next = error.source();
         }
         out
+    }
+}
+
+/// A failure as an object.
+impl From<&Failure> for ErrorLine {
+    fn from(failure: &Failure) -> Self {
+        let code = serde_json::to_value(failure.kind).ok();
+        Self {
+            code: code.as_ref().and_then(|code| code.as_str()).unwrap_or("failed").to_owned(),
+            what: failure.what.clone(),
+            because: failure.causes(),
+            next: failure.next.clone(),
+        }
+    }
+}
+
+/// A failure of another process, as it told it.
+impl From<ErrorLine> for Failure {
+    fn from(line: ErrorLine) -> Self {
+        let kind = serde_json::from_value(line.code.into()).unwrap_or(FailureKind::Failed);
+        let told = line.because.into_iter().rev();
+        let source = told.fold(None, |below, what| Some(Box::new(Told { what, below })));
+        Self { kind, what: line.what, next: line.next, source: source.map(|told| told as _) }
+    }
+}
+
+/// A cause that another process told of.
+#[derive(Debug)]
+struct Told {
+    what: String,
+    below: Option<Box<Told>>,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for Told {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.below.as_deref().map(|told| told as _)
     }
 }
 

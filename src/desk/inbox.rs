@@ -111,7 +111,7 @@ impl Desk {
         Ok(Received {
             id: id.to_string(),
             from: name_of(contacts, author),
-            kind,
+            kind: kind.into(),
             text,
             files,
             age_s: held_ms.saturating_sub(note.3) / 1000,
@@ -122,7 +122,8 @@ impl Desk {
             known_sender: contacts.of(author).is_some(),
             alarm: note.6.then_some(
                 "the sender used this number before for another message: its disk was set back, \
-                 or its key is in two places",
+                 or its key is in two places"
+                    .into(),
             ),
             reply_to: packet.tail.reply_to.map(|id| id.to_string()),
         })

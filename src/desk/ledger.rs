@@ -41,6 +41,8 @@ pub(super) mod space {
     /// How far a neighbour and this node have dealt with each other's bundles, by its key:
     /// [`super::CursorNote`].
     pub const CURSOR: u8 = 14;
+    /// Neighbours, by their key: [`super::NeighbourNote`].
+    pub const NEIGHBOUR: u8 = 15;
 }
 
 const VERSION: u8 = 1;
@@ -111,6 +113,16 @@ pub(super) struct CursorNote(
     pub Option<CursorFields>,
     /// Its cursor into what I have.
     pub Option<CursorFields>,
+);
+
+/// A node that a link went to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NeighbourNote(
+    pub u8,
+    /// Where it was last.
+    pub String,
+    /// The custody clock when something was last heard of it.
+    pub u64,
 );
 
 /// Numbering, arrival, receipt.
@@ -233,6 +245,20 @@ impl ReceiptNote {
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         read(bytes)
+    }
+}
+
+impl NeighbourNote {
+    pub(super) fn new(address: &str, held_ms: u64) -> Self {
+        Self(VERSION, address.into(), held_ms)
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
     }
 }
 

@@ -19,6 +19,7 @@ mod incoming;
 mod ledger;
 pub mod live;
 mod message_files;
+mod neighbours;
 mod outgoing;
 mod parallel;
 mod parts;
@@ -42,11 +43,14 @@ use std::{
 };
 
 pub use bundles::ExportForm;
+pub(crate) use clock::wall_s;
 pub use failure::{Failure, FailureKind};
 pub use identity::InitRequest;
+pub use neighbours::Neighbour;
 pub use people::{AddRequest, ContactChange};
 pub use send::SendRequest;
 pub use toss::{TossDirection, TossRequest};
+pub use upkeep::Figures;
 pub use watch::{Event, Silent, Unit, Watch};
 
 use crate::home::Home;

@@ -1,6 +1,7 @@
 //! `add`, `contact`: whom I know.
 
 use postrider_base::{Card, NodeId, words};
+use serde::{Deserialize, Serialize};
 
 use super::{Desk, Failure, FailureKind, reply::ContactLine};
 use crate::home::{Added, Contact, Contacts, Trust};
@@ -15,7 +16,8 @@ pub struct AddRequest {
 }
 
 /// A change to a contact.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ContactChange {
     /// Another petname.
     Rename(String),
@@ -44,7 +46,7 @@ impl Desk {
                 Added::Updated => "updated",
                 Added::Known => "known",
             };
-            Ok(ContactLine { added: Some(added), ..contact_line(contact, false) })
+            Ok(ContactLine { added: Some(added.into()), ..contact_line(contact, false) })
         })?;
         // The words take a tenth of a second: not while others wait for the file.
         let words = words::words(&request.card.node).map(str::to_owned).to_vec();

@@ -1,6 +1,9 @@
 //! `queue`, `trace`, `why`, `status`: what waits, and what happened.
 
+use std::collections::BTreeSet;
+
 use postrider_base::{BundleId, Head, Niceness, NodeId, bundle::Destination, bundle::resolve_tag};
+use postrider_engine::node::Row;
 use postrider_spool::{Change, Class, Cursor, DurableSpool, Entry, Queue, Seen, Spool, Why};
 
 use super::{
@@ -8,6 +11,7 @@ use super::{
     inbox::{find_note, note_keys},
     incoming::lock,
     ledger::{End, EventNote, OwnNote, SentNote, event, set_note, space},
+    live::row,
     people::name_of,
     reply::{Queued, Sent, Status, Traced},
 };
@@ -61,6 +65,15 @@ impl Desk {
     /// Calls a message back. Copies that left already are freed by its receipt secret, which goes
     /// out with the next toss; a message that was read stays read.
     pub fn cancel(&self, id: &str, watch: &dyn Watch) -> Result<Sent, Failure> {
+        Ok(self.cancel_bundles(id, watch)?.0)
+    }
+
+    /// As [`Self::cancel`]; also which bundles are gone by it.
+    pub fn cancel_bundles(
+        &self,
+        id: &str,
+        watch: &dyn Watch,
+    ) -> Result<(Sent, Vec<BundleId>), Failure> {
         let spool = self.spool(watch)?;
         let id = find_note(spool, space::SENT, id, "sent message")?;
         let note = self.sent_note(spool, id)?;
@@ -76,7 +89,7 @@ impl Desk {
             set_note(space::ENDED, &id.0, End::Cancelled.word().as_bytes().to_vec()),
             event(&id, held_ms, 4, ("cancelled", "", "")),
         ];
-        let mut numbered = Vec::new();
+        let (mut numbered, mut gone) = (Vec::new(), Vec::new());
         for (bundle, own) in own_bundles(spool)? {
             let of_set = own.2.is_some() && own.2 == set;
             if bundle.id != id && !of_set {
@@ -90,6 +103,7 @@ impl Desk {
                 numbered.push(number);
             }
             changes.push(Change::Retire { id: bundle.id, why: Why::Cancelled });
+            gone.push(bundle.id);
             if changes.len() >= 1024 {
                 spool.commit(clock::now(), std::mem::take(&mut changes))?;
                 numbered.clear();
@@ -97,7 +111,7 @@ impl Desk {
         }
         spool.commit(clock::now(), changes)?;
         drop(numbered);
-        self.sent_state(&id.to_string(), watch)
+        Ok((self.sent_state(&id.to_string(), watch)?, gone))
     }
 
     /// What happened to a message, oldest first.
@@ -163,17 +177,18 @@ impl Desk {
                 .filter(|(b, own)| b.id == id || own.2.is_some() && own.2 == note.5)
                 .count();
             lines.push(format!("{waiting} of its {} bundles wait in this spool", note.6));
-            let sticks: Vec<String> = self
-                .trace(&id.to_string(), watch)?
-                .into_iter()
-                .filter(|event| event.what == "written")
-                .map(|event| event.via)
-                .collect();
-            lines.push(if sticks.is_empty() {
-                "no medium has carried it yet: postrider toss STICK".into()
-            } else {
-                format!("copies are on {}", sticks.join(", "))
-            });
+            let events = self.trace(&id.to_string(), watch)?;
+            let of = |what: &'static str| events.iter().filter(move |event| event.what == what);
+            let sticks: Vec<&str> = of("written").map(|event| &*event.via).collect();
+            let takers: BTreeSet<&str> = of("carried").map(|event| &*event.who).collect();
+            for taker in &takers {
+                lines.push(format!("{taker} has taken a copy over a link"));
+            }
+            if !sticks.is_empty() {
+                lines.push(format!("copies are on {}", sticks.join(", ")));
+            } else if takers.is_empty() {
+                lines.push("no medium has carried it yet: postrider toss STICK".into());
+            }
             return Ok(lines);
         }
         let entry = self.live(spool, id)?;
@@ -190,8 +205,37 @@ impl Desk {
         let id = find_note(spool, space::SENT, id, "sent message")?;
         let note = self.sent_note(spool, id)?;
         let to = NodeId::from_bytes(&note.1).map_or_else(|_| String::new(), |to| self.name(&to));
-        let state = ended(spool, id)?.map_or("saved", End::word);
-        Ok(Sent { id: id.to_string(), to, state, bytes: note.3 })
+        let state = match ended(spool, id)? {
+            Some(end) => end.word(),
+            None if self.has_left(spool, id)? => "carried",
+            None => "saved",
+        };
+        Ok(Sent { id: id.to_string(), to, state: state.into(), bytes: note.3 })
+    }
+
+    /// Whether another node has proven to have taken a message; a copy on a stick proves nothing.
+    fn has_left(&self, spool: &DurableSpool, id: BundleId) -> Result<bool, Failure> {
+        let page = spool.notes(space::EVENT, &id.0, None, PAGE)?;
+        for key in &page {
+            let note = spool.note(space::EVENT, key)?;
+            let note = note.as_deref().and_then(EventNote::read);
+            if note.is_some_and(|note| note.1 == "carried") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The bundles behind an id, as routing sees them: one that waits here, or those of a message.
+    pub fn rows(&self, id: &str, watch: &dyn Watch) -> Result<Vec<Row>, Failure> {
+        let spool = self.spool(watch)?;
+        let Ok(message) = find_note(spool, space::SENT, id, "message") else {
+            return Ok(vec![row(&self.live(spool, id)?)]);
+        };
+        let set = self.sent_note(spool, message)?.5;
+        let own = own_bundles(spool)?.into_iter();
+        let own = own.filter(|(b, own)| b.id == message || own.2.is_some() && own.2 == set);
+        Ok(own.map(|(bundle, _)| row(&bundle)).collect())
     }
 
     /// How the node is.
@@ -381,13 +425,14 @@ pub(super) fn queued(
         bytes: entry.summary.length,
         age_s: entry.age_s(held_ms),
         expires_in_s: entry.expires_held_ms().saturating_sub(held_ms) / 1000,
-        state: "saved",
+        state: "saved".into(),
         tokens: entry.hop.tokens,
         reason: if own.is_some() { "waits for a receipt" } else { "carried for others" }.into(),
         class: match entry.class {
             Class::Own => "own",
             Class::Contact => "contact",
             Class::Stranger => "stranger",
-        },
+        }
+        .into(),
     })
 }

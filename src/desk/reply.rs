@@ -1,7 +1,10 @@
 //! Every reply of the desk. As JSON they are the objects of the command line's contract; keys are
 //! only ever added.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+/// A word out of a fixed vocabulary: borrowed where a reply is made, owned where one was read.
+pub type Word = std::borrow::Cow<'static, str>;
 
 /// A reply as one line of JSON: the version of the contract, then the object.
 #[derive(Debug, Serialize)]
@@ -19,7 +22,7 @@ impl<'a, T: Serialize> Line<'a, T> {
 }
 
 /// Who somebody is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "identity")]
 pub struct Identity {
     /// Suggested name.
@@ -43,7 +46,7 @@ pub struct Identity {
 }
 
 /// A contact.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "contact")]
 pub struct ContactLine {
     /// What I call them.
@@ -60,12 +63,12 @@ pub struct ContactLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<String>>,
     /// What adding did: new, updated or known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub added: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added: Option<Word>,
 }
 
 /// A message that was sent.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "message")]
 pub struct Sent {
     /// Its id: the same here and at the recipient.
@@ -73,13 +76,13 @@ pub struct Sent {
     /// To whom, by petname.
     pub to: String,
     /// saved, carried, delivered; or expired, cancelled, refused.
-    pub state: &'static str,
+    pub state: Word,
     /// Bytes of text and files.
     pub bytes: u64,
 }
 
 /// A message that arrived.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "message")]
 pub struct Received {
     /// Its id: the same here and at the sender.
@@ -87,7 +90,7 @@ pub struct Received {
     /// The sender's petname, or its id when it is no contact.
     pub from: String,
     /// mail, file, job or post.
-    pub kind: &'static str,
+    pub kind: Word,
     /// The text.
     pub text: String,
     /// The files.
@@ -105,15 +108,15 @@ pub struct Received {
     /// Whether the sender is a contact.
     pub known_sender: bool,
     /// Why to be careful with it, if there is a reason.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alarm: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<Word>,
     /// The message it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
 }
 
 /// A file in a message.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ReceivedFile {
     /// Its path below what was sent, with `/`; never used as a path here.
     pub name: String,
@@ -124,7 +127,7 @@ pub struct ReceivedFile {
 }
 
 /// A file or message that was saved.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "saved")]
 pub struct Saved {
     /// The message.
@@ -136,11 +139,11 @@ pub struct Saved {
 }
 
 /// What a toss did.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "summary")]
 pub struct Tossed {
     /// "toss".
-    pub verb: &'static str,
+    pub verb: Word,
     /// Bundles taken in.
     #[serde(rename = "in")]
     pub taken: u64,
@@ -179,7 +182,7 @@ pub struct Tossed {
 }
 
 /// A bundle that waits.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "bundle")]
 pub struct Queued {
     /// Its id.
@@ -197,17 +200,17 @@ pub struct Queued {
     /// Seconds until it expires.
     pub expires_in_s: u64,
     /// saved.
-    pub state: &'static str,
+    pub state: Word,
     /// Copies it may become.
     pub tokens: u8,
     /// Why it waits.
     pub reason: String,
     /// own, contact or stranger.
-    pub class: &'static str,
+    pub class: Word,
 }
 
 /// One thing that happened to a message.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "event")]
 pub struct Traced {
     /// The message.
@@ -223,15 +226,15 @@ pub struct Traced {
 }
 
 /// How the node is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "status")]
 pub struct Status {
     /// Suggested name.
     pub name: String,
     /// `pr1…`.
     pub id: String,
-    /// Links (none without a daemon).
-    pub links: Vec<String>,
+    /// Links that are up (none without a daemon).
+    pub links: Vec<PeerLine>,
     /// Own bundles that wait.
     pub out: u64,
     /// Unread messages.
@@ -249,12 +252,151 @@ pub struct Status {
     pub health: String,
 }
 
+/// A neighbour: a node that a link goes to, or went to.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "peer")]
+pub struct PeerLine {
+    /// `pr1…`; nothing where nobody has proven to be there.
+    pub id: Option<String>,
+    /// What I call it, or its id.
+    pub name: String,
+    /// The number of the link, while it is up.
+    pub link: Option<u64>,
+    /// Where.
+    pub address: String,
+    /// The last round trip that was measured, in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Seconds since something was heard of it, by this node's running time.
+    pub last_seen_s: Option<u64>,
+    /// Whether a link to it is up.
+    pub up: bool,
+    /// Bytes that came over the link.
+    #[serde(default)]
+    pub received_bytes: u64,
+    /// Bytes that went.
+    #[serde(default)]
+    pub sent_bytes: u64,
+    /// Whether everything due has been offered and answered.
+    #[serde(default)]
+    pub caught_up: bool,
+}
+
+/// Somebody to keep a link to, by hand.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "link")]
+pub struct LinkLine {
+    /// An address, and behind a `#` who is there.
+    pub uri: String,
+    /// configured, added, removed or reached.
+    pub state: Word,
+    /// Whether a link to it is up.
+    pub up: bool,
+    /// Who answered, or what is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// An answer to a ping.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "pong")]
+pub struct Ponged {
+    /// `pr1…`.
+    pub id: String,
+    /// What I call it.
+    pub name: String,
+    /// Over which link.
+    pub link: u64,
+    /// Where that leads.
+    pub address: String,
+    /// How long it took, in milliseconds.
+    pub rtt_ms: f64,
+}
+
+/// Why a message is where it is.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "reason")]
+pub struct Reason {
+    /// As it was asked for.
+    pub id: String,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// A contact card.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "card")]
+pub struct CardLine {
+    /// `prcard1…`.
+    pub card: String,
+}
+
+/// The daemon itself.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "daemon")]
+pub struct DaemonLine {
+    /// started, running, stopping or stopped.
+    pub state: Word,
+    /// Its process.
+    pub pid: u32,
+    /// Its home.
+    pub home: String,
+    /// Where it listens.
+    #[serde(default)]
+    pub listening: Vec<String>,
+}
+
+/// Something that happened, as it is told to whoever listens.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(tag = "type", rename = "event")]
+pub struct Happening {
+    /// Counts from 1 in each run of the daemon.
+    pub number: u64,
+    /// What: `link-up`, `link-down`, `received`, `carried`, `message`, `delivered`, `trouble`.
+    pub what: Word,
+    /// Of which bundle or message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// With whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    /// In words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Unix seconds by this machine's clock; for display.
+    pub time: u64,
+}
+
+/// A verb that failed: the same for a person, a script and a program on the socket.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "error")]
+pub struct ErrorLine {
+    /// What sort of failure.
+    pub code: String,
+    /// What happened.
+    pub what: String,
+    /// Why, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<String>,
+    /// What to do.
+    pub next: Option<String>,
+}
+
+/// The last line of a list.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "summary")]
+pub struct Summary {
+    /// Which verb.
+    pub verb: Word,
+    /// How many objects came before it.
+    pub count: usize,
+}
+
 /// What a check of the spool found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "summary")]
 pub struct Checked {
     /// "check".
-    pub verb: &'static str,
+    pub verb: Word,
     /// Bundles looked at.
     pub bundles: u64,
     /// Damaged records and bodies.
@@ -266,13 +408,13 @@ pub struct Checked {
 }
 
 /// One finding of the doctor, or one row of statistics.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "finding")]
 pub struct Finding {
     /// What was looked at.
     pub check: String,
     /// ok, warn or fail.
-    pub verdict: &'static str,
+    pub verdict: Word,
     /// What was found.
     pub detail: String,
     /// What to do.
@@ -281,13 +423,13 @@ pub struct Finding {
 }
 
 /// A bundle, looked at by hand.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "bundle")]
 pub struct Shown {
     /// Its id.
     pub id: String,
     /// open or hidden.
-    pub envelope: &'static str,
+    pub envelope: Word,
     /// For whom.
     pub to: String,
     /// The author, where relays see it.

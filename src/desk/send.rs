@@ -77,7 +77,14 @@ impl Desk {
     ) -> Result<(), Failure> {
         /// One sync for so many messages (the command line's contract).
         const BATCH: usize = 64;
-        let post = self.appender(watch)?;
+        let appender;
+        let post: &dyn Post = match self.spool.get() {
+            Some(spool) => spool,
+            None => {
+                appender = self.appender(watch)?;
+                &appender
+            }
+        };
         let contacts = self.home.contacts()?;
         let mut batch = Vec::new();
         loop {
@@ -85,7 +92,7 @@ impl Desk {
             let done = request.is_none();
             batch.extend(request);
             if done || batch.len() >= BATCH {
-                self.send_together(&post, &contacts, mem::take(&mut batch), each, watch)?;
+                self.send_together(post, &contacts, mem::take(&mut batch), each, watch)?;
             }
             if done {
                 return Ok(());
@@ -388,7 +395,7 @@ fn text_file(text: &str) -> FileEntry {
 }
 
 fn sent(id: &postrider_base::BundleId, contact: &Contact, bytes: u64) -> Sent {
-    Sent { id: id.to_string(), to: contact.name.clone(), state: "saved", bytes }
+    Sent { id: id.to_string(), to: contact.name.clone(), state: "saved".into(), bytes }
 }
 
 /// The first line of a text, short.

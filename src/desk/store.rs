@@ -91,6 +91,11 @@ impl Desk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// Waits until no other process has the spool.
+    pub fn wait_until_free(&self, watch: &dyn Watch) -> Result<(), Failure> {
+        self.place(watch).map(drop)
+    }
+
     fn place(&self, watch: &dyn Watch) -> Result<Place, Failure> {
         // Asked once where a failure can be told; the kernel's generator does not run dry later.
         clock::random::<32>()?;

@@ -10,14 +10,40 @@ use super::{
 };
 use crate::home::is_private;
 
+/// How much is here, in numbers.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Bundles and bytes of own, contacts' and strangers' bundles.
+    pub classes: [(&'static str, u64, u64); 3],
+    /// Messages that arrived.
+    pub messages: u64,
+    /// Receipts that are handed on.
+    pub receipts: u64,
+    /// Free bytes of the disk.
+    pub disk_free: u64,
+}
+
 impl Desk {
+    /// How much is here.
+    pub fn figures(&self, watch: &dyn Watch) -> Result<Figures, Failure> {
+        let spool = self.spool(watch)?;
+        let [own, contacts, strangers] = spool.stats()?.classes;
+        Ok(Figures {
+            classes: [("own", own), ("contact", contacts), ("stranger", strangers)]
+                .map(|(name, share)| (name, share.bundles, share.bytes)),
+            messages: note_keys(spool, space::MESSAGE)?.len() as u64,
+            receipts: note_keys(spool, space::RECEIPT)?.len() as u64,
+            disk_free: self.free_bytes()?,
+        })
+    }
+
     /// Figures about the spool.
     pub fn spool_stats(&self, watch: &dyn Watch) -> Result<Vec<Finding>, Failure> {
         let spool = self.spool(watch)?;
         let stats = spool.stats()?;
         let row = |check: &str, detail: String| Finding {
             check: check.to_owned(),
-            verdict: "ok",
+            verdict: "ok".into(),
             detail,
             next: None,
         };
@@ -46,7 +72,7 @@ impl Desk {
             self.home.edit_contacts(|_| Ok(()))?;
         }
         Ok(Checked {
-            verb: "check",
+            verb: "check".into(),
             bundles: report.bundles,
             damaged: findings.len() as u64,
             repaired: report.repaired + contacts_repaired as u64,
@@ -59,7 +85,13 @@ impl Desk {
         let spool = self.spool(watch)?;
         spool.rebuild_index()?;
         let bundles = spool.stats()?.bundles();
-        Ok(Checked { verb: "rebuild", bundles, damaged: 0, repaired: 0, findings: Vec::new() })
+        Ok(Checked {
+            verb: "rebuild".into(),
+            bundles,
+            damaged: 0,
+            repaired: 0,
+            findings: Vec::new(),
+        })
     }
 
     /// Gives back what is no longer needed.
@@ -85,17 +117,18 @@ impl Desk {
             "{} bytes of the log and {} files were given back",
             report.freed_bytes, report.orphans
         )];
-        Ok(Checked { verb: "gc", bundles, damaged: 0, repaired: 0, findings })
+        Ok(Checked { verb: "gc".into(), bundles, damaged: 0, repaired: 0, findings })
     }
 
     /// Looks for what commonly goes wrong.
     pub fn doctor(&self, watch: &dyn Watch) -> Result<Vec<Finding>, Failure> {
-        let finding = |check: &str, verdict, detail: String, next: Option<&str>| Finding {
-            check: check.to_owned(),
-            verdict,
-            detail,
-            next: next.map(str::to_owned),
-        };
+        let finding =
+            |check: &str, verdict: &'static str, detail: String, next: Option<&str>| Finding {
+                check: check.to_owned(),
+                verdict: verdict.into(),
+                detail,
+                next: next.map(str::to_owned),
+            };
         let mut found = Vec::new();
         let private = is_private(self.home.dir()).unwrap_or(false);
         found.push(if private {

@@ -4,6 +4,8 @@ use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+use super::files::replace;
+
 /// Everything that can be set. Every key is described in docs/config.md.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -63,9 +65,46 @@ pub enum ConfigError {
         /// What it can be.
         range: &'static str,
     },
+    /// The list of peers was not found where it stands.
+    #[error("config.toml: peers is written in a way that cannot be changed by a command")]
+    Peers,
     /// It cannot be read.
     #[error("could not read config.toml")]
     Io(#[from] io::Error),
+}
+
+/// Changes the list of peers in a file of settings and leaves every other line as it is.
+pub(super) fn edit_peers<T>(
+    path: &Path,
+    change: impl FnOnce(&mut Vec<String>) -> T,
+) -> Result<T, ConfigError> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        text => text?,
+    };
+    let before = Config::parse(&text)?;
+    let mut wanted = before.clone();
+    let out = change(&mut wanted.peers);
+    if wanted != before {
+        let text = with_peers(&text, &wanted).ok_or(ConfigError::Peers)?;
+        replace(path, text.as_bytes(), 0o644)?;
+    }
+    Ok(out)
+}
+
+/// The text with another list of peers; `None` where the old one cannot be made out.
+fn with_peers(text: &str, wanted: &Config) -> Option<String> {
+    let new = format!("peers = {}", serde_json::Value::from(&*wanted.peers));
+    let lines: Vec<&str> = text.lines().collect();
+    let is_old = |line: &&str| {
+        line.trim_start().strip_prefix("peers").is_some_and(|l| l.trim_start().starts_with('='))
+    };
+    let begin = lines.iter().position(is_old).unwrap_or(lines.len());
+    // The old list may go over several lines: it ends where what remains says what is wanted.
+    (begin..=lines.len()).find_map(|end| {
+        let text = [&lines[..begin], &[&*new], &lines[end..], &[""]].concat().join("\n");
+        (Config::parse(&text).ok().as_ref() == Some(wanted)).then_some(text)
+    })
 }
 
 impl Config {
@@ -134,6 +173,29 @@ mod tests {
             Config { name: "Al \"the\" \\ice ü".into(), hidden: true, ..Config::default() };
         assert_eq!(Config::parse(&config.to_text()).unwrap(), config);
         assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn changing_the_peers_leaves_everything_else_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        for (before, after) in [
+            ("", "peers = [\"tls://b:1\"]\n"),
+            ("# mine\nname = 'x' # me\n", "# mine\nname = 'x' # me\npeers = [\"tls://b:1\"]\n"),
+            ("peers = []\nhidden = true\n", "peers = [\"tls://b:1\"]\nhidden = true\n"),
+            (
+                "peers = [\n  'tls://a:1', # one\n]\n# end\n",
+                "peers = [\"tls://a:1\",\"tls://b:1\"]\n# end\n",
+            ),
+        ] {
+            fs::write(&path, before).unwrap();
+            edit_peers(&path, |peers| peers.push("tls://b:1".into())).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), after);
+        }
+        fs::write(&path, "\"peers\" = []").unwrap();
+        let refused = edit_peers(&path, |peers| peers.push("tls://b:1".into()));
+        assert!(matches!(refused, Err(ConfigError::Peers)));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "\"peers\" = []");
     }
 
     #[test]

@@ -168,6 +168,17 @@ impl Home {
     }
 }
 
+impl Home {
+    /// Changes to whom links are kept, in the file of settings; everything else in it stays as it
+    /// is. What was read when the home was opened does not change.
+    pub fn edit_peers<T>(
+        &self,
+        change: impl FnOnce(&mut Vec<String>) -> T,
+    ) -> Result<T, ConfigError> {
+        config::edit_peers(&self.dir.join("config.toml"), change)
+    }
+}
+
 /// My card: the file, unless it is missing, damaged or outdated; then a new one.
 fn own_card(dir: &Path, key: &KeyFile, config: &Config) -> Result<Card, HomeError> {
     let path = dir.join("card");

@@ -7,9 +7,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod contract;
+mod daemon;
 mod damage;
 mod help;
 mod hostile;
+mod links;
 mod node;
+mod socket;
 mod streams;
 mod walk;

@@ -3,22 +3,58 @@
 use std::{
     ffi::{OsStr, OsString},
     io::Write,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder for one test: homes, sticks and files.
-pub(crate) struct Folder(TempDir);
+pub(crate) struct Folder {
+    dir: TempDir,
+    /// Whether every node of this folder has a daemon, which then answers all its commands.
+    with_daemons: bool,
+}
 
 /// A node with its home in the folder.
 pub(crate) struct Node {
     home: PathBuf,
     folder: PathBuf,
+    daemon: Option<Daemon>,
 }
+
+/// A daemon that ends with its test.
+pub(crate) struct Daemon(Child);
+
+/// Nothing here takes longer on a machine that does anything at all.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Looks until something is so.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what} did not happen");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The same tests for commands alone and for commands that ask a daemon.
+macro_rules! in_both_modes {
+    ($($test:ident)+) => {
+        mod alone {
+            $(#[test] fn $test() { super::$test(&crate::node::Folder::new()); })+
+        }
+        mod with_a_daemon {
+            $(#[test] fn $test() { super::$test(&crate::node::Folder::with_daemons()); })+
+        }
+    };
+}
+pub(crate) use in_both_modes;
 
 /// How a command ended.
 #[derive(Debug)]
@@ -31,11 +67,16 @@ pub(crate) struct Ended {
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self { dir: tempfile::tempdir().unwrap(), with_daemons: false }
+    }
+
+    /// Nodes made here have a daemon each.
+    pub(crate) fn with_daemons() -> Self {
+        Self { with_daemons: true, ..Self::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.dir.path().join(name)
     }
 
     /// A directory in it, which stands for a stick.
@@ -53,12 +94,15 @@ impl Folder {
 
     /// A node without an identity yet.
     pub(crate) fn nobody(&self, name: &str) -> Node {
-        Node { home: self.path(name), folder: self.0.path().to_owned() }
+        Node { home: self.path(name), folder: self.dir.path().to_owned(), daemon: None }
     }
 
     pub(crate) fn node(&self, name: &str) -> Node {
-        let node = self.nobody(name);
+        let mut node = self.nobody(name);
         node.run(["init", "--name", name]).ok();
+        if self.with_daemons {
+            node.start_daemon(&[]);
+        }
         node
     }
 
@@ -74,6 +118,25 @@ impl Folder {
 impl Node {
     pub(crate) fn home(&self) -> &Path {
         &self.home
+    }
+
+    /// Starts a daemon and waits until it answers.
+    pub(crate) fn start_daemon(&mut self, args: &[&str]) {
+        let args = ["daemon"].into_iter().chain(args.iter().copied());
+        let log = std::fs::File::create(self.folder.join("daemon.log")).unwrap();
+        let daemon = self.command(args).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.daemon = Some(Daemon(daemon));
+        let socket = self.socket();
+        until("the daemon", || UnixStream::connect(&socket).is_ok());
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.home.join("socket")
+    }
+
+    /// The daemon's process.
+    pub(crate) fn daemon(&mut self) -> &mut Child {
+        &mut self.daemon.as_mut().unwrap().0
     }
 
     /// Takes another's card.
@@ -136,6 +199,14 @@ impl Node {
     pub(crate) fn toss(&self, stick: &Path) -> Value {
         let ended = self.run(with_json([OsStr::new("toss"), stick.as_os_str()]));
         ended.objects().pop().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -7,11 +7,19 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::node::{Folder, of_type, with_json};
+use crate::node::{Folder, in_both_modes, of_type, with_json};
 
-#[test]
-fn a_text_comes_from_standard_input_when_nothing_else_is_to_be_sent() {
-    let folder = Folder::new();
+in_both_modes! {
+    a_text_comes_from_standard_input_when_nothing_else_is_to_be_sent
+    a_batch_answers_every_line_and_ends_as_its_worst_line
+    a_batch_of_large_messages_is_committed_in_several_groups
+    a_batch_answers_a_program_that_waits_for_each_answer
+    following_shows_what_another_command_brings
+    a_reader_who_has_seen_enough_is_no_failure
+    quiet_says_what_was_asked_for_and_nothing_else
+}
+
+fn a_text_comes_from_standard_input_when_nothing_else_is_to_be_sent(folder: &Folder) {
     let (alice, bob) = folder.acquainted();
     let stick = folder.dir("stick");
     alice.run_with(["send", "Bob"], b"one\n").ok();
@@ -32,9 +40,7 @@ fn a_text_comes_from_standard_input_when_nothing_else_is_to_be_sent() {
     }
 }
 
-#[test]
-fn a_batch_answers_every_line_and_ends_as_its_worst_line() {
-    let folder = Folder::new();
+fn a_batch_answers_every_line_and_ends_as_its_worst_line(folder: &Folder) {
     let (alice, bob) = folder.acquainted();
     let stick = folder.dir("stick");
     let file = folder.file("film", &[1; 9000]);
@@ -56,9 +62,7 @@ fn a_batch_answers_every_line_and_ends_as_its_worst_line() {
     assert_eq!(bob.toss(&stick)["messages"].as_array().unwrap().len(), 403);
 }
 
-#[test]
-fn a_batch_of_large_messages_is_committed_in_several_groups() {
-    let folder = Folder::new();
+fn a_batch_of_large_messages_is_committed_in_several_groups(folder: &Folder) {
     let (alice, bob) = folder.acquainted();
     let stick = folder.dir("stick");
     let input: String = (0..30_u8)
@@ -79,9 +83,7 @@ fn noise(seed: u8, len: usize) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn a_batch_answers_a_program_that_waits_for_each_answer() {
-    let folder = Folder::new();
+fn a_batch_answers_a_program_that_waits_for_each_answer(folder: &Folder) {
     let (alice, _) = folder.acquainted();
     let mut child = alice.command(["send", "--batch"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut to = child.stdin.take().unwrap();
@@ -96,9 +98,7 @@ fn a_batch_answers_a_program_that_waits_for_each_answer() {
     assert!(child.wait().unwrap().success());
 }
 
-#[test]
-fn following_shows_what_another_command_brings() {
-    let folder = Folder::new();
+fn following_shows_what_another_command_brings(folder: &Folder) {
     let (alice, bob) = folder.acquainted();
     let stick = folder.dir("stick");
     let mut follower = bob.command(["inbox", "--follow", "--json"]).spawn().unwrap();
@@ -116,9 +116,7 @@ fn following_shows_what_another_command_brings() {
     follower.wait().unwrap();
 }
 
-#[test]
-fn a_reader_who_has_seen_enough_is_no_failure() {
-    let folder = Folder::new();
+fn a_reader_who_has_seen_enough_is_no_failure(folder: &Folder) {
     let (alice, _) = folder.acquainted();
     for n in 0..3 {
         alice.send(["Bob", &format!("message {n}")]);
@@ -143,9 +141,7 @@ fn a_reader_who_has_seen_enough_is_no_failure() {
     }
 }
 
-#[test]
-fn quiet_says_what_was_asked_for_and_nothing_else() {
-    let folder = Folder::new();
+fn quiet_says_what_was_asked_for_and_nothing_else(folder: &Folder) {
     let (alice, _) = folder.acquainted();
     let id = alice.run(["-q", "send", "Bob", "hi"]).ok();
     assert_eq!(id.out.trim().len(), 64);

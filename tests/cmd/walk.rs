@@ -2,11 +2,19 @@
 
 use std::fs;
 
-use crate::node::{Folder, of_type, text};
+use crate::node::{Folder, in_both_modes, of_type, text};
 
-#[test]
-fn a_message_and_a_tree_of_files_arrive_by_stick_and_receipts_return() {
-    let folder = Folder::new();
+in_both_modes! {
+    a_message_and_a_tree_of_files_arrive_by_stick_and_receipts_return
+    a_stranger_carries_what_it_cannot_read
+    an_answer_names_what_it_answers
+    a_dry_run_changes_nothing
+    a_stream_carries_what_a_stick_does
+    a_bundle_is_taken_out_and_brought_in_by_hand
+    a_message_called_back_no_longer_goes
+}
+
+fn a_message_and_a_tree_of_files_arrive_by_stick_and_receipts_return(folder: &Folder) {
     let (alice, bob) = (folder.node("Alice"), folder.node("Bob"));
     let stick = folder.dir("stick");
     // Only Alice has a card: her first message brings hers.
@@ -45,9 +53,7 @@ fn a_message_and_a_tree_of_files_arrive_by_stick_and_receipts_return() {
     assert_eq!(of_type(&bob.json(["inbox"]), "message").len(), 2);
 }
 
-#[test]
-fn a_stranger_carries_what_it_cannot_read() {
-    let folder = Folder::new();
+fn a_stranger_carries_what_it_cannot_read(folder: &Folder) {
     let (alice, bob) = folder.acquainted();
     let carrier = folder.node("Sam");
     let (first, second) = (folder.dir("first"), folder.dir("second"));
@@ -60,9 +66,7 @@ fn a_stranger_carries_what_it_cannot_read() {
     assert_eq!(text(&bob.json(["inbox"])[0], "id"), id);
 }
 
-#[test]
-fn an_answer_names_what_it_answers() {
-    let folder = Folder::new();
+fn an_answer_names_what_it_answers(folder: &Folder) {
     let (alice, bob) = folder.acquainted();
     let stick = folder.dir("stick");
     let question = alice.send(["Bob", "where are you?"]);
@@ -74,9 +78,7 @@ fn an_answer_names_what_it_answers() {
     assert_eq!(text(&alice.json(["inbox"])[0], "reply_to"), question);
 }
 
-#[test]
-fn a_dry_run_changes_nothing() {
-    let folder = Folder::new();
+fn a_dry_run_changes_nothing(folder: &Folder) {
     let (alice, bob) = folder.acquainted();
     let (stick, empty) = (folder.dir("stick"), folder.dir("empty"));
     alice.send(["Bob", "hi"]);
@@ -91,9 +93,7 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(of_type(&bob.json(["inbox"]), "message").len(), 0);
 }
 
-#[test]
-fn a_stream_carries_what_a_stick_does() {
-    let folder = Folder::new();
+fn a_stream_carries_what_a_stick_does(folder: &Folder) {
     let (alice, bob) = folder.acquainted();
     let id = alice.send(["Bob", "by tape"]);
     let packed = alice.run(["pack"]).ok();
@@ -106,9 +106,7 @@ fn a_stream_carries_what_a_stick_does() {
     assert_eq!(of_type(&bob.json(["inbox"]), "message").len(), 1);
 }
 
-#[test]
-fn a_bundle_is_taken_out_and_brought_in_by_hand() {
-    let folder = Folder::new();
+fn a_bundle_is_taken_out_and_brought_in_by_hand(folder: &Folder) {
     let (alice, bob) = folder.acquainted();
     let id = alice.send(["Bob", "by hand"]);
     let file = folder.path("one.bundle");
@@ -121,9 +119,7 @@ fn a_bundle_is_taken_out_and_brought_in_by_hand() {
     assert_eq!(text(&bob.json(["inbox"])[0], "id"), id);
 }
 
-#[test]
-fn a_message_called_back_no_longer_goes() {
-    let folder = Folder::new();
+fn a_message_called_back_no_longer_goes(folder: &Folder) {
     let (alice, bob) = folder.acquainted();
     let stick = folder.dir("stick");
     let id = alice.send(["Bob", "never mind"]);

@@ -19,7 +19,7 @@ fn mail_arrives_once_and_is_ticked_by_its_receipt() {
     for hidden in [false, true] {
         let request = SendRequest { hidden: Some(hidden), ..letter("bob", "hello") };
         let sent = alice.send(&request, &Silent).unwrap();
-        assert_eq!((sent.state, state(&alice, &sent)), ("saved", "saved"));
+        assert_eq!((&*sent.state, &*state(&alice, &sent)), ("saved", "saved"));
         toss(&alice, &stick);
         assert_eq!(state(&alice, &sent), "saved", "a copy on a stick proves nothing");
         let tossed = toss(&bob, &stick);

@@ -110,8 +110,8 @@ pub fn texts(desk: &Desk) -> Vec<String> {
     texts
 }
 
-pub fn state(desk: &Desk, sent: &Sent) -> &'static str {
-    desk.sent_state(&sent.id, &Silent).unwrap().state
+pub fn state(desk: &Desk, sent: &Sent) -> String {
+    desk.sent_state(&sent.id, &Silent).unwrap().state.into_owned()
 }
 
 /// The containers on a stick.

@@ -64,7 +64,8 @@ impl Desk {
         let _taking = lock(&self.taking);
         let spool = self.spool(watch)?;
         self.tidy(spool)?;
-        let mut reply = Tossed { verb: "toss", dry_run: request.dry_run, ..Tossed::default() };
+        let mut reply =
+            Tossed { verb: "toss".into(), dry_run: request.dry_run, ..Tossed::default() };
         let gives = request.direction != TossDirection::In;
         let disk = match MediumDisk::open(&request.path).map_err(medium_failure)? {
             Some(disk) => disk,

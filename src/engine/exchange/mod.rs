@@ -131,9 +131,12 @@ impl Exchange {
                 peer.send(core, &Unit::Pong(nonce));
                 Ok(())
             }
-            // That anything came is what counts; a later version's sketches are its own affair
-            // until this one says that it knows them.
-            Unit::Pong(_) => Ok(()),
+            // That anything came is what counts; who asked may want to know when.
+            Unit::Pong(nonce) => {
+                core.event(Event::Answered { link: peer.link, nonce });
+                Ok(())
+            }
+            // A later version's sketches are its own affair until this one says that it knows them.
             Unit::Sketch(_) => Err(Ending::Protocol(Violation::Malformed)),
             Unit::Halt { reason, retry_after_s } => Err(Ending::Halted { reason, retry_after_s }),
             Unit::Stop(handles) => sending.stop(&handles),
@@ -207,6 +210,11 @@ impl Exchange {
     /// Bytes have left the carriage.
     pub fn take_room(&mut self, core: &Core, bytes: u64) {
         self.peer.pace.left(bytes, core.now.mono_ms);
+    }
+
+    /// Asks for an answer, beside the pings that fill silence.
+    pub fn ping(&mut self, core: &mut Core, nonce: u64) {
+        self.peer.send(core, &Unit::Ping(nonce));
     }
 
     /// Sends what can be sent now.

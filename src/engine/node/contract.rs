@@ -250,6 +250,13 @@ pub enum Input {
     Receipts,
     /// Contacts, blocked nodes or routes changed.
     People(People),
+    /// Somebody wants to know whether a link answers: [`Event::Answered`] has the same nonce.
+    Ping {
+        /// Which link.
+        link: LinkId,
+        /// Tells answers apart. Those below 2^32 are the engine's own.
+        nonce: u64,
+    },
     /// The shell could not write what it was given for this transfer: it is over, and what was
     /// staged is gone.
     StageLost {
@@ -561,6 +568,13 @@ pub enum Event {
         link: LinkId,
         /// Its proven peer.
         peer: Option<NodeId>,
+    },
+    /// The peer answered a ping.
+    Answered {
+        /// Which link.
+        link: LinkId,
+        /// Of which ping, so it says.
+        nonce: u64,
     },
     /// Everything that this peer may have has been offered and answered.
     CaughtUp {

@@ -55,6 +55,10 @@ impl Engine {
                 self.core.router.set_people(people);
                 self.end_blocked();
             }
+            Input::Ping { link, nonce } => self.with(link, |exchange, core| {
+                exchange.ping(core, nonce);
+                Ok(())
+            }),
             Input::StageLost { transfer, .. } => self.stage_lost(transfer),
             Input::Done { ticket, answer } => {
                 if let Some(asked) = self.core.answered(ticket) {

@@ -1,0 +1,303 @@
+//! Verbs that a running node answers, or answers better than a desk alone.
+
+use std::{collections::BTreeMap, fmt::Write, sync::Arc};
+
+use postrider_base::{NodeId, link::Address};
+use postrider_engine::router::{NoRoad, Road};
+use tokio::time::{Duration, timeout};
+
+use super::At;
+use crate::{
+    daemon::{LinkRow, Node, check_peer},
+    desk::{
+        Failure, FailureKind,
+        reply::{DaemonLine, LinkLine, PeerLine, Ponged, Reason, Received, Status, Tossed},
+    },
+};
+
+/// An answer that takes longer is none: the slowest links of today take some seconds.
+const PING_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long a call that goes on waits before it says that there is no link yet.
+const CALL_PATIENCE: Duration = Duration::from_secs(15);
+/// Addresses that a contact is called at, one after the other.
+const ADDRESSES_MAX: usize = 8;
+
+/// How the node is, with its links.
+pub(super) fn status(at: &At<'_>) -> Result<Status, Failure> {
+    let mut status = at.desk.status(at.watch)?;
+    if let Some((node, _)) = at.node {
+        status.links = node.board.links().iter().map(|row| node.board.line(row)).collect();
+    }
+    Ok(status)
+}
+
+/// Links that are up, then neighbours that had one, the latest first.
+pub(super) fn peers(at: &At<'_>) -> Result<Vec<PeerLine>, Failure> {
+    let mut lines = Vec::new();
+    let mut gone = BTreeMap::new();
+    if let Some((node, _)) = at.node {
+        lines.extend(node.board.links().iter().map(|row| node.board.line(row)));
+        gone = node.board.unwritten();
+    }
+    for neighbour in at.desk.neighbours(at.watch)? {
+        let id = neighbour.node.to_string();
+        let unwritten_s = gone.remove(&neighbour.node);
+        if lines.iter().any(|line| line.id.as_ref() == Some(&id)) {
+            continue;
+        }
+        let last_seen_s = unwritten_s.unwrap_or(u64::MAX).min(neighbour.last_seen_s);
+        let name = at.desk.name_of(&neighbour.node);
+        lines.push(absent(id, name, neighbour.address, last_seen_s));
+    }
+    for (node, last_seen_s) in gone {
+        let id = node.to_string();
+        if !lines.iter().any(|line| line.id.as_ref() == Some(&id)) {
+            lines.push(absent(id, at.desk.name_of(&node), String::new(), last_seen_s));
+        }
+    }
+    Ok(lines)
+}
+
+fn absent(id: String, name: String, address: String, last_seen_s: u64) -> PeerLine {
+    let (id, last_seen_s) = (Some(id), Some(last_seen_s));
+    PeerLine { id, name, address, last_seen_s, ..PeerLine::default() }
+}
+
+/// The desk's reasons, and what routing says about every link.
+pub(super) fn why(at: &At<'_>, id: &str) -> Result<Vec<Reason>, Failure> {
+    let mut reasons = at.desk.why(id, at.watch)?;
+    if let Some((node, handle)) = at.node {
+        let rows = at.desk.rows(id, at.watch).unwrap_or_default();
+        let links = node.board.links();
+        if links.is_empty() && !rows.is_empty() {
+            reasons.push("no link is up: postrider peers, postrider call".into());
+        }
+        if let Some(row) = rows.into_iter().next() {
+            for link in links {
+                let (number, row) = (link.link, row.clone());
+                let said = handle.block_on(node.look(move |engine| engine.why(number, &row)));
+                if let Some(Some(said)) = said {
+                    reasons.push(sentence(&node.board.line(&link), said));
+                }
+            }
+        }
+    }
+    Ok(reasons.into_iter().map(|reason| Reason { id: id.to_owned(), reason }).collect())
+}
+
+fn sentence(link: &PeerLine, said: Result<Road, NoRoad>) -> String {
+    let reason = match said {
+        Ok(Road::Direct) => "it is on its way there: that is whom it is for",
+        Ok(Road::Via) => "it is on its way there: that is the way you chose",
+        Ok(Road::Flood) => "it goes there to be carried on",
+        Err(NoRoad::Source) => "not there: that node wrote it",
+        Err(NoRoad::Brought) => "not there: that node brought it",
+        Err(NoRoad::Arrived) => "not there: it is for this node",
+        Err(NoRoad::Hops) => "not there: it has passed too many nodes",
+        Err(NoRoad::Nice) => "not there: that link carries nothing so nice",
+        Err(NoRoad::Size) => "not there: that link carries nothing so long",
+        Err(NoRoad::Transit) => "not there: that link carries nothing for third nodes",
+        Err(NoRoad::Blocked) => "not there: somebody involved is blocked",
+        Err(NoRoad::Expired) => "not there: its lifetime has ended",
+    };
+    format!("link to {} ({}): {reason}", link.name, link.address)
+}
+
+/// What a toss or a stream brought is told to those who listen.
+pub(super) fn after_taking(at: &At<'_>, tossed: Tossed) -> Result<Tossed, Failure> {
+    tell_messages(at, &tossed.messages, &tossed.delivered);
+    Ok(tossed)
+}
+
+/// Messages that came another way than over a link.
+pub(super) fn tell_messages(at: &At<'_>, messages: &[Received], delivered: &[String]) {
+    if let Some((node, _)) = at.node {
+        let ids = messages.iter().map(|message| message.id.clone());
+        node.board.tell_news(ids.collect(), delivered.to_vec());
+    }
+}
+
+/// To whom links are kept.
+pub(super) fn link_ls(at: &At<'_>) -> Result<Vec<LinkLine>, Failure> {
+    let kept = match at.node {
+        Some((node, _)) => node.peers.list(node),
+        None => at.desk.home().config.peers.iter().map(|uri| (uri.clone(), false)).collect(),
+    };
+    let line = |(uri, up)| LinkLine { uri, state: "configured".into(), up, detail: None };
+    Ok(kept.into_iter().map(line).collect())
+}
+
+/// Keeps a link from now on.
+pub(super) fn link_add(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
+    check_peer(at.desk, uri)?;
+    if let Some((node, handle)) = at.node {
+        let _context = handle.enter();
+        node.peers.keep(node, uri)?;
+    }
+    let new = at.desk.home().edit_peers(|peers| {
+        let new = !peers.iter().any(|peer| peer == uri);
+        if new {
+            peers.push(uri.to_owned());
+        }
+        new
+    })?;
+    let up = at.node.is_some_and(|(node, _)| node.peers.list(node).contains(&(uri.into(), true)));
+    let detail = (!new).then(|| "it was there already".to_owned());
+    Ok(LinkLine { uri: uri.into(), state: "added".into(), up, detail })
+}
+
+/// Keeps a link no longer.
+pub(super) fn link_rm(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
+    let dropped = at.node.is_some_and(|(node, _)| node.peers.drop_peer(node, uri));
+    let removed = at.desk.home().edit_peers(|peers| {
+        let before = peers.len();
+        peers.retain(|peer| peer != uri);
+        peers.len() < before
+    })?;
+    if !dropped && !removed {
+        return Err(Failure::new(FailureKind::Unknown, format!("no link is kept to {uri}"))
+            .next("nothing was changed; postrider link ls lists them"));
+    }
+    Ok(LinkLine { uri: uri.into(), state: "removed".into(), up: false, detail: None })
+}
+
+/// Dials once, and says who answers.
+pub(super) fn link_test(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
+    check_peer(at.desk, uri)?;
+    let (node, handle) = at.live()?;
+    let row = handle.block_on(node.peers.call(node, uri))?;
+    let line = node.board.line(&row);
+    let mut detail = line.name;
+    if let Some(rtt) = handle.block_on(node.ping(row.link, PING_TIME_MAX)) {
+        // Writing to a text cannot fail.
+        let _ = write!(detail, " answers in {:.1} ms", rtt.as_secs_f64() * 1000.0);
+    }
+    Ok(LinkLine { uri: uri.into(), state: "reached".into(), up: true, detail: Some(detail) })
+}
+
+/// Calls an address, or a contact at the addresses where it may be.
+pub(super) fn call(at: &At<'_>, who: &str, once: bool) -> Result<PeerLine, Failure> {
+    let (node, handle) = at.live()?;
+    let uris = addresses(at, who)?;
+    let mut last = None;
+    for uri in &uris {
+        let called = if once {
+            handle.block_on(node.peers.call(node, uri))
+        } else {
+            let _context = handle.enter();
+            node.peers.keep(node, uri)?;
+            handle.block_on(until_up(node, uri))
+        };
+        match called {
+            Ok(row) => return Ok(node.board.line(&row)),
+            Err(failure) => last = Some(failure),
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        Failure::new(FailureKind::Failed, format!("no address of {who} is known"))
+            .next("give one: postrider call tls://HOST:7531#NAME")
+    }))
+}
+
+async fn until_up(node: &Arc<Node>, uri: &str) -> Result<LinkRow, Failure> {
+    let mut heard = node.board.listen();
+    let up = async {
+        loop {
+            if let Some(row) = node.peers.link_to(node, uri) {
+                return Some(row);
+            }
+            if let Err(tokio::sync::broadcast::error::RecvError::Closed) = heard.recv().await {
+                return None;
+            }
+        }
+    };
+    timeout(CALL_PATIENCE, up).await.ok().flatten().ok_or_else(|| {
+        Failure::new(FailureKind::Failed, format!("there is no link to {uri} yet"))
+            .next("it is tried again as long as the daemon runs; postrider link rm ends that")
+    })
+}
+
+/// Where to call: what was said, or what is kept, remembered and hinted of a node.
+fn addresses(at: &At<'_>, who: &str) -> Result<Vec<String>, Failure> {
+    if who.split_once('#').map_or(who, |(address, _)| address).parse::<Address>().is_ok() {
+        return Ok(vec![who.to_owned()]);
+    }
+    let node = node_of(at, who)?;
+    let mut found: Vec<String> = Vec::new();
+    let mut add = |address: &str| {
+        let uri = format!("{address}#{node}");
+        let known = found.contains(&uri) || found.len() >= ADDRESSES_MAX;
+        if !known && address.parse::<Address>().is_ok() {
+            found.push(uri);
+        }
+    };
+    let contacts = at.desk.home().contacts()?;
+    for (uri, _) in at.node.map(|(node, _)| node.peers.list(node)).unwrap_or_default() {
+        if let Some((address, name)) = uri.rsplit_once('#')
+            && node_of(at, name).is_ok_and(|named| named == node)
+        {
+            add(address);
+        }
+    }
+    let neighbours = at.desk.neighbours(at.watch)?;
+    if let Some(neighbour) = neighbours.iter().find(|neighbour| neighbour.node == node) {
+        add(&neighbour.address);
+    }
+    if let Some(contact) = contacts.of(&node) {
+        contact.card.hints.iter().for_each(|hint| add(hint));
+    }
+    Ok(found)
+}
+
+/// The round trip over the link to somebody.
+pub(super) fn ping(at: &At<'_>, who: &str) -> Result<Ponged, Failure> {
+    let (node, handle) = at.live()?;
+    let peer = node_of(at, who)?;
+    let links = node.board.links();
+    let Some(row) = links.into_iter().find(|row| row.facts.peer == Some(peer)) else {
+        return Err(Failure::new(
+            FailureKind::Failed,
+            format!("there is no link to {} now", at.desk.name_of(&peer)),
+        )
+        .next("what you send waits and goes when there is one: postrider call, postrider peers"));
+    };
+    let rtt = handle.block_on(node.ping(row.link, PING_TIME_MAX)).ok_or_else(|| {
+        Failure::new(
+            FailureKind::Failed,
+            format!("{} does not answer over {}", at.desk.name_of(&peer), row.facts.address),
+        )
+        .next("the link is dialled again when it is silent for long; postrider peers")
+    })?;
+    Ok(Ponged {
+        id: peer.to_string(),
+        name: at.desk.name_of(&peer),
+        link: row.link.0,
+        address: row.facts.address.to_string(),
+        rtt_ms: rtt.as_secs_f64() * 1000.0,
+    })
+}
+
+fn node_of(at: &At<'_>, who: &str) -> Result<NodeId, Failure> {
+    match who.parse() {
+        Ok(node) => Ok(node),
+        Err(_) => Ok(at.desk.home().contacts()?.resolve(who)?.card.node),
+    }
+}
+
+/// Asks the daemon to end.
+pub(super) fn down(at: &At<'_>) -> Result<DaemonLine, Failure> {
+    let line = daemon(at, "stopping")?;
+    at.live()?.0.request_stop();
+    Ok(line)
+}
+
+/// The daemon itself.
+pub(super) fn daemon(at: &At<'_>, state: &'static str) -> Result<DaemonLine, Failure> {
+    let (node, _) = at.live()?;
+    Ok(DaemonLine {
+        state: state.into(),
+        pid: std::process::id(),
+        home: at.desk.home().dir().display().to_string(),
+        listening: node.listening.iter().map(ToString::to_string).collect(),
+    })
+}

@@ -1,0 +1,548 @@
+//! Every verb as a request that knows how to run, and the table of them all.
+//!
+//! The table is made from the same lines as the requests, so the router, the description and the
+//! command line cannot disagree about what there is.
+
+use std::{path::PathBuf, sync::Arc};
+
+use postrider_base::{BundleId, Card, Lifetime, Niceness};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::runtime::Handle;
+
+use super::{
+    live,
+    wire::{Out, Outcomes, Reply},
+};
+use crate::{
+    daemon::Node,
+    desk::{
+        AddRequest, ContactChange, Desk, Failure, FailureKind, SendRequest, TossDirection,
+        TossRequest, Watch,
+        reply::{
+            CardLine, Checked, ContactLine, DaemonLine, Finding, Happening, Identity, LinkLine,
+            PeerLine, Ponged, Queued, Reason, Received, Saved, Sent, Shown, Status, Tossed, Traced,
+        },
+    },
+};
+
+/// Where a verb runs: at a desk, and in a daemon beside its node.
+#[derive(Clone, Copy)]
+pub struct At<'a> {
+    /// The desk.
+    pub desk: &'a Desk,
+    /// The running node, if there is one, and how to wait for it.
+    pub node: Option<(&'a Arc<Node>, &'a Handle)>,
+    /// Who watches.
+    pub watch: &'a dyn Watch,
+}
+
+impl<'a> At<'a> {
+    /// At a desk, without a daemon.
+    pub fn desk(desk: &'a Desk, watch: &'a dyn Watch) -> Self {
+        Self { desk, node: None, watch }
+    }
+
+    /// The running node, or the failure that says how to get one.
+    pub(super) fn live(&self) -> Result<(&'a Arc<Node>, &'a Handle), Failure> {
+        self.node.ok_or_else(|| {
+            Failure::new(FailureKind::NeedsDaemon, "this needs the daemon, and none is running")
+                .next("start it: postrider up")
+        })
+    }
+
+    /// After the contacts were changed.
+    fn people_changed(&self) -> Result<(), Failure> {
+        self.node.map_or(Ok(()), |(node, handle)| handle.block_on(node.people_changed()))
+    }
+}
+
+/// A request that knows how to run.
+pub trait Verb: Serialize + DeserializeOwned {
+    /// Its path below `/v1/`.
+    const NAME: &'static str;
+    /// What comes back.
+    type Reply: Reply;
+
+    /// Runs it.
+    fn run(self, at: &At<'_>) -> Result<Self::Reply, Failure>;
+}
+
+/// One verb, as the router and the description see it.
+pub struct Row {
+    /// Its path below `/v1/`.
+    pub name: &'static str,
+    /// What it does.
+    pub about: &'static str,
+    /// What it wants to know.
+    pub fields: &'static [Field],
+    /// The `type` of the objects that come back.
+    pub reply: &'static str,
+    /// Whether there may be any number of them, and a summary.
+    pub list: bool,
+    pub(super) answer: fn(&At<'_>, &[u8], Out<'_>) -> Result<(), Failure>,
+}
+
+/// One field of a request.
+pub struct Field {
+    /// Its key.
+    pub name: &'static str,
+    /// Its type, as Rust writes it.
+    pub kind: &'static str,
+    /// What it means.
+    pub about: &'static str,
+    /// Whether it may be left out although its type knows no nothing.
+    pub has_default: bool,
+}
+
+/// Reads a request, runs it, writes the reply.
+fn answer<V: Verb>(at: &At<'_>, body: &[u8], out: Out<'_>) -> Result<(), Failure> {
+    let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
+    // A list would be taken for the fields in their order.
+    let body = if body.trim_ascii_start().starts_with(b"{") { body } else { b"" };
+    let verb: V = serde_json::from_slice(body).map_err(|error| {
+        Failure::new(FailureKind::Usage, format!("that is no request for {}: {error}", V::NAME))
+            .next("nothing was changed; GET /v1/openapi.json describes every request")
+    })?;
+    verb.run(at)?.tell(V::NAME, out)
+}
+
+macro_rules! verbs {
+    ($(
+        $(#[doc = $about:literal])+
+        $verb:ident $name:literal {
+            $($(#[doc = $field_about:literal])+ $field:ident: $kind:ty $(= $default:ident)?,)*
+        } -> $reply:ty: |$request:ident, $at:ident| $run:expr;
+    )+) => {
+        $(
+            $(#[doc = $about])+
+            #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $verb {
+                $($(#[doc = $field_about])+ $(#[serde($default)])? pub $field: $kind,)*
+            }
+
+            impl Verb for $verb {
+                const NAME: &'static str = $name;
+                type Reply = $reply;
+
+                fn run(self, $at: &At<'_>) -> Result<Self::Reply, Failure> {
+                    let $request = self;
+                    $run
+                }
+            }
+        )+
+
+        /// Every verb.
+        pub static TABLE: &[Row] = &[$(Row {
+            name: $name,
+            about: concat!($($about),+),
+            fields: &[$(Field {
+                name: stringify!($field),
+                kind: stringify!($kind),
+                about: concat!($($field_about),+),
+                has_default: !concat!("" $(, stringify!($default))?).is_empty(),
+            }),*],
+            reply: <$reply as Reply>::TYPE,
+            list: <$reply as Reply>::LIST,
+            answer: answer::<$verb>,
+        }),+];
+    };
+}
+
+verbs! {
+    /// Who this node is.
+    Id "id" {
+        /// Also the six words that people compare.
+        words: bool = default,
+    } -> Identity: |request, at| Ok(at.desk.identity(request.words));
+
+    /// Take a contact card.
+    Add "add" {
+        /// The card as text, prcard1….
+        card: String,
+        /// What to call its owner; the name that the card suggests by default.
+        name: Option<String>,
+    } -> ContactLine: |request, at| {
+        let card = Card::read(request.card.as_bytes())?;
+        let line = at.desk.add(&AddRequest { card, name: request.name })?;
+        at.people_changed()?;
+        Ok(line)
+    };
+
+    /// The card that came with a message.
+    MessageCard "add/of-message" {
+        /// An id, or its first digits.
+        id: String,
+    } -> CardLine: |request, at| {
+        let card = at.desk.card_from_message(&request.id, at.watch)?;
+        Ok(CardLine { card: card.to_string() })
+    };
+
+    /// Everybody that is known.
+    ContactLs "contact/ls" {} -> Vec<ContactLine>: |_request, at| at.desk.contacts();
+
+    /// One contact, with the words to compare.
+    ContactShow "contact/show" {
+        /// A name or an id.
+        who: String,
+    } -> ContactLine: |request, at| at.desk.contact(&request.who);
+
+    /// Change one contact.
+    ContactChangeVerb "contact/change" {
+        /// A name or an id.
+        who: String,
+        /// {"rename":NAME}, "verify", {"block":BOOL}, {"hidden":BOOL or null} or "remove".
+        change: Option<ContactChange>,
+    } -> ContactLine: |request, at| {
+        let change = request.change.ok_or_else(|| missing("change"))?;
+        let line = at.desk.change_contact(&request.who, &change)?;
+        at.people_changed()?;
+        Ok(line)
+    };
+
+    /// Queue a message; when this answers, it is durable.
+    SendOne "send" {
+        /// To whom: a contact's name or id.
+        to: String,
+        /// The text.
+        text: Option<String>,
+        /// Files and directories, by absolute path.
+        files: Vec<PathBuf> = default,
+        /// Niceness, 1 (first) to 255 (last).
+        nice: Option<u8>,
+        /// How long it lives, in seconds.
+        lifetime_s: Option<u32>,
+        /// Whether nobody on the way may see who writes to whom; by default as the contact is set.
+        hidden: Option<bool>,
+        /// The message that it answers, by its whole id.
+        reply_to: Option<String>,
+    } -> Sent: |request, at| at.desk.send(&request.request()?, at.watch);
+
+    /// Queue many messages with few syncs; one object back for each, in order.
+    SendBatch "send/batch" {
+        /// The messages, at most 64.
+        messages: Vec<SendOne>,
+    } -> Outcomes: |request, at| {
+        if request.messages.len() > BATCH_MAX {
+            return Err(Failure::new(FailureKind::Usage, "a batch has at most 64 messages"));
+        }
+        let mut outcomes = Vec::new();
+        at.desk.send_batch(
+            &mut request.messages.iter().map(SendOne::request),
+            &mut |outcome| outcomes.push(outcome),
+            at.watch,
+        )?;
+        Ok(Outcomes(outcomes))
+    };
+
+    /// How a message that was sent stands.
+    SendState "send/state" {
+        /// An id, or its first digits.
+        id: String,
+    } -> Sent: |request, at| at.desk.sent_state(&request.id, at.watch);
+
+    /// What arrived, oldest first.
+    InboxLs "inbox/ls" {} -> Vec<Received>: |_request, at| at.desk.inbox(at.watch);
+
+    /// One message; it is marked as read.
+    InboxRead "inbox/read" {
+        /// An id, or its first digits.
+        id: String,
+    } -> Received: |request, at| at.desk.read_message(&request.id, at.watch);
+
+    /// Save the files of a message, or its text, under names that are free.
+    InboxSave "inbox/save" {
+        /// An id, or its first digits.
+        id: String,
+        /// Where, by absolute path.
+        dir: PathBuf,
+    } -> Vec<Saved>: |request, at| at.desk.save_message(&request.id, &request.dir, at.watch);
+
+    /// Exchange with a stick, a memory card or a synced directory.
+    TossVerb "toss" {
+        /// Where it is mounted, by absolute path.
+        path: PathBuf,
+        /// Only take.
+        only_in: bool = default,
+        /// Only write.
+        only_out: bool = default,
+        /// Change nothing; say what would be done.
+        dry_run: bool = default,
+        /// Write at most so many bytes.
+        budget: Option<u64>,
+        /// Prepare it even when there is nothing to write.
+        init: bool = default,
+        /// Leave my card on it, for anybody to read.
+        with_card: bool = default,
+    } -> Tossed: |request, at| live::after_taking(at, at.desk.toss(&request.request()?, at.watch)?);
+
+    /// What waits, most urgent first.
+    QueueLs "queue/ls" {} -> Vec<Queued>: |_request, at| at.desk.queue(at.watch);
+
+    /// One bundle that waits.
+    QueueShow "queue/show" {
+        /// An id, or its first digits.
+        id: String,
+    } -> Queued: |request, at| at.desk.queue_show(&request.id, at.watch);
+
+    /// Take a message back; copies on the way may still arrive.
+    QueueCancel "queue/cancel" {
+        /// An id, or its first digits.
+        id: String,
+    } -> Sent: |request, at| {
+        let (sent, gone) = at.desk.cancel_bundles(&request.id, at.watch)?;
+        if let Some((node, handle)) = at.node {
+            handle.block_on(node.gone(gone));
+        }
+        Ok(sent)
+    };
+
+    /// Let a message go earlier or later.
+    QueueBump "queue/bump" {
+        /// An id, or its first digits.
+        id: String,
+        /// Niceness, 1 (first) to 255 (last).
+        nice: u8,
+    } -> Queued: |request, at| at.desk.bump(&request.id, niceness(request.nice)?, at.watch);
+
+    /// What happened to a message, oldest first.
+    Trace "trace" {
+        /// An id, or its first digits.
+        id: String,
+    } -> Vec<Traced>: |request, at| at.desk.trace(&request.id, at.watch);
+
+    /// Why a message is where it is.
+    Why "why" {
+        /// An id, or its first digits.
+        id: String,
+    } -> Vec<Reason>: |request, at| live::why(at, &request.id);
+
+    /// How this node is.
+    StatusVerb "status" {} -> Status: |_request, at| live::status(at);
+
+    /// Every bundle that is here.
+    BundleLs "bundle/ls" {} -> Vec<Queued>: |_request, at| at.desk.bundles(at.watch);
+
+    /// What anybody can read of a bundle.
+    BundleShow "bundle/show" {
+        /// An id, or its first digits.
+        id: String,
+    } -> Shown: |request, at| at.desk.bundle_show(&request.id, at.watch);
+
+    /// Check the id, hash and signature of a bundle.
+    BundleVerify "bundle/verify" {
+        /// An id, or its first digits.
+        id: String,
+    } -> Shown: |request, at| at.desk.bundle_verify(&request.id, at.watch);
+
+    /// Take a bundle from a file; also what stock age sealed to this node.
+    BundleImport "bundle/import" {
+        /// The file, by absolute path.
+        file: PathBuf,
+    } -> Vec<Received>: |request, at| {
+        let messages = at.desk.bundle_import(&request.file, at.watch)?;
+        live::tell_messages(at, &messages, &[]);
+        Ok(messages)
+    };
+
+    /// How much is in the spool, and of what.
+    SpoolStats "spool/stats" {} -> Vec<Finding>: |_request, at| at.desk.spool_stats(at.watch);
+
+    /// Read the whole spool and say what is damaged.
+    SpoolCheck "spool/check" {} -> Checked: |_request, at| at.desk.spool_check(at.watch);
+
+    /// Make the index of the spool anew from its log.
+    SpoolRebuild "spool/rebuild" {} -> Checked: |_request, at| at.desk.spool_rebuild(at.watch);
+
+    /// Give back what is no longer needed.
+    SpoolGc "spool/gc" {} -> Checked: |_request, at| at.desk.spool_gc(at.watch);
+
+    /// Look for what is wrong.
+    Doctor "doctor" {} -> Vec<Finding>: |_request, at| at.desk.doctor(at.watch);
+
+    /// Neighbours: who has a link now, and who had one.
+    PeersLs "peers" {} -> Vec<PeerLine>: |_request, at| live::peers(at);
+
+    /// To whom links are kept.
+    LinkLs "link/ls" {} -> Vec<LinkLine>: |_request, at| live::link_ls(at);
+
+    /// Keep a link to a peer, now and after every start.
+    LinkAdd "link/add" {
+        /// An address, and behind a # a contact's name or a node's id.
+        uri: String,
+    } -> LinkLine: |request, at| live::link_add(at, &request.uri);
+
+    /// Keep no link to a peer any more.
+    LinkRm "link/rm" {
+        /// As it was added.
+        uri: String,
+    } -> LinkLine: |request, at| live::link_rm(at, &request.uri);
+
+    /// Dial a peer once and say who answers.
+    LinkTest "link/test" {
+        /// An address, and behind a # a contact's name or a node's id.
+        uri: String,
+    } -> LinkLine: |request, at| live::link_test(at, &request.uri);
+
+    /// Call somebody now.
+    Call "call" {
+        /// A contact's name, a node's id, or an address as for link/add.
+        who: String,
+        /// Not again when the link ends.
+        once: bool = default,
+    } -> PeerLine: |request, at| live::call(at, &request.who, request.once);
+
+    /// How long a neighbour takes to answer over its link.
+    Ping "ping" {
+        /// A contact's name or a node's id.
+        who: String,
+    } -> Ponged: |request, at| live::ping(at, &request.who);
+
+    /// What happened lately, oldest first.
+    Log "log" {} -> Vec<Happening>: |_request, at| Ok(at.live()?.0.board.since(0));
+
+    /// The daemon itself.
+    DaemonShow "daemon" {} -> DaemonLine: |_request, at| live::daemon(at, "running");
+
+    /// End the daemon.
+    Down "down" {} -> DaemonLine: |_request, at| live::down(at);
+}
+
+/// Messages in one batch: what the desk commits with one sync.
+const BATCH_MAX: usize = 64;
+
+impl SendOne {
+    fn request(&self) -> Result<SendRequest, Failure> {
+        let lifetime = match self.lifetime_s {
+            None => None,
+            Some(s) => Some(Lifetime::new(s).ok_or_else(|| missing("lifetime_s"))?),
+        };
+        let reply_to = match &self.reply_to {
+            None => None,
+            Some(id) => Some(bundle_id(id).ok_or_else(|| missing("reply_to"))?),
+        };
+        Ok(SendRequest {
+            to: self.to.clone(),
+            text: self.text.clone(),
+            files: self.files.clone(),
+            nice: self.nice.map(niceness).transpose()?,
+            lifetime,
+            hidden: self.hidden,
+            reply_to,
+        })
+    }
+}
+
+impl From<SendRequest> for SendOne {
+    fn from(request: SendRequest) -> Self {
+        Self {
+            to: request.to,
+            text: request.text,
+            files: request.files,
+            nice: request.nice.map(|nice| nice.value()),
+            lifetime_s: request.lifetime.map(Lifetime::seconds),
+            hidden: request.hidden,
+            reply_to: request.reply_to.map(|id| id.to_string()),
+        }
+    }
+}
+
+impl TossVerb {
+    fn request(&self) -> Result<TossRequest, Failure> {
+        let direction = match (self.only_in, self.only_out) {
+            (true, true) => return Err(missing("only one of only_in and only_out")),
+            (true, false) => TossDirection::In,
+            (false, true) => TossDirection::Out,
+            (false, false) => TossDirection::Both,
+        };
+        Ok(TossRequest {
+            path: self.path.clone(),
+            direction,
+            dry_run: self.dry_run,
+            budget: self.budget,
+            init: self.init,
+            with_card: self.with_card,
+        })
+    }
+}
+
+fn niceness(value: u8) -> Result<Niceness, Failure> {
+    Niceness::new(value).ok_or_else(|| missing("nice"))
+}
+
+fn missing(what: &str) -> Failure {
+    Failure::new(FailureKind::Usage, format!("{what} is missing or no value that it can have"))
+        .next("nothing was changed; GET /v1/openapi.json describes every request")
+}
+
+/// An id of 64 hexadecimal digits.
+fn bundle_id(text: &str) -> Option<BundleId> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let bytes: Option<Vec<u8>> = pairs
+        .iter()
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    Some(BundleId(bytes?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_with_a_wrong_key_or_value_is_refused() {
+        for wrong in [
+            "",
+            "{}",
+            r#"{"to":"Bob","txet":"hi"}"#,
+            r#"{"to":7}"#,
+            "nonsense",
+            r#"{"to":"Bob","nice":256}"#,
+        ] {
+            assert!(serde_json::from_str::<SendOne>(wrong).is_err(), "{wrong}");
+        }
+        assert!(serde_json::from_str::<SendOne>(r#"{"to":"Bob"}"#).is_ok());
+        for wrong in [
+            SendOne { nice: Some(0), ..SendOne::default() },
+            SendOne { lifetime_s: Some(0), ..SendOne::default() },
+            SendOne { reply_to: Some("a5".into()), ..SendOne::default() },
+        ] {
+            assert_eq!(wrong.request().unwrap_err().kind, FailureKind::Usage, "{wrong:?}");
+        }
+        let both = TossVerb { only_in: true, only_out: true, ..TossVerb::default() };
+        assert_eq!(both.request().unwrap_err().kind, FailureKind::Usage);
+    }
+
+    #[test]
+    fn a_message_becomes_a_request_and_back() {
+        let request = SendRequest {
+            to: "Bob".into(),
+            text: Some("hi".into()),
+            files: vec!["/a".into()],
+            nice: Some(Niceness::BULK),
+            lifetime: Lifetime::new(60),
+            hidden: Some(true),
+            reply_to: Some(BundleId([0xa5; 32])),
+        };
+        let json = serde_json::to_string(&SendOne::from(request.clone())).unwrap();
+        let back = serde_json::from_str::<SendOne>(&json).unwrap().request().unwrap();
+        assert_eq!(format!("{back:?}"), format!("{request:?}"));
+    }
+
+    #[test]
+    fn an_id_reads_back() {
+        let id = BundleId([0xa5; 32]);
+        assert_eq!(bundle_id(&id.to_string()), Some(id));
+        for wrong in ["", "a5", &"g".repeat(64), &"a5".repeat(33)] {
+            assert_eq!(bundle_id(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn no_verb_stands_twice_in_the_table() {
+        let mut names: Vec<&str> = TABLE.iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TABLE.len());
+    }
+}

@@ -1,0 +1,77 @@
+//! Who answers a command: the daemon of the home, if one runs, else a desk in this process.
+
+use std::path::{Path, PathBuf};
+
+use super::{Context, output::Loudness, progress::Progress, text};
+use crate::{
+    api::{At, Client, Verb},
+    desk::{Desk, Failure},
+};
+
+/// The one seam between the command line and what it asks.
+pub(super) struct Asker<'a> {
+    place: Place,
+    watch: &'a Progress,
+}
+
+enum Place {
+    Here(Box<Desk>),
+    There(Client),
+}
+
+impl Context {
+    /// Whoever answers for the home.
+    pub(super) fn asker(&self) -> Result<Asker<'_>, Failure> {
+        let home = self.home()?;
+        let watch = &self.watch;
+        if let Some(client) = Client::find(&home) {
+            if self.out.loudness == Loudness::Verbose {
+                let home = text::line(&home.display().to_string());
+                super::eprint_line(&format!("home: {home}, asking its daemon"));
+            }
+            return Ok(Asker { place: Place::There(client), watch });
+        }
+        Ok(Asker { place: Place::Here(Box::new(self.desk()?)), watch })
+    }
+
+    /// Asks one thing.
+    pub(super) fn ask<V: Verb>(&self, verb: V) -> Result<V::Reply, Failure> {
+        self.asker()?.ask(verb)
+    }
+}
+
+impl Asker<'_> {
+    /// Runs a verb.
+    pub(super) fn ask<V: Verb>(&self, verb: V) -> Result<V::Reply, Failure> {
+        match &self.place {
+            Place::Here(desk) => verb.run(&At::desk(desk, self.watch)),
+            Place::There(client) => client.ask(&verb, self.watch),
+        }
+    }
+
+    /// The daemon, if that is who answers.
+    pub(super) fn daemon(&self) -> Option<&Client> {
+        match &self.place {
+            Place::Here(_) => None,
+            Place::There(client) => Some(client),
+        }
+    }
+
+    /// The desk, if that is who answers.
+    pub(super) fn here(&self) -> Result<&Desk, &Client> {
+        match &self.place {
+            Place::Here(desk) => Ok(desk),
+            Place::There(client) => Err(client),
+        }
+    }
+
+    /// A path as whoever answers understands it: a daemon runs in another directory.
+    pub(super) fn path(&self, path: &Path) -> Result<PathBuf, Failure> {
+        match &self.place {
+            Place::Here(_) => Ok(path.to_owned()),
+            Place::There(_) => {
+                std::path::absolute(path).map_err(|error| Failure::file("find", path, error))
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! To whom links are kept: peers that are named in the settings, on the command line, or by hand
+//! while the daemon runs.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use postrider_base::NodeId;
+use postrider_transports::{contract::Transport, pipe::PipeTransport, tls::TlsTransport};
+use tokio::{
+    sync::{broadcast::error::RecvError, watch},
+    task::JoinSet,
+    time::{Duration, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    board::LinkRow,
+    dialer::{self, Peer},
+    node::{LINKS_MAX, Node},
+    transport_failure, unusable,
+};
+use crate::desk::{Desk, Failure, FailureKind};
+
+/// How long a call waits for its link: a dial, its handshake, and a little.
+const CALL_TIME_MAX: Duration = Duration::from_secs(90);
+
+/// The ways of dialling, and who is dialled again and again.
+#[derive(Debug)]
+pub struct Peers {
+    tls: Arc<TlsTransport>,
+    changed: watch::Receiver<u64>,
+    kept: Mutex<BTreeMap<String, CancellationToken>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Peers {
+    pub(super) fn new(tls: Arc<TlsTransport>, changed: watch::Receiver<u64>) -> Self {
+        Self { tls, changed, kept: Mutex::default(), tasks: Mutex::default() }
+    }
+
+    /// Keeps a link to a peer from now on; whether that is new.
+    pub fn keep(&self, node: &Arc<Node>, uri: &str) -> Result<bool, Failure> {
+        let peer = parse(&node.desk, uri)?;
+        let transport = self.transport(&peer)?;
+        let mut kept = lock(&self.kept);
+        if kept.contains_key(uri) {
+            return Ok(false);
+        }
+        if kept.len() >= LINKS_MAX {
+            return Err(Failure::new(FailureKind::Refused, "there are too many links already")
+                .next("postrider link rm URI makes room"));
+        }
+        let stop = node.stop.child_token();
+        kept.insert(uri.to_owned(), stop.clone());
+        drop(kept);
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        let changed = self.changed.clone();
+        tasks.spawn(dialer::keep(Arc::clone(node), transport, peer, changed, stop));
+        Ok(true)
+    }
+
+    /// Keeps no link to a peer any more, and closes the one there is; whether one was kept.
+    pub fn drop_peer(&self, node: &Node, uri: &str) -> bool {
+        let Some(stop) = lock(&self.kept).remove(uri) else { return false };
+        stop.cancel();
+        if let Ok(peer) = parse(&node.desk, uri) {
+            node.board.close(|row| is_link_to(row, &peer));
+        }
+        true
+    }
+
+    /// Everybody a link is kept to, and whether it is up.
+    pub fn list(&self, node: &Node) -> Vec<(String, bool)> {
+        let uris: Vec<String> = lock(&self.kept).keys().cloned().collect();
+        let links = node.board.links();
+        let is_up = |uri: &String| {
+            let peer = parse(&node.desk, uri);
+            peer.is_ok_and(|peer| links.iter().any(|row| is_link_to(row, &peer)))
+        };
+        uris.into_iter().map(|uri| (is_up(&uri), uri)).map(|(up, uri)| (uri, up)).collect()
+    }
+
+    /// The link to a peer, if it is up.
+    pub fn link_to(&self, node: &Node, uri: &str) -> Option<LinkRow> {
+        let peer = parse(&node.desk, uri).ok()?;
+        node.board.links().into_iter().find(|row| is_link_to(row, &peer))
+    }
+
+    /// Dials once, and hands the link to the node.
+    pub async fn call(&self, node: &Arc<Node>, uri: &str) -> Result<LinkRow, Failure> {
+        let peer = parse(&node.desk, uri)?;
+        if let Some(row) = node.board.links().into_iter().find(|row| is_link_to(row, &peer)) {
+            return Ok(row);
+        }
+        let mut heard = node.board.listen();
+        let transport = self.transport(&peer)?;
+        let dialled = transport.dial(&peer.address, peer.node).await;
+        let mut ended = node.adopt(dialled.map_err(transport_failure)?, peer.node);
+        let found = || node.board.links().into_iter().find(|row| is_link_to(row, &peer));
+        let up = async {
+            loop {
+                if let Some(row) = found() {
+                    return Some(row);
+                }
+                tokio::select! {
+                    _ = &mut ended => return found(),
+                    happening = heard.recv() => {
+                        if matches!(happening, Err(RecvError::Closed)) {
+                            return None;
+                        }
+                    }
+                }
+            }
+        };
+        timeout(CALL_TIME_MAX, up).await.ok().flatten().ok_or_else(|| {
+            Failure::new(FailureKind::Failed, format!("the link to {uri} ended at once"))
+                .next("whoever answers there may not want this node; postrider log tells more")
+        })
+    }
+
+    /// Waits until nobody is dialled any more.
+    pub(super) async fn ended(&self) {
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        while tasks.join_next().await.is_some() {}
+    }
+
+    fn transport(&self, peer: &Peer) -> Result<Arc<dyn Transport>, Failure> {
+        match peer.address.scheme() {
+            "tls" => Ok(Arc::clone(&self.tls) as Arc<dyn Transport>),
+            "pipe" => Ok(Arc::new(PipeTransport::new(Arc::new(|address, line| {
+                tracing::info!(%address, line);
+            })))),
+            _ => Err(unusable(peer.address.as_str(), "no transport of that name here")),
+        }
+    }
+}
+
+/// Whether a URI can be dialled.
+pub fn check(desk: &Desk, uri: &str) -> Result<(), Failure> {
+    parse(desk, uri).map(drop)
+}
+
+fn is_link_to(row: &LinkRow, peer: &Peer) -> bool {
+    match peer.node {
+        Some(node) => row.facts.peer == Some(node),
+        None => row.facts.dialled && row.facts.address == peer.address,
+    }
+}
+
+/// An address, and behind a `#` who is there: a contact or an id.
+fn parse(desk: &Desk, text: &str) -> Result<Peer, Failure> {
+    let (address, who) = match text.rsplit_once('#') {
+        Some((address, who)) => (address, Some(who)),
+        None => (text, None),
+    };
+    let address = address.parse().map_err(|_| unusable(text, "not an address"))?;
+    let node = match who {
+        Some(who) => Some(match who.parse::<NodeId>() {
+            Ok(node) => node,
+            Err(_) => desk.home().contacts()?.resolve(who)?.card.node,
+        }),
+        None => None,
+    };
+    Ok(Peer { address, node })
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,162 @@
+//! Two nodes and a link: what the commands show of it.
+
+use serde_json::Value;
+
+use crate::node::{Folder, Node, of_type, text, until};
+
+/// Bob listens; both have a daemon and each other's cards. And the way from Alice to Bob.
+fn neighbours(folder: &Folder) -> (Node, Node, String) {
+    let (mut alice, mut bob) = folder.acquainted();
+    bob.start_daemon(&["--listen", "tls://127.0.0.1:0"]);
+    alice.start_daemon(&[]);
+    let bobs = bob.json(["up"]).remove(0);
+    let uri = format!("tls://{}#Bob", bobs["listening"][0].as_str().unwrap());
+    (alice, bob, uri)
+}
+
+fn is_up(node: &Node) -> bool {
+    of_type(&node.json(["peers"]), "peer").iter().any(|peer| peer["up"] == true)
+}
+
+#[test]
+fn a_message_is_carried_and_delivered_while_its_sender_waits() {
+    let folder = Folder::new();
+    let (alice, bob, uri) = neighbours(&folder);
+    assert_eq!(alice.json(["link", "add", &uri])[0]["state"], "added");
+    let states = |args: &[&str]| -> Vec<Value> {
+        alice.json(args).iter().map(|object| object["state"].clone()).collect()
+    };
+    let delivered = states(&["send", "Bob", "by wire", "--wait", "delivered"]);
+    assert_eq!((&delivered[0], delivered.last().unwrap()), (&"saved".into(), &"delivered".into()));
+    let carried = states(&["send", "Bob", "again", "--wait", "carried", "--timeout", "60s"]);
+    assert!(["carried", "delivered"].iter().any(|state| carried.last().unwrap() == state));
+    let inbox = bob.json(["inbox"]);
+    assert_eq!(of_type(&inbox, "message")[0]["text"], "by wire");
+
+    let id = text(&bob.json(["inbox"])[0], "id");
+    let traced = alice.json(["trace", &id]);
+    let whats: Vec<String> = of_type(&traced, "event").iter().map(|e| text(e, "what")).collect();
+    assert_eq!(whats.first().map(String::as_str), Some("saved"));
+    // Whoever is told of the delivery first need not be told that it was carried.
+    assert!(whats.iter().any(|what| what == "delivered"), "{whats:?}");
+}
+
+#[test]
+fn neighbours_are_shown_pinged_and_remembered() {
+    let folder = Folder::new();
+    let (alice, bob, uri) = neighbours(&folder);
+    let nobody = alice.run(["ping", "Bob"]).code(1);
+    assert!(nobody.err.contains("there is no link to Bob"), "{}", nobody.err);
+    let called = alice.json(["call", &uri, "--once"]).remove(0);
+    assert_eq!((&called["name"], &called["up"]), (&"Bob".into(), &true.into()));
+    let pong = alice.json(["ping", "Bob"]).remove(0);
+    assert_eq!((&pong["type"], &pong["name"]), (&"pong".into(), &"Bob".into()));
+    assert!(pong["rtt_ms"].as_f64().unwrap() > 0.0);
+    let peers = alice.json(["peers"]);
+    let peer = of_type(&peers, "peer")[0];
+    for key in ["id", "name", "link", "address", "rtt_ms", "last_seen_s", "up"] {
+        assert!(!peer[key].is_null(), "no {key} in {peer}");
+    }
+    let status = alice.json(["status"]).remove(0);
+    assert_eq!(status["links"][0]["name"], "Bob");
+    until("Bob sees Alice", || is_up(&bob));
+    let log = alice.json(["log"]);
+    assert!(of_type(&log, "event").iter().any(|event| event["what"] == "link-up"), "{log:?}");
+    let sent = alice.send(["Bob", "hi"]);
+    let why = alice.json(["why", &sent]);
+    assert!(!of_type(&why, "reason").is_empty());
+
+    alice.run(["down"]).ok();
+    let peers = alice.json(["peers"]);
+    let peer = of_type(&peers, "peer")[0];
+    assert_eq!((&peer["name"], &peer["up"]), (&"Bob".into(), &false.into()));
+    assert!(peer["last_seen_s"].as_u64().unwrap() < 600);
+    until("Bob sees that Alice is gone", || !is_up(&bob));
+}
+
+#[test]
+fn a_contact_is_called_where_it_was_last() {
+    let folder = Folder::new();
+    let (mut alice, bob, uri) = neighbours(&folder);
+    alice.run(["call", "Bob"]).code(1);
+    alice.run(["call", &uri, "--once"]).ok();
+    alice.run(["down"]).ok();
+    alice.start_daemon(&[]);
+    assert_eq!(alice.json(["call", "Bob"])[0]["up"], true);
+    until("Bob sees Alice", || is_up(&bob));
+}
+
+#[test]
+fn a_link_is_kept_over_a_new_start_and_ends_when_it_is_removed() {
+    let folder = Folder::new();
+    let (mut alice, _bob, uri) = neighbours(&folder);
+    alice.run(["link", "add", &uri]).ok();
+    until("the link", || is_up(&alice));
+    alice.run(["down"]).ok();
+    // Without a daemon the list is the same.
+    assert_eq!(alice.json(["link", "ls"])[0]["uri"], uri);
+    alice.start_daemon(&[]);
+    until("the link again", || is_up(&alice));
+    assert_eq!(alice.json(["link", "rm", &uri])[0]["state"], "removed");
+    until("the end of the link", || !is_up(&alice));
+    alice.run(["link", "rm", &uri]).code(5);
+    for wrong in ["Bob", "nowhere://x", "tls://127.0.0.1:1#Carol"] {
+        let code = alice.run(["link", "add", wrong]).code;
+        assert!(code == Some(2) || code == Some(5), "{wrong}: {code:?}");
+    }
+    assert_eq!(alice.json(["link", "ls"]).len(), 1);
+}
+
+#[test]
+fn whoever_is_blocked_loses_the_link_at_once() {
+    let folder = Folder::new();
+    let (alice, bob, uri) = neighbours(&folder);
+    alice.run(["link", "add", &uri]).ok();
+    until("the link", || is_up(&alice) && is_up(&bob));
+    bob.run(["contact", "block", "Alice"]).ok();
+    until("the end of the link", || !is_up(&bob));
+    bob.run(["contact", "block", "Alice", "--off"]).ok();
+    until("the link again", || is_up(&bob));
+}
+
+#[test]
+fn a_message_called_back_while_the_link_is_up_stays_here() {
+    let folder = Folder::new();
+    let (alice, bob, uri) = neighbours(&folder);
+    // Nobody listens there yet, so it waits.
+    let sent = alice.send(["Bob", "never mind"]);
+    assert_eq!(alice.json(["queue", "cancel", &sent])[0]["state"], "cancelled");
+    alice.run(["link", "add", &uri]).ok();
+    alice.run(["send", "Bob", "but this", "--wait", "delivered"]).ok();
+    let inbox = bob.json(["inbox"]);
+    let texts: Vec<&Value> = of_type(&inbox, "message").iter().map(|m| &m["text"]).collect();
+    assert_eq!(texts, ["but this"]);
+}
+
+#[test]
+fn waiting_ends_when_its_time_is_over_and_the_message_stays_queued() {
+    let folder = Folder::with_daemons();
+    let (alice, _bob) = folder.acquainted();
+    let ended =
+        alice.run(["--json", "send", "Bob", "hi", "--wait", "delivered", "--timeout", "1s"]);
+    let objects = ended.code(7).objects();
+    assert_eq!(
+        (&objects[0]["state"], &objects[1]["code"]),
+        (&"saved".into(), &"wait-ran-out".into())
+    );
+    assert_eq!(of_type(&alice.json(["queue"]), "bundle").len(), 1);
+}
+
+#[test]
+fn two_nodes_speak_through_the_streams_of_a_command() {
+    let folder = Folder::new();
+    let (mut alice, bob) = folder.acquainted();
+    alice.start_daemon(&[]);
+    let program = env!("CARGO_BIN_EXE_postrider");
+    let uri = format!("pipe:{program} --home '{}' daemon --stdio#Bob", bob.home().display());
+    alice.run(["link", "add", &uri]).ok();
+    alice.run(["send", "Bob", "by pipe", "--wait", "delivered"]).ok();
+    alice.run(["down"]).ok();
+    // The far end ends with its pipe, and gives its home back.
+    assert_eq!(bob.json(["inbox"])[0]["text"], "by pipe");
+}
