@@ -120,7 +120,9 @@ impl Daemon {
             .map_err(|error| {
                 Failure::new(FailureKind::Failed, "the daemon cannot start").because(error)
             })?;
-        let options = DaemonOptions { listen: self.listen, peers: self.peers, stdio: self.stdio };
+        let lan = if self.no_lan || self.stdio { None } else { desk.lan_options()? };
+        let options =
+            DaemonOptions { listen: self.listen, peers: self.peers, stdio: self.stdio, lan };
         let daemon = Running::start(desk, &options, &runtime)?;
         let bound = Server::bind(daemon.node(), runtime.handle());
         let bound = bound.and_then(|server| {

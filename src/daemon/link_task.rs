@@ -29,6 +29,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     time::{Duration, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     board::{LinkRow, Traffic},
@@ -50,8 +51,13 @@ const LINGER: Duration = Duration::from_secs(5);
 
 type Stream = Box<dyn postrider_transports::contract::StreamPipe>;
 
-/// Runs a link to its end.
-pub(super) async fn run(node: Arc<Node>, link: Link, expect: Option<NodeId>) -> io::Result<()> {
+/// Runs a link to its end, or until `over`.
+pub(super) async fn run(
+    node: Arc<Node>,
+    link: Link,
+    expect: Option<NodeId>,
+    over: CancellationToken,
+) -> io::Result<()> {
     let Link { mut facts, pipe } = link;
     let Pipe::Stream(mut stream) = pipe else {
         return Err(io::Error::other("a link of another kind"));
@@ -77,6 +83,10 @@ pub(super) async fn run(node: Arc<Node>, link: Link, expect: Option<NodeId>) -> 
         && !node.admits(&peer)
     {
         return Err(io::Error::other("this node is not wanted here"));
+    }
+    if facts.guest {
+        // A guest key proves that the link is with whom it was begun, and nobody's name.
+        facts.peer = None;
     }
     let (mine, theirs) = match facts.peer {
         Some(peer) => node.recall(peer).await.map_err(failed)?,
@@ -104,6 +114,7 @@ pub(super) async fn run(node: Arc<Node>, link: Link, expect: Option<NodeId>) -> 
         tokio::select! {
             ended = incoming.run(reading, begun) => ended,
             ended = outgoing.run(writing, given) => ended,
+            () = over.cancelled() => Ok(()),
             () = closing.cancelled() => Ok(()),
         }
     } else {

@@ -13,6 +13,7 @@ mod board;
 mod dialer;
 mod engine_task;
 mod keeper;
+mod lan;
 mod link_task;
 mod neighbours;
 mod node;
@@ -34,7 +35,8 @@ use postrider_engine::{
 };
 use postrider_transports::{
     contract::{Arrival, Transport},
-    tls::{TlsOptions, TlsTransport},
+    lan::{Lan, LanOptions},
+    tls::{PORT, TlsOptions, TlsTransport},
 };
 use tokio::{
     runtime::Runtime,
@@ -47,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     engine_task::{EngineTask, INPUTS_MAX},
     keeper::{Keeper, WAITING_MAX},
+    lan::LanTask,
     stager::Stager,
 };
 pub use crate::desk::reply::Happening;
@@ -66,6 +69,8 @@ pub struct DaemonOptions {
     pub peers: Vec<String>,
     /// Speak on standard input and output, as the far end of a `pipe:`.
     pub stdio: bool,
+    /// Meet neighbours on local networks, and how.
+    pub lan: Option<LanOptions>,
 }
 
 /// A daemon that runs.
@@ -97,10 +102,7 @@ impl Daemon {
         let mut threads = Vec::new();
         let mut tasks = JoinSet::new();
 
-        let secret = Arc::new(desk.home().key.node.clone());
-        let tls = Arc::new(
-            TlsTransport::new(secret, tls_options(&desk, options)?).map_err(transport_failure)?,
-        );
+        let tls = Arc::new(listen(&desk, options)?);
         let (changes, changed) = watch::channel(0);
         let node = Arc::new(Node::new(
             Arc::clone(&desk),
@@ -179,6 +181,30 @@ impl Daemon {
             node.peers.keep(&node, peer)?;
         }
         tasks.spawn(neighbours::remember(Arc::clone(&node)));
+        if let Some(options) = &options.lan
+            && let Some(at) = tls.listening().iter().find(|at| at.is_ipv6())
+        {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(|error| {
+                Failure::new(FailureKind::Failed, "the system gives no random numbers")
+                    .because(error)
+            })?;
+            let lan = Arc::new(Lan::new(options.clone()));
+            let (events, heard) = mpsc::channel(lan::EVENTS_MAX);
+            let (notices, noticed) = mpsc::channel(lan::EVENTS_MAX);
+            // Set once: this is the only place.
+            let _ = node.meeting.set(notices);
+            let task = LanTask::new(
+                Arc::clone(&node),
+                Arc::clone(&tls),
+                Arc::clone(&lan),
+                at.port(),
+                seed,
+            );
+            tasks.spawn(task.run(heard, noticed));
+            let stop = stop.clone();
+            tasks.spawn(async move { lan.run(events, stop).await });
+        }
         let stdio = options.stdio.then(|| node.adopt(postrider_transports::pipe::stdio(), None));
         Ok(Self { node, stdio, tasks, threads, changes })
     }
@@ -245,6 +271,31 @@ fn spawn(
     thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
         Failure::new(FailureKind::Failed, "no thread for the daemon").because(error)
     })
+}
+
+/// Binds what the settings and options say. Neighbours need an IPv6 socket of ours: the usual port,
+/// or any when somebody has that.
+fn listen(desk: &Arc<Desk>, options: &DaemonOptions) -> Result<TlsTransport, Failure> {
+    let mut chosen = tls_options(desk, options)?;
+    let is_v6 = |address: &Address| address.rest().starts_with("//[");
+    let open = |chosen: TlsOptions| {
+        TlsTransport::new(Arc::new(desk.home().key.node.clone()), chosen).map_err(transport_failure)
+    };
+    if options.lan.is_none() || chosen.listen.iter().any(is_v6) {
+        return open(chosen);
+    }
+    for port in [PORT, 0] {
+        let Ok(address) = format!("tls://[::]:{port}").parse() else { continue };
+        chosen.listen.push(address);
+        match open(chosen.clone()) {
+            Err(failure) if port != 0 => tracing::debug!(%failure, "the usual port is taken"),
+            // A machine without IPv6 has no neighbours there, and may have others.
+            Err(failure) => tracing::warn!(%failure, "no local networks"),
+            opened => return opened,
+        }
+        chosen.listen.pop();
+    }
+    open(chosen)
 }
 
 fn tls_options(desk: &Arc<Desk>, options: &DaemonOptions) -> Result<TlsOptions, Failure> {

@@ -2,11 +2,17 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use postrider_base::{BundleId, NodeId, NodeSecret};
-use postrider_engine::node::{Engine, Input, LinkId, LinkPolicy, Seen};
+use postrider_engine::{
+    meeting::Came,
+    node::{Engine, Input, LinkId, LinkPolicy, Seen},
+};
 use postrider_transports::contract::Link;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -18,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     board::Board,
     engine_task::{Look, ToEngine},
+    lan::{self, Notice},
     link_task,
     peers::Peers,
 };
@@ -39,6 +46,10 @@ pub struct Node {
     pub(super) engine: mpsc::Sender<ToEngine>,
     pub(super) stop: CancellationToken,
     links: Mutex<JoinSet<()>>,
+    /// The way to the task of the local network, where there is one.
+    pub(super) meeting: OnceLock<mpsc::Sender<Notice>>,
+    /// Links that were told of there.
+    met: AtomicU64,
 }
 
 impl Node {
@@ -50,7 +61,17 @@ impl Node {
         stop: CancellationToken,
     ) -> Self {
         let board = Board::new(Arc::clone(&desk));
-        Self { board, peers, listening, desk, engine, stop, links: Mutex::default() }
+        Self {
+            board,
+            peers,
+            listening,
+            desk,
+            engine,
+            stop,
+            links: Mutex::default(),
+            meeting: OnceLock::new(),
+            met: AtomicU64::new(0),
+        }
     }
 
     /// Asks the daemon to end; [`Daemon::stop`](super::Daemon::stop) does it.
@@ -107,6 +128,17 @@ impl Node {
         link: Link,
         expect: Option<NodeId>,
     ) -> oneshot::Receiver<()> {
+        let came = lan::accepted(&link.facts);
+        self.adopt_from(link, expect, came)
+    }
+
+    /// As [`Self::adopt`]; `came` says how it came over a local network, if it did.
+    pub(super) fn adopt_from(
+        self: &Arc<Self>,
+        link: Link,
+        expect: Option<NodeId>,
+        came: Option<Came>,
+    ) -> oneshot::Receiver<()> {
         let (ended, end) = oneshot::channel();
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         while links.try_join_next().is_some() {}
@@ -115,10 +147,21 @@ impl Node {
             return end;
         }
         let node = Arc::clone(self);
+        let meeting = self.meeting.get().cloned().zip(came).zip(link.facts.peer);
         links.spawn(async move {
             let address = link.facts.address.clone();
-            if let Err(error) = link_task::run(node, link, expect).await {
+            let (over, guest) = (CancellationToken::new(), link.facts.guest);
+            let number = LinkId(node.met.fetch_add(1, Ordering::Relaxed));
+            if let Some(((meeting, came), peer)) = &meeting {
+                let (came, end) = (*came, over.clone());
+                let up = Notice::Up { link: number, node: *peer, guest, came, end };
+                let _ = meeting.send(up).await;
+            }
+            if let Err(error) = link_task::run(node, link, expect, over).await {
                 tracing::debug!(%address, %error, "a link ended");
+            }
+            if let Some(((meeting, _), _)) = &meeting {
+                let _ = meeting.send(Notice::Down { link: number }).await;
             }
             drop(ended);
         });

@@ -17,6 +17,7 @@ use postrider_engine::node::{
 use postrider_spool::{
     Change, Class, Cursor, Destination, DurableSpool, Entry, Queue, Spool, Staging,
 };
+use postrider_transports::lan::{LanOptions, Pattern, Rule};
 
 use super::{
     Desk, Failure, FailureKind, Watch, clock, hex,
@@ -95,6 +96,27 @@ impl Desk {
     /// What a node is called here, or its id.
     pub fn name_of(&self, node: &NodeId) -> String {
         self.home.contacts().map_or_else(|_| node.to_string(), |known| name_of(&known, node))
+    }
+
+    /// How this node meets neighbours on local networks, if it does.
+    pub fn lan_options(&self) -> Result<Option<LanOptions>, Failure> {
+        let config = &self.home.config;
+        if !config.lan {
+            return Ok(None);
+        }
+        let mut rules = Vec::with_capacity(config.lan_rules.len());
+        for rule in &config.lan_rules {
+            let interfaces = Pattern::new(&rule.interfaces).map_err(|error| {
+                let what = format!("config.toml: lan-rules: {:?} is no pattern", rule.interfaces);
+                Failure::new(FailureKind::Usage, what).because(error)
+            })?;
+            let (beacons, listen, priority) = (rule.beacons, rule.listen, rule.priority);
+            rules.push(Rule { interfaces, beacons, listen, priority });
+        }
+        if rules.is_empty() {
+            rules.push(Rule::default());
+        }
+        Ok(Some(LanOptions { rules, port: config.lan_port, hears_itself: false }))
     }
 
     /// Whom this node knows, for the engine.

@@ -31,6 +31,32 @@ pub struct Config {
     pub peers: Vec<String>,
     /// Show my key to whoever dials me, not only to those who know it already.
     pub public: bool,
+    /// Meet neighbours on local networks.
+    pub lan: bool,
+    /// The UDP port of beacons; all nodes of a network share it.
+    pub lan_port: u16,
+    /// Which interfaces take part, and how; the first rule that fits a name decides. None: all.
+    pub lan_rules: Vec<LanRule>,
+}
+
+/// What holds for the interfaces that a pattern names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct LanRule {
+    /// A regular expression that a whole interface name has to match, as `eth.*`.
+    pub interfaces: String,
+    /// Show this node there.
+    pub beacons: bool,
+    /// Listen for others there.
+    pub listen: bool,
+    /// Where somebody is heard on several interfaces, the lowest is dialled.
+    pub priority: u8,
+}
+
+impl Default for LanRule {
+    fn default() -> Self {
+        Self { interfaces: ".*".to_owned(), beacons: true, listen: true, priority: 128 }
+    }
 }
 
 impl Default for Config {
@@ -46,6 +72,9 @@ impl Default for Config {
             listen: Vec::new(),
             peers: Vec::new(),
             public: false,
+            lan: true,
+            lan_port: 7531,
+            lan_rules: Vec::new(),
         }
     }
 }
@@ -140,7 +169,7 @@ impl Config {
             "# Postrider settings; docs/config.md describes every key.\n\
              name = {}\nhidden = {}\nlifetime-days = {}\ncarry-strangers = {}\n\
              strangers-mib = {}\ncontacts-mib = {}\nworkers = {}\n\
-             listen = {}\npeers = {}\npublic = {}\n",
+             listen = {}\npeers = {}\npublic = {}\nlan = {}\nlan-port = {}\n",
             value(&self.name),
             self.hidden,
             self.lifetime_days,
@@ -150,7 +179,9 @@ impl Config {
             self.workers,
             list(&self.listen),
             list(&self.peers),
-            self.public
+            self.public,
+            self.lan,
+            self.lan_port
         )
     }
 
