@@ -208,3 +208,22 @@ fn settings_are_read_again_when_asked() {
     signal(node.daemon(), Signal::HUP);
     node.run(["link", "ls"]).ok();
 }
+
+#[test]
+fn a_peer_who_is_no_contact_any_more_does_not_keep_the_node_from_starting() {
+    let folder = Folder::new();
+    let mut node = folder.node("Alice");
+    let path = node.home().join("config.toml");
+    let settings = fs::read_to_string(&path).unwrap();
+    let peers = "peers = [\"tls://127.0.0.1:1#Carol\"]";
+    fs::write(&path, settings.replace("peers = []", peers)).unwrap();
+    node.start_daemon(&[]);
+    let log = node.json(["log"]);
+    let trouble = of_type(&log, "event");
+    assert_eq!(trouble[0]["what"], "trouble");
+    assert!(text(trouble[0], "detail").contains("Carol"), "{trouble:?}");
+    // Named on the command line it is a mistake that somebody is there to hear of.
+    let folder = Folder::new();
+    let refused = folder.node("Bob").run(["daemon", "--peer", "tls://127.0.0.1:1#Carol"]).code(5);
+    assert!(refused.err.contains("Carol"), "{}", refused.err);
+}
