@@ -414,11 +414,18 @@ mod tests {
 
     #[test]
     fn lines_come_whole_however_they_were_cut_and_progress_is_no_line() {
-        let body = "5\r\n{\"typ\r\na;x=y\r\ne\":\"a\"}\n{\"\r\n\
-                    36\r\nv\":1,\"type\":\"progress\",\"event\":\"advance\",\"n\":7}\n{\"type\"\r\n\
-                    6\r\n:\"b\"}\n\r\n0\r\n\r\n";
-        let read = lines(format!("{CHUNKED}{body}").as_bytes()).unwrap();
-        assert_eq!(read, [r#"{"type":"a"}"#, r#"{"type":"b"}"#]);
+        let whole = "{\"type\":\"a\"}\n\
+                     {\"v\":1,\"type\":\"progress\",\"event\":\"advance\",\"n\":7}\n\
+                     {\"type\":\"b\"}\n";
+        for size in [1, 2, 7, 13, whole.len()] {
+            let chunk = |c: &[u8]| {
+                let text = std::str::from_utf8(c).unwrap();
+                format!("{:x};ext=1\r\n{text}\r\n", c.len())
+            };
+            let body: String = whole.as_bytes().chunks(size).map(chunk).collect();
+            let read = lines(format!("{CHUNKED}{body}0\r\n\r\n").as_bytes()).unwrap();
+            assert_eq!(read, [r#"{"type":"a"}"#, r#"{"type":"b"}"#], "{size}");
+        }
         let known = b"HTTP/1.1 404 x\r\ncontent-length: 13\r\n\r\n{\"type\":\"a\"}\nbeyond";
         assert_eq!(lines(known).unwrap(), [r#"{"type":"a"}"#]);
     }

@@ -1,9 +1,12 @@
 //! The node that runs: how it starts and ends, and that nothing acknowledged is lost by it.
 
 use std::{
+    collections::HashSet,
     fs,
+    io::{BufRead, BufReader, Write},
     os::unix::{fs::PermissionsExt, net::UnixDatagram, process::CommandExt},
-    process::Child,
+    process::{Child, Stdio},
+    thread,
 };
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -81,6 +84,39 @@ fn what_was_acknowledged_survives_a_kill_and_the_home_goes_on() {
     assert!(here(&alice), "without a daemon");
     alice.start_daemon(&[]);
     assert!(here(&alice), "with the next daemon");
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_batch_loses_nothing_that_was_answered() {
+    let folder = Folder::with_daemons();
+    let (mut alice, _bob) = folder.acquainted();
+    let mut batch = alice.command(["send", "--batch"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut to = batch.stdin.take().unwrap();
+    let writer = thread::spawn(move || {
+        // It ends when nobody reads any more.
+        for n in 0..100_000 {
+            if writeln!(to, "{{\"to\":\"Bob\",\"text\":\"{n}\"}}").is_err() {
+                return;
+            }
+        }
+    });
+    let mut answered = Vec::new();
+    for line in BufReader::new(batch.stdout.take().unwrap()).lines() {
+        let object: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if object["type"] == "message" {
+            answered.push(text(&object, "id"));
+        }
+        if answered.len() == 200 {
+            alice.daemon().kill().unwrap();
+        }
+    }
+    assert_eq!(batch.wait().unwrap().code(), Some(1), "it says that it could not go on");
+    writer.join().unwrap();
+    alice.daemon().wait().unwrap();
+    let queue = alice.json(["queue"]);
+    let here: HashSet<&str> =
+        of_type(&queue, "bundle").iter().filter_map(|bundle| bundle["message"].as_str()).collect();
+    assert!(answered.len() >= 200 && answered.iter().all(|id| here.contains(&**id)));
 }
 
 #[test]
