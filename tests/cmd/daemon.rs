@@ -263,3 +263,26 @@ fn a_peer_who_is_no_contact_any_more_does_not_keep_the_node_from_starting() {
     let refused = folder.node("Bob").run(["daemon", "--peer", "tls://127.0.0.1:1#Carol"]).code(5);
     assert!(refused.err.contains("Carol"), "{}", refused.err);
 }
+
+#[test]
+fn a_follower_goes_on_when_a_daemon_comes_and_goes() {
+    let folder = Folder::new();
+    let (alice, mut bob) = folder.acquainted();
+    let stick = folder.dir("stick");
+    let mut follower = bob.command(["inbox", "--follow", "--json"]).spawn().unwrap();
+    let mut shown = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut arrives = |bob: &Node, words: &str| {
+        let id = alice.send(["Bob", words]);
+        alice.toss(&stick);
+        bob.toss(&stick);
+        let line = shown.next().unwrap().unwrap();
+        assert!(line.contains(&id), "{words}: {line}");
+    };
+    arrives(&bob, "before");
+    bob.start_daemon(&[]);
+    arrives(&bob, "meanwhile");
+    bob.run(["down"]).ok();
+    arrives(&bob, "after");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
