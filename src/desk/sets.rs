@@ -29,7 +29,7 @@ use postrider_base::{
 use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
 
 use super::{
-    Failure, hex,
+    Failure, clock, hex,
     incoming::{Refusal, lock},
     ledger::{MessageNote, remove_note, set_key, set_note, space},
     parts::{Layout, PartWriter, Place},
@@ -199,19 +199,23 @@ impl<'a> SetBook<'a> {
         let _placing = lock(&self.placing);
         let state = Arc::new(SetState::new(message, manifest, list.clone(), receipt));
         self.dir(&key).map_err(|e| file_failure("create", &self.inbox, e))?;
+        let mut bad = Vec::new();
         for (index, hash, place) in self.noted_parts(&key)? {
-            let good = usize::try_from(index).ok().and_then(|i| list.hashes.get(i)) == Some(&hash);
-            let note_key = [&key[..], &index.to_be_bytes()].concat();
-            if good {
+            if usize::try_from(index).ok().and_then(|i| list.hashes.get(i)) == Some(&hash) {
+                // Its note may go on saying where it was: with the manifest there, it belongs to
+                // the files; until that is committed, it is still where it was, too.
                 self.adopt(&key, &state, index, &place)?;
                 lock(&state.have).insert(index);
-                if place != Place::InFiles {
-                    let value = [&hash[..], &[IN_FILES]].concat();
-                    changes.push(set_note(space::PART, &note_key, value));
-                }
             } else {
-                changes.push(remove_note(space::PART, &note_key));
+                let note_key = [&key[..], &index.to_be_bytes()].concat();
+                bad.push(remove_note(space::PART, &note_key));
             }
+        }
+        // Apart from the manifest's group, which must not grow with what others made of it.
+        while !bad.is_empty() {
+            let rest = bad.split_off(bad.len().min(PAGE_MAX));
+            self.spool.commit(clock::now(), bad)?;
+            bad = rest;
         }
         let mut value = message.0.to_vec();
         if let Some((receipt, until)) = receipt {

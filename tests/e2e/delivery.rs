@@ -380,3 +380,21 @@ fn threads_of_one_process_send_and_toss_at_the_same_time() {
     assert_eq!(inbox.len(), 3);
     assert!(inbox.iter().all(|message| message.complete));
 }
+
+/// A stick that had gathered more receipts than one group of the spool takes was refused for ever.
+#[test]
+fn thousands_of_receipts_come_back_at_once() {
+    let town = Town::new();
+    let (alice, bob) = (town.node("Alice"), town.node("Bob"));
+    know_each_other(&alice, &bob);
+    let stick = town.stick("stick");
+    // Three changes each: above the 4,096 of a group.
+    let mut letters = (0..1500).map(|n| Ok(letter("Bob", &format!("number {n}"))));
+    let mut sent = Vec::new();
+    alice.send_batch(&mut letters, &mut |one| sent.push(one.unwrap()), &Silent).unwrap();
+    toss(&alice, &stick);
+    assert_eq!(toss(&bob, &stick).messages.len(), 1500);
+    toss(&alice, &stick);
+    assert!(sent.iter().all(|one| state(&alice, one) == "delivered"));
+    assert_eq!(alice.status(&Silent).unwrap().out, 0);
+}

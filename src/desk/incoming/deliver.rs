@@ -30,6 +30,10 @@ impl Intake<'_> {
             if !receipt.opens(&id, head.header(), &start[..n]) {
                 continue;
             }
+            if !lock(&self.group).ids.insert(id) {
+                // It came twice, and the first waits for its commit.
+                return Ok(false);
+            }
             if entry.class == Class::Own {
                 // The tick depends on what we kept, never on the lock alone.
                 let own = envelope.own.as_deref().and_then(OwnNote::read);
@@ -44,6 +48,7 @@ impl Intake<'_> {
                 group.changes.push(Change::Retire { id, why: postrider_spool::Why::Receipt });
                 // It may free copies elsewhere too.
                 self.hand_on(&mut group, receipt, until)?;
+                self.flush_if_full(&mut group)?;
             }
             return Ok(true);
         }
@@ -186,7 +191,7 @@ impl Intake<'_> {
         let mut group = lock(&self.group);
         group.changes.push(Change::Retire { id, why: postrider_spool::Why::Receipt });
         if own.is_some_and(|own| own.3) {
-            return Ok(());
+            return self.flush_if_full(&mut group);
         }
         let held_ms = self.spool.held_ms(clock::now());
         let end = End::Delivered.word().as_bytes().to_vec();
@@ -204,7 +209,7 @@ impl Intake<'_> {
             group.changes.push(event(&id, held_ms, 2, ("delivered", &who, "receipt")));
         }
         group.pending.delivered.push(id);
-        Ok(())
+        self.flush_if_full(&mut group)
     }
 
     /// A receipt goes out with whatever leaves this node, until its bundle's lifetime ends.
