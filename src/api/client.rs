@@ -387,3 +387,83 @@ fn escaped(text: &str) -> String {
 fn lost(error: &io::Error) -> Failure {
     cut().because(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::Silent;
+
+    /// An answer as it came over the socket, which then closed.
+    fn answer(bytes: &[u8]) -> Result<Answer, Failure> {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        there.write_all(bytes).unwrap();
+        drop(there);
+        Answer::read(here)
+    }
+
+    fn lines(bytes: &[u8]) -> Result<Vec<String>, Failure> {
+        let mut answer = answer(bytes)?;
+        let mut all = Vec::new();
+        while let Some(line) = answer.line(&Silent)? {
+            all.push(String::from_utf8(line).unwrap().trim_end().to_owned());
+        }
+        Ok(all)
+    }
+
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+    #[test]
+    fn lines_come_whole_however_they_were_cut_and_progress_is_no_line() {
+        let whole = "{\"type\":\"a\"}\n\
+                     {\"v\":1,\"type\":\"progress\",\"event\":\"advance\",\"n\":7}\n\
+                     {\"type\":\"b\"}\n";
+        for size in [1, 2, 7, 13, whole.len()] {
+            let chunk = |c: &[u8]| {
+                let text = std::str::from_utf8(c).unwrap();
+                format!("{:x};ext=1\r\n{text}\r\n", c.len())
+            };
+            let body: String = whole.as_bytes().chunks(size).map(chunk).collect();
+            let read = lines(format!("{CHUNKED}{body}0\r\n\r\n").as_bytes()).unwrap();
+            assert_eq!(read, [r#"{"type":"a"}"#, r#"{"type":"b"}"#], "{size}");
+        }
+        let known = b"HTTP/1.1 404 x\r\ncontent-length: 13\r\n\r\n{\"type\":\"a\"}\nbeyond";
+        assert_eq!(lines(known).unwrap(), [r#"{"type":"a"}"#]);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_or_nonsense_is_a_failure() {
+        for body in ["", "5\r\n{\"ty", "5\r\n{\"type", "zz\r\n", "-1\r\n", "ffffffffffffffffff\r\n"]
+        {
+            assert!(lines(format!("{CHUNKED}{body}").as_bytes()).is_err(), "{body:?}");
+        }
+        for head in
+            ["", "HTTP/1.1 200", "SSH-2.0\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"]
+        {
+            assert!(answer(head.as_bytes()).is_err(), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_ends_in_its_reply_or_in_its_failure() {
+        let stream = |trailer: &str| {
+            let whole = format!("{CHUNKED}3\r\nabc\r\n0\r\n{trailer}\r\n");
+            let mut out = Vec::new();
+            let copied: Result<Tossed, Failure> =
+                copy(answer(whole.as_bytes()).unwrap(), &mut out, "packing", &Silent);
+            (out, copied)
+        };
+        let reply = serde_json::to_string(&Tossed { out: 2, ..Tossed::default() }).unwrap();
+        let (out, copied) = stream(&format!("{REPLY_TRAILER}: {reply}\r\n"));
+        assert_eq!((&out[..], copied.unwrap().out), (&b"abc"[..], 2));
+        let error = r#"{"type":"error","code":"damaged","what":"w","next":null}"#;
+        let (_, copied) = stream(&format!("{ERROR_TRAILER}: {error}\r\n"));
+        assert_eq!(copied.unwrap_err().kind, FailureKind::Damaged);
+        // Without either nobody knows whether that was all.
+        assert!(stream("").1.is_err());
+    }
+
+    #[test]
+    fn a_value_in_a_query_is_escaped() {
+        assert_eq!(escaped("Zoë & Al"), "Zo%C3%AB%20%26%20Al");
+    }
+}

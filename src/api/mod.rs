@@ -28,6 +28,7 @@ pub use client::{Client, Events};
 pub use openapi::document;
 pub(crate) use server::bind_metrics;
 pub use server::{Server, serve_metrics};
+pub(crate) use verbs::bundle_id;
 pub use verbs::{
     Add, At, BundleImport, BundleLs, BundleShow, BundleVerify, Call, ContactChangeVerb, ContactLs,
     ContactShow, DaemonShow, Doctor, Down, Field, Id, InboxLs, InboxRead, InboxSave, LinkAdd,

@@ -476,7 +476,7 @@ fn missing(what: &str) -> Failure {
 }
 
 /// An id of 64 hexadecimal digits.
-fn bundle_id(text: &str) -> Option<BundleId> {
+pub(crate) fn bundle_id(text: &str) -> Option<BundleId> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
     let bytes: Option<Vec<u8>> = pairs
         .iter()

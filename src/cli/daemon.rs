@@ -71,8 +71,8 @@ pub(super) struct Daemon {
     /// Keep a link to this peer, beside those of the settings; may be given several times
     #[arg(long = "peer", value_name = "URI")]
     peers: Vec<String>,
-    /// Do not look for neighbours in the local network
-    #[arg(long)]
+    /// Do not look for neighbours in the local network; nothing does yet
+    #[arg(long, hide = true)]
     no_lan: bool,
     /// Be the far end of a pipe on standard input and output, and end with it
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::{Args, Subcommand};
@@ -115,22 +115,26 @@ fn save(context: &Context, id: &str, dir: &Path) -> Ended {
 /// Shows messages as they become complete. The ids that were shown are all that is kept.
 fn follow(context: &Context) -> Ended {
     let mut shown: HashSet<String> = HashSet::new();
+    let mut looked = Instant::now();
     loop {
         if let Some(client) = Client::find(&context.home()?) {
+            let stop = told(context, &client, &mut shown);
             // A daemon that goes away leaves the home to us.
-            if let Stop::Closed = told(context, &client, &mut shown) {
-                return Err(Stop::Closed);
+            if matches!(stop, Stop::Closed) || Client::find(&context.home()?).is_some() {
+                return Err(stop);
             }
+            looked = Instant::now();
         }
-        let desk = context.desk()?.with_lock_wait(FOLLOW_LOCK_WAIT);
+        let desk = context.desk()?;
         let messages = desk.inbox(&context.watch);
         drop(desk);
         match messages {
             Ok(messages) => show_new(context, &messages, &mut shown)?,
-            // It was a daemon that began meanwhile.
-            Err(_) if Client::find(&context.home()?).is_some() => continue,
+            // It may be a daemon that is just beginning.
+            Err(failure) if failure.is_locked() && looked.elapsed() < FOLLOW_LOCK_WAIT => continue,
             Err(failure) => return Err(failure.into()),
         }
+        looked = Instant::now();
         // Nobody is there to tell of what arrives.
         thread::sleep(LOOK_AGAIN);
     }

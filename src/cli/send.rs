@@ -262,18 +262,8 @@ impl Send {
     fn answered(&self, asker: &Asker<'_>) -> Result<Option<BundleId>, Failure> {
         let Some(digits) = &self.reply else { return Ok(None) };
         let id = asker.ask(api::InboxRead { id: digits.clone() })?.id;
-        Ok(bundle_id(&id))
+        Ok(api::bundle_id(&id))
     }
-}
-
-/// An id of 64 hexadecimal digits.
-fn bundle_id(text: &str) -> Option<BundleId> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    let bytes: Option<Vec<u8>> = pairs
-        .iter()
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
-    Some(BundleId(bytes?.try_into().ok()?))
 }
 
 fn read_text(input: impl Read) -> Result<String, Failure> {
@@ -296,14 +286,5 @@ mod tests {
     fn a_text_from_standard_input_is_taken_as_it_is() {
         assert_eq!(read_text(&b"a\n"[..]).unwrap(), "a\n");
         assert_eq!(read_text(&b"\xff"[..]).unwrap_err().kind, FailureKind::Usage);
-    }
-
-    #[test]
-    fn an_id_reads_back() {
-        let id = BundleId([0xa5; 32]);
-        assert_eq!(bundle_id(&id.to_string()), Some(id));
-        for wrong in ["", "a5", &"g".repeat(64), &"a5".repeat(33)] {
-            assert_eq!(bundle_id(wrong), None, "{wrong}");
-        }
     }
 }

@@ -177,8 +177,14 @@ impl Daemon {
                 }
             });
         }
-        for peer in desk.home().config.peers.iter().chain(&options.peers) {
+        for peer in &options.peers {
             node.peers.keep(&node, peer)?;
+        }
+        for peer in &desk.home().config.peers {
+            // A contact that was forgotten must not keep the node from starting.
+            if let Err(failure) = node.peers.keep(&node, peer) {
+                node.board.trouble(&failure);
+            }
         }
         tasks.spawn(neighbours::remember(Arc::clone(&node)));
         if let Some(options) = &options.lan

@@ -140,7 +140,9 @@ impl Peers {
 
 /// Whether a URI can be dialled.
 pub fn check(desk: &Desk, uri: &str) -> Result<(), Failure> {
-    parse(desk, uri).map(drop)
+    let address = parse(desk, uri)?.address;
+    let known = ["pipe", "tls"].contains(&address.scheme());
+    if known { Ok(()) } else { Err(unusable(uri, "no transport of that name here")) }
 }
 
 fn is_link_to(row: &LinkRow, peer: &Peer) -> bool {
@@ -164,7 +166,12 @@ fn parse(desk: &Desk, text: &str) -> Result<Peer, Failure> {
         }),
         None => None,
     };
-    Ok(Peer { address, node })
+    let peer = Peer { address, node };
+    // A pipe proves nobody by itself, so whoever dials must know whom it expects.
+    if peer.address.scheme() == "pipe" && peer.node.is_none() {
+        return Err(unusable(text, "a pipe needs to be told who is there, behind a #"));
+    }
+    Ok(peer)
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -58,7 +58,15 @@ impl FailureKind {
     }
 }
 
+/// What is said when another process has the spool.
+const LOCKED: &str = "another postrider process is using this home";
+
 impl Failure {
+    /// Whether another process had the spool for as long as was waited.
+    pub fn is_locked(&self) -> bool {
+        self.what == LOCKED
+    }
+
     /// A failure without a cause below it.
     pub fn new(kind: FailureKind, what: impl Into<String>) -> Self {
         Self { kind, what: what.into(), next: None, source: None }
@@ -233,10 +241,8 @@ impl From<SpoolError> for Failure {
                      (postrider spool gc gives back what is no longer needed)",
                 )
                 .because(error),
-            SpoolError::Locked { .. } => {
-                Self::new(FailureKind::Failed, "another postrider process is using this home")
-                    .next("nothing was changed; try again when it has finished")
-            }
+            SpoolError::Locked { .. } => Self::new(FailureKind::Failed, LOCKED)
+                .next("nothing was changed; try again when it has finished"),
             _ => Self::new(FailureKind::Failed, format!("the spool: {error}")).because(error),
         }
     }

@@ -1,7 +1,7 @@
 //! What people ask for: every verb a method with plain request and reply structs.
 //!
-//! The command line turns its arguments into requests and prints the replies; the daemon will serve
-//! the same structs over HTTP. Nothing here prints, parses arguments or is async; progress goes out
+//! The command line turns its arguments into requests and prints the replies; the daemon serves the
+//! same structs over HTTP. Nothing here prints, parses arguments or is async; progress goes out
 //! as [`Event`]s.
 //!
 //! - [`Desk`]: opens a home and its spool; one file per verb or family of verbs;

@@ -1,9 +1,12 @@
 //! The node that runs: how it starts and ends, and that nothing acknowledged is lost by it.
 
 use std::{
+    collections::HashSet,
     fs,
+    io::{BufRead, BufReader, Write},
     os::unix::{fs::PermissionsExt, net::UnixDatagram, process::CommandExt},
-    process::Child,
+    process::{Child, Stdio},
+    thread,
 };
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -81,6 +84,39 @@ fn what_was_acknowledged_survives_a_kill_and_the_home_goes_on() {
     assert!(here(&alice), "without a daemon");
     alice.start_daemon(&[]);
     assert!(here(&alice), "with the next daemon");
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_batch_loses_nothing_that_was_answered() {
+    let folder = Folder::with_daemons();
+    let (mut alice, _bob) = folder.acquainted();
+    let mut batch = alice.command(["send", "--batch"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut to = batch.stdin.take().unwrap();
+    let writer = thread::spawn(move || {
+        // It ends when nobody reads any more.
+        for n in 0..100_000 {
+            if writeln!(to, "{{\"to\":\"Bob\",\"text\":\"{n}\"}}").is_err() {
+                return;
+            }
+        }
+    });
+    let mut answered = Vec::new();
+    for line in BufReader::new(batch.stdout.take().unwrap()).lines() {
+        let object: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if object["type"] == "message" {
+            answered.push(text(&object, "id"));
+        }
+        if answered.len() == 200 {
+            alice.daemon().kill().unwrap();
+        }
+    }
+    assert_eq!(batch.wait().unwrap().code(), Some(1), "it says that it could not go on");
+    writer.join().unwrap();
+    alice.daemon().wait().unwrap();
+    let queue = alice.json(["queue"]);
+    let here: HashSet<&str> =
+        of_type(&queue, "bundle").iter().filter_map(|bundle| bundle["message"].as_str()).collect();
+    assert!(answered.len() >= 200 && answered.iter().all(|id| here.contains(&**id)));
 }
 
 #[test]
@@ -207,4 +243,46 @@ fn settings_are_read_again_when_asked() {
     fs::write(&path, "nonsense").unwrap();
     signal(node.daemon(), Signal::HUP);
     node.run(["link", "ls"]).ok();
+}
+
+#[test]
+fn a_peer_who_is_no_contact_any_more_does_not_keep_the_node_from_starting() {
+    let folder = Folder::new();
+    let mut node = folder.node("Alice");
+    let path = node.home().join("config.toml");
+    let settings = fs::read_to_string(&path).unwrap();
+    let peers = "peers = [\"tls://127.0.0.1:1#Carol\"]";
+    fs::write(&path, settings.replace("peers = []", peers)).unwrap();
+    node.start_daemon(&[]);
+    let log = node.json(["log"]);
+    let trouble = of_type(&log, "event");
+    assert_eq!(trouble[0]["what"], "trouble");
+    assert!(text(trouble[0], "detail").contains("Carol"), "{trouble:?}");
+    // Named on the command line it is a mistake that somebody is there to hear of.
+    let folder = Folder::new();
+    let refused = folder.node("Bob").run(["daemon", "--peer", "tls://127.0.0.1:1#Carol"]).code(5);
+    assert!(refused.err.contains("Carol"), "{}", refused.err);
+}
+
+#[test]
+fn a_follower_goes_on_when_a_daemon_comes_and_goes() {
+    let folder = Folder::new();
+    let (alice, mut bob) = folder.acquainted();
+    let stick = folder.dir("stick");
+    let mut follower = bob.command(["inbox", "--follow", "--json"]).spawn().unwrap();
+    let mut shown = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut arrives = |bob: &Node, words: &str| {
+        let id = alice.send(["Bob", words]);
+        alice.toss(&stick);
+        bob.toss(&stick);
+        let line = shown.next().unwrap().unwrap();
+        assert!(line.contains(&id), "{words}: {line}");
+    };
+    arrives(&bob, "before");
+    bob.start_daemon(&[]);
+    arrives(&bob, "meanwhile");
+    bob.run(["down"]).ok();
+    arrives(&bob, "after");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
 }

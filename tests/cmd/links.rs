@@ -100,7 +100,7 @@ fn a_link_is_kept_over_a_new_start_and_ends_when_it_is_removed() {
     assert_eq!(alice.json(["link", "rm", &uri])[0]["state"], "removed");
     until("the end of the link", || !is_up(&alice));
     alice.run(["link", "rm", &uri]).code(5);
-    for wrong in ["Bob", "nowhere://x", "tls://127.0.0.1:1#Carol"] {
+    for wrong in ["Bob", "nowhere://x", "tls://127.0.0.1:1#Carol", "pipe:cat"] {
         let code = alice.run(["link", "add", wrong]).code;
         assert!(code == Some(2) || code == Some(5), "{wrong}: {code:?}");
     }

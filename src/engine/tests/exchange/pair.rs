@@ -16,6 +16,20 @@ use crate::{
 };
 
 #[test]
+fn a_ping_that_somebody_wants_is_answered_once_and_over_its_own_link() {
+    let mut net = Net::new(2);
+    let (link, _) = net.connect(0, 1, Wire::default());
+    net.run();
+    for nonce in [1 << 32, u64::MAX] {
+        net.feed(0, Input::Ping { link, nonce });
+        net.run();
+        let answered = |e: &&Event| **e == Event::Answered { link, nonce };
+        assert_eq!(net.nodes[0].events.iter().filter(answered).count(), 1);
+    }
+    assert!(!net.nodes[1].events.iter().any(|e| matches!(e, Event::Answered { .. })));
+}
+
+#[test]
 fn both_directions_exchange_at_once() {
     let mut net = Net::new(2);
     let (there, back) = (made(1, 2, 160, 300_000, 1), made(2, 1, 160, 300_000, 1));
