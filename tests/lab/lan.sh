@@ -72,6 +72,7 @@ arrives c "$id"; check "line: who has no link is reached through another" is $? 
 once c "$id"; check "line: once" is $? 0
 
 head -c 60000000 /dev/urandom >"$W/film"
+mkdir "$W/out"
 id=$(P a send b -f "$W/film")
 ip -n "pr$$b" link set cba down
 python3 -c 'import select; select.select([], [], [], 3)'
