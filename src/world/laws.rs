@@ -226,6 +226,13 @@ impl World {
         }
     }
 
+    /// From now on copies may stay, of all letters so far: no receipt comes everywhere.
+    pub fn expect_copies_to_stay(&mut self) {
+        for fate in self.laws.fates.values_mut().filter(|f| f.expectation == Expectation::Freed) {
+            fate.expectation = Expectation::Proved;
+        }
+    }
+
     /// Something that has not become as it should.
     pub fn outstanding(&self) -> Option<String> {
         self.laws.outstanding()

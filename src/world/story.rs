@@ -130,3 +130,39 @@ impl World {
         self.trace(at, what, LinkId(0), ShortId([0; 16]), 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use postrider_spool::{Change, Spool, Why};
+
+    use crate::{Nature, Wire, Wish, World};
+
+    #[test]
+    fn a_broken_law_shows_its_seed_and_what_happened_last() {
+        let mut world = World::new(5, Nature::default());
+        world.settle_many(2);
+        let road = world.road(0, 1, Wire::default());
+        world.shut(road);
+        let id = world.send(0, 1, Wish::default()).unwrap();
+        world.pass(1000).unwrap();
+        world.look_closely();
+        world.sound().unwrap();
+        // Behind the back of all laws.
+        let node = &world.nodes[0];
+        let group = vec![Change::Retire { id, why: Why::Cancelled }];
+        node.spool.commit(node.clock.spool_now(1000), group).unwrap();
+        world.look_closely();
+        let told = world.sound().unwrap_err().to_string();
+        assert!(told.contains("seed 5, step") && told.contains("POSTRIDER_SEED=5"), "{told}");
+        assert!(told.contains("node 0   send"), "{told}");
+    }
+
+    #[test]
+    fn what_cannot_arrive_is_missed() {
+        let mut world = World::new(6, Nature::default());
+        world.settle_many(2);
+        world.send(0, 1, Wish::default());
+        let told = world.finish(60_000).unwrap_err().to_string();
+        assert!(told.contains("has not arrived"), "{told}");
+    }
+}
