@@ -30,11 +30,9 @@ mod timeline;
 mod world;
 
 pub use chance::Chance;
-pub use history::{Broken, SHOWN};
+pub use history::Broken;
 pub use laws::Expectation;
-pub use letters::{Cover, Letter, NODES_MAX, Wish, node_id, seal_key};
-pub use node::Clock;
+pub use letters::{Cover, NODES_MAX, Wish, node_id, seal_key};
 pub use roads::{RoadId, Wire};
 pub use shell::Nature;
-pub use timeline::Timeline;
 pub use world::World;

@@ -5,6 +5,9 @@ use postrider_world::{Broken, Cover, Expectation, Nature, Wire, Wish, World, nod
 
 use crate::places::{CALM_MS, any_letter, line, told};
 
+/// A little more than a spool shows at once.
+const EACH_WAY: usize = 1100;
+
 fn world_of(seed: u64, nodes: usize) -> World {
     let mut world = World::new(seed, Nature::default());
     world.settle_many(nodes);
@@ -65,7 +68,7 @@ fn a_ferry_takes_a_thousand_bundles_each_way() {
         let roads = line(&mut world, &[0, 1, 2], &wire);
         world.shut(roads[0]);
         world.shut(roads[1]);
-        for _ in 0..1000 {
+        for _ in 0..EACH_WAY {
             let wish = Wish { length: 300, ..Wish::default() };
             world.send(0, 2, wish);
             world.send(2, 0, wish);
@@ -79,7 +82,7 @@ fn a_ferry_takes_a_thousand_bundles_each_way() {
                 world.pass(600_000)?;
             }
         }
-        assert_eq!(world.arrived(), 2000);
+        assert_eq!(world.arrived(), 2 * EACH_WAY);
         world.finish(0)?;
         Ok(world)
     });
