@@ -1,16 +1,16 @@
 //! The memory twin: the contract in its plainest form.
 //!
 //! It shares no decision with the durable spool (only the clock's arithmetic and the limits), so
-//! that the two can be compared; it is also what simulations with thousands of nodes use. Every
-//! query walks what it needs to: nothing here is fast.
+//! that the two can be compared; it is also what simulations with many nodes use. What their shells
+//! ask all the time goes by an ordered map; every other query walks what it needs to.
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
-    clock::CustodyClock,
+    clock::{CustodyClock, POINT_EVERY_MS, TICK_EVERY_MS},
     contract::{
         Body, BundleId, Change, Cursor, Delivered, Destination, Entry, Envelope, NewBundle, Now,
         Numbering, Outcome, PAGE_MAX, Queue, RESOLVE_MAX, Seen, Sequence, Spool, Stats, Why,
@@ -27,10 +27,11 @@ pub struct MemorySpool {
     entropy: Entropy,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     clock: CustodyClock,
     live: BTreeMap<BundleId, Held>,
+    arrivals: BTreeMap<u64, BundleId>,
     retired: BTreeMap<BundleId, (Why, u64)>,
     delivered: BTreeMap<([u8; 32], u32, u64), Vec<[u8; 8]>>,
     notes: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
@@ -39,11 +40,12 @@ struct State {
     admitted: u64,
 }
 
+#[derive(Clone)]
 struct Held {
     entry: Entry,
     head: Vec<u8>,
     own: Option<Vec<u8>>,
-    body: Vec<u8>,
+    body: Arc<[u8]>,
 }
 
 impl MemorySpool {
@@ -53,6 +55,17 @@ impl MemorySpool {
         let mut state = State::default();
         state.redraw(&entropy);
         Self { state: Mutex::new(state), entropy }
+    }
+
+    /// The spool as it would be opened after a crash at this moment: all that was committed, nothing
+    /// that was staged, and a custody clock that may have lost what it showed since its last point.
+    #[must_use]
+    pub fn crash_image(&self) -> Self {
+        let mut state = self.state().clone();
+        let latest = state.live.values().map(|held| held.entry.arrived_held_ms).max();
+        state.clock = CustodyClock::from_point(state.clock.last_point());
+        state.clock.at_least(latest.unwrap_or(0));
+        Self { state: Mutex::new(state), entropy: self.entropy.clone() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -68,6 +81,7 @@ impl Spool for MemorySpool {
         if let Some(void) = state.void(&changes) {
             return Ok(void);
         }
+        state.store_point(now, POINT_EVERY_MS);
         Ok(changes.into_iter().map(|change| state.change(change, held_ms)).collect())
     }
 
@@ -89,7 +103,7 @@ impl Spool for MemorySpool {
     }
 
     fn tick(&self, now: Now) -> Result<(), SpoolError> {
-        self.state().clock.read(now);
+        self.state().store_point(now, TICK_EVERY_MS);
         Ok(())
     }
 
@@ -154,11 +168,10 @@ impl Spool for MemorySpool {
 
     fn since(&self, after: u64, limit: usize) -> Result<Vec<Entry>, SpoolError> {
         let state = self.state();
-        let entries = state.live.values().map(|held| &held.entry);
-        let mut since: Vec<Entry> = entries.filter(|e| e.arrival > after).cloned().collect();
-        since.sort_by_key(|entry| entry.arrival);
-        since.truncate(limit.min(PAGE_MAX));
-        Ok(since)
+        let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
+        let ids = state.arrivals.range(first..).map(|(_, id)| id);
+        let since = ids.filter_map(|id| Some(state.live.get(id)?.entry.clone()));
+        Ok(since.take(limit.min(PAGE_MAX)).collect())
     }
 
     fn numbering(&self) -> Numbering {
@@ -178,9 +191,10 @@ impl Spool for MemorySpool {
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, SpoolError> {
         let state = self.state();
-        let keys = state.notes.keys().filter(|(s, key)| {
-            *s == space && key.starts_with(prefix) && after.is_none_or(|after| &key[..] > after)
-        });
+        let from = after.map_or(prefix, |after| after.max(prefix));
+        let keys = state.notes.range((space, from.to_vec())..).map(|(key, _)| key);
+        let keys = keys.take_while(|(s, key)| *s == space && key.starts_with(prefix));
+        let keys = keys.filter(|(_, key)| after.is_none_or(|after| &key[..] > after));
         Ok(keys.take(limit.min(PAGE_MAX)).map(|(_, key)| key.clone()).collect())
     }
 
@@ -198,17 +212,12 @@ impl Spool for MemorySpool {
     }
 
     fn resolve(&self, prefix: &str) -> Result<Vec<BundleId>, SpoolError> {
-        prefix_bounds(prefix)?;
+        let (low, high) = prefix_bounds(prefix)?;
         let state = self.state();
-        let prefix = prefix.to_ascii_lowercase();
-        let retired = state.retired.keys().filter(|id| state.remembered(id).is_some());
-        let mut found: Vec<BundleId> = state
-            .live
-            .keys()
-            .chain(retired)
-            .filter(|id| id.to_string().starts_with(&prefix))
-            .copied()
-            .collect();
+        let retired = state.retired.range(low..=high).map(|(id, _)| id);
+        let retired = retired.filter(|id| state.remembered(id).is_some());
+        let live = state.live.range(low..=high).map(|(id, _)| id);
+        let mut found: Vec<BundleId> = live.chain(retired).copied().collect();
         found.sort_unstable();
         found.truncate(RESOLVE_MAX);
         Ok(found)
@@ -270,6 +279,7 @@ impl State {
             Change::Bundle(bundle) => self.admit(bundle, held_ms),
             Change::Retire { id, why } => {
                 let Some(held) = self.live.remove(&id) else { return Outcome::Unknown };
+                self.arrivals.remove(&held.entry.arrival);
                 let lifetime_ms = u64::from(held.entry.summary.lifetime_s) * 1000;
                 if why != Why::Damaged {
                     self.retired.insert(id, (why, held.entry.arrived_held_ms + lifetime_ms));
@@ -316,11 +326,18 @@ impl State {
         };
         self.admitted += 1;
         let body = match new.body {
-            Body::Inline(bytes) => bytes,
-            Body::Staged(staged) => staged.memory().unwrap_or_default().to_vec(),
+            Body::Inline(bytes) => bytes.into(),
+            Body::Staged(staged) => staged.memory().unwrap_or_default().into(),
         };
+        self.arrivals.insert(self.admitted, id);
         self.live.insert(id, Held { entry, head: new.head, own: new.own, body });
         Outcome::Admitted
+    }
+
+    fn store_point(&mut self, now: Now, older_ms: u64) {
+        if let Some(point) = self.clock.point_due(now, older_ms) {
+            self.clock.stored(point);
+        }
     }
 
     fn redraw(&mut self, entropy: &Entropy) {
@@ -328,5 +345,61 @@ impl State {
         entropy(&mut bytes);
         self.epoch = u32::from_be_bytes(bytes);
         self.sequences.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{Class, Hop, Summary};
+
+    fn at(boot: u8, boottime_ms: u64) -> Now {
+        Now { boot: [boot; 16], boottime_ms }
+    }
+
+    fn admit(spool: &MemorySpool, n: u8, now: Now) {
+        let summary = Summary {
+            destination: Destination::Node([9; 32]),
+            source: None,
+            nice: 160,
+            lifetime_s: 1000,
+            length: 4,
+        };
+        let new = NewBundle {
+            id: BundleId([n; 32]),
+            head: vec![n],
+            summary,
+            hop: Hop::fresh(),
+            class: Class::Own,
+            from: None,
+            own: None,
+            body: Body::Inline(b"body".to_vec()),
+        };
+        spool.commit(now, vec![Change::Bundle(new)]).unwrap();
+    }
+
+    #[test]
+    fn a_crash_image_has_what_was_committed_and_stands_alone() {
+        let spool = MemorySpool::new(Arc::new(|out| out.fill(1)));
+        admit(&spool, 1, at(1, 0));
+        spool.stage().unwrap().append(b"half").unwrap();
+        let image = spool.crash_image();
+        admit(&spool, 2, at(1, 10));
+        assert_eq!(image.seen(&BundleId([1; 32])).unwrap(), Some(Seen::Live));
+        assert_eq!(image.seen(&BundleId([2; 32])).unwrap(), None);
+        assert_eq!(image.numbering(), Numbering { latest: 1, ..spool.numbering() });
+    }
+
+    #[test]
+    fn after_a_crash_and_a_boot_the_clock_goes_on_from_its_last_point() {
+        let spool = MemorySpool::new(Arc::new(|out| out.fill(1)));
+        admit(&spool, 1, at(1, 0));
+        admit(&spool, 2, at(1, 70_000));
+        assert_eq!(spool.held_ms(at(1, 100_000)), 100_000);
+        let image = spool.crash_image();
+        assert_eq!(image.held_ms(at(2, 500)), 70_000);
+        assert_eq!(image.held_ms(at(2, 600)), 70_100);
+        // Without a boot between, nothing is lost.
+        assert_eq!(spool.crash_image().held_ms(at(1, 110_000)), 110_000);
     }
 }

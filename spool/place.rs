@@ -74,6 +74,17 @@ impl Place {
         Ok(Self { disk: Arc::new(disk), entropy, root: Some(root.to_owned()), _lock: Some(lock) })
     }
 
+    /// Whether another process owns the spool in this directory at this moment.
+    #[must_use]
+    pub fn is_taken(root: &Path) -> bool {
+        // Without a lock file nobody ever took it.
+        let Ok(lock) = OpenOptions::new().write(true).open(root.join("lock")) else { return false };
+        matches!(
+            flock(&lock, FlockOperation::NonBlockingLockExclusive),
+            Err(rustix::io::Errno::WOULDBLOCK)
+        )
+    }
+
     /// Takes a disk that the caller knows nobody else uses: doubles and simulations. The index
     /// then lives in memory.
     #[must_use]

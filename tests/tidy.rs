@@ -11,15 +11,22 @@ use std::{
 };
 
 /// Floors from below: what a crate of ours may depend on. Whoever adds a crate gives it a floor here.
-const FLOORS: [(&str, &[&str]); 6] = [
+const FLOORS: [(&str, &[&str]); 7] = [
     ("postrider-base", &[]),
     ("postrider-testkit", &["postrider-base"]),
     ("postrider-engine", &["postrider-base"]),
     ("postrider-spool", &["postrider-base"]),
     ("postrider-transports", &["postrider-base"]),
+    ("postrider-world", &["postrider-base", "postrider-engine", "postrider-spool"]),
     (
         "postrider",
-        &["postrider-base", "postrider-engine", "postrider-spool", "postrider-transports"],
+        &[
+            "postrider-base",
+            "postrider-engine",
+            "postrider-spool",
+            "postrider-transports",
+            "postrider-world",
+        ],
     ),
 ];
 /// Only tests may use it.

@@ -1,12 +1,19 @@
 //! Who answers a command: the daemon of the home, if one runs, else a desk in this process.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{Context, output::Loudness, progress::Progress, text};
 use crate::{
     api::{At, Client, Verb},
-    desk::{Desk, Failure},
+    desk::{Desk, Failure, LOCK_WAIT},
 };
+
+/// How often it is looked whether a daemon answers by now.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The one seam between the command line and what it asks.
 pub(super) struct Asker<'a> {
@@ -24,7 +31,7 @@ impl Context {
     pub(super) fn asker(&self) -> Result<Asker<'_>, Failure> {
         let home = self.home()?;
         let watch = &self.watch;
-        if let Some(client) = Client::find(&home) {
+        if let Some(client) = find_daemon(&home) {
             if self.out.loudness == Loudness::Verbose {
                 let home = text::line(&home.display().to_string());
                 super::eprint_line(&format!("home: {home}, asking its daemon"));
@@ -37,6 +44,20 @@ impl Context {
     /// Asks one thing.
     pub(super) fn ask<V: Verb>(&self, verb: V) -> Result<V::Reply, Failure> {
         self.asker()?.ask(verb)
+    }
+}
+
+/// The daemon of a home. Whoever owns the spool and does not answer may be one that just starts, or
+/// a short command; either is over soon, so it is looked again.
+fn find_daemon(home: &Path) -> Option<Client> {
+    let begun = Instant::now();
+    loop {
+        let found = Client::find(home);
+        let patient = begun.elapsed() < LOCK_WAIT / 2;
+        if found.is_some() || !patient || !postrider_spool::Place::is_taken(&home.join("spool")) {
+            return found;
+        }
+        thread::sleep(LOOK_EVERY);
     }
 }
 

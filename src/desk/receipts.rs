@@ -1,10 +1,9 @@
 //! Receipts to hand on, in the order in which they became known here.
 //!
 //! A neighbour remembers how far it has taken them, as with bundles, so every receipt has a number
-//! that rises. It is the custody clock's milliseconds, or one more than the last: so it rises over
-//! restarts too, even when all earlier receipts are over and gone. Numbers are given before the
-//! commit that makes a receipt durable, and commits of several threads overlap: [`Numbered`] keeps
-//! the horizon below a number until its commit is over.
+//! that rises, also over restarts: the last one is kept even when its time is over. Numbers are
+//! given before the commit that makes a receipt durable, and commits of several threads overlap:
+//! [`Numbered`] keeps the horizon below a number until its commit is over.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +14,7 @@ use postrider_base::{bundle::Receipt, wire};
 use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
 
 use super::{
-    Failure, clock,
+    Failure,
     ledger::{ReceiptNote, remove_note, set_note, space},
 };
 
@@ -25,7 +24,7 @@ pub(super) struct ReceiptNumbers(Arc<Mutex<Numbers>>);
 
 #[derive(Debug, Default)]
 struct Numbers {
-    /// The last number given or passed over; `None` before the spool was asked.
+    /// The last number given; `None` before the spool was asked.
     last: Option<u64>,
     /// Numbers whose commit is not over.
     open: BTreeSet<u64>,
@@ -76,18 +75,16 @@ impl ReceiptNumbers {
 }
 
 impl Numbers {
-    /// No number up to this one will be given any more.
+    /// The last number given, in this process or before.
     fn last(&self, spool: &DurableSpool) -> Result<u64, Failure> {
-        let clock = spool.held_ms(clock::now());
         if let Some(last) = self.last {
-            return Ok(last.max(clock));
+            return Ok(last);
         }
-        // Only a burst shortly before a restart is ahead of the clock.
-        let mut last = clock;
+        let mut last = 0;
         loop {
             let page = spool.notes(space::RECEIPT, &[], Some(&before(last)), PAGE_MAX)?;
             match page.last().and_then(|key| split(key)) {
-                Some((number, _)) => last = last.max(number),
+                Some((number, _)) => last = number,
                 None => return Ok(last),
             }
         }
@@ -116,6 +113,7 @@ pub(super) fn since(
     let limit = limit.min(PAGE_MAX);
     let keys = spool.notes(space::RECEIPT, &[], Some(&before(after)), limit)?;
     let full = keys.len() == limit;
+    let last = keys.last().and_then(|key| split(key)).map(|(number, _)| number);
     for key in keys {
         let until = spool.note(space::RECEIPT, &key)?.as_deref().and_then(ReceiptNote::read);
         let numbered = split(&key);
@@ -126,6 +124,10 @@ pub(super) fn since(
         }
     }
     listed.next = listed.next.filter(|_| full);
+    if !full && listed.list.last().map(|(number, _)| *number) != last {
+        // The last of all keeps the numbers rising.
+        listed.over.pop();
+    }
     Ok(listed)
 }
 

@@ -42,14 +42,15 @@ impl Intake<'_> {
                 }
                 self.prove_delivery(id, own.as_ref())?;
             } else {
-                let held_ms = self.spool.held_ms(clock::now());
-                let until = entry.expires_held_ms().max(held_ms);
-                let mut group = lock(&self.group);
-                group.changes.push(Change::Retire { id, why: postrider_spool::Why::Receipt });
-                // It may free copies elsewhere too.
-                self.hand_on(&mut group, receipt, until)?;
-                self.flush_if_full(&mut group)?;
+                let retire = Change::Retire { id, why: postrider_spool::Why::Receipt };
+                lock(&self.group).changes.push(retire);
             }
+            // It frees copies elsewhere too.
+            let held_ms = self.spool.held_ms(clock::now());
+            let until = entry.expires_held_ms().max(held_ms);
+            let mut group = lock(&self.group);
+            self.hand_on(&mut group, receipt, until)?;
+            self.flush_if_full(&mut group)?;
             return Ok(true);
         }
         Ok(false)
@@ -191,7 +192,7 @@ impl Intake<'_> {
         let mut group = lock(&self.group);
         group.changes.push(Change::Retire { id, why: postrider_spool::Why::Receipt });
         if own.is_some_and(|own| own.3) {
-            return self.flush_if_full(&mut group);
+            return Ok(());
         }
         let held_ms = self.spool.held_ms(clock::now());
         let end = End::Delivered.word().as_bytes().to_vec();
@@ -209,7 +210,7 @@ impl Intake<'_> {
             group.changes.push(event(&id, held_ms, 2, ("delivered", &who, "receipt")));
         }
         group.pending.delivered.push(id);
-        self.flush_if_full(&mut group)
+        Ok(())
     }
 
     /// A receipt goes out with whatever leaves this node, until its bundle's lifetime ends.

@@ -11,6 +11,7 @@
 //! An `Exchange` is one end of one link: its sending and its receiving half share nothing but the
 //! link. `docs/exchange.md` is the specification.
 
+mod examine;
 mod limits;
 mod offers;
 mod pace;

@@ -11,25 +11,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use blake3::Hasher;
 use bytes::Bytes;
-use postrider_base::{
-    BundleId, Head, Header,
-    bundle::{self, HeadError, Hop, SMALL_PAYLOAD_MAX},
-};
+use postrider_base::bundle::SMALL_PAYLOAD_MAX;
 
 use super::{
+    examine::examine,
     limits::{FORGED_MAX, HANDLE_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN, WINDOW_BYTES},
     peer::Peer,
     sending::aged,
     unit::{Begin, Offered, Unit},
 };
-use crate::{
-    node::{
-        Body, Custody, Destination, Ending, Event, Instance, Kept, Known, NewBundle, Output,
-        Reason, Row, Seen, ShortId, Verdict, Violation,
-        core::{Core, Task, What},
-        partials::{Claim, Partial},
-    },
-    router::Placement,
+use crate::node::{
+    Body, Custody, Ending, Event, Instance, Kept, Known, NewBundle, Output, Reason, Row, Seen,
+    ShortId, Verdict, Violation,
+    core::{Core, Task, What},
+    partials::{Claim, Partial},
 };
 
 /// Marks that wait for the answers to what was offered before them; two of one wait become one.
@@ -534,72 +529,5 @@ impl Receiving {
             let mine = Some(self.cursor);
             core.outputs.push_back(Output::Remember { peer: node, mine, theirs: None });
         }
-    }
-}
-
-/// Everything that can be said of a bundle from its head (and its payload, when that is small):
-/// what it will be in the spool, and what the body of a large one must hash to.
-fn examine(
-    core: &Core,
-    peer: &Peer,
-    offer: &Offered,
-    begin: &Begin,
-) -> Result<(Row, Custody, [u8; 32]), Verdict> {
-    let head = Head::decode(&begin.head).map_err(|_| Verdict::Damaged)?;
-    let header = head.header();
-    let fits = header.length == offer.length && header.nice.value() == offer.nice;
-    if !fits || !header.is_small() && !begin.payload.is_empty() {
-        return Err(Verdict::Damaged);
-    }
-    // The id first: bytes that were damaged on the way are not called forged.
-    if begin.payload.len() as u64 == if header.is_small() { header.length } else { 0 }
-        && ShortId::of(&head.id(&begin.payload)) != offer.id
-    {
-        return Err(Verdict::Damaged);
-    }
-    let id =
-        if header.is_small() { head.verify_small(&begin.payload) } else { head.verify_large() };
-    let id = id.map_err(|error| match error {
-        HeadError::Signature => Verdict::Forged,
-        _ => Verdict::Damaged,
-    })?;
-    let hop = begin.hop.admitted().ok_or(Verdict::Refused(Reason::Hops))?;
-    match core.router.place(header, hop, &peer.neighbour()) {
-        Placement::Refuse(reason) => Err(Verdict::Refused(reason)),
-        Placement::Keep(custody, class, recipient) => {
-            let tagged_for = match header.destination {
-                bundle::Destination::Tag(_) => recipient.map(|node| *node.as_bytes()),
-                _ => None,
-            };
-            let row = Row {
-                class,
-                tagged_for,
-                from: peer.node.map(|node| *node.as_bytes()),
-                ..row_of(id, header, hop)
-            };
-            Ok((row, custody, header.hash.unwrap_or_default()))
-        }
-    }
-}
-
-/// A row of what the header says; the rest as of a stranger's.
-fn row_of(id: BundleId, header: &Header, hop: Hop) -> Row {
-    Row {
-        id,
-        destination: match header.destination {
-            bundle::Destination::Node(node) => Destination::Node(*node.as_bytes()),
-            bundle::Destination::Group(group) => Destination::Group(group),
-            bundle::Destination::Tag(tag) => Destination::Tag(tag),
-        },
-        tagged_for: None,
-        source: header.source().map(|(source, _)| *source.as_bytes()),
-        nice: header.nice.value(),
-        lifetime_s: header.lifetime.seconds(),
-        length: header.length,
-        hop,
-        class: crate::node::Class::Stranger,
-        from: None,
-        arrived_held_ms: 0,
-        arrival: 0,
     }
 }

@@ -69,6 +69,7 @@ impl Engine {
         }
         self.tick();
         self.settle();
+        self.trim();
     }
 
     /// The next thing to do.
@@ -265,6 +266,11 @@ impl Engine {
         {
             self.core.router.on_contact(self.core.now, peer, Contact::Ended);
         }
+    }
+
+    /// Forgets cut bodies beyond the bounds. A body can be left by its link's end, and as well by a
+    /// peer that withdraws what it began: so this is looked at after every input.
+    fn trim(&mut self) {
         let dropped = self.core.arrivals.excess(self.core.local.policy.partial_bytes_max);
         self.core.outputs.extend(dropped.into_iter().map(|transfer| Output::Drop { transfer }));
     }

@@ -2,6 +2,7 @@
 
 pub mod contract;
 pub(crate) mod core;
+mod ending;
 mod engine;
 pub(crate) mod partials;
 mod policy;

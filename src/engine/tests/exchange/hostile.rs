@@ -1,9 +1,10 @@
 //! A peer that sends anything: the link may end, nothing else happens.
 
 use bytes::Bytes;
+use postrider_base::bundle::Hop;
 use postrider_engine::{
-    exchange::Unit,
-    node::{Class, Input},
+    exchange::{Begin, Offered, PARTIALS_MAX, Unit},
+    node::{Class, Input, ShortId},
 };
 use proptest::prelude::*;
 
@@ -80,4 +81,32 @@ fn a_peer_that_does_not_read_is_let_go() {
         }
     }
     assert_eq!(net.nodes[1].ended, [postrider_engine::node::Ending::Stuck]);
+}
+
+/// Each body that is begun and withdrawn stays for whoever else has it. A peer that does nothing
+/// else filled the disk with such beginnings as long as its link lived.
+#[test]
+fn bodies_that_are_begun_and_withdrawn_are_bounded_while_their_link_lives() {
+    let mut net = Net::new(2);
+    let (_, link) = net.connect(0, 1, Wire::default());
+    net.run();
+    net.mute(link);
+    for handle in 0..2 * PARTIALS_MAX as u32 {
+        let bundle = made(1, 2, 160, 5000, u64::from(handle) + 1);
+        let offered = Offered { id: ShortId::of(&bundle.id), nice: 160, length: 5000 };
+        let (head, bytes) = (bundle.head.clone(), bundle.body.slice(..1000));
+        let begin = Begin { handle, hop: Hop::fresh(), head, payload: Bytes::new() };
+        for unit in [
+            Unit::Offer(vec![offered]),
+            Unit::Begin(begin),
+            Unit::Data { handle, bytes },
+            Unit::Withdraw(vec![handle]),
+        ] {
+            net.inject(1, link, &unit);
+            net.run();
+        }
+    }
+    assert!(net.nodes[1].ended.is_empty(), "{:?}", net.nodes[1].ended);
+    let (cut, _) = net.nodes[1].engine.partials();
+    assert_eq!((cut, net.nodes[1].store.staged.len()), (PARTIALS_MAX, PARTIALS_MAX));
 }

@@ -1,0 +1,38 @@
+//! Floor 2: a deterministic world in which many real engines run.
+//!
+//! ```text
+//! chance     one generator, one seed          timeline   one queue of what will happen
+//! letters    bundles with real heads, ids, locks and signatures, cheaply
+//! node       an engine, a memory spool, clocks of its own
+//! shell      answers questions, writes what is to be written, as the daemon and the desk do
+//! roads      streams with rate, latency, stalls, half duplex, darkness, cuts at any byte
+//! world      what happens next: the loop that a shell has, for all nodes at once
+//! story      crashes, cuts, partitions, calm
+//! laws       what must hold after every step  history    the last events, and a digest of all
+//! ```
+//!
+//! A seed decides everything: links, delays, crashes, the order of answers. When a law does not
+//! hold, [`Broken`] shows the seed, the step and what the nodes involved did last; the same story
+//! with the same seed goes the same way, event by event ([`World::digest`]).
+//!
+//! All links are streams, as those of the engine are so far.
+#![forbid(unsafe_code)]
+
+mod chance;
+mod history;
+mod laws;
+mod letters;
+mod node;
+mod roads;
+mod shell;
+mod story;
+mod timeline;
+mod world;
+
+pub use chance::Chance;
+pub use history::Broken;
+pub use laws::Expectation;
+pub use letters::{Cover, NODES_MAX, Wish, node_id, seal_key};
+pub use roads::{RoadId, Wire};
+pub use shell::Nature;
+pub use world::World;

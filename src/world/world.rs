@@ -1,0 +1,685 @@
+//! The world itself: what happens next, and the loop that a shell has, for many nodes at once.
+
+use postrider_base::{NodeId, bundle::Hop, link::LinkFacts};
+use postrider_engine::node::{
+    Answer, Class, Ending, Event, Input, LinkId, Output, People, ShortId, Ticket,
+};
+use postrider_spool::{Change, Spool, Why};
+
+use crate::{
+    chance::Chance,
+    history::{Broken, Digest, Trace},
+    laws::Laws,
+    letters::{Letter, Letters, NODES_MAX, Wish, node_id},
+    node::{Clock, Node},
+    roads::{RoadId, Roads, Wire},
+    shell::{Deed, Nature, Order, Turn, admission},
+    timeline::Timeline,
+};
+
+/// Cursors are written down this late, as the daemon does.
+const REMEMBER_AFTER_MS: u64 = 2000;
+/// What has outlived its time is dropped this often.
+const TIDY_EVERY_MS: u64 = 600_000;
+/// Wait before a link that went down comes up again.
+const REDIAL_MS: (u64, u64) = (500, 8000);
+/// Clocks count at most so many seconds too many or too few in a million.
+const DRIFT_MAX_PPM: u64 = 500;
+/// The slow laws are looked at every so many steps.
+const LOOK_EVERY: u64 = 8192;
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    Left { link: LinkId, bytes: u64 },
+    There { link: LinkId },
+    Up { link: LinkId, dialled: bool },
+    Down { link: LinkId },
+    Echo { link: LinkId, node: usize },
+    Asked { node: usize, life: u32, question: Box<Output>, ticket: Ticket },
+    Told { node: usize, life: u32, input: Box<Input> },
+    Write { node: usize, life: u32 },
+    Remember { node: usize, life: u32 },
+    Timer { node: usize, life: u32, at_ms: u64 },
+    Tidy { node: usize, life: u32 },
+    Dial { road: usize },
+    Revive { node: usize },
+}
+
+/// Many nodes, the roads between them, and everything that one seed decides.
+pub struct World {
+    pub(crate) seed: u64,
+    pub(crate) chance: Chance,
+    pub(crate) nature: Nature,
+    pub(crate) time: Timeline<Happening>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) roads: Roads,
+    pub(crate) letters: Letters,
+    pub(crate) laws: Laws,
+    pub(crate) step: u64,
+    digest: Digest,
+    broken: Option<Broken>,
+}
+
+impl World {
+    /// An empty one.
+    pub fn new(seed: u64, nature: Nature) -> Self {
+        Self {
+            seed,
+            chance: Chance::new(seed),
+            nature,
+            time: Timeline::default(),
+            nodes: Vec::new(),
+            roads: Roads::default(),
+            letters: Letters::default(),
+            laws: Laws::default(),
+            step: 0,
+            digest: Digest::default(),
+            broken: None,
+        }
+    }
+
+    /// One more node, at most [`NODES_MAX`]; its number.
+    pub fn settle(&mut self) -> usize {
+        let at = self.nodes.len();
+        let drift = i64::try_from(self.chance.below(2 * DRIFT_MAX_PPM + 1)).unwrap_or(0);
+        let drift_ppm = drift - i64::try_from(DRIFT_MAX_PPM).unwrap_or(0);
+        let base_ms = self.chance.below(1 << 40);
+        let clock = Clock::new(self.time.now_ms(), drift_ppm, base_ms);
+        if at < NODES_MAX {
+            self.nodes.push(Node::new(at, clock, self.seed));
+            self.time.after(TIDY_EVERY_MS, Happening::Tidy { node: at, life: 0 });
+        }
+        at
+    }
+
+    /// So many more.
+    pub fn settle_many(&mut self, count: usize) {
+        (0..count).for_each(|_| {
+            self.settle();
+        });
+    }
+
+    /// A road on which a link comes up at once, and again whenever it went down.
+    pub fn road(&mut self, a: usize, b: usize, wire: Wire) -> RoadId {
+        let road = self.roads.add([a, b], wire);
+        self.dial_after(road.0, 0);
+        road
+    }
+
+    /// The world's time.
+    pub fn now_ms(&self) -> u64 {
+        self.time.now_ms()
+    }
+
+    /// Steps so far.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// Bytes that all links have carried.
+    pub fn bytes(&self) -> u64 {
+        self.roads.bytes
+    }
+
+    /// Over everything that has happened: equal for equal seeds.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest.value()
+    }
+
+    /// The world's chance, for whoever writes its story.
+    pub fn chance(&mut self) -> &mut Chance {
+        &mut self.chance
+    }
+
+    /// How shells behave from now on.
+    pub fn set_nature(&mut self, nature: Nature) {
+        self.nature = nature;
+    }
+
+    /// Whom a node knows from now on: contacts, blocked nodes.
+    pub fn set_people(&mut self, at: usize, people: People) {
+        self.nodes[at].people = people.clone();
+        self.feed(at, Input::People(people));
+    }
+
+    /// How many bundles a node carries for others.
+    pub fn set_carried_max(&mut self, at: usize, bundles: u64) {
+        self.nodes[at].carried_max = bundles;
+    }
+
+    /// A letter is written and durable; its engine hears of it soon. `None` while the node is down.
+    pub fn send(&mut self, from: usize, to: usize, wish: Wish) -> Option<postrider_base::BundleId> {
+        if !self.nodes[from].up {
+            return None;
+        }
+        let number = self.laws.letters_count();
+        let letter = Letter::write(from, to, number, wish);
+        let id = letter.id;
+        let row = letter.row();
+        let own = letter.secret.map(|r| r.to_vec());
+        let new = admission(&row, &letter.head, letter.body.to_vec(), own);
+        let now_ms = self.time.now_ms();
+        let node = &mut self.nodes[from];
+        let group = vec![Change::Bundle(new)];
+        let done = node.spool.commit(node.clock.spool_now(now_ms), group);
+        if done.is_err() {
+            self.fault(from, format!("node {from} cannot send: {done:?}"));
+            return None;
+        }
+        self.laws.sent(&letter, now_ms);
+        self.letters.add(letter);
+        self.trace(from, "send", LinkId(0), ShortId::of(&id), to as u64);
+        let wait_ms = self.chance.below(self.nature.answer_ms + 1);
+        self.tell_after(wait_ms, from, Input::Arrived { id });
+        Some(id)
+    }
+
+    /// Lets time pass, with all that happens in it.
+    pub fn pass(&mut self, ms: u64) -> Result<(), Broken> {
+        let end_ms = self.now_ms().saturating_add(ms);
+        while self.step_until(end_ms)? {}
+        self.time.pass_to(end_ms);
+        Ok(())
+    }
+
+    /// One thing happens, unless nothing does until then.
+    pub fn step_until(&mut self, until_ms: u64) -> Result<bool, Broken> {
+        let Some(happening) = self.time.next_until(until_ms) else { return Ok(false) };
+        self.step += 1;
+        self.happen(happening);
+        if self.step.is_multiple_of(LOOK_EVERY) {
+            self.look_closely();
+        }
+        self.sound().map(|()| true)
+    }
+
+    /// The first law that did not hold.
+    pub fn sound(&self) -> Result<(), Broken> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Left { link, bytes } => {
+                if let Some(node) = self.roads.left(link, bytes) {
+                    self.feed(node, Input::Room { link, bytes });
+                }
+            }
+            Happening::There { link } => {
+                let now_ms = self.time.now_ms();
+                if let Some((node, link, unit)) = self.roads.arrived(link, now_ms) {
+                    self.feed(node, Input::Unit { link, unit });
+                }
+            }
+            Happening::Up { link, dialled } => self.link_up(link, dialled),
+            Happening::Down { link } => {
+                let Some(end) = self.roads.ends.get(&link) else { return };
+                let road = end.road;
+                if let Some((node, words)) = self.roads.down(link) {
+                    if let Some(unit) = words {
+                        self.feed(node, Input::Unit { link, unit });
+                    }
+                    self.feed(node, Input::LinkDown { link });
+                }
+                self.redial(road);
+            }
+            Happening::Echo { link, node } => self.feed(node, Input::LinkDown { link }),
+            Happening::Asked { node, life, question, ticket } => {
+                if self.nodes[node].life == life {
+                    self.answer(node, &question, ticket);
+                }
+            }
+            Happening::Told { node, life, input } => {
+                if self.nodes[node].life == life {
+                    self.feed(node, *input);
+                }
+            }
+            Happening::Write { node, life } => {
+                if self.nodes[node].life == life {
+                    self.write(node);
+                }
+            }
+            Happening::Remember { node, life } => {
+                let node = &mut self.nodes[node];
+                if node.life == life {
+                    for (peer, (mine, theirs)) in std::mem::take(&mut node.cursors) {
+                        let cursors = node.remembered.entry(peer).or_default();
+                        *cursors = (mine.or(cursors.0), theirs.or(cursors.1));
+                    }
+                }
+            }
+            Happening::Timer { node, life, at_ms } => {
+                let this = &mut self.nodes[node];
+                if this.life == life && this.timer_ms == Some(at_ms) {
+                    this.timer_ms = None;
+                    self.feed(node, Input::Timeout);
+                }
+            }
+            Happening::Tidy { node, life } => {
+                if self.nodes[node].life == life {
+                    self.tidy(node);
+                    self.time.after(TIDY_EVERY_MS, Happening::Tidy { node, life });
+                }
+            }
+            Happening::Dial { road } => self.dial(road),
+            Happening::Revive { node } => self.revive(node),
+        }
+    }
+
+    fn link_up(&mut self, link: LinkId, dialled: bool) {
+        let Some(end) = self.roads.ends.get(&link).filter(|end| !end.down) else { return };
+        let (at, road) = (end.node, &self.roads.roads[end.road]);
+        let side = usize::from(road.ends[0] != at);
+        let peer = node_id(road.ends[1 - side]);
+        let Ok(address) = "pipe:".parse() else { return };
+        let wire = &road.wire;
+        let facts = LinkFacts {
+            peer: wire.proven.then_some(peer),
+            dialled,
+            rate_bps: wire.told.then_some(wire.rate_bps),
+            half_duplex: wire.half_duplex,
+            clear_only: wire.clear_only,
+            ..LinkFacts::stream(address)
+        };
+        let policy = wire.policies[side].clone();
+        let room_bytes = wire.room_bytes;
+        let (mine, theirs) = if wire.proven { self.nodes[at].recall(&peer) } else { (None, None) };
+        let mut random = [0; 16];
+        self.chance.fill(&mut random);
+        self.feed(at, Input::LinkUp { link, facts, policy, room_bytes, mine, theirs, random });
+    }
+
+    /// Hands an engine an input and obeys it until it has nothing more to say.
+    pub(crate) fn feed(&mut self, at: usize, input: Input) {
+        if !self.nodes[at].up {
+            return;
+        }
+        let (what, link, id, number) = describe(&input);
+        self.trace(at, what, link, id, number);
+        let timeout = matches!(input, Input::Timeout);
+        let now_ms = self.time.now_ms();
+        let node = &mut self.nodes[at];
+        let now = node.now(now_ms);
+        node.engine.handle(now, input);
+        let mut outputs = 0;
+        while let Some(output) = self.nodes[at].engine.poll() {
+            outputs += 1;
+            self.obey(at, output);
+        }
+        if let Some(fault) = Laws::bounds(&mut self.nodes[at], outputs, timeout, now.mono_ms) {
+            self.fault(at, fault);
+        }
+        self.arm(at);
+    }
+
+    /// Sets the alarm for the engine's next deadline.
+    fn arm(&mut self, at: usize) {
+        let now_ms = self.time.now_ms();
+        let node = &mut self.nodes[at];
+        let Some(due) = node.engine.poll_timeout() else { return };
+        let at_ms = node.clock.when(due).max(now_ms);
+        if node.timer_ms.is_none_or(|set| at_ms < set) {
+            node.timer_ms = Some(at_ms);
+            self.time.at(at_ms, Happening::Timer { node: at, life: node.life, at_ms });
+        }
+    }
+
+    fn obey(&mut self, at: usize, output: Output) {
+        if let Some(fault) = Laws::question(&output) {
+            self.fault(at, fault);
+        }
+        let life = self.nodes[at].life;
+        match output {
+            Output::Send { link, head, body } => {
+                let number = (head.len() + body.len()) as u64;
+                self.trace(at, unit_name(&head), link, ShortId([0; 16]), number);
+                let parts = (head, body);
+                let fault = self.roads.transmit(link, parts, &mut self.time, &mut self.chance);
+                if let Some(fault) = fault {
+                    self.fault(at, format!("node {at}: {fault}"));
+                }
+            }
+            Output::Close { link, why } => {
+                self.trace(at, "close", link, ShortId([0; 16]), 0);
+                if let Some(fault) = self.laws.ending(at, &why) {
+                    self.fault(at, fault);
+                }
+                let road = self.roads.ends.get(&link).map(|end| end.road);
+                let notice_ms = self.chance.below(self.nature.notice_ms + 1);
+                self.roads.close(link, notice_ms, &mut self.time);
+                if let Some(road) = road
+                    && !matches!(why, Ending::Blocked | Ending::Halted { reason: 17, .. })
+                {
+                    self.redial(road);
+                }
+            }
+            Output::Stage { transfer, length, .. } => {
+                self.order(at, Order::Stage { transfer, length });
+            }
+            Output::Append { transfer, bytes } => {
+                self.order(at, Order::Append { transfer, bytes });
+            }
+            Output::Drop { transfer } => self.order(at, Order::Drop { transfer }),
+            Output::Keep { ticket, bundle } => {
+                self.trace(at, "keep", LinkId(0), bundle.row.short(), bundle.row.length);
+                let now_ms = self.time.now_ms();
+                if let Some(fault) = self.laws.keeping(at, &bundle, now_ms) {
+                    self.fault(at, fault);
+                }
+                self.nodes[at].asked.insert(ticket);
+                self.order(at, Order::Keep { ticket, bundle });
+            }
+            Output::TakeReceipts { ticket, list, .. } => {
+                self.nodes[at].asked.insert(ticket);
+                self.order(at, Order::Take { ticket, list });
+            }
+            Output::Remember { peer, mine, theirs } => {
+                let node = &mut self.nodes[at];
+                if node.cursors.is_empty() {
+                    self.time.after(REMEMBER_AFTER_MS, Happening::Remember { node: at, life });
+                }
+                let cursors = node.cursors.entry(peer).or_default();
+                *cursors = (mine.or(cursors.0), theirs.or(cursors.1));
+            }
+            Output::Carried { id, peer } => self.carried(at, &id, peer),
+            Output::Event(event) => self.event(at, &event),
+            Output::Since { ticket, .. }
+            | Output::Page { ticket, .. }
+            | Output::Look { ticket, .. }
+            | Output::Load { ticket, .. }
+            | Output::Read { ticket, .. }
+            | Output::ReceiptsSince { ticket, .. } => {
+                self.nodes[at].asked.insert(ticket);
+                let ms = self.chance.below(self.nature.answer_ms + 1);
+                let question = Box::new(output);
+                self.time.after(ms, Happening::Asked { node: at, life, question, ticket });
+            }
+        }
+    }
+
+    fn event(&mut self, at: usize, event: &Event) {
+        let (what, link, id, number) = match event {
+            Event::Greeted { link, .. } => ("greeted", *link, ShortId([0; 16]), 0),
+            Event::CaughtUp { link } => ("caught up", *link, ShortId([0; 16]), 0),
+            Event::Received { link, id, length, .. } => {
+                ("received", *link, ShortId::of(id), *length)
+            }
+            Event::Settled { link, id, .. } => ("settled", *link, ShortId::of(id), 0),
+            Event::Declined { link, id, .. } => ("declined", *link, *id, 0),
+            Event::Resumed { link, id, at } => ("resumed", *link, *id, *at),
+            _ => ("event", LinkId(0), ShortId([0; 16]), 0),
+        };
+        self.trace(at, what, link, id, number);
+    }
+
+    /// A question is answered from what is there now; the answer may be on its way for long.
+    fn answer(&mut self, at: usize, question: &Output, ticket: Ticket) {
+        let answer = if self.chance.permille(self.nature.failed_permille) {
+            Answer::Failed
+        } else {
+            self.nodes[at].answer(question)
+        };
+        let input = Input::Done { ticket, answer };
+        if self.chance.permille(200) {
+            let ms = self.chance.below(self.nature.answer_ms + 1);
+            self.tell_after(ms, at, input);
+        } else {
+            self.done(at, input);
+        }
+    }
+
+    fn done(&mut self, at: usize, input: Input) {
+        if let Input::Done { ticket, .. } = &input {
+            self.nodes[at].asked.remove(ticket);
+        }
+        self.feed(at, input);
+    }
+
+    pub(crate) fn tell_after(&mut self, ms: u64, at: usize, input: Input) {
+        if let Input::Done { ticket, .. } = &input {
+            self.nodes[at].asked.remove(ticket);
+        }
+        let life = self.nodes[at].life;
+        self.time.after(ms, Happening::Told { node: at, life, input: Box::new(input) });
+    }
+
+    fn order(&mut self, at: usize, order: Order) {
+        let node = &mut self.nodes[at];
+        node.orders.push_back(order);
+        if !node.keeper_due {
+            node.keeper_due = true;
+            let ms = self.chance.below(self.nature.commit_ms + 1);
+            self.time.after(ms, Happening::Write { node: at, life: node.life });
+        }
+    }
+
+    /// The writer's turn: some of what waits, or all of it.
+    fn write(&mut self, at: usize) {
+        let now_ms = self.time.now_ms();
+        let waiting = self.nodes[at].orders.len();
+        let most = if self.chance.permille(300) { 1 + self.chance.index(waiting) } else { waiting };
+        let with = (&mut self.chance, &self.nature);
+        let node = &mut self.nodes[at];
+        let turn = node.write(now_ms, most, &self.letters, with);
+        node.keeper_due = !node.orders.is_empty();
+        if node.keeper_due {
+            let ms = self.chance.below(self.nature.commit_ms + 1);
+            self.time.after(ms, Happening::Write { node: at, life: node.life });
+        }
+        self.take_turn(at, turn);
+    }
+
+    /// What became durable, and the answers; these may overtake one another.
+    pub(crate) fn take_turn(&mut self, at: usize, turn: Turn) {
+        for fault in turn.faults {
+            self.fault(at, fault);
+        }
+        for deed in turn.deeds {
+            self.done_deed(at, deed);
+        }
+        if turn.receipts {
+            // Whoever writes looks around later: deliveries do not pass through the engine.
+            let ms = self.chance.below(self.nature.commit_ms + 1);
+            self.tell_after(ms, at, Input::Receipts);
+        }
+        for input in turn.answers {
+            let ms = self.chance.below(self.nature.answer_ms + 1);
+            self.tell_after(ms, at, input);
+        }
+    }
+
+    pub(crate) fn done_deed(&mut self, at: usize, deed: Deed) {
+        let (what, id) = match &deed {
+            Deed::Admitted(id, _) => ("admitted", id),
+            Deed::Delivered(id) => ("delivered", id),
+            Deed::Retired(id, _) => ("retired", id),
+            Deed::Proved(id) => ("proved", id),
+        };
+        self.trace(at, what, LinkId(0), ShortId::of(id), 0);
+        if let Deed::Retired(id, _) = deed
+            && self.nature.tells_gone
+        {
+            self.tell_after(0, at, Input::Gone { id });
+        }
+        let now_ms = self.time.now_ms();
+        if let Some(fault) = self.laws.deed(at, deed, now_ms) {
+            self.fault(at, fault);
+        }
+    }
+
+    /// A settle says that a neighbour has a bundle: then it must be durable there.
+    fn carried(&mut self, at: usize, id: &postrider_base::BundleId, peer: NodeId) {
+        self.trace(at, "carried", LinkId(0), ShortId::of(id), 0);
+        let there = self.nodes.iter().find(|node| node_id(node.at) == peer);
+        if let Some(there) = there.filter(|there| !there.knows(id)) {
+            let fault = format!("node {} settled {id} and does not have it", there.at);
+            self.fault(at, fault);
+        }
+    }
+
+    fn tidy(&mut self, at: usize) {
+        for id in self.nodes[at].expire(self.time.now_ms()) {
+            self.done_deed(at, Deed::Retired(id, Why::Expired));
+            if !self.nature.tells_gone {
+                self.tell_after(0, at, Input::Gone { id });
+            }
+        }
+    }
+
+    fn dial_after(&mut self, road: usize, ms: u64) {
+        if !std::mem::replace(&mut self.roads.roads[road].dialling, true) {
+            self.time.after(ms, Happening::Dial { road });
+        }
+    }
+
+    pub(crate) fn redial(&mut self, road: usize) {
+        if self.roads.roads[road].open {
+            let ms = self.chance.within(REDIAL_MS.0, REDIAL_MS.1);
+            self.dial_after(road, ms);
+        }
+    }
+
+    fn dial(&mut self, road: usize) {
+        let this = &mut self.roads.roads[road];
+        this.dialling = false;
+        let ends = this.ends;
+        if !this.open || this.live.is_some() {
+            return;
+        }
+        if this.dark || ends.iter().any(|at| !self.nodes[*at].up) {
+            return self.redial(road);
+        }
+        let latency_ms = this.wire.latency_ms;
+        let links = self.roads.connect(road, self.time.now_ms());
+        // Who dialled knows first; the other hears of it with the first bytes.
+        self.time.after(0, Happening::Up { link: links[0], dialled: true });
+        self.time.after(latency_ms, Happening::Up { link: links[1], dialled: false });
+    }
+
+    fn revive(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        if node.up {
+            return;
+        }
+        node.up = true;
+        let (life, people) = (node.life, node.people.clone());
+        self.time.after(TIDY_EVERY_MS, Happening::Tidy { node: at, life });
+        self.feed(at, Input::People(people));
+    }
+
+    pub(crate) fn trace(
+        &mut self,
+        at: usize,
+        what: &'static str,
+        link: LinkId,
+        id: ShortId,
+        number: u64,
+    ) {
+        let mut short = [0; 4];
+        short.copy_from_slice(&id.0[..4]);
+        let node = u32::try_from(at).unwrap_or(u32::MAX);
+        let (step, at_ms) = (self.step, self.time.now_ms());
+        let trace = Trace { step, at_ms, node, what, link: link.0, id: short, number };
+        self.digest.add(&trace);
+        self.nodes[at].history.push(trace);
+    }
+
+    /// A law does not hold; the first one is told, with what its node and those next to it did.
+    pub(crate) fn fault(&mut self, at: usize, what: String) {
+        if self.broken.is_some() {
+            return;
+        }
+        let near = self.roads.roads.iter().filter(|road| road.ends.contains(&at));
+        let mut near: Vec<usize> = near.flat_map(|road| road.ends).chain([at]).collect();
+        near.sort_unstable();
+        near.dedup();
+        let all = near.iter().flat_map(|at| self.nodes[*at].history.lines());
+        let mut lines: Vec<(u64, String)> = all.collect();
+        lines.sort();
+        let from = lines.len().saturating_sub(crate::history::SHOWN);
+        let history = lines.into_iter().skip(from).map(|(_, line)| line).collect();
+        let (seed, step, at_ms) = (self.seed, self.step, self.time.now_ms());
+        self.broken = Some(Broken { seed, step, at_ms, what, history });
+    }
+}
+
+impl Letter {
+    /// As its author's spool has it.
+    fn row(&self) -> postrider_engine::node::Row {
+        use postrider_base::bundle::Destination as There;
+        use postrider_engine::node::Destination;
+        postrider_engine::node::Row {
+            id: self.id,
+            destination: match self.header.destination {
+                There::Node(node) => Destination::Node(*node.as_bytes()),
+                There::Group(group) => Destination::Group(group),
+                There::Tag(tag) => Destination::Tag(tag),
+            },
+            tagged_for: None,
+            source: self.header.source().map(|(source, _)| *source.as_bytes()),
+            nice: self.header.nice.value(),
+            lifetime_s: self.header.lifetime.seconds(),
+            length: self.header.length,
+            hop: Hop::fresh(),
+            class: Class::Own,
+            from: None,
+            arrived_held_ms: 0,
+            arrival: 0,
+        }
+    }
+}
+
+fn unit_name(unit: &[u8]) -> &'static str {
+    const NAMES: [&str; 14] = [
+        "> hello",
+        "> offer",
+        "> want",
+        "> begin",
+        "> data",
+        "> settle",
+        "> receipt",
+        "> mark",
+        "> sketch",
+        "> ping",
+        "> pong",
+        "> halt",
+        "> stop",
+        "> withdraw",
+    ];
+    unit.first().and_then(|first| NAMES.get(usize::from(*first))).copied().unwrap_or("> ?")
+}
+
+/// What an input is, for the history.
+fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
+    let none = ShortId([0; 16]);
+    match input {
+        Input::LinkUp { link, .. } => ("link up", *link, none, 0),
+        Input::LinkDown { link } => ("link down", *link, none, 0),
+        Input::Unit { link, unit } => {
+            let what = postrider_engine::exchange::Unit::name(unit).unwrap_or("?");
+            (what, *link, none, unit.len() as u64)
+        }
+        Input::Room { link, bytes } => ("room", *link, none, *bytes),
+        Input::Arrived { id } => ("arrived", LinkId(0), ShortId::of(id), 0),
+        Input::Gone { id } => ("gone", LinkId(0), ShortId::of(id), 0),
+        Input::Receipts => ("receipts", LinkId(0), none, 0),
+        Input::People(_) => ("people", LinkId(0), none, 0),
+        Input::StageLost { transfer, .. } => ("stage lost", LinkId(0), none, transfer.0),
+        Input::Done { ticket, answer } => {
+            let what = match answer {
+                Answer::Rows { .. } => "rows",
+                Answer::Looked(_) => "looked",
+                Answer::Loaded(_) => "loaded",
+                Answer::Read(_) => "read",
+                Answer::Kept(_) => "kept",
+                Answer::Taken { .. } => "taken",
+                Answer::Receipts { .. } => "some receipts",
+                Answer::Failed => "failed",
+            };
+            (what, LinkId(0), none, ticket.0)
+        }
+        Input::Ping { link, nonce } => ("ping", *link, none, *nonce),
+        Input::Timeout => ("timeout", LinkId(0), none, 0),
+    }
+}

@@ -1,0 +1,109 @@
+//! Storms: whatever may happen, at any step. In the end all has arrived, once, and is freed.
+
+use postrider_world::{Broken, Nature, RoadId, World};
+
+use crate::places::{CALM_MS, any_letter, any_wire, each_seed, line, told};
+
+/// Of each storm, without optimisation in a minute or so; `POSTRIDER_STORM=2000` is for releases.
+const SEEDS: u64 = 100;
+
+fn any_nature(world: &mut World) -> Nature {
+    let chance = world.chance();
+    Nature {
+        answer_ms: chance.one_of(&[0, 3, 50, 400]).unwrap(),
+        commit_ms: chance.one_of(&[0, 10, 200]).unwrap(),
+        failed_permille: chance.one_of(&[0, 0, 2]).unwrap(),
+        lost_permille: chance.one_of(&[0, 0, 5]).unwrap(),
+        tells_gone: chance.permille(500),
+        notice_ms: chance.one_of(&[0, 100, 40_000]).unwrap(),
+    }
+}
+
+/// A random town in which everything goes wrong that can.
+fn town(seed: u64) -> Result<World, Broken> {
+    let mut world = World::new(seed, Nature::default());
+    let nature = any_nature(&mut world);
+    world.set_nature(nature);
+    let nodes = 3 + world.chance().index(10);
+    world.settle_many(nodes);
+    let mut roads = Vec::new();
+    // A tree, so that all can be reached, and some more.
+    for at in 1..nodes {
+        let to = world.chance().index(at);
+        let wire = any_wire(world.chance());
+        roads.push(world.road(at, to, wire));
+    }
+    for _ in 0..world.chance().index(nodes) {
+        let a = world.chance().index(nodes);
+        let b = (a + 1 + world.chance().index(nodes - 1)) % nodes;
+        let wire = any_wire(world.chance());
+        roads.push(world.road(a, b, wire));
+    }
+    for _ in 0..60 {
+        befall(&mut world, nodes, &roads);
+        let ms = world.chance().below(3000);
+        world.pass(ms)?;
+    }
+    world.calm(CALM_MS)?;
+    Ok(world)
+}
+
+fn befall(world: &mut World, nodes: usize, roads: &[RoadId]) {
+    let road = world.chance().one_of(roads).unwrap();
+    match world.chance().below(12) {
+        0..=4 => any_letter(world, nodes),
+        5..=6 => world.cut(road),
+        7 => world.darken(road),
+        8 => world.light(road),
+        9 => {
+            let (at, ms) = (world.chance().index(nodes), world.chance().below(20_000));
+            world.crash(at, ms);
+        }
+        10 => world.shut(road),
+        _ => world.open(road),
+    }
+}
+
+#[test]
+fn after_any_storm_all_has_arrived_once_and_is_freed() {
+    each_seed(SEEDS, town);
+}
+
+/// Two lines of work on a short road, and a crash after every few steps, wherever they fall.
+fn crashes(seed: u64) -> Result<World, Broken> {
+    let mut world = World::new(seed, Nature::default());
+    let nature = any_nature(&mut world);
+    world.set_nature(nature);
+    world.settle_many(3);
+    let wire = any_wire(world.chance());
+    line(&mut world, &[0, 1, 2], &wire);
+    for _ in 0..12 {
+        any_letter(&mut world, 3);
+    }
+    for _ in 0..40 {
+        for _ in 0..world.chance().below(200) {
+            let soon = world.now_ms() + 60_000;
+            world.step_until(soon)?;
+        }
+        let at = world.chance().index(3);
+        let ms = world.chance().below(5000);
+        world.crash(at, ms);
+    }
+    world.calm(CALM_MS)?;
+    Ok(world)
+}
+
+#[test]
+fn a_crash_at_any_step_loses_nothing_that_was_acknowledged() {
+    each_seed(SEEDS, crashes);
+}
+
+#[test]
+fn a_seed_goes_the_same_way_every_time() {
+    for seed in [1, 2, 3] {
+        let runs = [told(seed, town), told(seed, town)];
+        assert_eq!(runs[0].steps(), runs[1].steps());
+        assert_eq!(runs[0].digest(), runs[1].digest(), "seed {seed}");
+    }
+    assert_ne!(told(1, town).digest(), told(2, town).digest());
+}
