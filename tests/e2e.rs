@@ -9,6 +9,8 @@ mod damage;
 mod delivery;
 #[path = "e2e/live.rs"]
 mod live;
+#[path = "e2e/media.rs"]
+mod media;
 #[path = "e2e/privacy.rs"]
 mod privacy;
 #[path = "e2e/rot.rs"]

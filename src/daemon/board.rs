@@ -51,12 +51,14 @@ pub struct Happening {
     /// `event`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// What: `link-up`, `link-down`, `received`, `carried`, `message`, `delivered`, `trouble`.
+    /// What: `link-up`, `link-down`, `received`, `carried`, `message`, `delivered`, `trouble`; of a
+    /// medium `media-seen`, `media-progress`, `safe-to-remove`, `media-tossed`, `media-trouble`; of
+    /// the outbox `sent`, `outbox-trouble`.
     pub what: &'static str,
     /// Of which bundle or message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// With whom.
+    /// With whom, or at which medium or file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
     /// In words.
@@ -177,6 +179,17 @@ impl Board {
         for id in news.delivered {
             self.tell(Happening { id: Some(id.to_string()), ..Happening::new("delivered") });
         }
+    }
+
+    /// Tells what a medium, a folder or another network brought.
+    pub(super) fn happened(
+        &self,
+        what: &'static str,
+        id: Option<String>,
+        who: Option<String>,
+        detail: Option<String>,
+    ) {
+        self.tell(Happening { id, who, detail, ..Happening::new(what) });
     }
 
     pub(super) fn trouble(&self, failure: &Failure) {

@@ -14,6 +14,7 @@ mod dialer;
 mod engine_task;
 mod keeper;
 mod link_task;
+mod media;
 mod node;
 mod reader;
 mod stager;
@@ -176,6 +177,7 @@ impl Daemon {
             };
             tasks.spawn(dialer::keep(Arc::clone(&node), transport, peer, changed.clone()));
         }
+        media::start(&node, &mut tasks, &mut threads)?;
         if options.stdio {
             drop(node.adopt(postrider_transports::pipe::stdio(), None));
         }

@@ -29,6 +29,14 @@ pub struct Config {
     pub peers: Vec<String>,
     /// Show my key to whoever dials me, not only to those who know it already.
     pub public: bool,
+    /// The daemon exchanges with every medium of ours that is mounted.
+    pub media: bool,
+    /// Folders with our marker that the daemon exchanges with whenever they change.
+    pub media_dirs: Vec<String>,
+    /// The daemon sends what is put into a contact's folder in `outbox`.
+    pub outbox: bool,
+    /// The daemon uses a Yggdrasil network where this machine is in one.
+    pub ygg: bool,
 }
 
 impl Default for Config {
@@ -44,6 +52,10 @@ impl Default for Config {
             listen: Vec::new(),
             peers: Vec::new(),
             public: false,
+            media: true,
+            media_dirs: Vec::new(),
+            outbox: true,
+            ygg: true,
         }
     }
 }
@@ -101,7 +113,8 @@ impl Config {
             "# Postrider settings; docs/config.md describes every key.\n\
              name = {}\nhidden = {}\nlifetime-days = {}\ncarry-strangers = {}\n\
              strangers-mib = {}\ncontacts-mib = {}\nworkers = {}\n\
-             listen = {}\npeers = {}\npublic = {}\n",
+             listen = {}\npeers = {}\npublic = {}\n\
+             media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n",
             value(&self.name),
             self.hidden,
             self.lifetime_days,
@@ -111,7 +124,11 @@ impl Config {
             self.workers,
             list(&self.listen),
             list(&self.peers),
-            self.public
+            self.public,
+            self.media,
+            list(&self.media_dirs),
+            self.outbox,
+            self.ygg
         )
     }
 
