@@ -11,6 +11,8 @@ mod delivery;
 mod live;
 #[path = "e2e/media.rs"]
 mod media;
+#[path = "e2e/outbox.rs"]
+mod outbox;
 #[path = "e2e/privacy.rs"]
 mod privacy;
 #[path = "e2e/rot.rs"]

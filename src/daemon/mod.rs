@@ -16,7 +16,9 @@ mod keeper;
 mod link_task;
 mod media;
 mod node;
+mod outbox;
 mod reader;
+mod ripening;
 mod stager;
 
 use std::{collections::HashMap, sync::Arc, thread};
@@ -178,6 +180,9 @@ impl Daemon {
             tasks.spawn(dialer::keep(Arc::clone(&node), transport, peer, changed.clone()));
         }
         media::start(&node, &mut tasks, &mut threads)?;
+        if desk.home().config.outbox {
+            tasks.spawn(outbox::run(Arc::clone(&node)));
+        }
         if options.stdio {
             drop(node.adopt(postrider_transports::pipe::stdio(), None));
         }

@@ -19,6 +19,7 @@ mod incoming;
 mod ledger;
 pub mod live;
 mod message_files;
+mod outbox;
 mod outgoing;
 mod parallel;
 mod parts;
