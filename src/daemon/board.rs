@@ -53,7 +53,7 @@ pub struct Happening {
     pub kind: &'static str,
     /// What: `link-up`, `link-down`, `received`, `carried`, `message`, `delivered`, `trouble`; of a
     /// medium `media-seen`, `media-progress`, `safe-to-remove`, `media-tossed`, `media-trouble`; of
-    /// the outbox `sent`, `outbox-trouble`.
+    /// the outbox `sent`, `outbox-trouble`; of another network `overlay-up`, `overlay-down`.
     pub what: &'static str,
     /// Of which bundle or message.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -267,7 +267,7 @@ async fn wait(node: &Arc<Node>, watch: Option<&FolderWatch>, last: Option<News>)
     let news = async {
         loop {
             sleep(NEWS_EVERY).await;
-            if last.is_some() && node.ask(|desk| news(desk)).await.ok() != last {
+            if last.is_some() && node.ask(news).await.ok() != last {
                 return;
             }
         }

@@ -20,6 +20,7 @@ mod outbox;
 mod reader;
 mod ripening;
 mod stager;
+mod ygg;
 
 use std::{collections::HashMap, sync::Arc, thread};
 
@@ -182,6 +183,9 @@ impl Daemon {
         media::start(&node, &mut tasks, &mut threads)?;
         if desk.home().config.outbox {
             tasks.spawn(outbox::run(Arc::clone(&node)));
+        }
+        if desk.home().config.ygg {
+            tasks.spawn(ygg::run(Arc::clone(&node), changed.clone()));
         }
         if options.stdio {
             drop(node.adopt(postrider_transports::pipe::stdio(), None));

@@ -82,6 +82,44 @@ fn what_cannot_be_sent_stays_with_the_reason_beside_it() {
     assert_eq!(sent_count(&alice), 0);
 }
 
+/// What is in the way of putting a file aside stands for a crash before it.
+#[test]
+fn a_file_that_was_sent_and_not_put_aside_is_put_aside_after_a_restart_and_not_sent_again() {
+    let town = Town::new();
+    let (alice, bob) = (town.node("alice"), town.node("bob"));
+    know_each_other(&alice, &bob);
+    let outbox = town.path("alice/outbox/bob");
+    fs::create_dir_all(&outbox).unwrap();
+    fs::write(outbox.join("sent"), "in the way").unwrap();
+    fs::rename(outbox.join("sent"), outbox.join(".sent")).unwrap();
+    std::os::unix::fs::symlink(".sent", outbox.join("sent")).unwrap();
+    let run = |desk: Desk, what: &str, name: &str| {
+        let desk = Arc::new(desk);
+        let runtime = runtime();
+        let daemon = Daemon::start(Arc::clone(&desk), &DaemonOptions::default(), &runtime).unwrap();
+        let mut heard = daemon.node().board.listen();
+        fs::write(outbox.join(name), name).unwrap();
+        runtime.block_on(async {
+            until(&mut heard, what).await;
+            daemon.stop().await;
+        });
+        drop(runtime);
+        Arc::into_inner(desk).unwrap()
+    };
+    let alice = run(alice, "outbox-trouble", "first");
+    assert_eq!(sent_count(&alice), 1);
+    assert!(outbox.join("first").exists());
+    fs::remove_file(outbox.join("sent")).unwrap();
+    // Handled after the first, which was seen as early and is older by name.
+    fs::write(outbox.join("later"), "later").unwrap();
+    let alice = run(town.again(alice), "sent", ".nothing");
+    assert_eq!(sent_count(&alice), 2);
+    for name in ["first", "later"] {
+        assert!(outbox.join("sent").join(name).exists(), "{name}");
+    }
+    assert!(!outbox.join("first.error.txt").exists());
+}
+
 /// A daemon that stopped between sending a file and putting it aside left the mark of the message.
 #[test]
 fn a_mark_keeps_a_message_from_being_sent_again_until_it_is_forgotten() {
