@@ -75,11 +75,6 @@ impl FolderWatch {
         }
     }
 
-    /// Whether a folder is watched.
-    pub fn watches(&self, folder: &Path) -> bool {
-        self.watched.contains(folder)
-    }
-
     /// Waits until something changed since this was waited for last. Cancel-safe.
     pub async fn changed(&self) {
         self.shared.wake.notified().await;
@@ -167,7 +162,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut watch = FolderWatch::new().unwrap();
         watch.watch(&BTreeSet::from([dir.path().to_owned()]));
-        assert!(watch.watches(dir.path()));
+        assert!(watch.watched.contains(dir.path()));
         let path = dir.path().join("letter");
         let mut file = fs::File::create(&path).unwrap();
         file.write_all(b"half").unwrap();
