@@ -9,6 +9,10 @@ mod damage;
 mod delivery;
 #[path = "e2e/live.rs"]
 mod live;
+#[path = "e2e/media.rs"]
+mod media;
+#[path = "e2e/outbox.rs"]
+mod outbox;
 #[path = "e2e/privacy.rs"]
 mod privacy;
 #[path = "e2e/rot.rs"]

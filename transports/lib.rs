@@ -9,5 +9,7 @@ pub mod media;
 pub mod pipe;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "ygg")]
+pub mod ygg;
 
 pub use contract::{Arrival, Link, Pipe, Stop, StreamPipe, Transport, TransportError};

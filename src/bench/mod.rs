@@ -17,6 +17,7 @@ use crate::desk::{
     AddRequest, Desk, Failure, FailureKind, InitRequest, SendRequest, Silent, TossDirection,
     TossRequest, reply::Measured,
 };
+use crate::home::{Config, replace};
 
 /// Writers of the group commit figure, and what each sends.
 const WRITERS: usize = 64;
@@ -43,7 +44,14 @@ fn measure(
 ) -> Result<(), Failure> {
     let node = |name: &str| -> Result<Desk, Failure> {
         let home = folder.join(name);
-        Ok(Desk::init(&InitRequest { home, name: Some(name.into()), even_if_public: true })?.0)
+        let name = Some(name.into());
+        Desk::init(&InitRequest { home: home.clone(), name, even_if_public: true })?;
+        // What is measured must not touch the sticks and networks of the machine.
+        let config = Config { media: false, ygg: false, ..Config::default() };
+        let path = home.join("config.toml");
+        replace(&path, config.to_text().as_bytes(), 0o644)
+            .map_err(|error| Failure::file("write", &path, error))?;
+        Desk::open(&home)
     };
     let (alice, bob) = (node("alice")?, node("bob")?);
     for (desk, other) in [(&alice, &bob), (&bob, &alice)] {

@@ -289,6 +289,17 @@ impl Board {
         }
     }
 
+    /// Tells what a medium, a folder or another network brought.
+    pub(super) fn happened(
+        &self,
+        what: &'static str,
+        id: Option<String>,
+        who: Option<String>,
+        detail: Option<String>,
+    ) {
+        self.tell(Happening { id, who, detail, ..happening(what) });
+    }
+
     pub(super) fn trouble(&self, failure: &Failure) {
         self.tell(Happening { detail: Some(failure.to_string()), ..happening("trouble") });
     }

@@ -15,12 +15,16 @@ mod engine_task;
 mod keeper;
 mod lan;
 mod link_task;
+mod media;
 mod neighbours;
 mod node;
 mod notify;
+mod outbox;
 mod peers;
 mod reader;
+mod ripening;
 mod stager;
+mod ygg;
 
 use std::{collections::HashMap, sync::Arc, thread};
 
@@ -106,7 +110,7 @@ impl Daemon {
         let (changes, changed) = watch::channel(0);
         let node = Arc::new(Node::new(
             Arc::clone(&desk),
-            Peers::new(Arc::clone(&tls), changed),
+            Peers::new(Arc::clone(&tls), changed.clone()),
             tls.listening().to_vec(),
             to_engine.clone(),
             stop.clone(),
@@ -210,6 +214,13 @@ impl Daemon {
             tasks.spawn(task.run(heard, noticed));
             let stop = stop.clone();
             tasks.spawn(async move { lan.run(events, stop).await });
+        }
+        media::start(&node, &mut tasks, &mut threads)?;
+        if desk.home().config.outbox {
+            tasks.spawn(outbox::run(Arc::clone(&node)));
+        }
+        if desk.home().config.ygg {
+            tasks.spawn(ygg::run(Arc::clone(&node), changed.clone()));
         }
         let stdio = options.stdio.then(|| node.adopt(postrider_transports::pipe::stdio(), None));
         Ok(Self { node, stdio, tasks, threads, changes })

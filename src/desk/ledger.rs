@@ -36,6 +36,9 @@ pub(super) mod space {
     pub const SAVED: u8 = 11;
     /// Bundles for us that were opened, by id: the custody clock at which their lifetime ends.
     pub const DONE: u8 = 13;
+    /// Files of the outbox that were sent and perhaps not put aside yet, by what makes a file the
+    /// same one.
+    pub const OUTBOX: u8 = 16;
     /// How a sent message ended, by id: [`super::End`].
     pub const ENDED: u8 = 12;
     /// How far a neighbour and this node have dealt with each other's bundles, by its key:

@@ -20,6 +20,7 @@ mod ledger;
 pub mod live;
 mod message_files;
 mod neighbours;
+mod outbox;
 mod outgoing;
 mod parallel;
 mod parts;
@@ -72,6 +73,8 @@ pub struct Desk {
     receipt_numbers: receipts::ReceiptNumbers,
     /// Held while bundles are taken in: deciding what is new and committing it is one step.
     taking: Mutex<()>,
+    /// Held during a toss: two at once would write one medium's leftover.
+    tossing: Mutex<()>,
 }
 
 impl Desk {
@@ -84,6 +87,7 @@ impl Desk {
             sending: Mutex::default(),
             receipt_numbers: receipts::ReceiptNumbers::default(),
             taking: Mutex::default(),
+            tossing: Mutex::default(),
         })
     }
 

@@ -61,10 +61,10 @@ impl Desk {
     /// Queues a message. When this returns, it is durable.
     pub fn send(&self, request: &SendRequest, watch: &dyn Watch) -> Result<Sent, Failure> {
         let post = match self.spool.get() {
-            Some(spool) => return self.send_by(spool, request, watch),
+            Some(spool) => return self.send_by(spool, request, Vec::new(), watch),
             None => self.appender(watch)?,
         };
-        self.send_by(&post, request, watch)
+        self.send_by(&post, request, Vec::new(), watch)
     }
 
     /// Queues many messages with as few syncs as possible; `each` hears of every outcome, in order,
@@ -116,7 +116,7 @@ impl Desk {
             let sent = match self.small(contact, &request, watch)? {
                 Some(small) => self.seal_small(post, contact, &request, small, &mut changes),
                 // Too large for a batch: sent on its own, durable at once.
-                None => self.send_parts(post, contact, &request, watch),
+                None => self.send_parts(post, contact, &request, Vec::new(), watch),
             }?;
             Ok((sent, changes))
         };
@@ -139,19 +139,22 @@ impl Desk {
         commit_all(post, changes, waiting, each)
     }
 
-    fn send_by(
+    /// Sends a message; `more` becomes durable with it or not at all.
+    pub(super) fn send_by(
         &self,
         post: &dyn Post,
         request: &SendRequest,
+        more: Vec<Change>,
         watch: &dyn Watch,
     ) -> Result<Sent, Failure> {
         let contacts = self.home.contacts()?;
         let contact = contacts.resolve(&request.to)?;
         let Some(small) = self.small(contact, request, watch)? else {
-            return self.send_parts(post, contact, request, watch);
+            return self.send_parts(post, contact, request, more, watch);
         };
         let mut changes = Vec::new();
         let sent = self.seal_small(post, contact, request, small, &mut changes)?;
+        changes.extend(more);
         post.commit(clock::now(), changes)?;
         Ok(sent)
     }
@@ -235,6 +238,7 @@ impl Desk {
         post: &dyn Post,
         contact: &Contact,
         request: &SendRequest,
+        more: Vec<Change>,
         watch: &dyn Watch,
     ) -> Result<Sent, Failure> {
         let mut files = message_files::list(&request.files, watch)?;
@@ -275,17 +279,16 @@ impl Desk {
         let held_ms = post.held_ms(clock::now());
         let to = contact.card.node.as_bytes();
         let note = SentNote::new(to, held_ms, bytes, preview, Some(set), bundles);
-        let outcomes = post.commit(
-            clock::now(),
-            vec![
-                Change::Sequence(sequence),
-                Change::Bundle(bundle),
-                set_note(space::SENT, &sealed.id.0, wire::encode(&note)),
-                set_note(space::SENT_SET, &set.0, sealed.id.0.to_vec()),
-                Change::Note { space: space::SENDING, key: set.0.to_vec(), value: None },
-                event(&sealed.id, held_ms, 0, ("saved", &contact.name, "")),
-            ],
-        )?;
+        let mut changes = vec![
+            Change::Sequence(sequence),
+            Change::Bundle(bundle),
+            set_note(space::SENT, &sealed.id.0, wire::encode(&note)),
+            set_note(space::SENT_SET, &set.0, sealed.id.0.to_vec()),
+            Change::Note { space: space::SENDING, key: set.0.to_vec(), value: None },
+            event(&sealed.id, held_ms, 0, ("saved", &contact.name, "")),
+        ];
+        changes.extend(more);
+        let outcomes = post.commit(clock::now(), changes)?;
         must_admit(&outcomes, 1, &sealed.id)?;
         Ok(sent(&sealed.id, contact, bytes))
     }

@@ -37,6 +37,11 @@ pub enum Unit {
 pub trait Watch: Sync {
     /// Something happened.
     fn event(&self, event: Event);
+
+    /// Whether the work is to stop at the next place where stopping loses nothing.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody watches.

@@ -37,6 +37,14 @@ pub struct Config {
     pub lan_port: u16,
     /// Which interfaces take part, and how; the first rule that fits a name decides. None: all.
     pub lan_rules: Vec<LanRule>,
+    /// The daemon exchanges with every medium of ours that is mounted.
+    pub media: bool,
+    /// Folders with our marker that the daemon exchanges with whenever they change.
+    pub media_dirs: Vec<String>,
+    /// The daemon sends what is put into a contact's folder in `outbox`.
+    pub outbox: bool,
+    /// The daemon uses a Yggdrasil network where this machine is in one.
+    pub ygg: bool,
 }
 
 /// What holds for the interfaces that a pattern names.
@@ -75,6 +83,10 @@ impl Default for Config {
             lan: true,
             lan_port: 7531,
             lan_rules: Vec::new(),
+            media: true,
+            media_dirs: Vec::new(),
+            outbox: true,
+            ygg: true,
         }
     }
 }
@@ -169,7 +181,8 @@ impl Config {
             "# Postrider settings; docs/config.md describes every key.\n\
              name = {}\nhidden = {}\nlifetime-days = {}\ncarry-strangers = {}\n\
              strangers-mib = {}\ncontacts-mib = {}\nworkers = {}\n\
-             listen = {}\npeers = {}\npublic = {}\nlan = {}\nlan-port = {}\n",
+             listen = {}\npeers = {}\npublic = {}\nlan = {}\nlan-port = {}\n\
+             media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n",
             value(&self.name),
             self.hidden,
             self.lifetime_days,
@@ -181,7 +194,11 @@ impl Config {
             list(&self.peers),
             self.public,
             self.lan,
-            self.lan_port
+            self.lan_port,
+            self.media,
+            list(&self.media_dirs),
+            self.outbox,
+            self.ygg
         )
     }
 

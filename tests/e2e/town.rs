@@ -27,7 +27,19 @@ impl Town {
     pub fn node(&self, name: &str) -> Desk {
         let home = self.path(name);
         let request = InitRequest { home, name: Some(name.into()), even_if_public: false };
-        Desk::init(&request).unwrap().0
+        let desk = Desk::init(&request).unwrap().0;
+        // A daemon in a test must not touch the sticks and networks of the machine it runs on.
+        let desk = self.set(desk, "media = true", "media = false");
+        self.set(desk, "ygg = true", "ygg = false")
+    }
+
+    /// The same home with another line in its settings.
+    pub fn set(&self, desk: Desk, from: &str, to: &str) -> Desk {
+        let path = desk.home().dir().join("config.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&path, text.replace(from, to)).unwrap();
+        self.again(desk)
     }
 
     /// The same home, opened by another process.

@@ -17,6 +17,7 @@ use super::{
     error::{Evidence, MediumError, Room, explain},
     is_our_name,
     place::{MediumFacts, facts, has_device},
+    state::state,
     survey::{Survey, survey},
 };
 
@@ -93,6 +94,23 @@ impl MediumDisk {
             .open_dirs(&names)
             .and_then(|dir| survey(&dir, limit))
             .map_err(|errno| self.folder.told(errno, &said))
+    }
+
+    /// A number that changes whenever a plain file of ours appears, goes or changes in one of these
+    /// folders, which need not be there. It means nothing to another process.
+    pub fn state(&self, folders: &[&str]) -> io::Result<u64> {
+        let mut sum = 0_u64;
+        for (at, folder) in (1..).zip(folders) {
+            let names = names_of(Path::new(folder))?;
+            let state = match self.folder.open_dirs(&names).and_then(|dir| state(&dir)) {
+                Err(Errno::NOENT) => Ok(0),
+                state => state,
+            };
+            let state = state.map_err(|errno| self.folder.told(errno, folder))?;
+            // The same file in another folder is another state.
+            sum = sum.wrapping_add(state.wrapping_mul(2 * at + 1));
+        }
+        Ok(sum)
     }
 
     fn hold(dir: OwnedFd) -> io::Result<Self> {

@@ -12,6 +12,9 @@
 //! 5. what went wrong is told as a [`MediumError`], which [`MediumError::of`] finds inside any
 //!    [`std::io::Error`] that came from here.
 //!
+//! With the feature `watch`: [`MountTable`] tells which mounts carry our marker and when that
+//! changes, [`FolderWatch`] when something changes in a folder.
+//!
 //! What a medium may hold and what happens then:
 //!
 //! | on the medium | what we do |
@@ -25,12 +28,21 @@
 
 mod disk;
 mod error;
+#[cfg(feature = "watch")]
+mod folder;
+#[cfg(feature = "watch")]
+mod mounts;
 mod name;
 mod place;
+mod state;
 mod survey;
 
 pub use disk::{FOLDER, MediumDisk, Presence};
 pub use error::MediumError;
+#[cfg(feature = "watch")]
+pub use folder::{FolderWatch, Touched};
+#[cfg(feature = "watch")]
+pub use mounts::{Mount, MountTable, is_ours};
 pub use name::is_our_name;
 pub use place::{FileSystem, MediumFacts, Mounted, Place, look};
 pub use survey::{NAMES_LOOKED_AT_MAX, SURVEY_TIME_MAX, Survey};

@@ -17,7 +17,9 @@ use postrider_spool::{
 };
 use postrider_transports::media::MediumDisk;
 
-use super::{Desk, Event, Failure, TossRequest, Watch, inventory::Inventory, medium_failure};
+use super::{
+    Desk, Event, Failure, TossRequest, Watch, check_stopped, inventory::Inventory, medium_failure,
+};
 use crate::desk::{
     Unit, clock, hex,
     ledger::{OwnNote, event, space},
@@ -135,6 +137,7 @@ impl Giver<'_> {
             let page = self.spool.page(Queue::Class(class), *cursor, PAGE)?;
             let done = page.len() < PAGE;
             for entry in page {
+                check_stopped(self.watch)?;
                 if entry.summary.nice > up_to {
                     return Ok(());
                 }
@@ -307,6 +310,7 @@ impl Giver<'_> {
         let mut at = 0;
         let mut chunk = vec![0; CHUNK_BYTES];
         while at < entry.summary.length {
+            check_stopped(self.watch)?;
             let n = match self.spool.read(id, at, &mut chunk) {
                 Ok(Some(n)) if n > 0 => n,
                 Ok(_) => return Err(Unwritten::Body(SpoolError::DamagedBlob(*id))),

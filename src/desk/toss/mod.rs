@@ -61,7 +61,8 @@ impl Desk {
     /// Exchanges with a medium.
     pub fn toss(&self, request: &TossRequest, watch: &dyn Watch) -> Result<Tossed, Failure> {
         check_place(&request.path, watch)?;
-        let _taking = lock(&self.taking);
+        let _tossing = lock(&self.tossing);
+        let taking = lock(&self.taking);
         let spool = self.spool(watch)?;
         self.tidy(spool)?;
         let mut reply =
@@ -100,6 +101,8 @@ impl Desk {
         if gains.delivered.len() >= COMPACT_FROM {
             spool.compact(clock::now())?;
         }
+        // Links need not wait while a slow medium is written.
+        drop(taking);
         let contacts = self.home.contacts()?;
         for id in &gains.messages {
             if let Some(kept) = self.kept(spool, *id)? {
@@ -225,6 +228,15 @@ fn check_place(path: &Path, watch: &dyn Watch) -> Result<(), Failure> {
                 .next("name the directory where the medium is mounted"))
         }
     }
+}
+
+/// An error when whoever watches wants the visit to end.
+fn check_stopped(watch: &dyn Watch) -> Result<(), Failure> {
+    if !watch.is_stopped() {
+        return Ok(());
+    }
+    Err(Failure::new(FailureKind::Interrupted, "the visit was ended before everything was done")
+        .next("nothing was lost; toss again"))
 }
 
 /// What went wrong with a medium, for the person who holds it.

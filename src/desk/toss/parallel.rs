@@ -19,7 +19,7 @@ use postrider_base::{BundleId, Head, bundle::Hop, disk::Disk};
 use postrider_engine::parcel::{Body, Container, Notes, Record, RecordError};
 
 use super::{
-    Event, Failure,
+    Event, Failure, check_stopped,
     inventory::{Inventory, OnMedium},
     take::{Visit, mark_damaged},
 };
@@ -154,6 +154,7 @@ impl Visit<'_> {
     }
 
     fn read_large(&self, inventory: &Inventory, large: &Large) -> Result<Ready, Refusal> {
+        check_stopped(self.watch).map_err(Refusal::Failed)?;
         let on_medium = &inventory.containers[large.container];
         let unreadable = |error: io::Error| match self.check_presence(&error) {
             Err(gone) => Refusal::Failed(gone),

@@ -12,7 +12,7 @@ use postrider_engine::parcel::{
 use postrider_transports::media::{MediumDisk, Presence};
 
 use super::{
-    Event, Failure, Watch,
+    Event, Failure, Watch, check_stopped,
     inventory::{Copy, Inventory, OnMedium},
     parallel::{Batch, Large, Small},
 };
@@ -192,6 +192,7 @@ impl Visit<'_> {
             }
         };
         for content in container.contents(wanted) {
+            check_stopped(self.watch)?;
             let found = match content {
                 Ok(Ok(found)) => found,
                 Ok(Err(damage)) => {

@@ -1,0 +1,165 @@
+//! Links through a Yggdrasil network, for as long as this machine has an address in one.
+//!
+//! The address is looked for every few seconds. While it is there, a listener stands on it and
+//! every contact is dialled where its key says that it would be. When it goes, the listener, the
+//! dialling and all links through it end; mail waits in the spool as it does without any network.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+    sync::Arc,
+};
+
+use postrider_base::NodeId;
+use postrider_transports::{
+    contract::Transport,
+    tls::TlsOptions,
+    ygg::{ADMIN_SOCKETS, AdminSocket, Listen, YggTransport, address_of, ask, own_address},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+    time::{Duration, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ARRIVALS_MAX,
+    dialer::{self, Peer},
+    node::Node,
+    take_in,
+};
+
+/// How often the address is looked for: within five seconds nothing goes through a network that
+/// has gone.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Contacts that are dialled. Most of them run no Yggdrasil, and each costs a lookup in the network
+/// every half minute.
+const DIALLED_MAX: usize = 256;
+
+/// Uses the network whenever it is there, until told to stop.
+pub(super) async fn run(node: Arc<Node>, changes: watch::Receiver<u64>) {
+    let stop = node.stop.clone();
+    loop {
+        if let Some(own) = own_address() {
+            stay(&node, own, &changes).await;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Listens and dials until the address has gone.
+async fn stay(node: &Arc<Node>, own: Ipv6Addr, changes: &watch::Receiver<u64>) {
+    let shown = Some(format!("ygg://[{own}]"));
+    let is_by_key = address_of(&node.desk.home().card.node).as_str().contains(&format!("[{own}]"));
+    let detail = if is_by_key { "under this node's key" } else { "under another key" };
+    node.board.happened("overlay-up", None, shown.clone(), Some(detail.to_owned()));
+    let gone = node.stop.child_token();
+    let mut tasks = JoinSet::new();
+    match transport(node, own, &gone) {
+        Ok(transport) => {
+            let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
+            tasks.spawn(take_in(Arc::clone(node), arrived));
+            let (listening, stop) = (Arc::clone(&transport), gone.clone());
+            tasks.spawn(async move {
+                if let Err(error) = listening.run(arrivals, stop).await {
+                    tracing::warn!(%error, "listening in the overlay ended");
+                }
+            });
+            tasks.spawn(tell_itself(own));
+            let mut dialled = BTreeMap::new();
+            while own_address() == Some(own) && !node.stop.is_cancelled() {
+                dial_contacts(node, &transport, changes, &mut dialled, &mut tasks);
+                tokio::select! {
+                    () = node.stop.cancelled() => {}
+                    () = sleep(LOOK_EVERY) => {}
+                }
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the overlay cannot be used");
+            while own_address() == Some(own) && !node.stop.is_cancelled() {
+                tokio::select! {
+                    () = node.stop.cancelled() => {}
+                    () = sleep(LOOK_EVERY) => {}
+                }
+            }
+        }
+    }
+    gone.cancel();
+    tasks.shutdown().await;
+    node.board.happened("overlay-down", None, shown, None);
+}
+
+/// Where a listener on all addresses has the port already, what comes in there is a link through
+/// the overlay all the same.
+fn transport(
+    node: &Arc<Node>,
+    own: Ipv6Addr,
+    gone: &CancellationToken,
+) -> Result<Arc<YggTransport>, postrider_transports::contract::TransportError> {
+    let new = |listen| {
+        let asked = Arc::clone(&node.desk);
+        let options = TlsOptions {
+            public: node.desk.home().config.public,
+            admission: Arc::new(move |peer: &NodeId| asked.admits(peer)),
+            ..TlsOptions::default()
+        };
+        YggTransport::new(Arc::new(node.secret().clone()), own, listen, options, gone.clone())
+    };
+    new(Listen::Here).or_else(|_| new(Listen::Elsewhere)).map(Arc::new)
+}
+
+/// For the log: what the Yggdrasil on this machine says of itself, where it may be asked.
+async fn tell_itself(own: Ipv6Addr) {
+    for at in ADMIN_SOCKETS {
+        match ask(&AdminSocket::parse(at)).await {
+            Ok(it) if it.address == own => return tracing::info!(key = it.key, "yggdrasil runs"),
+            Ok(it) => tracing::debug!(address = %it.address, at, "another yggdrasil answers"),
+            Err(error) => tracing::debug!(%error, at, "no yggdrasil to ask"),
+        }
+    }
+}
+
+/// Dials those who are contacts now, and no longer those who are not.
+fn dial_contacts(
+    node: &Arc<Node>,
+    transport: &Arc<YggTransport>,
+    changes: &watch::Receiver<u64>,
+    dialled: &mut BTreeMap<NodeId, AbortHandle>,
+    tasks: &mut JoinSet<()>,
+) {
+    // What cannot be read now is read in two seconds.
+    let Ok(contacts) = node.desk.home().contacts() else { return };
+    let own = node.desk.home().card.node;
+    let wanted: BTreeSet<NodeId> = contacts
+        .iter()
+        .filter(|contact| !contact.blocked && contact.card.node != own)
+        .map(|contact| contact.card.node)
+        .take(DIALLED_MAX)
+        .collect();
+    dialled.retain(|peer, task| {
+        let stays = wanted.contains(peer);
+        if !stays {
+            task.abort();
+        }
+        stays
+    });
+    while tasks.try_join_next().is_some() {}
+    for peer in wanted {
+        dialled.entry(peer).or_insert_with(|| {
+            let to = Peer { address: address_of(&peer), node: Some(peer) };
+            let transport = Arc::clone(transport) as Arc<dyn Transport>;
+            tasks.spawn(dialer::keep(
+                Arc::clone(node),
+                transport,
+                to,
+                changes.clone(),
+                node.stop.clone(),
+            ))
+        });
+    }
+}
