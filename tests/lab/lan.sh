@@ -41,6 +41,11 @@ know() { P "$2" id --card - | P "$1" add - >/dev/null; P "$1" id --card - | P "$
 start() {
   ip netns exec "pr$$$1" "$POSTRIDER" -q --home "$W/$1" daemon 2>"$W/$1.log" &
   daemons+=($!)
+  local n
+  for n in $(seq 300); do
+    [ -S "$W/$1/socket" ] && return
+    python3 -c 'import select; select.select([], [], [], 0.05)'
+  done
 }
 # Until a message is in an inbox, or a minute is over.
 arrives() { # NODE ID
