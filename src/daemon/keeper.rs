@@ -17,8 +17,8 @@ use crate::desk::{
     live::{Arrival, Live},
 };
 
-/// Orders and tasks that wait. The engine bounds what it has open on each link; beyond this it is told that
-/// the disk does not answer.
+/// Orders and tasks that wait. The engine bounds what it has open on each link; beyond this it is
+/// told that the disk does not answer.
 pub(super) const WAITING_MAX: usize = 1 << 16;
 /// Bundles kept in one go: some ten groups of the intake.
 const BATCH_MAX: usize = 1024;

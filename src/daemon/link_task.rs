@@ -309,7 +309,12 @@ async fn initiate(
 
 async fn respond(stream: &mut Stream, secret: &NodeSecret) -> io::Result<(Noise, BytesMut)> {
     let (first, rest) = read_message(stream).await?;
-    let (handshake, _) = Responder::accept(secret, fresh()?, &first).map_err(io::Error::other)?;
+    let (handshake, greeting) =
+        Responder::accept(secret, fresh()?, &first).map_err(io::Error::other)?;
+    // Without the signature the key has two names (docs/noise.md); our own nodes always sign.
+    if greeting.introduction != Introduction::Signed {
+        return Err(io::Error::other("the other end does not sign its introduction"));
+    }
     let (answer, noise) = handshake.reply(&[]).map_err(io::Error::other)?;
     write_message(stream, &answer).await?;
     Ok((noise, rest))

@@ -78,6 +78,10 @@ const IN_FILES: u8 = 0;
 const LOOSE: u8 = 1;
 const IN_STREAM: u8 = 2;
 
+/// Parts from this index on are loose until their manifest says that they belong there: an index is
+/// only what the sender says, and no file reaches to the place of the four thousand millionth part.
+/// 1 TiB, a sixteenth of the longest file on ext4.
+const STREAM_PARTS_MAX: u32 = 1 << 17;
 /// The file of whole parts that came before their manifest.
 const STREAM: &str = "s";
 
@@ -112,6 +116,7 @@ impl<'a> SetBook<'a> {
         }
         if candidates.is_empty()
             && part.plain_bytes == PART_BYTES
+            && part.index < STREAM_PARTS_MAX
             && let Some(source) = source
             && let Some(writer) = self.stream_writer(source, part)?
         {
@@ -277,6 +282,11 @@ impl<'a> SetBook<'a> {
             let _ = fs::remove_file(path);
         }
         Ok(())
+    }
+
+    /// A commit failed: what it would have replaced is still needed.
+    pub(super) fn abandoned(&self) {
+        lock(&self.obsolete).clear();
     }
 
     fn dir(&self, key: &[u8; 24]) -> io::Result<PathBuf> {

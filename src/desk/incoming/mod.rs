@@ -118,6 +118,9 @@ struct Group {
     sequences: HashSet<(NodeId, u32, u64)>,
     /// Numbers of the receipts among the changes.
     numbered: Vec<Numbered>,
+    /// A commit has failed: what was in its group was answered as taken and is not durable, so
+    /// nothing may follow, and whoever ends the intake must hear of it.
+    broken: Option<(FailureKind, String)>,
     gains: Gains,
     pending: Gains,
 }
@@ -296,6 +299,7 @@ impl<'a> Intake<'a> {
         ready: Ready,
         synced: &mut HashSet<PathBuf>,
     ) -> Result<BundleId, Refusal> {
+        lock(&self.group).sound()?;
         let Ready { id, head, hop, brought, work } = ready;
         match work {
             Work::Small(opened) => self.deliver(id, &head, hop, *opened, None)?,
@@ -437,6 +441,15 @@ impl<'a> Intake<'a> {
         Ok(self.flush_if_full(&mut group)?)
     }
 
+    fn commit(&self, changes: Vec<Change>) -> Result<(), Failure> {
+        let outcomes = self.spool.commit(clock::now(), changes)?;
+        if outcomes.contains(&Outcome::Void) {
+            let what = "a delivery was known although it was asked for";
+            return Err(Failure::new(FailureKind::Fault, what));
+        }
+        Ok(())
+    }
+
     fn flush_if_full(&self, group: &mut Group) -> Result<(), Failure> {
         if group.changes.len() >= GROUP_CHANGES || group.bytes >= GROUP_BYTES {
             self.flush_locked(group)?;
@@ -445,16 +458,15 @@ impl<'a> Intake<'a> {
     }
 
     fn flush_locked(&self, group: &mut Group) -> Result<(), Failure> {
+        group.sound()?;
         // Over when this returns, whether it succeeds or not.
         let _numbered = std::mem::take(&mut group.numbered);
         if !group.changes.is_empty() {
             let changes = std::mem::take(&mut group.changes);
-            let outcomes = self.spool.commit(clock::now(), changes)?;
-            if outcomes.contains(&Outcome::Void) {
-                return Err(Failure::new(
-                    FailureKind::Fault,
-                    "a delivery was known although it was asked for",
-                ));
+            if let Err(failure) = self.commit(changes) {
+                group.broken = Some((failure.kind, failure.what.clone()));
+                self.sets.abandoned();
+                return Err(failure);
             }
         }
         group.bytes = 0;
@@ -467,6 +479,16 @@ impl<'a> Intake<'a> {
         group.gains.delivered.extend(pending.delivered);
         self.sets.committed()?;
         Ok(())
+    }
+}
+
+impl Group {
+    /// Whether every commit so far has succeeded.
+    fn sound(&self) -> Result<(), Failure> {
+        match &self.broken {
+            None => Ok(()),
+            Some((kind, what)) => Err(Failure::new(*kind, what.clone())),
+        }
     }
 }
 

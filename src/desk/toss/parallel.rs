@@ -146,8 +146,9 @@ impl Visit<'_> {
             }
         });
         if let Some(failure) = failed {
-            // What was opened before is made durable all the same.
-            self.intake.flush()?;
+            // What was opened before is made durable all the same, if it can be; the first failure
+            // is the one to tell.
+            let _ = self.intake.flush();
             return Err(failure);
         }
         Ok(outcomes)
