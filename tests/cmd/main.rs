@@ -9,6 +9,7 @@
 mod contract;
 mod daemon;
 mod damage;
+mod full;
 mod help;
 mod hostile;
 mod links;

@@ -122,12 +122,35 @@ impl Node {
 
     /// Starts a daemon and waits until it answers.
     pub(crate) fn start_daemon(&mut self, args: &[&str]) {
-        let args = ["daemon"].into_iter().chain(args.iter().copied());
+        let command = self.command(["daemon"].iter().chain(args));
+        self.wait_for_daemon(command);
+    }
+
+    /// As [`Self::start_daemon`]; a limit on the size of files will be an error and not its death.
+    pub(crate) fn start_limitable_daemon(&mut self, args: &[&str]) {
+        let daemon = self.command(["daemon"].iter().chain(args));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(daemon.get_program());
+        shell.args(daemon.get_args()).current_dir(&self.folder).stdin(Stdio::null());
+        for (name, value) in daemon.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        self.wait_for_daemon(shell);
+    }
+
+    fn wait_for_daemon(&mut self, mut command: Command) {
         let log = std::fs::File::create(self.folder.join("daemon.log")).unwrap();
-        let daemon = self.command(args).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        self.daemon = Some(Daemon(daemon));
+        self.daemon = Some(Daemon(command.stdout(Stdio::null()).stderr(log).spawn().unwrap()));
         let socket = self.socket();
         until("the daemon", || UnixStream::connect(&socket).is_ok());
+    }
+
+    /// Kills the daemon, as a crash would.
+    pub(crate) fn kill_daemon(&mut self) {
+        self.daemon = None;
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -5,6 +5,7 @@
 //! share one sync. A message, the mark that it was delivered and its receipt are one group: either
 //! all of them are durable or none.
 
+mod carry;
 mod deliver;
 mod refusal;
 
@@ -17,13 +18,11 @@ use std::{
 
 use postrider_base::{
     BundleId, Card, Head, NodeId, SealSecret,
-    bundle::{HeadError, Hop, SealKind, resolve_tag},
+    bundle::{HeadError, Hop, SealKind},
     packet::PartHead,
     unseal::{Keyring, Opened, open_hashed_stream, open_small, open_stream},
 };
-use postrider_spool::{
-    Body as SpoolBody, Change, Class, DurableSpool, NewBundle, Outcome, Spool, Staging,
-};
+use postrider_spool::{Body as SpoolBody, Change, DurableSpool, Outcome, Spool, Staging};
 
 pub(super) use self::refusal::Refusal;
 use self::refusal::{head_refusal, open_refusal, read_failure, write_refusal};
@@ -33,7 +32,6 @@ use super::{
     parts::PartWriter,
     receipts::{Numbered, ReceiptNumbers},
     sets::SetBook,
-    store::summary,
 };
 use crate::home::{Contacts, Home};
 
@@ -365,82 +363,6 @@ impl<'a> Intake<'a> {
         Keyring { node: &self.node, keys: &self.keys, senders: &self.senders }
     }
 
-    /// Whose a bundle is, from where we stand.
-    fn class_of(&self, head: &Head) -> Class {
-        let contacts = lock(&self.contacts);
-        let known = |node: &NodeId| contacts.of(node).is_some_and(|contact| !contact.blocked);
-        let to_contact = match head.header().destination {
-            postrider_base::bundle::Destination::Node(node) => known(&node),
-            postrider_base::bundle::Destination::Tag(_) => {
-                let keys = contacts.iter().map(|contact| contact.card.seal_key());
-                resolve_tag(head.header(), keys).is_some()
-            }
-            postrider_base::bundle::Destination::Group(_) => false,
-        };
-        let from_contact = head.header().source().is_some_and(|(source, _)| known(&source));
-        if to_contact || from_contact { Class::Contact } else { Class::Stranger }
-    }
-
-    fn check_room(&self, head: &Head, bytes: u64) -> Result<Class, Refusal> {
-        let class = self.class_of(head);
-        let room = lock(&self.room)[usize::from(class == Class::Stranger)];
-        if room < bytes {
-            return Err(Refusal::NotCarried(match class {
-                Class::Stranger => "no room for strangers' bundles",
-                _ => "no room for contacts' bundles",
-            }));
-        }
-        Ok(class)
-    }
-
-    fn carry(
-        &self,
-        id: BundleId,
-        head: &Head,
-        hop: Hop,
-        brought: Brought,
-        body: SpoolBody,
-    ) -> Result<(), Refusal> {
-        let length = head.header().length;
-        let class = self.check_room(head, length)?;
-        let (hop, from) = match brought {
-            Brought::Unchecked => (hop.admitted(), None),
-            Brought::ByLink(from) => (Some(hop), from),
-        };
-        let hop = hop.ok_or(Refusal::NotCarried("it has passed too many nodes"))?;
-        if hop.age_s >= head.header().lifetime.seconds() {
-            return Err(Refusal::NotCarried("its lifetime is over"));
-        }
-        if let Some((source, _)) = head.header().source()
-            && (source == self.node
-                || lock(&self.contacts).of(&source).is_some_and(|contact| contact.blocked))
-        {
-            // Our own came back (and was settled), or somebody whom we refuse.
-            return Err(Refusal::NotCarried("its author is not carried"));
-        }
-        {
-            let mut room = lock(&self.room);
-            let room = &mut room[usize::from(class == Class::Stranger)];
-            *room = room.saturating_sub(length);
-        }
-        let summary = summary(head);
-        let inline = match &body {
-            SpoolBody::Inline(bytes) => bytes.len(),
-            SpoolBody::Staged(_) => 0,
-        };
-        let bundle =
-            NewBundle { id, head: head.encode(), summary, hop, class, from, own: None, body };
-        let mut group = lock(&self.group);
-        if !group.ids.insert(id) {
-            return Err(Refusal::Known);
-        }
-        group.changes.push(Change::Bundle(bundle));
-        group.bytes += inline + 512;
-        group.pending.taken += 1;
-        group.pending.bytes += length;
-        Ok(self.flush_if_full(&mut group)?)
-    }
-
     fn commit(&self, changes: Vec<Change>) -> Result<(), Failure> {
         let outcomes = self.spool.commit(clock::now(), changes)?;
         if outcomes.contains(&Outcome::Void) {
@@ -503,3 +425,6 @@ fn change_bytes(change: &Change) -> usize {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
