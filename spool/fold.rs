@@ -46,6 +46,11 @@ impl<'a> Fold<'a> {
         }
     }
 
+    /// A bundle that was live before these changes.
+    pub(crate) fn stored(&self, id: &BundleId) -> Result<Option<Live>, SpoolError> {
+        Fold::new(self.index).live(id)
+    }
+
     /// The live bundle with this number in the order of admission.
     pub(crate) fn arrived(&self, arrival: u64) -> Result<Option<Live>, SpoolError> {
         self.decoded(&keys::live(arrival), Live::decode)

@@ -18,6 +18,7 @@ use crate::{
             encode_sequence,
         },
     },
+    staging::Staged,
 };
 
 /// What a group comes to.
@@ -149,6 +150,7 @@ impl Deciding<'_, '_> {
         }
         if let Body::Staged(staged) = &mut new.body
             && let Some(path) = staged.path().map(Path::to_owned)
+            && !self.has_file(&new.id, staged)?
         {
             self.blobs.adopt(&path, &new.id).map_err(Undecided::Body)?;
             staged.disarm();
@@ -173,6 +175,16 @@ impl Deciding<'_, '_> {
         };
         self.add(Kind::Bundle, encode_bundle(&entry, new.own.as_deref(), &new.head, &body))?;
         Ok(Outcome::Admitted)
+    }
+
+    /// Whether the file of a bundle that comes again is still there, whole: the log owns it until
+    /// this group is durable, so it stays as it is.
+    fn has_file(&self, id: &BundleId, staged: &Staged) -> Result<bool, Undecided> {
+        let check = self.fold.stored(id)?.and_then(|live| live.blob);
+        if check != Some(staged.check()) {
+            return Ok(false);
+        }
+        self.blobs.verify(id, staged.len_bytes(), staged.check()).map_err(Undecided::Body)
     }
 
     fn retire(&mut self, id: &BundleId, why: Why) -> Result<Outcome, SpoolError> {

@@ -65,12 +65,19 @@ pub trait Disk: Send + Sync {
     /// Gives a finished file its final name, durably: sync, rename, sync the directory, and sync
     /// the file again for FAT's sake.
     ///
-    /// Both paths must be on this disk; `to` may be in another directory than `from`.
+    /// Both paths must be on this disk; `to` may be in another directory than `from`. That one is
+    /// synced first: FAT keeps both names at a cut between the two, and whoever then clears away
+    /// the old name frees the clusters of the new one.
     fn publish(&self, from: &Path, to: &Path) -> io::Result<()> {
         let file = self.open_write(from)?;
         file.sync()?;
         self.rename(from, to)?;
-        self.sync_dir(to.parent().unwrap_or(Path::new("")))?;
+        let (old, new) = (from.parent().unwrap_or(Path::new("")), to.parent());
+        let new = new.unwrap_or(Path::new(""));
+        if old != new {
+            self.sync_dir(old)?;
+        }
+        self.sync_dir(new)?;
         file.sync()
     }
 }

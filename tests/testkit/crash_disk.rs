@@ -29,7 +29,9 @@ const KEPT_STATES: usize = 6;
 pub enum Names {
     /// A rename is atomic: after a cut there is the old name or the new one (ext4, exFAT measured).
     Atomic,
-    /// FAT: names change one by one, and a renamed file has length 0 until it is synced again.
+    /// FAT: names change one by one, and a renamed file has length 0 until it is synced again. A
+    /// file that is synced has its name by that. Two names that a cut left of one file share its
+    /// clusters: removing one frees them.
     Fat,
 }
 
@@ -273,6 +275,11 @@ impl State {
         }
     }
 
+    fn names_of(&self, n: u64) -> Vec<PathBuf> {
+        let named = self.live.iter().filter(|(_, node)| **node == Node::File(n));
+        named.map(|(path, _)| path.clone()).collect()
+    }
+
     fn directory(&self, path: &Path) -> io::Result<()> {
         if path.as_os_str().is_empty() || self.live.get(path) == Some(&Node::Directory) {
             Ok(())
@@ -482,8 +489,14 @@ impl Disk for CrashDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         let _ = state.step_whole()?;
-        state.file(path)?;
+        let n = state.file(path)?;
         state.live.remove(path);
+        let other_name = !state.names_of(n).is_empty();
+        if let (true, Names::Fat) = (other_name, state.names)
+            && let Some(inode) = state.files.get_mut(&n)
+        {
+            *inode = Inode::default();
+        }
         state.alive()
     }
 
@@ -647,6 +660,12 @@ impl DiskFile for CrashFile {
         match fault {
             None => {
                 inode.sync();
+                if state.names == Names::Fat {
+                    // Length and first cluster stand beside the name, in the directory's sector.
+                    let named: Vec<PathBuf> = state.names_of(self.inode);
+                    let node = Node::File(self.inode);
+                    state.durable.extend(named.into_iter().map(|path| (path, node)));
+                }
                 Ok(())
             }
             Some(Fault::Power) => state.alive(),
@@ -734,6 +753,26 @@ mod tests {
         disk.publish(Path::new("c"), Path::new("d")).unwrap();
         disk.power_cut(2);
         assert_eq!(read(&disk, "d").as_deref(), Some(&b"words"[..]));
+    }
+
+    #[test]
+    fn fat_loses_a_file_when_one_of_its_two_names_is_removed() {
+        let both = |seed: u64| {
+            let disk = CrashDisk::new(Names::Fat);
+            for dir in ["from", "to"] {
+                disk.create_dir(Path::new(dir)).unwrap();
+            }
+            file(&disk, "from/a", b"words").sync().unwrap();
+            disk.rename(Path::new("from/a"), Path::new("to/a")).unwrap();
+            disk.sync_dir(Path::new("to")).unwrap();
+            disk.open_write(Path::new("to/a")).unwrap().sync().unwrap();
+            disk.power_cut(seed);
+            (disk.open(Path::new("from/a")).is_ok()).then_some(disk)
+        };
+        let disk = (0..100).find_map(both).unwrap();
+        assert_eq!(read(&disk, "to/a").as_deref(), Some(&b"words"[..]));
+        disk.remove(Path::new("from/a")).unwrap();
+        assert_eq!(read(&disk, "to/a"), Some(Vec::new()));
     }
 
     #[test]
