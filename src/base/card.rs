@@ -16,8 +16,10 @@ use crate::{
 pub const CARD_MAX: usize = 600;
 /// A suggested name has at most this many bytes.
 pub const NAME_MAX: usize = 64;
-const HINT_MAX: usize = 128;
-const HINTS_MAX: usize = 8;
+/// Longest hint: a host name and a port, and room.
+pub const HINT_MAX: usize = 128;
+/// Hints on a card: a few ways to the same machine.
+pub const HINTS_MAX: usize = 8;
 const SEAL_KEYS_MAX: usize = 8;
 const VERSION: u8 = 1;
 

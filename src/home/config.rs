@@ -2,6 +2,10 @@
 
 use std::{fs, io, path::Path};
 
+use postrider_base::{
+    card::{HINT_MAX, HINTS_MAX},
+    link::Address,
+};
 use serde::{Deserialize, Serialize};
 
 use super::files::replace;
@@ -14,6 +18,8 @@ pub struct Config {
     pub name: String,
     /// Ask others to write to me in hidden envelopes.
     pub hidden: bool,
+    /// Where I may be dialled, as `tls://home.example:7531`: stands on my card, up to 8.
+    pub addresses: Vec<String>,
     /// Lifetime of what I send, in days; 1 to 3650.
     pub lifetime_days: u32,
     /// Carry bundles of people I do not know.
@@ -72,6 +78,7 @@ impl Default for Config {
         Self {
             name: String::new(),
             hidden: false,
+            addresses: Vec::new(),
             lifetime_days: 30,
             carry_strangers: true,
             strangers_mib: 2048,
@@ -167,6 +174,11 @@ impl Config {
         if !(1..=3650).contains(&config.lifetime_days) {
             return Err(ConfigError::Range { key: "lifetime-days", range: "1 to 3650" });
         }
+        let fits = |text: &String| text.len() <= HINT_MAX && text.parse::<Address>().is_ok();
+        if config.addresses.len() > HINTS_MAX || !config.addresses.iter().all(fits) {
+            let range = "up to 8 addresses as tls://home.example:7531, of 128 bytes at most";
+            return Err(ConfigError::Range { key: "addresses", range });
+        }
         if config.workers > 64 {
             return Err(ConfigError::Range { key: "workers", range: "0 to 64" });
         }
@@ -179,12 +191,14 @@ impl Config {
         let list = |list: &[String]| serde_json::Value::from(list).to_string();
         format!(
             "# Postrider settings; docs/config.md describes every key.\n\
-             name = {}\nhidden = {}\nlifetime-days = {}\ncarry-strangers = {}\n\
+             name = {}\nhidden = {}\naddresses = {}\n\
+             lifetime-days = {}\ncarry-strangers = {}\n\
              strangers-mib = {}\ncontacts-mib = {}\nworkers = {}\n\
              listen = {}\npeers = {}\npublic = {}\nlan = {}\nlan-port = {}\n\
              media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n",
             value(&self.name),
             self.hidden,
+            list(&self.addresses),
             self.lifetime_days,
             self.carry_strangers,
             self.strangers_mib,
@@ -253,6 +267,7 @@ mod tests {
             ("workers = -1", "workers"),
             ("workers = 65", "workers"),
             ("lifetime-days = 0", "lifetime-days"),
+            ("addresses = ['somewhere']", "addresses"),
             ("name = ", "name"),
         ] {
             let error = Config::parse(text).unwrap_err().to_string();

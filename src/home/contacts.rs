@@ -144,6 +144,11 @@ impl Contacts {
         Ok(made)
     }
 
+    /// My card has changed: from now on nobody has shown to have it.
+    pub fn await_answers(&mut self) {
+        self.list.iter_mut().for_each(|contact| contact.answered = false);
+    }
+
     /// How many lines were damaged, and how many of those the version before still had.
     pub fn damage(&self) -> (usize, usize) {
         (self.damaged, self.repaired)

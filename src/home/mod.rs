@@ -86,12 +86,12 @@ pub enum Created {
 impl Home {
     /// Opens a home that exists.
     pub fn open(dir: &Path) -> Result<Self, HomeError> {
-        let key = match KeyFile::read(&dir.join("key")) {
+        let mut key = match KeyFile::read(&dir.join("key")) {
             Err(KeyFileError::Missing) => return Err(HomeError::Missing(dir.to_owned())),
             key => key?,
         };
         let config = Config::read(&dir.join("config.toml"))?;
-        let card = own_card(dir, &key, &config)?;
+        let card = own_card(dir, &mut key, &config)?;
         Ok(Self { dir: dir.to_owned(), key, card, config, known: Mutex::default() })
     }
 
@@ -179,8 +179,9 @@ impl Home {
     }
 }
 
-/// My card: the file, unless it is missing, damaged or outdated; then a new one.
-fn own_card(dir: &Path, key: &KeyFile, config: &Config) -> Result<Card, HomeError> {
+/// My card: the file, if it says what key and settings say. Where only the settings have changed it
+/// is made anew under a higher number, and goes along with mail to all contacts until they answer.
+fn own_card(dir: &Path, key: &mut KeyFile, config: &Config) -> Result<Card, HomeError> {
     let path = dir.join("card");
     let stored = std::fs::read_to_string(&path).ok().and_then(|t| Card::decode_kept(&t).ok());
     let current = |card: &Card| {
@@ -188,25 +189,67 @@ fn own_card(dir: &Path, key: &KeyFile, config: &Config) -> Result<Card, HomeErro
             && card.number >= key.card_number
             && card.seal_key() == &key.seal_keys[0].1.public()
     };
-    if let Some(card) = stored.filter(current) {
-        return Ok(card);
+    let stored = stored.filter(current);
+    if let Some(card) = &stored {
+        let wanted = facts(key, config);
+        let same = (&card.name, &card.hints, card.features)
+            == (&wanted.name, &wanted.hints, wanted.features);
+        if same {
+            return Ok(card.clone());
+        }
+        let before = key.card_number;
+        key.card_number = card.number.max(before) + 1;
+        // First of all a card that cannot be made: then it is the settings that are wrong.
+        make_card(key, config)?;
+        if let Err(error) = announce(dir, key) {
+            // A home on read-only media still works, with the card that it has.
+            tracing::debug!(%error, "the card stays as it was");
+            key.card_number = before;
+            return Ok(card.clone());
+        }
     }
     let made = make_card(key, config)?;
-    // A home on read-only media still works; the card is made anew each time.
+    // On read-only media the card is made anew each time.
     let _ = files::replace(&path, format!("{made}\n").as_bytes(), 0o644);
     Ok(made)
 }
 
-fn make_card(key: &KeyFile, config: &Config) -> Result<Card, CardError> {
-    let facts = Facts {
+/// Makes a new card's number durable. Contacts come first: a cut in between costs some of them a
+/// card that they have.
+fn announce(dir: &Path, key: &KeyFile) -> Result<(), HomeError> {
+    let contacts = dir.join("contacts");
+    if contacts.exists() {
+        let edited = Contacts::edit(&contacts, |contacts| {
+            contacts.await_answers();
+            Ok(())
+        });
+        edited.map_err(|error| HomeError::Io {
+            what: "could not write",
+            path: contacts,
+            source: std::io::Error::other(error),
+        })?;
+    }
+    let path = dir.join("key");
+    files::replace(&path, key.to_text().as_bytes(), 0o600).map_err(|source| HomeError::Io {
+        what: "could not write",
+        path,
+        source,
+    })
+}
+
+fn facts(key: &KeyFile, config: &Config) -> Facts {
+    Facts {
         node: key.node.id(),
         number: key.card_number,
         seal_keys: key.seal_keys.iter().map(|(n, secret)| (*n, secret.public())).collect(),
         name: config.name.clone(),
-        hints: Vec::new(),
+        hints: config.addresses.clone(),
         features: if config.hidden { Facts::HIDDEN } else { 0 },
-    };
-    Card::sign(facts, &key.node)
+    }
+}
+
+fn make_card(key: &KeyFile, config: &Config) -> Result<Card, CardError> {
+    Card::sign(facts(key, config), &key.node)
 }
 
 #[cfg(test)]
@@ -235,5 +278,35 @@ mod tests {
             std::fs::write(dir.path().join("card"), damage).unwrap();
             assert_eq!(Home::open(dir.path()).unwrap().card, home.card);
         }
+    }
+
+    #[test]
+    fn what_the_settings_say_of_me_stands_on_a_newer_card() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, _) = Home::create(dir.path(), Some("Alice"), [1; 32], false).unwrap();
+        let (bob, _) = Home::create(&dir.path().join("bob"), Some("Bob"), [2; 32], false).unwrap();
+        home.edit_contacts(|all| {
+            all.add(bob.card.clone(), None, Trust::Unverified)?;
+            all.change(&bob.card.node, |contact| contact.answered = true);
+            Ok(())
+        })
+        .unwrap();
+        let path = dir.path().join("config.toml");
+        let settings = "name = 'Alice B'\nhidden = true\naddresses = ['tls://a.example']\n";
+        std::fs::write(&path, settings).unwrap();
+        let changed = Home::open(dir.path()).unwrap();
+        assert_eq!((changed.card.number, &*changed.card.name), (2, "Alice B"));
+        assert_eq!(changed.card.hints, ["tls://a.example"]);
+        assert_eq!(changed.card.features, Facts::HIDDEN);
+        assert!(!changed.contacts().unwrap().of(&bob.card.node).unwrap().answered);
+        assert_eq!(Home::open(dir.path()).unwrap().card, changed.card, "once");
+        // The number does not depend on the card's file.
+        std::fs::remove_file(dir.path().join("card")).unwrap();
+        assert_eq!(Home::open(dir.path()).unwrap().card, changed.card);
+        // What fits on no card changes nothing.
+        std::fs::write(&path, format!("name = '{}'", "x".repeat(65))).unwrap();
+        assert!(matches!(Home::open(dir.path()), Err(HomeError::Card(_))));
+        std::fs::write(&path, settings).unwrap();
+        assert_eq!(Home::open(dir.path()).unwrap().card, changed.card);
     }
 }

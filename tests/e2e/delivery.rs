@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use postrider::desk::{AddRequest, SendRequest, Silent, TossDirection};
+use postrider::desk::{AddRequest, Desk, SendRequest, Silent, TossDirection};
 use postrider_base::{Lifetime, Niceness};
 
 use super::town::{
@@ -277,6 +277,28 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+#[test]
+fn a_changed_card_goes_along_with_the_next_message() {
+    let town = Town::new();
+    let (alice, bob) = (town.node("alice"), town.node("bob"));
+    know_each_other(&alice, &bob);
+    let stick = town.stick("stick");
+    let exchange = |alice: &Desk, bob: &Desk| {
+        for desk in [alice, bob, alice] {
+            toss(desk, &stick);
+        }
+    };
+    send(&bob, "alice", "so that Alice knows I have her card");
+    toss(&bob, &stick);
+    exchange(&alice, &bob);
+    let alice = town.set(alice, "addresses = []", "addresses = [\"tls://alice.example\"]");
+    send(&alice, "bob", "I have moved");
+    exchange(&alice, &bob);
+    let known = bob.home().contacts().unwrap();
+    let card = &known.of(&alice.home().card.node).unwrap().card;
+    assert_eq!((card.number, &*card.hints), (2, &["tls://alice.example".to_owned()][..]));
 }
 
 #[test]
