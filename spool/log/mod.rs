@@ -410,6 +410,8 @@ impl Log {
         group.extend(left.torn.iter().map(|range| Raw::new(Kind::Void, encode_void(range))));
         self.push(&group);
         self.flush()?;
+        // A seal that the crash left is no longer the last word.
+        self.sealed = false;
         // Only now: cut first and a crash would show a clean end with the old counters.
         let Some(file) = &self.file else { return Err(SpoolError::Poisoned) };
         if let Err(e) = file.set_len(self.end as u64).and_then(|()| file.sync()) {
