@@ -59,6 +59,8 @@ pub(super) struct NewLink {
 pub(super) enum Outgoing {
     /// One unit in two pieces.
     Unit(Bytes, Bytes),
+    /// All that follows from what came before an [`Input::Flush`] has been given.
+    Flushed,
     /// Nothing follows.
     Close,
 }
@@ -162,9 +164,13 @@ impl EngineTask<'_> {
             Output::Send { link, head, body } => {
                 let Some(outgoing) = self.links.get(&link) else { return };
                 if outgoing.try_send(Outgoing::Unit(head, body)).is_err() {
-                    // Its task hangs or is gone; dropping the way to it ends it.
-                    self.links.remove(&link);
-                    self.unasked.push(Input::LinkDown { link });
+                    self.give_up(link);
+                }
+            }
+            Output::Flushed { link } => {
+                let Some(outgoing) = self.links.get(&link) else { return };
+                if outgoing.try_send(Outgoing::Flushed).is_err() {
+                    self.give_up(link);
                 }
             }
             Output::Close { link, why } => {
@@ -212,6 +218,12 @@ impl EngineTask<'_> {
             Output::Carried { id, peer } => self.tell(Order::Carried { id, peer }),
             Output::Event(event) => self.event(event),
         }
+    }
+
+    /// A link's task hangs or is gone; dropping the way to it ends it.
+    fn give_up(&mut self, link: LinkId) {
+        self.links.remove(&link);
+        self.unasked.push(Input::LinkDown { link });
     }
 
     fn event(&mut self, event: Event) {

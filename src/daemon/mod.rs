@@ -12,6 +12,7 @@
 mod board;
 mod dialer;
 mod engine_task;
+mod greeting;
 mod keeper;
 mod lan;
 mod link_task;

@@ -382,6 +382,8 @@ impl World {
                 let cursors = node.cursors.entry(peer).or_default();
                 *cursors = (mine.or(cursors.0), theirs.or(cursors.1));
             }
+            // Only whoever packs units asks for it.
+            Output::Flushed { .. } => {}
             Output::Carried { id, peer } => self.carried(at, &id, peer),
             Output::Event(event) => self.event(at, &event),
             Output::Since { ticket, .. }
@@ -660,6 +662,8 @@ fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
             let what = postrider_engine::exchange::Unit::name(unit).unwrap_or("?");
             (what, *link, none, unit.len() as u64)
         }
+        Input::Early { link, unit } => ("early", *link, none, unit.len() as u64),
+        Input::Flush { link } => ("flush", *link, none, 0),
         Input::Room { link, bytes } => ("room", *link, none, *bytes),
         Input::Arrived { id } => ("arrived", LinkId(0), ShortId::of(id), 0),
         Input::Gone { id } => ("gone", LinkId(0), ShortId::of(id), 0),

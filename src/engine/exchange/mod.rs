@@ -69,7 +69,7 @@ impl Exchange {
         let nice_max = policy.nice_max.value();
         let pace = Pace::new(room_bytes, facts.rate_bps);
         let (node, clear_only) = (facts.peer, facts.clear_only);
-        let mut peer = Peer { link, node, policy, clear_only, pace, hello: None };
+        let mut peer = Peer { link, node, proven: true, policy, clear_only, pace, hello: None };
         let hello = Hello {
             features: 0,
             instance: core.local.instance,
@@ -96,12 +96,21 @@ impl Exchange {
 
     /// A unit came.
     pub fn handle(&mut self, core: &mut Core, unit: &Bytes) -> Result<(), Ending> {
-        let unit = Unit::decode(unit).map_err(|error| {
-            Ending::Protocol(match error {
-                UnitError::Version(_) => Violation::Version,
-                _ => Violation::Malformed,
-            })
-        })?;
+        self.peer.proven = true;
+        self.take(core, decode(unit)?)
+    }
+
+    /// A unit came that may be a recorded one.
+    pub fn handle_early(&mut self, core: &mut Core, unit: &Bytes) -> Result<(), Ending> {
+        let unit = decode(unit)?;
+        self.peer.proven = false;
+        match unit {
+            Unit::Hello(_) | Unit::Offer(_) => self.take(core, unit),
+            _ => Err(Ending::Protocol(Violation::Order)),
+        }
+    }
+
+    fn take(&mut self, core: &mut Core, unit: Unit) -> Result<(), Ending> {
         self.pings_lost = 0;
         let ping_after_ms = core.local.policy.ping_after_ms;
         self.ping_at = self.ping_at.map(|_| core.now.mono_ms.saturating_add(ping_after_ms));
@@ -250,4 +259,13 @@ impl Exchange {
         core.forget_questions(self.peer.link);
         self.receiving.end(core, &self.peer);
     }
+}
+
+fn decode(unit: &Bytes) -> Result<Unit, Ending> {
+    Unit::decode(unit).map_err(|error| {
+        Ending::Protocol(match error {
+            UnitError::Version(_) => Violation::Version,
+            _ => Violation::Malformed,
+        })
+    })
 }

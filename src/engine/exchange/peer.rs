@@ -18,6 +18,8 @@ pub(crate) struct Peer {
     pub link: LinkId,
     /// Who it is, where that is proven.
     pub node: Option<NodeId>,
+    /// Nothing but what may have been recorded has come: it is answered, and no more.
+    pub proven: bool,
     pub policy: LinkPolicy,
     /// Nothing sealed may go over the link.
     pub clear_only: bool,

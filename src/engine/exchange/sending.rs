@@ -294,7 +294,9 @@ impl Sending {
         }
         self.offer(core, peer);
         if peer.hello.is_some() {
-            self.mark(core, peer);
+            if peer.proven {
+                self.mark(core, peer);
+            }
             self.send_bodies(core, peer);
             self.read_ahead(core, peer);
         }

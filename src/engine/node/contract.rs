@@ -231,6 +231,21 @@ pub enum Input {
         /// At most [`UNIT_MAX`](crate::exchange::UNIT_MAX) bytes.
         unit: Bytes,
     },
+    /// One whole unit came that may be a recorded one, sent again by anybody: from the payload of a
+    /// first handshake message. Only Hello and Offer come so. They are answered; nothing is marked
+    /// or remembered because of them, until the first [`Input::Unit`] proves the peer.
+    Early {
+        /// Over which link.
+        link: LinkId,
+        /// At most [`UNIT_MAX`](crate::exchange::UNIT_MAX) bytes.
+        unit: Bytes,
+    },
+    /// Whoever packs units tightly asks to be told ([`Output::Flushed`]) when all has been given
+    /// that follows from what came so far.
+    Flush {
+        /// Over which link.
+        link: LinkId,
+    },
     /// So many of the bytes given in [`Output::Send`] have left the carriage since the last time.
     /// Counts units without their framing; over the life of a link it sums to what was sent.
     Room {
@@ -368,6 +383,13 @@ pub enum Output {
         head: Bytes,
         /// Its end, often empty.
         body: Bytes,
+    },
+    /// To [`Input::Flush`], once for each: what the spool was asked for this link before that has
+    /// been answered, and every unit that follows from it was given. Commits and bodies are not
+    /// waited for. None comes for a link that is closed.
+    Flushed {
+        /// Which link.
+        link: LinkId,
     },
     /// Send what was given before, then close the link. The engine has forgotten it already.
     Close {

@@ -24,6 +24,8 @@ pub(crate) struct Core {
     /// Links that may have something to send now.
     pub touched: BTreeSet<LinkId>,
     asked: BTreeMap<Ticket, Asked>,
+    /// Who wants to hear that the questions up to these tickets are answered.
+    flushes: VecDeque<(LinkId, Ticket)>,
     next_ticket: u64,
     next_transfer: u64,
 }
@@ -76,6 +78,20 @@ pub(crate) struct Keeping {
     pub custody: super::contract::Custody,
 }
 
+impl What {
+    /// Whether units follow from the answer, and no commit and no body is waited for.
+    fn is_quick(&self) -> bool {
+        match self {
+            Self::Since { .. }
+            | Self::Page { .. }
+            | Self::Look { .. }
+            | Self::Load { .. }
+            | Self::Receipts { .. } => true,
+            Self::Read { .. } | Self::Keep { .. } | Self::Take { .. } => false,
+        }
+    }
+}
+
 impl Task {
     /// The one link it is for.
     pub fn link(&self) -> Option<LinkId> {
@@ -98,6 +114,7 @@ impl Core {
             tasks: VecDeque::new(),
             touched: BTreeSet::new(),
             asked: BTreeMap::new(),
+            flushes: VecDeque::new(),
             next_ticket: 0,
             next_transfer: 0,
         }
@@ -120,6 +137,26 @@ impl Core {
     pub fn forget_questions(&mut self, link: LinkId) {
         self.asked.retain(|_, asked| {
             asked.link != link || matches!(asked.what, What::Keep { .. } | What::Take { .. })
+        });
+        self.flushes.retain(|(of, _)| *of != link);
+    }
+
+    /// Somebody wants to hear when what was asked so far for a link has been answered.
+    pub fn note_flush(&mut self, link: LinkId) {
+        self.flushes.push_back((link, Ticket(self.next_ticket)));
+    }
+
+    /// Tells those whose questions are answered.
+    pub fn flush(&mut self) {
+        let asked = &self.asked;
+        let outputs = &mut self.outputs;
+        self.flushes.retain(|(link, upto)| {
+            let waits = |asked: &Asked| asked.link == *link && asked.what.is_quick();
+            let open = asked.range(..=upto).any(|(_, asked)| waits(asked));
+            if !open {
+                outputs.push_back(Output::Flushed { link: *link });
+            }
+            open
         });
     }
 

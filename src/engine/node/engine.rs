@@ -44,6 +44,14 @@ impl Engine {
             Input::Unit { link, unit } => {
                 self.with(link, |exchange, core| exchange.handle(core, &unit));
             }
+            Input::Early { link, unit } => {
+                self.with(link, |exchange, core| exchange.handle_early(core, &unit));
+            }
+            Input::Flush { link } => {
+                if self.links.contains_key(&link) {
+                    self.core.note_flush(link);
+                }
+            }
             Input::Room { link, bytes } => self.with(link, |exchange, core| {
                 exchange.take_room(core, bytes);
                 Ok(())
@@ -69,6 +77,7 @@ impl Engine {
         }
         self.tick();
         self.settle();
+        self.core.flush();
         self.trim();
     }
 

@@ -27,6 +27,7 @@ pub struct Node {
     pub events: Vec<Event>,
     pub carried: Vec<(BundleId, NodeId)>,
     pub ended: Vec<Ending>,
+    pub flushed: Vec<LinkId>,
     /// Answers to an engine that is gone are lost with it.
     life: u32,
 }
@@ -115,6 +116,7 @@ impl Net {
             events: vec![],
             carried: vec![],
             ended: vec![],
+            flushed: vec![],
             life: 0,
         });
         Self {
@@ -350,6 +352,7 @@ impl Net {
                     .map_or(0, |(way, wire)| way.busy_until_ms.max(self.now_ms) + wire.latency_ms);
                 self.later(end_ms, Happening::Down(link));
             }
+            Output::Flushed { link } => self.nodes[at].flushed.push(link),
             Output::Stage { transfer, .. } => {
                 assert!(store.staged.insert(transfer, vec![]).is_none());
             }
