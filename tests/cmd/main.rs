@@ -12,6 +12,7 @@ mod damage;
 mod help;
 mod hostile;
 mod links;
+mod narrow;
 mod node;
 mod socket;
 mod streams;

@@ -5,6 +5,7 @@
 
 mod bytes_spent;
 mod cuts;
+mod early;
 mod flooding;
 mod hostile;
 mod measure;
