@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use postrider_base::link::LinkFacts;
-use postrider_engine::node::{
-    Answer, Engine, Event, Input, LinkId, LinkPolicy, Now, Output, Seen, Ticket,
+use postrider_engine::{
+    node::{Answer, Engine, Event, Input, LinkId, LinkPolicy, Now, Output, Seen, Ticket},
+    reconcile::Work,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -76,6 +77,7 @@ pub(super) struct EngineTask<'a> {
     pub engine: Engine,
     pub stager: mpsc::Sender<Order>,
     pub reader: mpsc::Sender<(Ticket, Question)>,
+    pub sketcher: mpsc::Sender<(Ticket, Box<Work>)>,
     pub board: &'a Board,
     pub held_ms: Box<dyn Fn() -> u64 + Send + 'a>,
     pub links: HashMap<LinkId, mpsc::Sender<Outgoing>>,
@@ -216,6 +218,11 @@ impl EngineTask<'_> {
                 self.tell(Order::Remember { peer, mine, theirs });
             }
             Output::Carried { id, peer } => self.tell(Order::Carried { id, peer }),
+            Output::Sketch { ticket, work } => {
+                if self.sketcher.try_send((ticket, work)).is_err() {
+                    self.unasked.push(failed(ticket));
+                }
+            }
             Output::Event(event) => self.event(event),
         }
     }

@@ -382,6 +382,14 @@ impl World {
                 let cursors = node.cursors.entry(peer).or_default();
                 *cursors = (mine.or(cursors.0), theirs.or(cursors.1));
             }
+            Output::Sketch { ticket, work } => {
+                self.nodes[at].asked.insert(ticket);
+                let ms = self.chance.below(self.nature.answer_ms + 1);
+                let failed = self.chance.permille(self.nature.failed_permille);
+                let worked = || Answer::Sketched(Box::new(work.run()));
+                let answer = if failed { Answer::Failed } else { worked() };
+                self.tell_after(ms, at, Input::Done { ticket, answer });
+            }
             // Only whoever packs units asks for it.
             Output::Flushed { .. } => {}
             Output::Carried { id, peer } => self.carried(at, &id, peer),
@@ -679,6 +687,7 @@ fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
                 Answer::Kept(_) => "kept",
                 Answer::Taken { .. } => "taken",
                 Answer::Receipts { .. } => "some receipts",
+                Answer::Sketched(_) => "sketched",
                 Answer::Failed => "failed",
             };
             (what, LinkId(0), none, ticket.0)

@@ -5,7 +5,7 @@ use postrider_base::{Head, NodeId, bundle::SealKind};
 use super::{
     limits::CHUNK_MAX,
     pace::Pace,
-    unit::{Hello, Unit},
+    unit::{FEATURE_SKETCH, Hello, Unit},
 };
 use crate::{
     node::{LinkId, LinkPolicy, Row, core::Core},
@@ -45,6 +45,11 @@ impl Peer {
     pub fn may_carry(&self, head: &[u8]) -> bool {
         let open = |head: Head| head.header().seal == SealKind::None;
         !self.clear_only || Head::decode(head).is_ok_and(open)
+    }
+
+    /// Whether it knows how to reconcile by sketches.
+    pub fn can_sketch(&self) -> bool {
+        self.hello.is_some_and(|hello| hello.features & FEATURE_SKETCH != 0)
     }
 
     /// As the router sees it.

@@ -43,6 +43,10 @@ const MARK_LAG: u64 = 64;
 #[derive(Debug)]
 pub(crate) struct Sending {
     backlog: Backlog,
+    /// The neighbour's cursor says nothing: a reconciliation is to say what it lacks.
+    held: bool,
+    /// What a reconciliation has said.
+    only: Option<Only>,
     proofs: Proofs,
     open: BTreeMap<u32, Open>,
     ids: BTreeMap<ShortId, u32>,
@@ -58,6 +62,13 @@ pub(crate) struct Sending {
     /// What was marked is to be remembered when all is settled.
     remember: bool,
     ready_bytes: usize,
+}
+
+/// Of all rows up to an arrival number, the neighbour lacks these.
+#[derive(Debug)]
+struct Only {
+    ids: BTreeSet<ShortId>,
+    upto: u64,
 }
 
 /// Niceness, arrival, handle.
@@ -91,6 +102,8 @@ impl Sending {
         }
         Self {
             backlog,
+            held: false,
+            only: None,
             proofs: Proofs::default(),
             open: BTreeMap::new(),
             ids: BTreeMap::new(),
@@ -105,15 +118,59 @@ impl Sending {
         }
     }
 
-    /// The neighbour said how far it has seen.
-    pub fn greeted(&mut self, core: &Core, hinted: bool, seen: Option<Seen>) {
+    /// The neighbour said how far it has seen. `true`: that says nothing, and nothing is offered
+    /// before [`Self::offer_all`] or [`Self::offer_only`].
+    pub fn greeted(&mut self, core: &Core, hinted: bool, seen: Option<Seen>) -> bool {
         let ours = seen.filter(|seen| seen.instance == core.local.instance);
         self.marked = ours.unwrap_or(Seen { instance: core.local.instance, ..Seen::default() });
-        if !hinted || self.backlog.floor() != self.marked.bundles {
+        self.proofs.restart(self.marked.receipts);
+        if ours.is_none() {
+            self.hold();
+        } else if !hinted || self.backlog.floor() != self.marked.bundles {
             self.backlog.restart(self.marked.bundles);
             self.not_here = None;
         }
-        self.proofs.restart(self.marked.receipts);
+        self.held
+    }
+
+    fn hold(&mut self) {
+        self.held = true;
+        self.not_here = None;
+        self.backlog.hold();
+    }
+
+    /// While a reconciliation goes on, what arrives behind this number is offered as ever.
+    pub fn offer_behind(&mut self, upto: u64) {
+        if self.held {
+            self.backlog.restart(upto);
+        }
+    }
+
+    /// Whether a row may be offered. Where no cursor tells that another link has dealt with it, one
+    /// that only this link does not carry is remembered.
+    pub fn counts(&mut self, core: &Core, peer: &Peer, row: &Row) -> bool {
+        if self.held {
+            may_offer(core, peer, row, &mut self.not_here)
+        } else {
+            peer.may_have(core, row) == May::Have
+        }
+    }
+
+    /// The plain list: offers all, unless the neighbour's cursor is good.
+    pub fn offer_all(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.only = None;
+            self.backlog.restart(0);
+        }
+    }
+
+    /// Of all up to this number, the neighbour lacks these.
+    pub fn offer_only(&mut self, ids: BTreeSet<ShortId>, upto: u64) {
+        self.held = false;
+        if !ids.is_empty() {
+            self.only = Some(Only { ids, upto });
+            self.backlog.restart(0);
+        }
     }
 
     /// The spool has something new.
@@ -207,17 +264,22 @@ impl Sending {
         self.later.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Rows by arrival number.
+    /// Rows by arrival number. `true`: the neighbour's cursor was beyond our numbering, and nothing
+    /// is offered as after [`Self::greeted`].
     pub fn take_since(
         &mut self,
         core: &Core,
         peer: &Peer,
         generation: u32,
         (rows, more, upto): (Vec<Row>, bool, u64),
-    ) {
-        let not_here = &mut self.not_here;
-        let keep = |row: &Row| may_offer(core, peer, row, not_here);
-        self.backlog.take_since(generation, rows, more, upto, keep);
+    ) -> bool {
+        let (not_here, only) = (&mut self.not_here, &self.only);
+        let keep = |row: &Row| is_due(only, row) && may_offer(core, peer, row, not_here);
+        let beyond = self.backlog.take_since(generation, rows, more, upto, keep);
+        if beyond {
+            self.hold();
+        }
+        beyond
     }
 
     /// A page of rows.
@@ -228,8 +290,9 @@ impl Sending {
         page: (u32, crate::node::Class),
         (rows, more): (Vec<Row>, bool),
     ) {
-        let not_here = &mut self.not_here;
-        self.backlog.take_page(page, rows, more, |row| may_offer(core, peer, row, not_here));
+        let (not_here, only) = (&mut self.not_here, &self.only);
+        let keep = |row: &Row| is_due(only, row) && may_offer(core, peer, row, not_here);
+        self.backlog.take_page(page, rows, more, keep);
     }
 
     /// A head came from the disk.
@@ -352,6 +415,10 @@ impl Sending {
         else {
             return;
         };
+        if self.held {
+            return;
+        }
+        self.only = None;
         // The cursor is of the neighbour, not of the link: it waits before what another may carry.
         let bundles = bundles.min(self.not_here.map_or(u64::MAX, |first| first - 1));
         let lag = bundles.abs_diff(self.marked.bundles);
@@ -489,6 +556,10 @@ fn may_offer(core: &Core, peer: &Peer, row: &Row, not_here: &mut Option<u64>) ->
         note_first(not_here, row.arrival);
     }
     may == May::Have
+}
+
+fn is_due(only: &Option<Only>, row: &Row) -> bool {
+    only.as_ref().is_none_or(|only| row.arrival > only.upto || only.ids.contains(&row.short()))
 }
 
 fn note_first(first: &mut Option<u64>, arrival: u64) {

@@ -36,6 +36,7 @@ use postrider_base::{
 };
 
 use super::policy::{LinkPolicy, Policy};
+use crate::reconcile::{Work, Worked};
 
 pub use super::ending::{Ending, Event, Reason, Verdict, Violation};
 
@@ -329,6 +330,8 @@ pub enum Answer {
         /// The highest order number given out so far.
         upto: u64,
     },
+    /// To [`Output::Sketch`].
+    Sketched(Box<Worked>),
     /// To any of them: the disk did not answer. Asked for a link, the link is closed and comes
     /// again; for a bundle, it is settled as "later".
     Failed,
@@ -505,6 +508,14 @@ pub enum Output {
         id: BundleId,
         /// Who.
         peer: NodeId,
+    },
+    /// Compute something that takes long, on another thread where other links wait; the answer is
+    /// [`Answer::Sketched`] with what [`Work::run`] returns. Each link has at most one out.
+    Sketch {
+        /// Answer to this.
+        ticket: Ticket,
+        /// What.
+        work: Box<Work>,
     },
     /// Something worth telling; nothing depends on it.
     Event(Event),

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use postrider_base::bundle::Receipt;
+use postrider_base::{NodeId, bundle::Receipt};
 
 use super::{
     contract::{Class, Event, LinkId, Local, NewBundle, Now, Output, ShortId, Ticket, TransferId},
     partials::{Arrivals, Spot},
 };
-use crate::{exchange::Unit, router::Router};
+use crate::{
+    exchange::{LINK_TIMES_MAX, Unit},
+    router::Router,
+};
 
 /// Everything but the links themselves.
 #[derive(Debug)]
@@ -26,6 +29,11 @@ pub(crate) struct Core {
     asked: BTreeMap<Ticket, Asked>,
     /// Who wants to hear that the questions up to these tickets are answered.
     flushes: VecDeque<(LinkId, Ticket)>,
+    /// Reconciliations that are going on.
+    pub sketching: usize,
+    /// Milliseconds of links to a neighbour since what they have was last compared. Not durable: a
+    /// new start begins at nothing.
+    link_times: BTreeMap<NodeId, u64>,
     next_ticket: u64,
     next_transfer: u64,
 }
@@ -67,6 +75,8 @@ pub(crate) enum What {
     Keep { handle: u32, bundle: Keeping },
     Take { batch: u64 },
     Receipts { generation: u32 },
+    Survey { session: u32 },
+    Sketch { session: u32 },
 }
 
 /// What is left in memory of a bundle on its way to the disk.
@@ -87,7 +97,11 @@ impl What {
             | Self::Look { .. }
             | Self::Load { .. }
             | Self::Receipts { .. } => true,
-            Self::Read { .. } | Self::Keep { .. } | Self::Take { .. } => false,
+            Self::Read { .. }
+            | Self::Keep { .. }
+            | Self::Take { .. }
+            | Self::Survey { .. }
+            | Self::Sketch { .. } => false,
         }
     }
 }
@@ -115,6 +129,8 @@ impl Core {
             touched: BTreeSet::new(),
             asked: BTreeMap::new(),
             flushes: VecDeque::new(),
+            sketching: 0,
+            link_times: BTreeMap::new(),
             next_ticket: 0,
             next_transfer: 0,
         }
@@ -160,6 +176,28 @@ impl Core {
         });
     }
 
+    /// How long there were links to a neighbour since [`Self::forget_link_time`].
+    pub fn link_time_ms(&self, node: &NodeId) -> u64 {
+        self.link_times.get(node).copied().unwrap_or(0)
+    }
+
+    /// A link to a neighbour was up for so long.
+    pub fn note_link_time(&mut self, node: NodeId, ms: u64) {
+        let time = self.link_times.entry(node).or_default();
+        *time = time.saturating_add(ms);
+        if self.link_times.len() > LINK_TIMES_MAX
+            && let Some(least) = self.link_times.iter().min_by_key(|(_, ms)| **ms)
+        {
+            let least = *least.0;
+            self.link_times.remove(&least);
+        }
+    }
+
+    /// What two nodes have has been compared.
+    pub fn forget_link_time(&mut self, node: &NodeId) {
+        self.link_times.remove(node);
+    }
+
     pub fn new_transfer(&mut self) -> TransferId {
         self.next_transfer += 1;
         TransferId(self.next_transfer)
@@ -181,7 +219,7 @@ impl Core {
     pub fn take_receipts(
         &mut self,
         link: LinkId,
-        from: Option<postrider_base::NodeId>,
+        from: Option<NodeId>,
         batch: u64,
         list: Vec<Receipt>,
     ) {

@@ -37,8 +37,8 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         self.core.now = now;
         match input {
-            Input::LinkUp { link, facts, policy, room_bytes, mine, theirs, random: _ } => {
-                self.open(Opening { link, facts, policy, room_bytes, mine, theirs });
+            Input::LinkUp { link, facts, policy, room_bytes, mine, theirs, random } => {
+                self.open(Opening { link, facts, policy, room_bytes, mine, theirs, random });
             }
             Input::LinkDown { link } => self.forget(link),
             Input::Unit { link, unit } => {

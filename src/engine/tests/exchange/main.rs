@@ -11,5 +11,6 @@ mod hostile;
 mod measure;
 mod net;
 mod pair;
+mod sketches;
 mod store;
 mod storm;

@@ -11,7 +11,8 @@ use postrider_engine::{
     carriage::length_prefix,
     exchange::Unit,
     node::{
-        Class, Ending, Engine, Event, Input, LinkId, LinkPolicy, Local, Now, Output, Policy, Ticket,
+        Answer, Class, Ending, Engine, Event, Input, Instance, LinkId, LinkPolicy, Local, Now,
+        Output, Policy, Ticket,
     },
     router::Flood,
 };
@@ -81,6 +82,7 @@ enum Happening {
     Room(usize, LinkId, u64),
     Down(LinkId),
     Answer(usize, u32, Output, Ticket),
+    Worked(usize, u32, Input),
 }
 
 pub struct Net {
@@ -101,6 +103,7 @@ pub struct Net {
     /// From, to, which unit, which byte, which bit: changed under way.
     pub spoil: Option<(usize, usize, usize, usize, u8)>,
     muted: BTreeSet<LinkId>,
+    held_back: Vec<(LinkId, &'static str)>,
     /// Ends that have not heard of their link.
     pending: BTreeSet<LinkId>,
     pub chance: Chance,
@@ -134,6 +137,7 @@ impl Net {
             pending: BTreeSet::new(),
             spoil: None,
             muted: BTreeSet::new(),
+            held_back: vec![],
             chance: Chance(1),
             steps: 0,
         }
@@ -190,7 +194,8 @@ impl Net {
         facts.peer = wire.proven.then_some(peer);
         let (mine, theirs) = self.nodes[at].store.cursors.get(&peer).copied().unwrap_or_default();
         let policy = self.policy.clone();
-        let (room_bytes, random) = (1 << 20, [0; 16]);
+        let (room_bytes, mut random) = (1 << 20, [0; 16]);
+        random[..8].copy_from_slice(&(link.0 ^ self.chance.0).to_be_bytes());
         self.feed(at, Input::LinkUp { link, facts, policy, room_bytes, mine, theirs, random });
     }
 
@@ -236,6 +241,18 @@ impl Net {
         node.life += 1;
         node.engine = engine(u8::try_from(at + 1).unwrap());
         node.store.staged.clear();
+    }
+
+    /// A node comes back with another name for its numbering.
+    pub fn rename(&mut self, at: usize, instance: Instance) {
+        self.restart(at);
+        self.nodes[at].store.instance = instance;
+        self.nodes[at].engine = engine_of(u8::try_from(at + 1).unwrap(), instance);
+    }
+
+    /// Units of a kind do not come over a link any more.
+    pub fn hold_back(&mut self, link: LinkId, name: &'static str) {
+        self.held_back.push((link, name));
     }
 
     /// The shell of a node loses what it staged.
@@ -297,6 +314,7 @@ impl Net {
             Happening::Unit(to, link, unit) => {
                 if let Some((way, wire)) = self.ways.get(&link)
                     && !self.muted.contains(&link)
+                    && !self.held_back.iter().any(|h| *h == (link, Unit::name(&unit).unwrap()))
                 {
                     let (other, wire) = (way.to, *wire);
                     if self.pending.remove(&link) {
@@ -307,6 +325,8 @@ impl Net {
             }
             Happening::Room(at, link, bytes) => self.feed(at, Input::Room { link, bytes }),
             Happening::Down(link) => self.cut(link),
+            Happening::Worked(at, life, ..) if life != self.nodes[at].life => {}
+            Happening::Worked(at, _, input) => self.feed(at, input),
             Happening::Answer(at, life, ..) if life != self.nodes[at].life => {}
             Happening::Answer(at, _, question, ticket) => {
                 let now = self.now();
@@ -386,6 +406,12 @@ impl Net {
                 let delay = self.chance.below(self.answer_ms + 1);
                 self.later(self.now_ms + delay, Happening::Answer(at, life, output, ticket));
             }
+            Output::Sketch { ticket, work } => {
+                let delay = self.chance.below(self.answer_ms + 1);
+                let answer = Answer::Sketched(Box::new(work.run()));
+                let input = Input::Done { ticket, answer };
+                self.later(self.now_ms + delay, Happening::Worked(at, life, input));
+            }
             Output::Keep { ticket, .. } => {
                 let delay = self.commit_ms + self.chance.below(self.answer_ms + 1);
                 self.later(self.now_ms + delay, Happening::Answer(at, life, output, ticket));
@@ -449,12 +475,11 @@ impl Net {
 }
 
 pub fn engine(n: u8) -> Engine {
-    let local = Local {
-        node: node(n),
-        tag_keys: vec![],
-        instance: Store::new(n).instance,
-        policy: Policy::default(),
-    };
+    engine_of(n, Store::new(n).instance)
+}
+
+fn engine_of(n: u8, instance: Instance) -> Engine {
+    let local = Local { node: node(n), tag_keys: vec![], instance, policy: Policy::default() };
     Engine::new(local, Box::new(Flood::new(node(n), vec![])))
 }
 
