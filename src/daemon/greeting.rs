@@ -102,9 +102,9 @@ pub(super) async fn initiate(
     write_message(stream, &message).await?;
     tell_room(node, id, flight.units_bytes).await;
     let (answer, sealed) = read_message(stream).await?;
-    node.note_introduced(peer, true);
     let rtt = begun.elapsed();
     let (payload, noise) = handshake.finish(&answer).map_err(io::Error::other)?;
+    node.note_introduced(peer, true);
     let mut deframer = Deframer::default();
     deframer.push(&payload.bytes);
     Ok(Greeted {

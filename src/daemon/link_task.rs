@@ -51,6 +51,8 @@ const ROOM_BYTES: u64 = 4 * CHUNK_MAX as u64;
 const GATHER_BYTES: usize = 64 << 10;
 /// So much goes at once on a narrow link, although more may follow: then a record costs little.
 const HOLD_BYTES: usize = 4 << 10;
+/// Answers to such questions that one link may have waiting: they take places of units.
+const FLUSHES_MAX: usize = 4;
 /// A Noise handshake takes one round trip; on the slowest line a few seconds.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long a closed link may take to write what it was given before.
@@ -176,6 +178,12 @@ impl Tight {
     fn noise(&self) -> MutexGuard<'_, Noise> {
         self.noise.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether to ask the engine again; not while the writer is behind.
+    fn begin_flush(&self) -> bool {
+        let one_more = |flushes: usize| (flushes < FLUSHES_MAX).then_some(flushes + 1);
+        self.flushes.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+    }
 }
 
 /// What comes.
@@ -231,10 +239,8 @@ impl Incoming<'_> {
 
     /// Gives the engine all units that are whole; `false` when it has ended.
     async fn hand_over(&self, deframer: &mut Deframer) -> io::Result<bool> {
-        if let Some(tight) = &self.tight {
-            // Before the first unit, so that no answer to it is seen while this is zero.
-            tight.flushes.fetch_add(1, Ordering::AcqRel);
-        }
+        // Before the first unit, so that no answer to it is seen while this is zero.
+        let flush = self.tight.as_ref().is_some_and(|tight| tight.begin_flush());
         while let Some(unit) = deframer.next_unit().map_err(io::Error::other)? {
             let bytes = u32::try_from(unit.len().clamp(64, UNIT_MAX)).unwrap_or(u32::MAX);
             let permit = Arc::clone(&self.ahead).acquire_many_owned(bytes).await;
@@ -244,8 +250,8 @@ impl Incoming<'_> {
                 return Ok(false);
             }
         }
-        let flush = Input::Flush { link: self.id };
-        Ok(self.tight.is_none() || self.node.engine.send(ToEngine::input(flush)).await.is_ok())
+        let input = ToEngine::input(Input::Flush { link: self.id });
+        Ok(!flush || self.node.engine.send(input).await.is_ok())
     }
 
     fn count(&self, bytes: usize) -> usize {

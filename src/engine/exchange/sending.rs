@@ -45,6 +45,8 @@ pub(crate) struct Sending {
     backlog: Backlog,
     /// The neighbour's cursor says nothing: a reconciliation is to say what it lacks.
     held: bool,
+    /// Since then all rows have been counted.
+    counted: bool,
     /// What a reconciliation has said.
     only: Option<Only>,
     proofs: Proofs,
@@ -103,6 +105,7 @@ impl Sending {
         Self {
             backlog,
             held: false,
+            counted: false,
             only: None,
             proofs: Proofs::default(),
             open: BTreeMap::new(),
@@ -134,7 +137,7 @@ impl Sending {
     }
 
     fn hold(&mut self) {
-        self.held = true;
+        (self.held, self.counted) = (true, false);
         self.not_here = None;
         self.backlog.hold();
     }
@@ -142,6 +145,7 @@ impl Sending {
     /// While a reconciliation goes on, what arrives behind this number is offered as ever.
     pub fn offer_behind(&mut self, upto: u64) {
         if self.held {
+            self.counted = true;
             self.backlog.restart(upto);
         }
     }
@@ -166,6 +170,10 @@ impl Sending {
 
     /// Of all up to this number, the neighbour lacks these.
     pub fn offer_only(&mut self, ids: BTreeSet<ShortId>, upto: u64) {
+        if self.held && !self.counted {
+            // The cursor was given up in the middle of it: what this link does not carry is unknown.
+            return self.offer_all();
+        }
         self.held = false;
         if !ids.is_empty() {
             self.only = Some(Only { ids, upto });

@@ -466,11 +466,22 @@ pub fn any_unit(kind: u8, a: u32, b: u64, bundle: &Made) -> Unit {
         )]),
         6 => Unit::Receipt(vec![Receipt { id_prefix: [a as u8; 8], r: [b as u8; 16] }]),
         7 => Unit::Mark { bundles: b, receipts: u64::from(a) },
-        8 => Unit::Sketch(Bytes::from_static(b"sketch")),
+        8 => Unit::Sketch(any_step(b as u8 % 8, a)),
         9 => Unit::Ping(b),
         10 => Unit::Pong(b),
         11 => Unit::Halt { reason: a as u8, retry_after_s: 0 },
         12 => Unit::Stop(vec![a]),
         _ => Unit::Withdraw(vec![a]),
     }
+}
+
+/// Any step of a reconciliation, and one that is none.
+fn any_step(kind: u8, a: u32) -> Bytes {
+    let rest = match kind {
+        0 | 1 => [&[a as u8; 16][..], &a.to_be_bytes()].concat(),
+        2 => vec![a as u8; 12 * (1 + a as usize)],
+        4 => vec![a as u8; 8 * (1 + a as usize)],
+        _ => vec![],
+    };
+    [&[kind][..], &rest].concat().into()
 }
