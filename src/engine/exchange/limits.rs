@@ -50,5 +50,5 @@ pub(crate) const RECONCILE_GAP_MS: u64 = 600_000;
 pub(crate) const RECONCILE_PATIENCE_MS: u64 = 120_000;
 /// After so much time with links to a neighbour, the cursors are not believed any more.
 pub(crate) const RECONCILE_EVERY_MS: u64 = 24 * 3600 * 1000;
-/// Neighbours whose link time is remembered; beyond, whoever has the least is forgotten.
-pub(crate) const LINK_TIMES_MAX: usize = 1024;
+/// Neighbours of whom something is remembered between links.
+pub(crate) const NEIGHBOURS_MAX: usize = 1024;

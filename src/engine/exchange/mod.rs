@@ -13,6 +13,7 @@
 
 mod examine;
 mod limits;
+mod memory;
 mod offers;
 mod pace;
 mod peer;
@@ -36,12 +37,12 @@ use self::{
     reconciling::Reconciling, sending::Sending,
 };
 
-pub(crate) use limits::LINK_TIMES_MAX;
 pub use limits::{
     CHUNK_MAX, CHUNK_MIN, DEBT_MAX, FLOOD_HOPS_MAX, FORGED_MAX, LINKS_MAX, OFFERS_MAX, OFFERS_OPEN,
     PARTIALS_MAX, PINGS_LOST_MAX, PLAIN_MAX, RECEIPTS_MAX, RECONCILED_AT_ONCE, ROWS_MAX, SORT_MAX,
     UNIT_MAX, WANTS_OPEN, WINDOW_BYTES,
 };
+pub(crate) use memory::Memory;
 pub use unit::{Begin, FEATURE_SKETCH, Hello, Offered, Unit, UnitError, VERSION};
 
 /// One end of one link.
@@ -53,6 +54,9 @@ pub(crate) struct Exchange {
     reconciling: Reconciling,
     /// The neighbour's cursor says nothing, and it is not proven yet that it is the neighbour's.
     unreconciled: bool,
+    /// The difference is to be found also if there is little to offer: the neighbour may have some
+    /// of what is allowed now.
+    forced: bool,
     /// When the cursors have been believed for long enough; `None` where nobody is proven.
     check_at: Option<u64>,
     /// Since when the link time counts.
@@ -93,14 +97,16 @@ impl Exchange {
         };
         peer.send(core, &Unit::Hello(hello));
         let ping_after_ms = core.local.policy.ping_after_ms;
+        let sending = Sending::new(core, &peer, hint);
         Self {
             peer,
-            sending: Sending::new(hint),
+            sending,
             receiving: Receiving::new(mine),
             reconciling: Reconciling::new(random),
             unreconciled: false,
+            forced: false,
             check_at: node.map(|node| {
-                let passed_ms = core.link_time_ms(&node);
+                let passed_ms = core.memory.link_time_ms(&node);
                 core.now.mono_ms.saturating_add(RECONCILE_EVERY_MS.saturating_sub(passed_ms))
             }),
             since_ms: core.now.mono_ms,
@@ -180,9 +186,20 @@ impl Exchange {
         }
         self.peer.hello = Some(hello);
         self.receiving.greeted(hello.instance);
-        self.unreconciled = self.sending.greeted(core, self.hinted, hello.seen);
+        self.unreconciled = self.sending.greeted(core, &self.peer, self.hinted, hello.seen);
+        if self.peer.node.is_some_and(|node| core.memory.must_compare(&node)) {
+            self.compare();
+        }
         core.event(Event::Greeted { link: self.peer.link, peer: self.peer.node });
         Ok(())
+    }
+
+    /// More is allowed than when the cursors passed what there was.
+    pub fn compare(&mut self) {
+        if self.peer.hello.is_some() {
+            self.sending.give_up_cursor();
+            (self.unreconciled, self.forced) = (true, true);
+        }
     }
 
     /// An answer for this link came.
@@ -261,8 +278,13 @@ impl Exchange {
     /// Sends what can be sent now.
     pub fn pump(&mut self, core: &mut Core) -> Result<(), Ending> {
         // To read all rows is too much for somebody who may not be there.
-        if self.peer.proven && std::mem::take(&mut self.unreconciled) {
-            self.reconciling.open(core, &self.peer, &mut self.sending);
+        let idle = self.reconciling.is_idle();
+        if idle && self.peer.proven && std::mem::take(&mut self.unreconciled) {
+            let forced = std::mem::take(&mut self.forced);
+            if let Some(node) = self.peer.node.filter(|_| forced) {
+                core.memory.note_compared(node);
+            }
+            self.reconciling.open(core, &self.peer, &mut self.sending, forced);
         }
         if self.reconciling.take_agreed() {
             self.note_compared(core);
@@ -285,7 +307,7 @@ impl Exchange {
         self.reconciling.tick(core, &mut self.peer, &mut self.sending);
         if self.peer.hello.is_some() && self.check_at.is_some_and(|at| now_ms >= at) {
             self.note_compared(core);
-            self.reconciling.open(core, &self.peer, &mut self.sending);
+            self.reconciling.open(core, &self.peer, &mut self.sending, false);
         }
         if self.ping_at.is_some_and(|at| now_ms >= at) {
             if self.pings_lost == PINGS_LOST_MAX {
@@ -302,7 +324,7 @@ impl Exchange {
     /// The cursors are believed for another day of link time.
     fn note_compared(&mut self, core: &mut Core) {
         let Some(node) = self.peer.node else { return };
-        core.forget_link_time(&node);
+        core.memory.forget_link_time(&node);
         self.since_ms = core.now.mono_ms;
         self.check_at = Some(self.since_ms.saturating_add(RECONCILE_EVERY_MS));
     }
@@ -313,7 +335,7 @@ impl Exchange {
         self.reconciling.end(core);
         if let Some(node) = self.peer.node {
             let passed_ms = core.now.mono_ms.saturating_sub(self.since_ms);
-            core.note_link_time(node, passed_ms);
+            core.memory.note_link_time(node, passed_ms);
         }
         self.receiving.end(core, &self.peer);
     }

@@ -4,6 +4,7 @@ use postrider_base::{Head, NodeId, bundle::SealKind};
 
 use super::{
     limits::CHUNK_MAX,
+    memory::Limits,
     pace::Pace,
     unit::{FEATURE_SKETCH, Hello, Unit},
 };
@@ -45,6 +46,15 @@ impl Peer {
     pub fn may_carry(&self, head: &[u8]) -> bool {
         let open = |head: Head| head.header().seal == SealKind::None;
         !self.clear_only || Head::decode(head).is_ok_and(open)
+    }
+
+    /// What decides which rows this link does not carry.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            policy: self.policy.clone(),
+            clear_only: self.clear_only,
+            their_nice_max: self.hello.map_or(0, |hello| hello.nice_max),
+        }
     }
 
     /// Whether it knows how to reconcile by sketches.

@@ -100,7 +100,7 @@ enum Peeling {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    Opener,
+    Opener { forced: bool },
     Other(Side),
 }
 
@@ -119,13 +119,19 @@ impl Reconciling {
         }
     }
 
-    /// Finds out what the neighbour lacks, one way or the other.
-    pub fn open(&mut self, core: &mut Core, peer: &Peer, sending: &mut Sending) {
-        if !matches!(self.state, State::Idle) {
+    /// Whether none is going on.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    /// Finds out what the neighbour lacks, one way or the other; with little to offer by the plain
+    /// list, unless `forced`.
+    pub fn open(&mut self, core: &mut Core, peer: &Peer, sending: &mut Sending, forced: bool) {
+        if !self.is_idle() {
             return;
         }
         if peer.can_sketch() && core.sketching < RECONCILED_AT_ONCE {
-            self.survey(core, peer, Role::Opener);
+            self.survey(core, peer, Role::Opener { forced });
         } else {
             sending.offer_all();
         }
@@ -133,7 +139,7 @@ impl Reconciling {
 
     /// When the other end has taken too long.
     pub fn deadline(&self) -> Option<u64> {
-        (!matches!(self.state, State::Idle)).then_some(self.patience_until_ms)
+        (!self.is_idle()).then_some(self.patience_until_ms)
     }
 
     /// Whether both ends know the difference; told once.
@@ -196,11 +202,11 @@ impl Reconciling {
     ) {
         let ours = self.side();
         match role {
-            Role::Opener if offerable <= PLAIN_MAX => {
+            Role::Opener { forced: false } if offerable <= PLAIN_MAX => {
                 self.finish(core);
                 sending.offer_all();
             }
-            Role::Opener => {
+            Role::Opener { .. } => {
                 self.say(core, peer, &Step::Open(ours));
                 self.state = State::Opened;
                 self.be_patient(core);
@@ -233,7 +239,7 @@ impl Reconciling {
             Step::More => return self.take_more(core, peer, sending),
             Step::Ask(hashes) => return self.take_asked(core, &hashes),
             Step::Done => self.take_done(core, sending),
-            Step::Plain if !matches!(self.state, State::Idle) => {
+            Step::Plain if !self.is_idle() => {
                 self.finish(core);
                 sending.offer_all();
             }
@@ -433,7 +439,7 @@ impl Reconciling {
     }
 
     fn finish(&mut self, core: &mut Core) {
-        if !matches!(self.state, State::Idle) {
+        if !self.is_idle() {
             core.sketching -= 1;
         }
         self.session = self.session.wrapping_add(1);

@@ -13,13 +13,14 @@ use postrider_base::bundle::{Hop, SMALL_PAYLOAD_MAX};
 
 use super::{
     limits::{HANDLE_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN},
+    memory::Covered,
     offers::{Backlog, PAGE_ROWS, Question},
     peer::{May, Peer},
     proofs::Proofs,
     unit::{Begin, Offered, Unit},
 };
 use crate::node::{
-    Ending, Event, Loaded, Output, Row, Seen, ShortId, Verdict, Violation,
+    Ending, Event, Loaded, Output, Reason, Row, Seen, ShortId, Verdict, Violation,
     core::{Core, What},
 };
 
@@ -59,8 +60,14 @@ pub(crate) struct Sending {
     /// The neighbour's cursor as it was said, then as it was marked.
     marked: Seen,
     offered_since_mark: bool,
+    /// The neighbour has no cursor, or not of this numbering.
+    unmarked: bool,
     /// The first bundle that may go to this neighbour, but not over this link.
     not_here: Option<u64>,
+    /// The first bundle that is to be offered again at the next contact.
+    again: Option<u64>,
+    /// Up to where all that this link carries is settled, as told to the core.
+    covered: Option<u64>,
     /// What was marked is to be remembered when all is settled.
     remember: bool,
     ready_bytes: usize,
@@ -97,10 +104,10 @@ struct Outgoing {
 
 impl Sending {
     /// With the neighbour's cursor as last remembered, offers go before its Hello came.
-    pub fn new(hint: Option<Seen>) -> Self {
-        let mut backlog = Backlog::new();
+    pub fn new(core: &Core, peer: &Peer, hint: Option<Seen>) -> Self {
+        let (mut backlog, mut not_here) = (Backlog::new(), None);
         if let Some(seen) = hint {
-            backlog.restart(seen.bundles);
+            backlog.restart(begin_behind(core, peer, seen.bundles, &mut not_here));
         }
         Self {
             backlog,
@@ -115,7 +122,10 @@ impl Sending {
             later: BTreeMap::new(),
             marked: Seen::default(),
             offered_since_mark: false,
-            not_here: None,
+            unmarked: true,
+            not_here,
+            again: None,
+            covered: None,
             remember: false,
             ready_bytes: 0,
         }
@@ -123,20 +133,26 @@ impl Sending {
 
     /// The neighbour said how far it has seen. `true`: that says nothing, and nothing is offered
     /// before [`Self::offer_all`] or [`Self::offer_only`].
-    pub fn greeted(&mut self, core: &Core, hinted: bool, seen: Option<Seen>) -> bool {
+    pub fn greeted(&mut self, core: &Core, peer: &Peer, hinted: bool, seen: Option<Seen>) -> bool {
         let ours = seen.filter(|seen| seen.instance == core.local.instance);
         self.marked = ours.unwrap_or(Seen { instance: core.local.instance, ..Seen::default() });
         self.proofs.restart(self.marked.receipts);
+        self.unmarked = ours.is_none();
         if ours.is_none() {
-            self.hold();
-        } else if !hinted || self.backlog.floor() != self.marked.bundles {
-            self.backlog.restart(self.marked.bundles);
-            self.not_here = None;
+            self.give_up_cursor();
+        } else {
+            let mut not_here = None;
+            let from = begin_behind(core, peer, self.marked.bundles, &mut not_here);
+            if !hinted || self.backlog.floor() != from {
+                self.backlog.restart(from);
+                self.not_here = not_here;
+            }
         }
         self.held
     }
 
-    fn hold(&mut self) {
+    /// What the neighbour has is to be found out anew: nothing is offered before that.
+    pub fn give_up_cursor(&mut self) {
         (self.held, self.counted) = (true, false);
         self.not_here = None;
         self.backlog.hold();
@@ -260,7 +276,12 @@ impl Sending {
                     let due = core.now.mono_ms.saturating_add(wait_ms);
                     self.later.insert((due, open.row.arrival), open.row);
                 }
-                _ => {}
+                Verdict::Later(_)
+                | Verdict::Damaged
+                | Verdict::Refused(Reason::Nice | Reason::Size | Reason::Transit) => {
+                    note_first(&mut self.again, open.row.arrival);
+                }
+                Verdict::Forged | Verdict::Refused(_) => {}
             }
             core.event(Event::Settled { link: peer.link, id, verdict });
         }
@@ -285,7 +306,7 @@ impl Sending {
         let keep = |row: &Row| is_due(only, row) && may_offer(core, peer, row, not_here);
         let beyond = self.backlog.take_since(generation, rows, more, upto, keep);
         if beyond {
-            self.hold();
+            self.give_up_cursor();
         }
         beyond
     }
@@ -427,16 +448,18 @@ impl Sending {
             return;
         }
         self.only = None;
+        let upto = bundles.min(self.again.map_or(u64::MAX, |first| first - 1));
         // The cursor is of the neighbour, not of the link: it waits before what another may carry.
         let bundles = bundles.min(self.not_here.map_or(u64::MAX, |first| first - 1));
         let lag = bundles.abs_diff(self.marked.bundles);
-        let told = self.offered_since_mark && lag > 0;
+        // One that stays at the beginning is worth a mark too: then it is remembered.
+        let told = self.offered_since_mark && (lag > 0 || self.unmarked);
         // A cursor from before a rollback of this spool is set back.
         let back = bundles < self.marked.bundles;
         if told || back || lag > MARK_LAG || receipts != self.marked.receipts {
             peer.send(core, &Unit::Mark { bundles, receipts });
             self.marked = Seen { instance: core.local.instance, bundles, receipts };
-            (self.offered_since_mark, self.remember) = (false, true);
+            (self.offered_since_mark, self.unmarked, self.remember) = (false, false, true);
         }
         if self.remember && self.open.is_empty() && self.later.is_empty() {
             self.remember = false;
@@ -445,6 +468,16 @@ impl Sending {
                 core.outputs.push_back(Output::Remember { peer: node, mine: None, theirs });
             }
             core.event(Event::CaughtUp { link: peer.link });
+        }
+        if self.open.is_empty()
+            && self.later.is_empty()
+            && self.not_here.is_some()
+            && self.covered != Some(upto)
+            && let Some(node) = peer.node
+        {
+            self.covered = Some(upto);
+            let (limits, cursor) = (peer.limits(), self.marked.bundles);
+            core.memory.note_covered(node, Covered { limits, cursor, upto });
         }
     }
 
@@ -564,6 +597,17 @@ fn may_offer(core: &Core, peer: &Peer, row: &Row, not_here: &mut Option<u64>) ->
         note_first(not_here, row.arrival);
     }
     may == May::Have
+}
+
+/// Where to begin behind a neighbour's cursor. Over a link that does not carry everything that may be
+/// further than the cursor, which then waits for the rest.
+fn begin_behind(core: &Core, peer: &Peer, cursor: u64, not_here: &mut Option<u64>) -> u64 {
+    let Some(node) = peer.node else { return cursor };
+    let from = core.memory.begin_behind(&node, &peer.limits(), cursor);
+    if from > cursor {
+        note_first(not_here, cursor + 1);
+    }
+    from
 }
 
 fn is_due(only: &Option<Only>, row: &Row) -> bool {

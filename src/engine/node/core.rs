@@ -10,7 +10,7 @@ use super::{
     partials::{Arrivals, Spot},
 };
 use crate::{
-    exchange::{LINK_TIMES_MAX, Unit},
+    exchange::{Memory, Unit},
     router::Router,
 };
 
@@ -31,9 +31,7 @@ pub(crate) struct Core {
     flushes: VecDeque<(LinkId, Ticket)>,
     /// Reconciliations that are going on.
     pub sketching: usize,
-    /// Milliseconds of links to a neighbour since what they have was last compared. Not durable: a
-    /// new start begins at nothing.
-    link_times: BTreeMap<NodeId, u64>,
+    pub memory: Memory,
     next_ticket: u64,
     next_transfer: u64,
 }
@@ -130,7 +128,7 @@ impl Core {
             asked: BTreeMap::new(),
             flushes: VecDeque::new(),
             sketching: 0,
-            link_times: BTreeMap::new(),
+            memory: Memory::default(),
             next_ticket: 0,
             next_transfer: 0,
         }
@@ -174,28 +172,6 @@ impl Core {
             }
             open
         });
-    }
-
-    /// How long there were links to a neighbour since [`Self::forget_link_time`].
-    pub fn link_time_ms(&self, node: &NodeId) -> u64 {
-        self.link_times.get(node).copied().unwrap_or(0)
-    }
-
-    /// A link to a neighbour was up for so long.
-    pub fn note_link_time(&mut self, node: NodeId, ms: u64) {
-        let time = self.link_times.entry(node).or_default();
-        *time = time.saturating_add(ms);
-        if self.link_times.len() > LINK_TIMES_MAX
-            && let Some(least) = self.link_times.iter().min_by_key(|(_, ms)| **ms)
-        {
-            let least = *least.0;
-            self.link_times.remove(&least);
-        }
-    }
-
-    /// What two nodes have has been compared.
-    pub fn forget_link_time(&mut self, node: &NodeId) {
-        self.link_times.remove(node);
     }
 
     pub fn new_transfer(&mut self) -> TransferId {

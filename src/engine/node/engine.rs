@@ -60,6 +60,10 @@ impl Engine {
             Input::Gone { id } => self.core.tasks.push_back(Task::Gone(ShortId::of(&id))),
             Input::Receipts => self.core.tasks.push_back(Task::NewReceipts),
             Input::People(people) => {
+                if self.core.memory.note_people(&people) {
+                    self.links.values_mut().for_each(Exchange::compare);
+                    self.core.touched.extend(self.links.keys());
+                }
                 self.core.router.set_people(people);
                 self.end_blocked();
             }

@@ -3,7 +3,7 @@
 use postrider_engine::{
     carriage::length_prefix,
     exchange::{FEATURE_SKETCH, Hello, PLAIN_MAX, RECONCILED_AT_ONCE, Unit},
-    node::{Class, Ending, Instance, LinkId, Seen, Violation},
+    node::{Class, Ending, Input, Instance, LinkId, People, Seen, Violation},
 };
 use proptest::prelude::*;
 
@@ -168,6 +168,42 @@ fn what_a_cursor_hides_is_found_after_a_day_of_links() {
     assert!(!net.has(1, &through[50]));
     net.pass(4 * HOUR_MS);
     assert!(net.has(1, &through[50]));
+}
+
+fn blocking(blocked: &[u8]) -> Input {
+    let blocked = blocked.iter().map(|n| node(*n)).collect();
+    Input::People(People { blocked, ..People::default() })
+}
+
+#[test]
+fn what_was_blocked_when_the_cursor_passed_it_is_offered_when_it_is_not_any_more() {
+    // Whoever lifts it, the sender or the receiver, and while there is a link or not.
+    for (who, linked) in [(0, true), (0, false), (1, true), (1, false)] {
+        let mut net = Net::new(2);
+        net.feed(who, blocking(&[3]));
+        let (passed, blocked) = (made(1, 2, 160, 60, 1), made(3, 2, 160, 60, 1));
+        net.lay(0, &blocked, Class::Stranger);
+        net.lay(0, &passed, Class::Own);
+        net.connect(0, 1, Wire::default());
+        net.run();
+        assert!(net.has(1, &passed) && !net.has(1, &blocked));
+        assert_eq!(net.nodes[1].store.cursors[&node(1)].0.unwrap().bundles, 2);
+        if !linked {
+            net.cut_all();
+        }
+        net.feed(who, blocking(&[]));
+        if !linked {
+            net.connect(0, 1, Wire::default());
+        }
+        net.run();
+        assert!(net.has(1, &blocked), "lifted by {who}, linked: {linked}");
+        // Once is enough.
+        let sketches = count(&net, 0, 1, "Sketch") + count(&net, 1, 0, "Sketch");
+        net.cut_all();
+        net.connect(0, 1, Wire::default());
+        net.run();
+        assert_eq!(count(&net, 0, 1, "Sketch") + count(&net, 1, 0, "Sketch"), sketches);
+    }
 }
 
 #[test]
