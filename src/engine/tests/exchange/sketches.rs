@@ -65,6 +65,24 @@ fn ten_differences_among_100_000_cost_at_most_1_kb() {
     }
 }
 
+/// What a difference costs depends on the key, and not on the size of the sets.
+#[test]
+fn ten_differences_seldom_cost_more_than_1_kb_whatever_the_key() {
+    let mut all: Vec<usize> = (0..100)
+        .map(|seed| {
+            let (mut net, letters) = strangers(200, 5);
+            net.chance = Chance(seed);
+            net.connect(0, 1, Wire::default());
+            net.run();
+            assert!(all_have(&net, &letters));
+            spoken(&net)
+        })
+        .collect();
+    all.sort_unstable();
+    println!("10 differences, 100 keys: p50 {} B, p95 {} B, worst {} B", all[50], all[95], all[99]);
+    assert!(all[95] <= 1000 && all[99] <= 1500, "{all:?}");
+}
+
 #[test]
 fn equal_sets_cost_one_symbol_and_no_offer() {
     let (mut net, _) = strangers(10_000, 0);
