@@ -126,9 +126,10 @@ impl Board {
         lock(&self.links).values().filter(|row| is_meant(row)).for_each(|row| row.closing.cancel());
     }
 
-    /// The first ping of a link, unless its bytes cost money.
+    /// The first ping of a link, unless its bytes cost money or its handshake told the round trip.
     pub(super) fn begin_first_ping(&self, link: LinkId) -> Option<u64> {
-        if lock(&self.links).get(&link)?.facts.metered {
+        let known = lock(&self.links).get(&link).map(|row| row.facts.metered || row.rtt.is_some());
+        if known? {
             return None;
         }
         self.begin(link, None)
@@ -182,9 +183,18 @@ impl Board {
         seen.insert(peer, (address, Instant::now()));
     }
 
-    /// Notes a new link, unless one to the same peer is there that is kept instead.
-    pub(super) fn link_up(&self, facts: &LinkFacts) -> LinkRow {
-        let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
+    /// A number for a link, new.
+    pub(super) fn next_link(&self) -> LinkId {
+        LinkId(self.next_link.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Notes a new link, and its round trip if that is known.
+    pub(super) fn link_up(
+        &self,
+        link: LinkId,
+        facts: &LinkFacts,
+        rtt: Option<Duration>,
+    ) -> LinkRow {
         let traffic = Arc::new(Traffic::default());
         let row = LinkRow {
             link,
@@ -192,7 +202,7 @@ impl Board {
             since: Instant::now(),
             traffic,
             caught_up: false,
-            rtt: None,
+            rtt,
             closing: CancellationToken::new(),
         };
         lock(&self.links).insert(link, row.clone());

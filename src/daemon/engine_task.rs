@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use postrider_base::link::LinkFacts;
-use postrider_engine::node::{
-    Answer, Engine, Event, Input, LinkId, LinkPolicy, Now, Output, Seen, Ticket,
+use postrider_engine::{
+    node::{Answer, Engine, Event, Input, LinkId, LinkPolicy, Now, Output, Seen, Ticket},
+    reconcile::Work,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -59,6 +60,8 @@ pub(super) struct NewLink {
 pub(super) enum Outgoing {
     /// One unit in two pieces.
     Unit(Bytes, Bytes),
+    /// All that follows from what came before an [`Input::Flush`] has been given.
+    Flushed,
     /// Nothing follows.
     Close,
 }
@@ -74,6 +77,7 @@ pub(super) struct EngineTask<'a> {
     pub engine: Engine,
     pub stager: mpsc::Sender<Order>,
     pub reader: mpsc::Sender<(Ticket, Question)>,
+    pub sketcher: mpsc::Sender<(Ticket, Box<Work>)>,
     pub board: &'a Board,
     pub held_ms: Box<dyn Fn() -> u64 + Send + 'a>,
     pub links: HashMap<LinkId, mpsc::Sender<Outgoing>>,
@@ -162,9 +166,13 @@ impl EngineTask<'_> {
             Output::Send { link, head, body } => {
                 let Some(outgoing) = self.links.get(&link) else { return };
                 if outgoing.try_send(Outgoing::Unit(head, body)).is_err() {
-                    // Its task hangs or is gone; dropping the way to it ends it.
-                    self.links.remove(&link);
-                    self.unasked.push(Input::LinkDown { link });
+                    self.give_up(link);
+                }
+            }
+            Output::Flushed { link } => {
+                let Some(outgoing) = self.links.get(&link) else { return };
+                if outgoing.try_send(Outgoing::Flushed).is_err() {
+                    self.give_up(link);
                 }
             }
             Output::Close { link, why } => {
@@ -210,8 +218,19 @@ impl EngineTask<'_> {
                 self.tell(Order::Remember { peer, mine, theirs });
             }
             Output::Carried { id, peer } => self.tell(Order::Carried { id, peer }),
+            Output::Sketch { ticket, work } => {
+                if self.sketcher.try_send((ticket, work)).is_err() {
+                    self.unasked.push(failed(ticket));
+                }
+            }
             Output::Event(event) => self.event(event),
         }
+    }
+
+    /// A link's task hangs or is gone; dropping the way to it ends it.
+    fn give_up(&mut self, link: LinkId) {
+        self.links.remove(&link);
+        self.unasked.push(Input::LinkDown { link });
     }
 
     fn event(&mut self, event: Event) {

@@ -1,31 +1,35 @@
 //! The task that owns one link: bytes in, bytes out, and nothing decided.
 //!
-//! 1. A link that proves nobody runs the Noise handshake first.
+//! 1. A link that proves nobody runs the Noise handshake first, with the first units in it.
 //! 2. The engine hears of the link, with the cursors that this node remembers of its peer.
 //! 3. Units are cut out of what comes and handed over; what the engine gives is written. The
 //!    engine may lag behind by [`AHEAD_BYTES`] of a link, then the link is read no further.
+//!
+//! On a narrow link a record costs 18 bytes. So what follows from one read goes into one record:
+//! writing waits until the engine says that there is no more of it.
 
 use std::{
+    collections::VecDeque,
     io,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::{Bytes, BytesMut};
-use postrider_base::{NodeId, NodeSecret};
+use postrider_base::{NodeId, link::LinkFacts};
 use postrider_engine::{
     carriage::{
         Deframer, length_prefix,
-        noise::{
-            HANDSHAKE_MESSAGE_MAX, Initiator, Introduction, LENGTH_BYTES, RECORD_MAX, Responder,
-            Transport as Noise, first_message,
-        },
+        noise::{LENGTH_BYTES, RECORD_MAX, Transport as Noise, first_message},
     },
     exchange::{CHUNK_MAX, UNIT_MAX},
     node::{Input, LinkId, LinkPolicy},
 };
 use postrider_transports::contract::{Link, Pipe};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
     sync::{Semaphore, mpsc},
     time::{Duration, timeout},
 };
@@ -34,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     board::{LinkRow, Traffic},
     engine_task::{NewLink, OUTGOING_MAX, Outgoing, ToEngine},
+    greeting::{self, Begun, Greeted},
     node::Node,
 };
 use crate::desk::Failure;
@@ -44,12 +49,16 @@ const AHEAD_BYTES: usize = 4 << 20;
 const ROOM_BYTES: u64 = 4 * CHUNK_MAX as u64;
 /// Small units are written together up to this size.
 const GATHER_BYTES: usize = 64 << 10;
+/// So much goes at once on a narrow link, although more may follow: then a record costs little.
+const HOLD_BYTES: usize = 4 << 10;
+/// Answers to such questions that one link may have waiting: they take places of units.
+const FLUSHES_MAX: usize = 4;
 /// A Noise handshake takes one round trip; on the slowest line a few seconds.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long a closed link may take to write what it was given before.
 const LINGER: Duration = Duration::from_secs(5);
 
-type Stream = Box<dyn postrider_transports::contract::StreamPipe>;
+pub(super) type Stream = Box<dyn postrider_transports::contract::StreamPipe>;
 
 /// Runs a link to its end, or until `over`.
 pub(super) async fn run(
@@ -58,36 +67,90 @@ pub(super) async fn run(
     expect: Option<NodeId>,
     over: CancellationToken,
 ) -> io::Result<()> {
+    let id = node.board.next_link();
+    let ended = live(&node, id, link, expect, over).await;
+    node.board.link_down(id);
+    let _ = node.engine.send(ToEngine::input(Input::LinkDown { link: id })).await;
+    ended
+}
+
+async fn live(
+    node: &Node,
+    id: LinkId,
+    link: Link,
+    expect: Option<NodeId>,
+    over: CancellationToken,
+) -> io::Result<()> {
     let Link { mut facts, pipe } = link;
     let Pipe::Stream(mut stream) = pipe else {
         return Err(io::Error::other("a link of another kind"));
     };
-    let (noise, begun) = match facts.peer {
-        Some(_) => (None, BytesMut::new()),
+    let greeted = if let Some(peer) = facts.peer {
+        admit(node, &peer)?;
+        if facts.guest {
+            // A guest key proves that the link is with whom it was begun, and nobody's name.
+            facts.peer = None;
+        }
+        None
+    } else {
+        let greeting = async {
+            match expect {
+                Some(peer) => greeting::initiate(node, id, &mut stream, &facts, peer).await,
+                None => greeting::respond(node, id, &mut stream, &facts).await,
+            }
+        };
+        let greeted = timeout(HANDSHAKE_TIME_MAX, greeting).await;
+        Some(greeted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
+    };
+    facts.peer = greeted.as_ref().map_or(facts.peer, |greeted| Some(greeted.noise.peer()));
+    let rtt = greeted.as_ref().map(|greeted| greeted.rtt);
+    let LinkRow { traffic, closing, .. } = node.board.link_up(id, &facts, rtt);
+    let (reading, writing) = tokio::io::split(stream);
+    let ahead = Arc::new(Semaphore::new(AHEAD_BYTES));
+    let (incoming, outgoing, begun) = match greeted {
+        Some(greeted) => {
+            let Greeted { noise, given, begun, first, proof, .. } = greeted;
+            traffic.received_bytes.fetch_add(greeted.received_bytes, Ordering::Relaxed);
+            traffic.sent_bytes.fetch_add(greeted.sent_bytes, Ordering::Relaxed);
+            let tight = Tight { noise: Mutex::new(noise), flushes: AtomicUsize::new(0) };
+            let tight = Some(Arc::new(tight));
+            let incoming = Incoming { node, id, tight: tight.clone(), traffic: &traffic, ahead };
+            let outgoing = OutgoingHalf { node, id, tight, traffic: &traffic, given, first, proof };
+            (incoming, outgoing, begun)
+        }
         None => {
-            let secret = node.secret();
-            let handshake = async {
-                match expect {
-                    Some(peer) => initiate(&mut stream, secret, peer).await,
-                    None => respond(&mut stream, secret).await,
-                }
-            };
-            let (noise, begun) = timeout(HANDSHAKE_TIME_MAX, handshake)
-                .await
-                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            facts.peer = Some(noise.peer());
-            (Some(Arc::new(Mutex::new(noise))), begun)
+            let given = join(node, id, facts).await?.given;
+            let incoming = Incoming { node, id, tight: None, traffic: &traffic, ahead };
+            let (first, proof) = (VecDeque::new(), None);
+            let outgoing =
+                OutgoingHalf { node, id, tight: None, traffic: &traffic, given, first, proof };
+            (incoming, outgoing, Begun::default())
         }
     };
-    if let Some(peer) = facts.peer
-        && !node.admits(&peer)
-    {
-        return Err(io::Error::other("this node is not wanted here"));
+    // Whichever ends first ends the link. Neither is polled again, so nothing that was half
+    // done is continued.
+    tokio::select! {
+        ended = incoming.run(reading, begun) => ended,
+        ended = outgoing.run(writing) => ended,
+        () = over.cancelled() => Ok(()),
+        () = closing.cancelled() => Ok(()),
     }
-    if facts.guest {
-        // A guest key proves that the link is with whom it was begun, and nobody's name.
-        facts.peer = None;
-    }
+}
+
+/// Whether this node may have a link at all.
+pub(super) fn admit(node: &Node, peer: &NodeId) -> io::Result<()> {
+    if node.admits(peer) { Ok(()) } else { Err(io::Error::other("this node is not wanted here")) }
+}
+
+/// What the engine gives a link that it knows of.
+pub(super) struct Joined {
+    pub given: mpsc::Receiver<Outgoing>,
+    /// Whether the peer is remembered from before.
+    pub met: bool,
+}
+
+/// Tells the engine of a link, with the cursors that this node remembers of its peer.
+pub(super) async fn join(node: &Node, link: LinkId, facts: LinkFacts) -> io::Result<Joined> {
     let (mine, theirs) = match facts.peer {
         Some(peer) => node.recall(peer).await.map_err(failed)?,
         None => (None, None),
@@ -95,49 +158,47 @@ pub(super) async fn run(
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let (outgoing, given) = mpsc::channel(OUTGOING_MAX);
-    let LinkRow { link: id, traffic, closing, .. } = node.board.link_up(&facts);
     let policy = LinkPolicy { keepalive: !facts.metered, ..node.link_policy() };
-    let new =
-        NewLink { link: id, facts, policy, room_bytes: ROOM_BYTES, mine, theirs, random, outgoing };
-    let ended = if node.engine.send(ToEngine::Link(Box::new(new))).await.is_ok() {
-        let (reading, writing) = tokio::io::split(stream);
-        let incoming = Incoming {
-            node: &node,
-            id,
-            noise: noise.clone(),
-            traffic: &traffic,
-            ahead: Arc::new(Semaphore::new(AHEAD_BYTES)),
-        };
-        let outgoing = OutgoingHalf { node: &node, id, noise, traffic: &traffic };
-        // Whichever ends first ends the link. Neither is polled again, so nothing that was half
-        // done is continued.
-        tokio::select! {
-            ended = incoming.run(reading, begun) => ended,
-            ended = outgoing.run(writing, given) => ended,
-            () = over.cancelled() => Ok(()),
-            () = closing.cancelled() => Ok(()),
-        }
-    } else {
-        Ok(())
-    };
-    node.board.link_down(id);
-    let _ = node.engine.send(ToEngine::input(Input::LinkDown { link: id })).await;
-    ended
+    let room_bytes = ROOM_BYTES;
+    let new = NewLink { link, facts, policy, room_bytes, mine, theirs, random, outgoing };
+    let told = node.engine.send(ToEngine::Link(Box::new(new))).await;
+    told.map_err(|_| io::Error::other("the engine has ended"))?;
+    Ok(Joined { given, met: mine.is_some() || theirs.is_some() })
+}
+
+/// What both directions of a narrow link share: its records, each of which costs 18 bytes. So what
+/// is ready together goes together.
+struct Tight {
+    noise: Mutex<Noise>,
+    /// How often the engine was asked to say when all has been given that follows from what came.
+    flushes: AtomicUsize,
+}
+
+impl Tight {
+    fn noise(&self) -> MutexGuard<'_, Noise> {
+        self.noise.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether to ask the engine again; not while the writer is behind.
+    fn begin_flush(&self) -> bool {
+        let one_more = |flushes: usize| (flushes < FLUSHES_MAX).then_some(flushes + 1);
+        self.flushes.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+    }
 }
 
 /// What comes.
 struct Incoming<'a> {
     node: &'a Node,
     id: LinkId,
-    noise: Option<Arc<Mutex<Noise>>>,
+    tight: Option<Arc<Tight>>,
     traffic: &'a Traffic,
     ahead: Arc<Semaphore>,
 }
 
 impl Incoming<'_> {
-    async fn run(self, from: ReadHalf<Stream>, begun: BytesMut) -> io::Result<()> {
-        let mut deframer = Deframer::default();
-        let ended = self.read(from, begun, &mut deframer).await;
+    async fn run(self, from: ReadHalf<Stream>, begun: Begun) -> io::Result<()> {
+        let Begun { mut deframer, sealed } = begun;
+        let ended = self.read(from, sealed, &mut deframer).await;
         // What came of a body's piece before the cut need not come again.
         if let Some(unit) = deframer.cut_unit() {
             let input = ToEngine::input(Input::Unit { link: self.id, unit });
@@ -153,7 +214,10 @@ impl Incoming<'_> {
         deframer: &mut Deframer,
     ) -> io::Result<()> {
         loop {
-            match &self.noise {
+            if !self.hand_over(deframer).await? {
+                return Ok(());
+            }
+            match &self.tight {
                 None => {
                     let buffer = deframer.buffer();
                     buffer.reserve(CHUNK_MAX);
@@ -161,26 +225,33 @@ impl Incoming<'_> {
                         return Ok(());
                     }
                 }
-                Some(noise) => {
-                    if !unseal(noise, &mut sealed, deframer)? {
+                Some(tight) => {
+                    while !unseal(&mut tight.noise(), &mut sealed, deframer)? {
                         sealed.reserve(RECORD_MAX);
                         if self.count(from.read_buf(&mut sealed).await?) == 0 {
                             return Ok(());
                         }
-                        continue;
                     }
                 }
             }
-            while let Some(unit) = deframer.next_unit().map_err(io::Error::other)? {
-                let bytes = u32::try_from(unit.len().clamp(64, UNIT_MAX)).unwrap_or(u32::MAX);
-                let permit = Arc::clone(&self.ahead).acquire_many_owned(bytes).await;
-                let permit = permit.map_err(io::Error::other)?;
-                let input = Box::new(Input::Unit { link: self.id, unit });
-                if self.node.engine.send(ToEngine::Input(input, Some(permit))).await.is_err() {
-                    return Ok(());
-                }
+        }
+    }
+
+    /// Gives the engine all units that are whole; `false` when it has ended.
+    async fn hand_over(&self, deframer: &mut Deframer) -> io::Result<bool> {
+        // Before the first unit, so that no answer to it is seen while this is zero.
+        let flush = self.tight.as_ref().is_some_and(|tight| tight.begin_flush());
+        while let Some(unit) = deframer.next_unit().map_err(io::Error::other)? {
+            let bytes = u32::try_from(unit.len().clamp(64, UNIT_MAX)).unwrap_or(u32::MAX);
+            let permit = Arc::clone(&self.ahead).acquire_many_owned(bytes).await;
+            let permit = permit.map_err(io::Error::other)?;
+            let input = Box::new(Input::Unit { link: self.id, unit });
+            if self.node.engine.send(ToEngine::Input(input, Some(permit))).await.is_err() {
+                return Ok(false);
             }
         }
+        let input = ToEngine::input(Input::Flush { link: self.id });
+        Ok(!flush || self.node.engine.send(input).await.is_ok())
     }
 
     fn count(&self, bytes: usize) -> usize {
@@ -190,12 +261,11 @@ impl Incoming<'_> {
 }
 
 /// Opens the records that are whole; whether there were any.
-fn unseal(
-    noise: &Mutex<Noise>,
+pub(super) fn unseal(
+    noise: &mut Noise,
     sealed: &mut BytesMut,
     deframer: &mut Deframer,
 ) -> io::Result<bool> {
-    let mut noise = noise.lock().unwrap_or_else(PoisonError::into_inner);
     let mut any = false;
     let mut plain = Vec::new();
     while let Some(record) = first_message(sealed, RECORD_MAX).map_err(io::Error::other)? {
@@ -216,30 +286,32 @@ fn unseal(
 struct OutgoingHalf<'a> {
     node: &'a Node,
     id: LinkId,
-    noise: Option<Arc<Mutex<Noise>>>,
+    tight: Option<Arc<Tight>>,
     traffic: &'a Traffic,
+    given: mpsc::Receiver<Outgoing>,
+    /// What did not fit into the handshake.
+    first: VecDeque<Outgoing>,
+    /// What to send if there is nothing else to send first.
+    proof: Option<Bytes>,
 }
 
 impl OutgoingHalf<'_> {
-    async fn run(
-        self,
-        mut to: WriteHalf<Stream>,
-        mut given: mpsc::Receiver<Outgoing>,
-    ) -> io::Result<()> {
+    async fn run(mut self, mut to: WriteHalf<Stream>) -> io::Result<()> {
         let mut gathered = Vec::with_capacity(GATHER_BYTES);
         loop {
-            let Some(mut next) = given.recv().await else { return Ok(()) };
             let mut units_bytes = 0;
             let mut last = false;
-            loop {
-                match next {
+            let mut next = self.next().await;
+            while let Some(given) = next {
+                match given {
                     Outgoing::Close => last = true,
+                    Outgoing::Flushed => self.note_flushed(&mut gathered),
                     Outgoing::Unit(head, body) => {
                         let length = head.len() + body.len();
                         units_bytes += length as u64;
                         gathered.extend_from_slice(&length_prefix(length));
                         gathered.extend_from_slice(&head);
-                        if self.noise.is_some() || body.len() < GATHER_BYTES / 4 {
+                        if self.tight.is_some() || body.len() < GATHER_BYTES / 4 {
                             gathered.extend_from_slice(&body);
                         } else {
                             self.write(&mut to, &mut gathered).await?;
@@ -250,35 +322,62 @@ impl OutgoingHalf<'_> {
                 if last || gathered.len() >= GATHER_BYTES {
                     break;
                 }
-                match given.try_recv() {
-                    Ok(more) => next = more,
-                    Err(_) => break,
-                }
+                next = if self.is_more_due(gathered.len()) {
+                    self.next().await
+                } else {
+                    self.first.pop_front().or_else(|| self.given.try_recv().ok())
+                };
             }
-            self.write(&mut to, &mut gathered).await?;
-            to.flush().await?;
+            // The engine has dropped its end, and nothing more comes of it.
+            last |= self.given.is_closed() && self.given.is_empty() && self.first.is_empty();
+            if !gathered.is_empty() {
+                self.write(&mut to, &mut gathered).await?;
+                to.flush().await?;
+            }
             if last {
                 let _ = timeout(LINGER, to.shutdown()).await;
                 return Ok(());
             }
             let room = Input::Room { link: self.id, bytes: units_bytes };
-            if self.node.engine.send(ToEngine::input(room)).await.is_err() {
+            if units_bytes > 0 && self.node.engine.send(ToEngine::input(room)).await.is_err() {
                 return Ok(());
             }
         }
     }
 
-    async fn write(&self, to: &mut WriteHalf<Stream>, bytes: &mut Vec<u8>) -> io::Result<()> {
+    async fn next(&mut self) -> Option<Outgoing> {
+        match self.first.pop_front() {
+            Some(first) => Some(first),
+            None => self.given.recv().await,
+        }
+    }
+
+    /// Whether it pays to wait for what follows from what came last.
+    fn is_more_due(&self, gathered: usize) -> bool {
+        let flushes = self.tight.as_ref().map_or(0, |t| t.flushes.load(Ordering::Acquire));
+        (1..HOLD_BYTES).contains(&gathered) && flushes > 0
+    }
+
+    fn note_flushed(&mut self, gathered: &mut Vec<u8>) {
+        if let Some(tight) = &self.tight {
+            tight.flushes.fetch_sub(1, Ordering::AcqRel);
+        }
+        if let Some(proof) = self.proof.take()
+            && gathered.is_empty()
+        {
+            gathered.extend_from_slice(&length_prefix(proof.len()));
+            gathered.extend_from_slice(&proof);
+        }
+    }
+
+    async fn write(&mut self, to: &mut WriteHalf<Stream>, bytes: &mut Vec<u8>) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
-        if let Some(noise) = &self.noise {
+        self.proof = None;
+        if let Some(tight) = &self.tight {
             let mut sealed = Vec::with_capacity(bytes.len() + 64);
-            noise
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .seal(bytes, &mut sealed)
-                .map_err(io::Error::other)?;
+            tight.noise().seal(bytes, &mut sealed).map_err(io::Error::other)?;
             *bytes = sealed;
         }
         to.write_all(bytes).await?;
@@ -292,61 +391,6 @@ impl OutgoingHalf<'_> {
         self.traffic.sent_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
         Ok(())
     }
-}
-
-async fn initiate(
-    stream: &mut Stream,
-    secret: &NodeSecret,
-    peer: NodeId,
-) -> io::Result<(Noise, BytesMut)> {
-    let (handshake, message) = Initiator::start(secret, peer, fresh()?, Introduction::Signed, &[])
-        .map_err(io::Error::other)?;
-    write_message(stream, &message).await?;
-    let (answer, rest) = read_message(stream).await?;
-    let (_, noise) = handshake.finish(&answer).map_err(io::Error::other)?;
-    Ok((noise, rest))
-}
-
-async fn respond(stream: &mut Stream, secret: &NodeSecret) -> io::Result<(Noise, BytesMut)> {
-    let (first, rest) = read_message(stream).await?;
-    let (handshake, greeting) =
-        Responder::accept(secret, fresh()?, &first).map_err(io::Error::other)?;
-    // Without the signature the key has two names (docs/noise.md); our own nodes always sign.
-    if greeting.introduction != Introduction::Signed {
-        return Err(io::Error::other("the other end does not sign its introduction"));
-    }
-    let (answer, noise) = handshake.reply(&[]).map_err(io::Error::other)?;
-    write_message(stream, &answer).await?;
-    Ok((noise, rest))
-}
-
-async fn write_message(to: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Result<()> {
-    // The handshake gives its messages with their length in front.
-    to.write_all(message).await?;
-    to.flush().await
-}
-
-/// One handshake message, and what came behind it.
-async fn read_message(from: &mut (impl AsyncRead + Unpin)) -> io::Result<(Vec<u8>, BytesMut)> {
-    let mut buffer = BytesMut::new();
-    loop {
-        let whole = first_message(&buffer, HANDSHAKE_MESSAGE_MAX)
-            .map_err(io::Error::other)?
-            .map(<[u8]>::to_vec);
-        if let Some(message) = whole {
-            let _ = buffer.split_to(LENGTH_BYTES + message.len());
-            return Ok((message, buffer));
-        }
-        if from.read_buf(&mut buffer).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-}
-
-fn fresh() -> io::Result<[u8; 32]> {
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    Ok(random)
 }
 
 fn failed(failure: Failure) -> io::Error {

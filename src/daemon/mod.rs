@@ -6,12 +6,13 @@
 //!                                 └────────── units ───────────┘
 //! ```
 //!
-//! One task owns the engine, one task owns each link; three threads write bodies, keep what is whole,
-//! and read. Bounded channels between them. `board` is what the daemon shows of itself.
+//! One task owns the engine, one task owns each link; four threads write bodies, keep what is whole,
+//! read, and compute. Bounded channels between them. `board` is what the daemon shows of itself.
 
 mod board;
 mod dialer;
 mod engine_task;
+mod greeting;
 mod keeper;
 mod lan;
 mod link_task;
@@ -23,6 +24,7 @@ mod outbox;
 mod peers;
 mod reader;
 mod ripening;
+mod sketcher;
 mod stager;
 mod ygg;
 
@@ -54,6 +56,7 @@ use self::{
     engine_task::{EngineTask, INPUTS_MAX},
     keeper::{Keeper, WAITING_MAX},
     lan::LanTask,
+    node::LINKS_MAX,
     stager::Stager,
 };
 pub use crate::desk::reply::Happening;
@@ -151,6 +154,13 @@ impl Daemon {
         };
         threads.push(spawn("reader", read)?);
 
+        let (sketcher, to_sketch) = mpsc::channel(LINKS_MAX);
+        let compute = {
+            let engine = to_engine.clone();
+            move || sketcher::run(to_sketch, &engine)
+        };
+        threads.push(spawn("sketcher", compute)?);
+
         let router = Flood::new(local.node, local.tag_keys.clone());
         let mut engine = Engine::new(local, Box::new(router));
         engine.handle(Now::default(), Input::People(desk.known_people()?));
@@ -162,6 +172,7 @@ impl Daemon {
                     engine,
                     stager,
                     reader,
+                    sketcher,
                     board: &node.board,
                     held_ms: Box::new(move || desk.held_ms()),
                     links: HashMap::new(),

@@ -1,9 +1,10 @@
 //! What every task of the daemon shares: the desk, the board, and the way to the engine.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -33,6 +34,9 @@ use crate::desk::{Desk, Failure, FailureKind, Silent};
 /// Links at once; the engine refuses more.
 pub(super) const LINKS_MAX: usize = postrider_engine::exchange::LINKS_MAX;
 
+/// Peers that are remembered as not answering without a signature.
+const SIGN_TO_MAX: usize = 1024;
+
 /// The running node.
 pub struct Node {
     /// What people ask for.
@@ -50,6 +54,8 @@ pub struct Node {
     pub(super) meeting: OnceLock<mpsc::Sender<Notice>>,
     /// Links that were told of there.
     met: AtomicU64,
+    /// To whom this node signs its introduction, although they should know it.
+    sign_to: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Node {
@@ -71,6 +77,7 @@ impl Node {
             links: Mutex::default(),
             meeting: OnceLock::new(),
             met: AtomicU64::new(0),
+            sign_to: Mutex::default(),
         }
     }
 
@@ -186,6 +193,30 @@ impl Node {
         self.desk.admits(peer)
     }
 
+    /// Whether an introduction without a signature is enough for this peer. It must have met us, and
+    /// one that did not answer such an introduction may have forgotten it.
+    pub(super) fn is_known_to(&self, peer: &NodeId, met: bool) -> bool {
+        met && self.desk.is_contact(peer) && !self.lock_sign_to().contains(peer)
+    }
+
+    /// Notes whether a peer answered an introduction without a signature.
+    pub(super) fn note_introduced(&self, peer: NodeId, answered: bool) {
+        let mut sign_to = self.lock_sign_to();
+        if answered {
+            sign_to.remove(&peer);
+        } else {
+            // Whoever is forgotten here costs one call in vain.
+            if sign_to.len() >= SIGN_TO_MAX {
+                sign_to.clear();
+            }
+            sign_to.insert(peer);
+        }
+    }
+
+    fn lock_sign_to(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.sign_to.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn link_policy(&self) -> LinkPolicy {
         LinkPolicy { transit: self.desk.home().config.carry_strangers, ..LinkPolicy::default() }
     }
@@ -195,6 +226,12 @@ impl Node {
         peer: NodeId,
     ) -> Result<(Option<Seen>, Option<Seen>), Failure> {
         self.ask(move |desk| desk.open_live(&Silent)?.recall(&peer)).await
+    }
+
+    /// Whether a peer is a contact or remembered from another link.
+    pub(super) async fn has_met(&self, peer: NodeId) -> bool {
+        let met = || async { self.recall(peer).await.is_ok_and(|(a, b)| a.or(b).is_some()) };
+        self.desk.is_contact(&peer) || met().await
     }
 
     /// Asks the desk, which may wait for the disk, without stopping the others.

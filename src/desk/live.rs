@@ -93,6 +93,12 @@ impl Desk {
         known.is_ok_and(|known| known.of(node).is_none_or(|contact| !contact.blocked))
     }
 
+    /// Whether a node is a contact, and not a blocked one.
+    pub fn is_contact(&self, node: &NodeId) -> bool {
+        let known = self.home.contacts();
+        known.is_ok_and(|known| known.of(node).is_some_and(|contact| !contact.blocked))
+    }
+
     /// What a node is called here, or its id.
     pub fn name_of(&self, node: &NodeId) -> String {
         self.home.contacts().map_or_else(|_| node.to_string(), |known| name_of(&known, node))

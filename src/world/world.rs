@@ -382,6 +382,16 @@ impl World {
                 let cursors = node.cursors.entry(peer).or_default();
                 *cursors = (mine.or(cursors.0), theirs.or(cursors.1));
             }
+            Output::Sketch { ticket, work } => {
+                self.nodes[at].asked.insert(ticket);
+                let ms = self.chance.below(self.nature.answer_ms + 1);
+                let failed = self.chance.permille(self.nature.failed_permille);
+                let worked = || Answer::Sketched(Box::new(work.run()));
+                let answer = if failed { Answer::Failed } else { worked() };
+                self.tell_after(ms, at, Input::Done { ticket, answer });
+            }
+            // Only whoever packs units asks for it.
+            Output::Flushed { .. } => {}
             Output::Carried { id, peer } => self.carried(at, &id, peer),
             Output::Event(event) => self.event(at, &event),
             Output::Since { ticket, .. }
@@ -660,6 +670,8 @@ fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
             let what = postrider_engine::exchange::Unit::name(unit).unwrap_or("?");
             (what, *link, none, unit.len() as u64)
         }
+        Input::Early { link, unit } => ("early", *link, none, unit.len() as u64),
+        Input::Flush { link } => ("flush", *link, none, 0),
         Input::Room { link, bytes } => ("room", *link, none, *bytes),
         Input::Arrived { id } => ("arrived", LinkId(0), ShortId::of(id), 0),
         Input::Gone { id } => ("gone", LinkId(0), ShortId::of(id), 0),
@@ -675,6 +687,7 @@ fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
                 Answer::Kept(_) => "kept",
                 Answer::Taken { .. } => "taken",
                 Answer::Receipts { .. } => "some receipts",
+                Answer::Sketched(_) => "sketched",
                 Answer::Failed => "failed",
             };
             (what, LinkId(0), none, ticket.0)

@@ -13,6 +13,7 @@ mod full;
 mod help;
 mod hostile;
 mod links;
+mod narrow;
 mod node;
 mod socket;
 mod streams;

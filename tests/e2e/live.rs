@@ -1,6 +1,9 @@
 //! Live nodes on loopback: real sockets, real spools, one process.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use postrider::{
     daemon::{Daemon, DaemonOptions, Happening},
@@ -8,7 +11,7 @@ use postrider::{
 };
 use tokio::{runtime::Runtime, sync::broadcast::Receiver, time::timeout};
 
-use crate::town::{Town, inbox, know_each_other, send, send_file, state, texts};
+use crate::town::{Town, inbox, know_each_other, send, send_file, state, texts, toss};
 
 /// Nothing here takes longer on a machine that does anything at all.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,6 +99,35 @@ fn what_waited_goes_when_the_link_comes_up_and_a_large_file_is_whole() {
     let saved = bob.save_message(&film.id, &out, &postrider::desk::Silent).unwrap();
     assert!(std::fs::read(&saved[0].path).unwrap() == std::fs::read(&file).unwrap());
     assert_eq!(inbox(&bob).len(), 1);
+}
+
+/// What a stick has brought is not offered again when the two meet for the first time.
+#[test]
+fn what_came_by_stick_costs_no_offer_on_the_wire() {
+    const MANY: u64 = 150;
+    let town = Town::new();
+    let desks: Vec<Arc<Desk>> =
+        ["alice", "bob", "carol"].iter().map(|name| Arc::new(town.node(name))).collect();
+    let [alice, bob, carol] = &desks[..] else { unreachable!() };
+    know_each_other(alice, bob);
+    know_each_other(alice, carol);
+    (0..MANY).for_each(|n| drop(send(alice, "carol", &format!("letter {n}"))));
+    let stick = town.stick("stick");
+    toss(alice, &stick);
+    toss(bob, &stick);
+    let runtime = runtime();
+    let mut at_bob = Running::listening(bob, &runtime);
+    let sent = send(alice, "bob", "over the wire");
+    let mut at_alice = Running::dialling(alice, &at_bob, "bob", &runtime);
+    runtime.block_on(async {
+        at_bob.until("message", &sent.id).await;
+        at_alice.until("delivered", &sent.id).await;
+        let row = at_bob.daemon.node().board.links().pop().unwrap();
+        let bytes = row.traffic.received_bytes.load(Ordering::Relaxed);
+        assert!(bytes < 1500, "{bytes} bytes; the offers alone would be {}", 24 * MANY);
+        at_alice.daemon.stop().await;
+        at_bob.daemon.stop().await;
+    });
 }
 
 #[test]

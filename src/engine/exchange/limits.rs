@@ -36,3 +36,19 @@ pub const DEBT_MAX: u64 = 1 << 20;
 pub const LINKS_MAX: usize = 256;
 /// Bundles passed on by flooding have passed fewer nodes than this.
 pub const FLOOD_HOPS_MAX: u8 = 16;
+/// Rows that are offered without a reconciliation: 1.5 KiB, for which it would take some round
+/// trips and 100 bytes to find that they are known.
+pub const PLAIN_MAX: usize = 64;
+/// Reconciliations at once, over all links: each holds up to 44 MiB for a set of a million. Links
+/// beyond take the plain list.
+pub const RECONCILED_AT_ONCE: usize = 4;
+/// One that a neighbour asks for so soon after the last is answered with the plain list: each costs
+/// this end all its rows.
+pub(crate) const RECONCILE_GAP_MS: u64 = 600_000;
+/// So long may the other end take for a step, then the plain list is taken: a million rows are read
+/// in some seconds, a batch takes a quarter of a second on the narrowest link.
+pub(crate) const RECONCILE_PATIENCE_MS: u64 = 120_000;
+/// After so much time with links to a neighbour, the cursors are not believed any more.
+pub(crate) const RECONCILE_EVERY_MS: u64 = 24 * 3600 * 1000;
+/// Neighbours of whom something is remembered between links.
+pub(crate) const NEIGHBOURS_MAX: usize = 1024;

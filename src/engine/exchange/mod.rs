@@ -13,12 +13,15 @@
 
 mod examine;
 mod limits;
+mod memory;
 mod offers;
 mod pace;
 mod peer;
 mod proofs;
 mod receiving;
+mod reconciling;
 mod sending;
+mod sketch;
 mod unit;
 
 use bytes::Bytes;
@@ -29,14 +32,18 @@ use crate::node::{
     core::{Core, Task, What},
 };
 
-use self::{pace::Pace, peer::Peer, receiving::Receiving, sending::Sending};
+use self::{
+    limits::RECONCILE_EVERY_MS, pace::Pace, peer::Peer, receiving::Receiving,
+    reconciling::Reconciling, sending::Sending,
+};
 
 pub use limits::{
     CHUNK_MAX, CHUNK_MIN, DEBT_MAX, FLOOD_HOPS_MAX, FORGED_MAX, LINKS_MAX, OFFERS_MAX, OFFERS_OPEN,
-    PARTIALS_MAX, PINGS_LOST_MAX, RECEIPTS_MAX, ROWS_MAX, SORT_MAX, UNIT_MAX, WANTS_OPEN,
-    WINDOW_BYTES,
+    PARTIALS_MAX, PINGS_LOST_MAX, PLAIN_MAX, RECEIPTS_MAX, RECONCILED_AT_ONCE, ROWS_MAX, SORT_MAX,
+    UNIT_MAX, WANTS_OPEN, WINDOW_BYTES,
 };
-pub use unit::{Begin, Hello, Offered, Unit, UnitError, VERSION};
+pub(crate) use memory::Memory;
+pub use unit::{Begin, FEATURE_SKETCH, Hello, Offered, Unit, UnitError, VERSION};
 
 /// One end of one link.
 #[derive(Debug)]
@@ -44,6 +51,16 @@ pub(crate) struct Exchange {
     peer: Peer,
     sending: Sending,
     receiving: Receiving,
+    reconciling: Reconciling,
+    /// The neighbour's cursor says nothing, and it is not proven yet that it is the neighbour's.
+    unreconciled: bool,
+    /// The difference is to be found also if there is little to offer: the neighbour may have some
+    /// of what is allowed now.
+    forced: bool,
+    /// When the cursors have been believed for long enough; `None` where nobody is proven.
+    check_at: Option<u64>,
+    /// Since when the link time counts.
+    since_ms: u64,
     hinted: bool,
     /// When silence is to be filled; `None` where it is not.
     ping_at: Option<u64>,
@@ -58,20 +75,21 @@ pub(crate) struct Opening {
     pub room_bytes: u64,
     pub mine: Option<Seen>,
     pub theirs: Option<Seen>,
+    pub random: [u8; 16],
 }
 
 impl Exchange {
     /// Begins to speak.
     pub fn open(core: &mut Core, opening: Opening) -> Self {
-        let Opening { link, facts, policy, room_bytes, mine, theirs } = opening;
+        let Opening { link, facts, policy, room_bytes, mine, theirs, random } = opening;
         let hint = theirs.filter(|seen| seen.instance == core.local.instance);
         let keepalive = policy.keepalive && !facts.metered;
         let nice_max = policy.nice_max.value();
         let pace = Pace::new(room_bytes, facts.rate_bps);
         let (node, clear_only) = (facts.peer, facts.clear_only);
-        let mut peer = Peer { link, node, policy, clear_only, pace, hello: None };
+        let mut peer = Peer { link, node, proven: true, policy, clear_only, pace, hello: None };
         let hello = Hello {
-            features: 0,
+            features: FEATURE_SKETCH,
             instance: core.local.instance,
             seen: mine,
             chunk_log2: CHUNK_MAX.ilog2().try_into().unwrap_or(u8::MAX),
@@ -79,10 +97,19 @@ impl Exchange {
         };
         peer.send(core, &Unit::Hello(hello));
         let ping_after_ms = core.local.policy.ping_after_ms;
+        let sending = Sending::new(core, &peer, hint);
         Self {
             peer,
-            sending: Sending::new(hint),
+            sending,
             receiving: Receiving::new(mine),
+            reconciling: Reconciling::new(random),
+            unreconciled: false,
+            forced: false,
+            check_at: node.map(|node| {
+                let passed_ms = core.memory.link_time_ms(&node);
+                core.now.mono_ms.saturating_add(RECONCILE_EVERY_MS.saturating_sub(passed_ms))
+            }),
+            since_ms: core.now.mono_ms,
             hinted: hint.is_some(),
             ping_at: keepalive.then(|| core.now.mono_ms.saturating_add(ping_after_ms)),
             pings_lost: 0,
@@ -96,12 +123,21 @@ impl Exchange {
 
     /// A unit came.
     pub fn handle(&mut self, core: &mut Core, unit: &Bytes) -> Result<(), Ending> {
-        let unit = Unit::decode(unit).map_err(|error| {
-            Ending::Protocol(match error {
-                UnitError::Version(_) => Violation::Version,
-                _ => Violation::Malformed,
-            })
-        })?;
+        self.peer.proven = true;
+        self.take(core, decode(unit)?)
+    }
+
+    /// A unit came that may be a recorded one.
+    pub fn handle_early(&mut self, core: &mut Core, unit: &Bytes) -> Result<(), Ending> {
+        let unit = decode(unit)?;
+        self.peer.proven = false;
+        match unit {
+            Unit::Hello(_) | Unit::Offer(_) => self.take(core, unit),
+            _ => Err(Ending::Protocol(Violation::Order)),
+        }
+    }
+
+    fn take(&mut self, core: &mut Core, unit: Unit) -> Result<(), Ending> {
         self.pings_lost = 0;
         let ping_after_ms = core.local.policy.ping_after_ms;
         self.ping_at = self.ping_at.map(|_| core.now.mono_ms.saturating_add(ping_after_ms));
@@ -137,8 +173,7 @@ impl Exchange {
                 core.event(Event::Answered { link: peer.link, nonce });
                 Ok(())
             }
-            // A later version's sketches are its own affair until this one says that it knows them.
-            Unit::Sketch(_) => Err(Ending::Protocol(Violation::Malformed)),
+            Unit::Sketch(step) => self.reconciling.take(core, peer, sending, &step),
             Unit::Halt { reason, retry_after_s } => Err(Ending::Halted { reason, retry_after_s }),
             Unit::Stop(handles) => sending.stop(&handles),
             Unit::Withdraw(handles) => receiving.withdraw(core, peer, &handles),
@@ -151,9 +186,20 @@ impl Exchange {
         }
         self.peer.hello = Some(hello);
         self.receiving.greeted(hello.instance);
-        self.sending.greeted(core, self.hinted, hello.seen);
+        self.unreconciled = self.sending.greeted(core, &self.peer, self.hinted, hello.seen);
+        if self.peer.node.is_some_and(|node| core.memory.must_compare(&node)) {
+            self.compare();
+        }
         core.event(Event::Greeted { link: self.peer.link, peer: self.peer.node });
         Ok(())
+    }
+
+    /// More is allowed than when the cursors passed what there was.
+    pub fn compare(&mut self) {
+        if self.peer.hello.is_some() {
+            self.sending.give_up_cursor();
+            (self.unreconciled, self.forced) = (true, true);
+        }
     }
 
     /// An answer for this link came.
@@ -161,7 +207,7 @@ impl Exchange {
         let (peer, sending, receiving) = (&mut self.peer, &mut self.sending, &mut self.receiving);
         match (what, answer) {
             (What::Since { generation }, Answer::Rows { rows, more, upto }) => {
-                sending.take_since(core, peer, generation, (rows, more, upto));
+                self.unreconciled |= sending.take_since(core, peer, generation, (rows, more, upto));
             }
             (What::Page { generation, class }, Answer::Rows { rows, more, .. }) => {
                 sending.take_page(core, peer, (generation, class), (rows, more));
@@ -179,6 +225,17 @@ impl Exchange {
                 receiving.take_kept(core, peer, handle, Some(kept));
             }
             (What::Keep { handle, .. }, _) => receiving.take_kept(core, peer, handle, None),
+            (What::Survey { session }, Answer::Rows { rows, more, upto }) => {
+                let rows = (rows, more, upto);
+                self.reconciling.take_rows(core, peer, sending, session, rows);
+            }
+            (What::Sketch { session }, answer) => {
+                let worked = match answer {
+                    Answer::Sketched(worked) => Some(*worked),
+                    _ => None,
+                };
+                self.reconciling.take_worked(core, peer, sending, session, worked);
+            }
             (What::Take { batch }, Answer::Taken { .. }) => {
                 receiving.batch_done(core, peer, batch);
             }
@@ -220,6 +277,18 @@ impl Exchange {
 
     /// Sends what can be sent now.
     pub fn pump(&mut self, core: &mut Core) -> Result<(), Ending> {
+        // To read all rows is too much for somebody who may not be there.
+        let idle = self.reconciling.is_idle();
+        if idle && self.peer.proven && std::mem::take(&mut self.unreconciled) {
+            let forced = std::mem::take(&mut self.forced);
+            if let Some(node) = self.peer.node.filter(|_| forced) {
+                core.memory.note_compared(node);
+            }
+            self.reconciling.open(core, &self.peer, &mut self.sending, forced);
+        }
+        if self.reconciling.take_agreed() {
+            self.note_compared(core);
+        }
         self.receiving.pump(core, &mut self.peer);
         self.sending.pump(core, &mut self.peer);
         if self.peer.pace.is_stuck() { Err(Ending::Stuck) } else { Ok(()) }
@@ -227,12 +296,19 @@ impl Exchange {
 
     /// When the clock matters next.
     pub fn deadline(&self) -> Option<u64> {
-        [self.ping_at, self.sending.deadline()].into_iter().flatten().min()
+        let check_at = self.check_at.filter(|_| self.peer.hello.is_some());
+        let reconciling = self.reconciling.deadline();
+        [self.ping_at, self.sending.deadline(), reconciling, check_at].into_iter().flatten().min()
     }
 
     /// The clock may have passed the deadline.
     pub fn tick(&mut self, core: &mut Core) -> Result<(), Ending> {
         let now_ms = core.now.mono_ms;
+        self.reconciling.tick(core, &mut self.peer, &mut self.sending);
+        if self.peer.hello.is_some() && self.check_at.is_some_and(|at| now_ms >= at) {
+            self.note_compared(core);
+            self.reconciling.open(core, &self.peer, &mut self.sending, false);
+        }
         if self.ping_at.is_some_and(|at| now_ms >= at) {
             if self.pings_lost == PINGS_LOST_MAX {
                 return Err(Ending::Silent);
@@ -245,9 +321,31 @@ impl Exchange {
         Ok(())
     }
 
+    /// The cursors are believed for another day of link time.
+    fn note_compared(&mut self, core: &mut Core) {
+        let Some(node) = self.peer.node else { return };
+        core.memory.forget_link_time(&node);
+        self.since_ms = core.now.mono_ms;
+        self.check_at = Some(self.since_ms.saturating_add(RECONCILE_EVERY_MS));
+    }
+
     /// The link is over.
     pub fn end(&mut self, core: &mut Core) {
         core.forget_questions(self.peer.link);
+        self.reconciling.end(core);
+        if let Some(node) = self.peer.node {
+            let passed_ms = core.now.mono_ms.saturating_sub(self.since_ms);
+            core.memory.note_link_time(node, passed_ms);
+        }
         self.receiving.end(core, &self.peer);
     }
+}
+
+fn decode(unit: &Bytes) -> Result<Unit, Ending> {
+    Unit::decode(unit).map_err(|error| {
+        Ending::Protocol(match error {
+            UnitError::Version(_) => Violation::Version,
+            _ => Violation::Malformed,
+        })
+    })
 }

@@ -24,6 +24,8 @@ pub(crate) struct Backlog {
     asking: bool,
     /// The first look is not complete: nothing is offered before the order is known.
     first: bool,
+    /// Whether it is known from where to look.
+    begun: bool,
     /// Answers to questions from before a restart are void.
     generation: u32,
 }
@@ -60,6 +62,7 @@ impl Backlog {
             dirty: false,
             asking: false,
             first: true,
+            begun: false,
             generation: 0,
         }
     }
@@ -69,13 +72,20 @@ impl Backlog {
         // A neighbour may say any number; there is always one behind this.
         let after = after.min(u64::MAX - 1);
         let generation = self.generation.wrapping_add(1);
-        *self = Self { floor: after, covered: after, dirty: true, generation, ..Self::new() };
+        let (dirty, begun) = (true, true);
+        *self = Self { floor: after, covered: after, dirty, begun, generation, ..Self::new() };
+    }
+
+    /// Looks no further before the next restart; answers that are under way are void.
+    pub fn hold(&mut self) {
+        let generation = self.generation.wrapping_add(1);
+        *self = Self { generation, ..Self::new() };
     }
 
     /// Something arrived in the spool.
     pub fn note_arrival(&mut self) {
         // Before the first restart nothing is known of the neighbour.
-        self.dirty = self.generation != 0;
+        self.dirty = self.begun;
     }
 
     /// Where this catching up began.
@@ -86,7 +96,7 @@ impl Backlog {
     /// The arrival number up to which all has been looked at and handed out; `None` while there is
     /// more.
     pub fn exhausted_to(&self) -> Option<u64> {
-        let done = self.generation != 0
+        let done = self.begun
             && !self.dirty
             && !self.asking
             && self.sorted.is_empty()
@@ -111,7 +121,9 @@ impl Backlog {
         Some(Question::Page { class: Class::ALL[at], after, generation })
     }
 
-    /// Rows by arrival number came; `keep` says which may be offered.
+    /// Rows by arrival number came; `keep` says which may be offered. `true`: the cursor was beyond
+    /// our numbering, which says nothing of what we have, and it is to be begun otherwise.
+    #[must_use]
     pub fn take_since(
         &mut self,
         generation: u32,
@@ -119,18 +131,13 @@ impl Backlog {
         more: bool,
         upto: u64,
         mut keep: impl FnMut(&Row) -> bool,
-    ) {
+    ) -> bool {
         if generation != self.generation {
-            return;
+            return false;
         }
         self.asking = false;
         if upto < self.covered && rows.is_empty() {
-            // A cursor beyond our numbering says nothing of what we have.
-            let restart = self.covered == self.floor && self.floor > 0;
-            if restart {
-                self.restart(0);
-            }
-            return;
+            return self.covered == self.floor && self.floor > 0;
         }
         let last = rows.last().map_or(0, |row| row.arrival);
         self.covered = self.covered.max(if more { last } else { upto.max(last) });
@@ -144,6 +151,7 @@ impl Backlog {
             self.paging = Some(Paging::new(upto));
         }
         self.first &= more && self.paging.is_none();
+        false
     }
 
     /// A page of a class came.
@@ -278,7 +286,9 @@ mod tests {
                         spool.iter().filter(|r| r.arrival > after).cloned().collect();
                     let more = rows.len() > PAGE_ROWS;
                     rows.truncate(PAGE_ROWS);
-                    backlog.take_since(generation, rows, more, upto, |_| true);
+                    if backlog.take_since(generation, rows, more, upto, |_| true) {
+                        backlog.restart(0);
+                    }
                 }
                 Some(Question::Page { class, after, generation }) => {
                     let mut rows: Vec<Row> = spool
@@ -337,7 +347,7 @@ mod tests {
         backlog.restart(0);
         let Some(Question::Since { generation, .. }) = backlog.question() else { panic!() };
         backlog.restart(5);
-        backlog.take_since(generation, vec![row(1)], false, 9, |_| true);
+        assert!(!backlog.take_since(generation, vec![row(1)], false, 9, |_| true));
         assert!(backlog.next().is_none() && backlog.exhausted_to().is_none());
     }
 }

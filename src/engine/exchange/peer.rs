@@ -4,8 +4,9 @@ use postrider_base::{Head, NodeId, bundle::SealKind};
 
 use super::{
     limits::CHUNK_MAX,
+    memory::Limits,
     pace::Pace,
-    unit::{Hello, Unit},
+    unit::{FEATURE_SKETCH, Hello, Unit},
 };
 use crate::{
     node::{LinkId, LinkPolicy, Row, core::Core},
@@ -18,6 +19,8 @@ pub(crate) struct Peer {
     pub link: LinkId,
     /// Who it is, where that is proven.
     pub node: Option<NodeId>,
+    /// Nothing but what may have been recorded has come: it is answered, and no more.
+    pub proven: bool,
     pub policy: LinkPolicy,
     /// Nothing sealed may go over the link.
     pub clear_only: bool,
@@ -43,6 +46,20 @@ impl Peer {
     pub fn may_carry(&self, head: &[u8]) -> bool {
         let open = |head: Head| head.header().seal == SealKind::None;
         !self.clear_only || Head::decode(head).is_ok_and(open)
+    }
+
+    /// What decides which rows this link does not carry.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            policy: self.policy.clone(),
+            clear_only: self.clear_only,
+            their_nice_max: self.hello.map_or(0, |hello| hello.nice_max),
+        }
+    }
+
+    /// Whether it knows how to reconcile by sketches.
+    pub fn can_sketch(&self) -> bool {
+        self.hello.is_some_and(|hello| hello.features & FEATURE_SKETCH != 0)
     }
 
     /// As the router sees it.

@@ -48,6 +48,8 @@ pub(crate) struct Receiving {
     /// More than can be remembered are held back: the cursor stays on this link.
     stuck: bool,
     cursor: Seen,
+    /// The cursor is of a numbering that was not remembered yet.
+    fresh: bool,
     forged: u32,
     next_batch: u64,
     batches: BTreeSet<u64>,
@@ -97,6 +99,7 @@ impl Receiving {
             held_back: BTreeSet::new(),
             stuck: false,
             cursor: mine.unwrap_or_default(),
+            fresh: mine.is_none(),
             forged: 0,
             next_batch: 0,
             batches: BTreeSet::new(),
@@ -107,6 +110,7 @@ impl Receiving {
     pub fn greeted(&mut self, instance: Instance) {
         if self.cursor.instance != instance {
             self.cursor = Seen { instance, ..Seen::default() };
+            self.fresh = true;
         }
     }
 
@@ -511,7 +515,7 @@ impl Receiving {
 
     /// The cursor passes every mark before which all is settled.
     fn move_cursor(&mut self, core: &mut Core, peer: &Peer) {
-        let before = self.cursor;
+        let (before, marks) = (self.cursor, self.marks.len());
         while let Some(mark) = self.marks.front().copied() {
             let open = self.offers.first_key_value().is_some_and(|(h, _)| *h < mark.before)
                 || self.batches.first().is_some_and(|batch| *batch < mark.before_batch)
@@ -523,9 +527,11 @@ impl Receiving {
             self.marks.pop_front();
             (self.cursor.bundles, self.cursor.receipts) = (mark.bundles, mark.receipts);
         }
-        if self.cursor != before
+        let passed = self.marks.len() < marks;
+        if (self.cursor != before || self.fresh && passed)
             && let Some(node) = peer.node
         {
+            self.fresh = false;
             let mine = Some(self.cursor);
             core.outputs.push_back(Output::Remember { peer: node, mine, theirs: None });
         }

@@ -13,13 +13,14 @@ use postrider_base::bundle::{Hop, SMALL_PAYLOAD_MAX};
 
 use super::{
     limits::{HANDLE_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN},
+    memory::Covered,
     offers::{Backlog, PAGE_ROWS, Question},
     peer::{May, Peer},
     proofs::Proofs,
     unit::{Begin, Offered, Unit},
 };
 use crate::node::{
-    Ending, Event, Loaded, Output, Row, Seen, ShortId, Verdict, Violation,
+    Ending, Event, Loaded, Output, Reason, Row, Seen, ShortId, Verdict, Violation,
     core::{Core, What},
 };
 
@@ -43,6 +44,12 @@ const MARK_LAG: u64 = 64;
 #[derive(Debug)]
 pub(crate) struct Sending {
     backlog: Backlog,
+    /// The neighbour's cursor says nothing: a reconciliation is to say what it lacks.
+    held: bool,
+    /// Since then all rows have been counted.
+    counted: bool,
+    /// What a reconciliation has said.
+    only: Option<Only>,
     proofs: Proofs,
     open: BTreeMap<u32, Open>,
     ids: BTreeMap<ShortId, u32>,
@@ -53,11 +60,24 @@ pub(crate) struct Sending {
     /// The neighbour's cursor as it was said, then as it was marked.
     marked: Seen,
     offered_since_mark: bool,
+    /// The neighbour has no cursor, or not of this numbering.
+    unmarked: bool,
     /// The first bundle that may go to this neighbour, but not over this link.
     not_here: Option<u64>,
+    /// The first bundle that is to be offered again at the next contact.
+    again: Option<u64>,
+    /// Up to where all that this link carries is settled, as told to the core.
+    covered: Option<u64>,
     /// What was marked is to be remembered when all is settled.
     remember: bool,
     ready_bytes: usize,
+}
+
+/// Of all rows up to an arrival number, the neighbour lacks these.
+#[derive(Debug)]
+struct Only {
+    ids: BTreeSet<ShortId>,
+    upto: u64,
 }
 
 /// Niceness, arrival, handle.
@@ -84,13 +104,16 @@ struct Outgoing {
 
 impl Sending {
     /// With the neighbour's cursor as last remembered, offers go before its Hello came.
-    pub fn new(hint: Option<Seen>) -> Self {
-        let mut backlog = Backlog::new();
+    pub fn new(core: &Core, peer: &Peer, hint: Option<Seen>) -> Self {
+        let (mut backlog, mut not_here) = (Backlog::new(), None);
         if let Some(seen) = hint {
-            backlog.restart(seen.bundles);
+            backlog.restart(begin_behind(core, peer, seen.bundles, &mut not_here));
         }
         Self {
             backlog,
+            held: false,
+            counted: false,
+            only: None,
             proofs: Proofs::default(),
             open: BTreeMap::new(),
             ids: BTreeMap::new(),
@@ -99,21 +122,79 @@ impl Sending {
             later: BTreeMap::new(),
             marked: Seen::default(),
             offered_since_mark: false,
-            not_here: None,
+            unmarked: true,
+            not_here,
+            again: None,
+            covered: None,
             remember: false,
             ready_bytes: 0,
         }
     }
 
-    /// The neighbour said how far it has seen.
-    pub fn greeted(&mut self, core: &Core, hinted: bool, seen: Option<Seen>) {
+    /// The neighbour said how far it has seen. `true`: that says nothing, and nothing is offered
+    /// before [`Self::offer_all`] or [`Self::offer_only`].
+    pub fn greeted(&mut self, core: &Core, peer: &Peer, hinted: bool, seen: Option<Seen>) -> bool {
         let ours = seen.filter(|seen| seen.instance == core.local.instance);
         self.marked = ours.unwrap_or(Seen { instance: core.local.instance, ..Seen::default() });
-        if !hinted || self.backlog.floor() != self.marked.bundles {
-            self.backlog.restart(self.marked.bundles);
-            self.not_here = None;
-        }
         self.proofs.restart(self.marked.receipts);
+        self.unmarked = ours.is_none();
+        if ours.is_none() {
+            self.give_up_cursor();
+        } else {
+            let mut not_here = None;
+            let from = begin_behind(core, peer, self.marked.bundles, &mut not_here);
+            if !hinted || self.backlog.floor() != from {
+                self.backlog.restart(from);
+                self.not_here = not_here;
+            }
+        }
+        self.held
+    }
+
+    /// What the neighbour has is to be found out anew: nothing is offered before that.
+    pub fn give_up_cursor(&mut self) {
+        (self.held, self.counted) = (true, false);
+        self.not_here = None;
+        self.backlog.hold();
+    }
+
+    /// While a reconciliation goes on, what arrives behind this number is offered as ever.
+    pub fn offer_behind(&mut self, upto: u64) {
+        if self.held {
+            self.counted = true;
+            self.backlog.restart(upto);
+        }
+    }
+
+    /// Whether a row may be offered. Where no cursor tells that another link has dealt with it, one
+    /// that only this link does not carry is remembered.
+    pub fn counts(&mut self, core: &Core, peer: &Peer, row: &Row) -> bool {
+        if self.held {
+            may_offer(core, peer, row, &mut self.not_here)
+        } else {
+            peer.may_have(core, row) == May::Have
+        }
+    }
+
+    /// The plain list: offers all, unless the neighbour's cursor is good.
+    pub fn offer_all(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.only = None;
+            self.backlog.restart(0);
+        }
+    }
+
+    /// Of all up to this number, the neighbour lacks these.
+    pub fn offer_only(&mut self, ids: BTreeSet<ShortId>, upto: u64) {
+        if self.held && !self.counted {
+            // The cursor was given up in the middle of it: what this link does not carry is unknown.
+            return self.offer_all();
+        }
+        self.held = false;
+        if !ids.is_empty() {
+            self.only = Some(Only { ids, upto });
+            self.backlog.restart(0);
+        }
     }
 
     /// The spool has something new.
@@ -195,7 +276,12 @@ impl Sending {
                     let due = core.now.mono_ms.saturating_add(wait_ms);
                     self.later.insert((due, open.row.arrival), open.row);
                 }
-                _ => {}
+                Verdict::Later(_)
+                | Verdict::Damaged
+                | Verdict::Refused(Reason::Nice | Reason::Size | Reason::Transit) => {
+                    note_first(&mut self.again, open.row.arrival);
+                }
+                Verdict::Forged | Verdict::Refused(_) => {}
             }
             core.event(Event::Settled { link: peer.link, id, verdict });
         }
@@ -207,17 +293,22 @@ impl Sending {
         self.later.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Rows by arrival number.
+    /// Rows by arrival number. `true`: the neighbour's cursor was beyond our numbering, and nothing
+    /// is offered as after [`Self::greeted`].
     pub fn take_since(
         &mut self,
         core: &Core,
         peer: &Peer,
         generation: u32,
         (rows, more, upto): (Vec<Row>, bool, u64),
-    ) {
-        let not_here = &mut self.not_here;
-        let keep = |row: &Row| may_offer(core, peer, row, not_here);
-        self.backlog.take_since(generation, rows, more, upto, keep);
+    ) -> bool {
+        let (not_here, only) = (&mut self.not_here, &self.only);
+        let keep = |row: &Row| is_due(only, row) && may_offer(core, peer, row, not_here);
+        let beyond = self.backlog.take_since(generation, rows, more, upto, keep);
+        if beyond {
+            self.give_up_cursor();
+        }
+        beyond
     }
 
     /// A page of rows.
@@ -228,8 +319,9 @@ impl Sending {
         page: (u32, crate::node::Class),
         (rows, more): (Vec<Row>, bool),
     ) {
-        let not_here = &mut self.not_here;
-        self.backlog.take_page(page, rows, more, |row| may_offer(core, peer, row, not_here));
+        let (not_here, only) = (&mut self.not_here, &self.only);
+        let keep = |row: &Row| is_due(only, row) && may_offer(core, peer, row, not_here);
+        self.backlog.take_page(page, rows, more, keep);
     }
 
     /// A head came from the disk.
@@ -294,7 +386,9 @@ impl Sending {
         }
         self.offer(core, peer);
         if peer.hello.is_some() {
-            self.mark(core, peer);
+            if peer.proven {
+                self.mark(core, peer);
+            }
             self.send_bodies(core, peer);
             self.read_ahead(core, peer);
         }
@@ -350,16 +444,22 @@ impl Sending {
         else {
             return;
         };
+        if self.held {
+            return;
+        }
+        self.only = None;
+        let upto = bundles.min(self.again.map_or(u64::MAX, |first| first - 1));
         // The cursor is of the neighbour, not of the link: it waits before what another may carry.
         let bundles = bundles.min(self.not_here.map_or(u64::MAX, |first| first - 1));
         let lag = bundles.abs_diff(self.marked.bundles);
-        let told = self.offered_since_mark && lag > 0;
+        // One that stays at the beginning is worth a mark too: then it is remembered.
+        let told = self.offered_since_mark && (lag > 0 || self.unmarked);
         // A cursor from before a rollback of this spool is set back.
         let back = bundles < self.marked.bundles;
         if told || back || lag > MARK_LAG || receipts != self.marked.receipts {
             peer.send(core, &Unit::Mark { bundles, receipts });
             self.marked = Seen { instance: core.local.instance, bundles, receipts };
-            (self.offered_since_mark, self.remember) = (false, true);
+            (self.offered_since_mark, self.unmarked, self.remember) = (false, false, true);
         }
         if self.remember && self.open.is_empty() && self.later.is_empty() {
             self.remember = false;
@@ -368,6 +468,16 @@ impl Sending {
                 core.outputs.push_back(Output::Remember { peer: node, mine: None, theirs });
             }
             core.event(Event::CaughtUp { link: peer.link });
+        }
+        if self.open.is_empty()
+            && self.later.is_empty()
+            && self.not_here.is_some()
+            && self.covered != Some(upto)
+            && let Some(node) = peer.node
+        {
+            self.covered = Some(upto);
+            let (limits, cursor) = (peer.limits(), self.marked.bundles);
+            core.memory.note_covered(node, Covered { limits, cursor, upto });
         }
     }
 
@@ -487,6 +597,21 @@ fn may_offer(core: &Core, peer: &Peer, row: &Row, not_here: &mut Option<u64>) ->
         note_first(not_here, row.arrival);
     }
     may == May::Have
+}
+
+/// Where to begin behind a neighbour's cursor. Over a link that does not carry everything that may be
+/// further than the cursor, which then waits for the rest.
+fn begin_behind(core: &Core, peer: &Peer, cursor: u64, not_here: &mut Option<u64>) -> u64 {
+    let Some(node) = peer.node else { return cursor };
+    let from = core.memory.begin_behind(&node, &peer.limits(), cursor);
+    if from > cursor {
+        note_first(not_here, cursor + 1);
+    }
+    from
+}
+
+fn is_due(only: &Option<Only>, row: &Row) -> bool {
+    only.as_ref().is_none_or(|only| row.arrival > only.upto || only.ids.contains(&row.short()))
 }
 
 fn note_first(first: &mut Option<u64>, arrival: u64) {

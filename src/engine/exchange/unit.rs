@@ -18,6 +18,8 @@ use crate::node::{Instance, Reason, Seen, ShortId, Verdict};
 
 /// The version that is spoken here.
 pub const VERSION: u8 = 1;
+/// In [`Hello::features`]: reconciles by sketches.
+pub const FEATURE_SKETCH: u64 = 1;
 /// Bytes of the longest unit that is neither data nor the beginning of a bundle: 256 offers of the
 /// longest take 9 KiB.
 const CONTROL_MAX: usize = 16 << 10;
@@ -57,7 +59,7 @@ pub enum Unit {
         /// An order number.
         receipts: u64,
     },
-    /// Symbols of a reconciliation.
+    /// A step of a reconciliation, as in `sketch.rs`.
     Sketch(Bytes),
     /// Are you there?
     Ping(u64),
@@ -79,7 +81,8 @@ pub enum Unit {
 /// The first unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// What the sender can do beyond version 1: bits, none so far; unknown ones are ignored.
+    /// What the sender can do beyond what all can: bits such as [`FEATURE_SKETCH`]; unknown ones are
+    /// ignored.
     pub features: u64,
     /// The sender's numbering.
     pub instance: Instance,

@@ -36,6 +36,7 @@ use postrider_base::{
 };
 
 use super::policy::{LinkPolicy, Policy};
+use crate::reconcile::{Work, Worked};
 
 pub use super::ending::{Ending, Event, Reason, Verdict, Violation};
 
@@ -231,6 +232,21 @@ pub enum Input {
         /// At most [`UNIT_MAX`](crate::exchange::UNIT_MAX) bytes.
         unit: Bytes,
     },
+    /// One whole unit came that may be a recorded one, sent again by anybody: from the payload of a
+    /// first handshake message. Only Hello and Offer come so. They are answered; nothing is marked
+    /// or remembered because of them, until the first [`Input::Unit`] proves the peer.
+    Early {
+        /// Over which link.
+        link: LinkId,
+        /// At most [`UNIT_MAX`](crate::exchange::UNIT_MAX) bytes.
+        unit: Bytes,
+    },
+    /// Whoever packs units tightly asks to be told ([`Output::Flushed`]) when all has been given
+    /// that follows from what came so far.
+    Flush {
+        /// Over which link.
+        link: LinkId,
+    },
     /// So many of the bytes given in [`Output::Send`] have left the carriage since the last time.
     /// Counts units without their framing; over the life of a link it sums to what was sent.
     Room {
@@ -314,6 +330,8 @@ pub enum Answer {
         /// The highest order number given out so far.
         upto: u64,
     },
+    /// To [`Output::Sketch`].
+    Sketched(Box<Worked>),
     /// To any of them: the disk did not answer. Asked for a link, the link is closed and comes
     /// again; for a bundle, it is settled as "later".
     Failed,
@@ -368,6 +386,13 @@ pub enum Output {
         head: Bytes,
         /// Its end, often empty.
         body: Bytes,
+    },
+    /// To [`Input::Flush`], once for each: what the spool was asked for this link before that has
+    /// been answered, and every unit that follows from it was given. Commits and bodies are not
+    /// waited for. None comes for a link that is closed.
+    Flushed {
+        /// Which link.
+        link: LinkId,
     },
     /// Send what was given before, then close the link. The engine has forgotten it already.
     Close {
@@ -483,6 +508,14 @@ pub enum Output {
         id: BundleId,
         /// Who.
         peer: NodeId,
+    },
+    /// Compute something that takes long, on another thread where other links wait; the answer is
+    /// [`Answer::Sketched`] with what [`Work::run`] returns. Each link has at most one out.
+    Sketch {
+        /// Answer to this.
+        ticket: Ticket,
+        /// What.
+        work: Box<Work>,
     },
     /// Something worth telling; nothing depends on it.
     Event(Event),

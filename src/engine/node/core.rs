@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use postrider_base::bundle::Receipt;
+use postrider_base::{NodeId, bundle::Receipt};
 
 use super::{
     contract::{Class, Event, LinkId, Local, NewBundle, Now, Output, ShortId, Ticket, TransferId},
     partials::{Arrivals, Spot},
 };
-use crate::{exchange::Unit, router::Router};
+use crate::{
+    exchange::{Memory, Unit},
+    router::Router,
+};
 
 /// Everything but the links themselves.
 #[derive(Debug)]
@@ -24,6 +27,11 @@ pub(crate) struct Core {
     /// Links that may have something to send now.
     pub touched: BTreeSet<LinkId>,
     asked: BTreeMap<Ticket, Asked>,
+    /// Who wants to hear that the questions up to these tickets are answered.
+    flushes: VecDeque<(LinkId, Ticket)>,
+    /// Reconciliations that are going on.
+    pub sketching: usize,
+    pub memory: Memory,
     next_ticket: u64,
     next_transfer: u64,
 }
@@ -65,6 +73,8 @@ pub(crate) enum What {
     Keep { handle: u32, bundle: Keeping },
     Take { batch: u64 },
     Receipts { generation: u32 },
+    Survey { session: u32 },
+    Sketch { session: u32 },
 }
 
 /// What is left in memory of a bundle on its way to the disk.
@@ -74,6 +84,24 @@ pub(crate) struct Keeping {
     pub id: postrider_base::BundleId,
     pub length: u64,
     pub custody: super::contract::Custody,
+}
+
+impl What {
+    /// Whether units follow from the answer, and no commit and no body is waited for.
+    fn is_quick(&self) -> bool {
+        match self {
+            Self::Since { .. }
+            | Self::Page { .. }
+            | Self::Look { .. }
+            | Self::Load { .. }
+            | Self::Receipts { .. } => true,
+            Self::Read { .. }
+            | Self::Keep { .. }
+            | Self::Take { .. }
+            | Self::Survey { .. }
+            | Self::Sketch { .. } => false,
+        }
+    }
 }
 
 impl Task {
@@ -98,6 +126,9 @@ impl Core {
             tasks: VecDeque::new(),
             touched: BTreeSet::new(),
             asked: BTreeMap::new(),
+            flushes: VecDeque::new(),
+            sketching: 0,
+            memory: Memory::default(),
             next_ticket: 0,
             next_transfer: 0,
         }
@@ -120,6 +151,26 @@ impl Core {
     pub fn forget_questions(&mut self, link: LinkId) {
         self.asked.retain(|_, asked| {
             asked.link != link || matches!(asked.what, What::Keep { .. } | What::Take { .. })
+        });
+        self.flushes.retain(|(of, _)| *of != link);
+    }
+
+    /// Somebody wants to hear when what was asked so far for a link has been answered.
+    pub fn note_flush(&mut self, link: LinkId) {
+        self.flushes.push_back((link, Ticket(self.next_ticket)));
+    }
+
+    /// Tells those whose questions are answered.
+    pub fn flush(&mut self) {
+        let asked = &self.asked;
+        let outputs = &mut self.outputs;
+        self.flushes.retain(|(link, upto)| {
+            let waits = |asked: &Asked| asked.link == *link && asked.what.is_quick();
+            let open = asked.range(..=upto).any(|(_, asked)| waits(asked));
+            if !open {
+                outputs.push_back(Output::Flushed { link: *link });
+            }
+            open
         });
     }
 
@@ -144,7 +195,7 @@ impl Core {
     pub fn take_receipts(
         &mut self,
         link: LinkId,
-        from: Option<postrider_base::NodeId>,
+        from: Option<NodeId>,
         batch: u64,
         list: Vec<Receipt>,
     ) {

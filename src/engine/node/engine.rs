@@ -37,12 +37,20 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         self.core.now = now;
         match input {
-            Input::LinkUp { link, facts, policy, room_bytes, mine, theirs, random: _ } => {
-                self.open(Opening { link, facts, policy, room_bytes, mine, theirs });
+            Input::LinkUp { link, facts, policy, room_bytes, mine, theirs, random } => {
+                self.open(Opening { link, facts, policy, room_bytes, mine, theirs, random });
             }
             Input::LinkDown { link } => self.forget(link),
             Input::Unit { link, unit } => {
                 self.with(link, |exchange, core| exchange.handle(core, &unit));
+            }
+            Input::Early { link, unit } => {
+                self.with(link, |exchange, core| exchange.handle_early(core, &unit));
+            }
+            Input::Flush { link } => {
+                if self.links.contains_key(&link) {
+                    self.core.note_flush(link);
+                }
             }
             Input::Room { link, bytes } => self.with(link, |exchange, core| {
                 exchange.take_room(core, bytes);
@@ -52,6 +60,10 @@ impl Engine {
             Input::Gone { id } => self.core.tasks.push_back(Task::Gone(ShortId::of(&id))),
             Input::Receipts => self.core.tasks.push_back(Task::NewReceipts),
             Input::People(people) => {
+                if self.core.memory.note_people(&people) {
+                    self.links.values_mut().for_each(Exchange::compare);
+                    self.core.touched.extend(self.links.keys());
+                }
                 self.core.router.set_people(people);
                 self.end_blocked();
             }
@@ -69,6 +81,7 @@ impl Engine {
         }
         self.tick();
         self.settle();
+        self.core.flush();
         self.trim();
     }
 

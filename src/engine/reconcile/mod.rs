@@ -47,11 +47,13 @@ mod mapping;
 mod peeler;
 mod sketcher;
 mod symbol;
+mod work;
 
 pub use item::{ItemHash, ItemId, SessionKey, TooManyItems};
 pub use peeler::{Difference, Failure, Peeler, Progress};
 pub use sketcher::Sketcher;
 pub use symbol::{BatchError, SYMBOL_BYTES, Symbol, decode_batch, encode_batch};
+pub use work::{Work, Worked};
 
 /// Items in one set. At 28 bytes each (hash, id, next index) a sketch or a peeler of this many takes
 /// 28 MiB, which is what a node that holds a million bundles can spare for one link; a larger set is

@@ -5,10 +5,12 @@
 
 mod bytes_spent;
 mod cuts;
+mod early;
 mod flooding;
 mod hostile;
 mod measure;
 mod net;
 mod pair;
+mod sketches;
 mod store;
 mod storm;

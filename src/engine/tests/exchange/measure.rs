@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use postrider_base::{bundle::Hop, link::LinkFacts};
 use postrider_engine::node::{
-    Answer, Class, Engine, Input, Kept, Known, LinkId, LinkPolicy, Loaded, Now, Output, Row,
+    Answer, Class, Engine, Input, Kept, Known, LinkId, LinkPolicy, Loaded, Now, Output, Row, Seen,
 };
 
 use crate::{
@@ -34,7 +34,9 @@ fn moved(bundles: &[Made]) -> [Duration; 2] {
         let facts = LinkFacts::stream("pipe:".parse().unwrap());
         let facts = LinkFacts { peer: Some(node(3 - n)), ..facts };
         let (policy, random) = (LinkPolicy::default(), [0; 16]);
-        let (room_bytes, mine, theirs) = (4 << 20, None, None);
+        // It knows that it has seen nothing: then nothing is reconciled.
+        let mine = Some(Seen { instance: Store::new(3 - n).instance, ..Seen::default() });
+        let (room_bytes, theirs) = (4 << 20, None);
         let up = Input::LinkUp { link: LINK, facts, policy, room_bytes, mine, theirs, random };
         End { engine: engine(n), took: Duration::ZERO, inputs: [up].into() }
     });

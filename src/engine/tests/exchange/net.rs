@@ -11,7 +11,8 @@ use postrider_engine::{
     carriage::length_prefix,
     exchange::Unit,
     node::{
-        Class, Ending, Engine, Event, Input, LinkId, LinkPolicy, Local, Now, Output, Policy, Ticket,
+        Answer, Class, Ending, Engine, Event, Input, Instance, LinkId, LinkPolicy, Local, Now,
+        Output, Policy, Ticket,
     },
     router::Flood,
 };
@@ -27,6 +28,7 @@ pub struct Node {
     pub events: Vec<Event>,
     pub carried: Vec<(BundleId, NodeId)>,
     pub ended: Vec<Ending>,
+    pub flushed: Vec<LinkId>,
     /// Answers to an engine that is gone are lost with it.
     life: u32,
 }
@@ -80,6 +82,7 @@ enum Happening {
     Room(usize, LinkId, u64),
     Down(LinkId),
     Answer(usize, u32, Output, Ticket),
+    Worked(usize, u32, Input),
 }
 
 pub struct Net {
@@ -100,6 +103,7 @@ pub struct Net {
     /// From, to, which unit, which byte, which bit: changed under way.
     pub spoil: Option<(usize, usize, usize, usize, u8)>,
     muted: BTreeSet<LinkId>,
+    held_back: Vec<(LinkId, &'static str)>,
     /// Ends that have not heard of their link.
     pending: BTreeSet<LinkId>,
     pub chance: Chance,
@@ -115,6 +119,7 @@ impl Net {
             events: vec![],
             carried: vec![],
             ended: vec![],
+            flushed: vec![],
             life: 0,
         });
         Self {
@@ -132,6 +137,7 @@ impl Net {
             pending: BTreeSet::new(),
             spoil: None,
             muted: BTreeSet::new(),
+            held_back: vec![],
             chance: Chance(1),
             steps: 0,
         }
@@ -188,7 +194,8 @@ impl Net {
         facts.peer = wire.proven.then_some(peer);
         let (mine, theirs) = self.nodes[at].store.cursors.get(&peer).copied().unwrap_or_default();
         let policy = self.policy.clone();
-        let (room_bytes, random) = (1 << 20, [0; 16]);
+        let (room_bytes, mut random) = (1 << 20, [0; 16]);
+        random[..8].copy_from_slice(&(link.0 ^ self.chance.0).to_be_bytes());
         self.feed(at, Input::LinkUp { link, facts, policy, room_bytes, mine, theirs, random });
     }
 
@@ -234,6 +241,18 @@ impl Net {
         node.life += 1;
         node.engine = engine(u8::try_from(at + 1).unwrap());
         node.store.staged.clear();
+    }
+
+    /// A node comes back with another name for its numbering.
+    pub fn rename(&mut self, at: usize, instance: Instance) {
+        self.restart(at);
+        self.nodes[at].store.instance = instance;
+        self.nodes[at].engine = engine_of(u8::try_from(at + 1).unwrap(), instance);
+    }
+
+    /// Units of a kind do not come over a link any more.
+    pub fn hold_back(&mut self, link: LinkId, name: &'static str) {
+        self.held_back.push((link, name));
     }
 
     /// The shell of a node loses what it staged.
@@ -295,6 +314,7 @@ impl Net {
             Happening::Unit(to, link, unit) => {
                 if let Some((way, wire)) = self.ways.get(&link)
                     && !self.muted.contains(&link)
+                    && !self.held_back.iter().any(|h| *h == (link, Unit::name(&unit).unwrap()))
                 {
                     let (other, wire) = (way.to, *wire);
                     if self.pending.remove(&link) {
@@ -305,6 +325,8 @@ impl Net {
             }
             Happening::Room(at, link, bytes) => self.feed(at, Input::Room { link, bytes }),
             Happening::Down(link) => self.cut(link),
+            Happening::Worked(at, life, ..) if life != self.nodes[at].life => {}
+            Happening::Worked(at, _, input) => self.feed(at, input),
             Happening::Answer(at, life, ..) if life != self.nodes[at].life => {}
             Happening::Answer(at, _, question, ticket) => {
                 let now = self.now();
@@ -350,6 +372,7 @@ impl Net {
                     .map_or(0, |(way, wire)| way.busy_until_ms.max(self.now_ms) + wire.latency_ms);
                 self.later(end_ms, Happening::Down(link));
             }
+            Output::Flushed { link } => self.nodes[at].flushed.push(link),
             Output::Stage { transfer, .. } => {
                 assert!(store.staged.insert(transfer, vec![]).is_none());
             }
@@ -382,6 +405,12 @@ impl Net {
             | Output::ReceiptsSince { ticket, .. } => {
                 let delay = self.chance.below(self.answer_ms + 1);
                 self.later(self.now_ms + delay, Happening::Answer(at, life, output, ticket));
+            }
+            Output::Sketch { ticket, work } => {
+                let delay = self.chance.below(self.answer_ms + 1);
+                let answer = Answer::Sketched(Box::new(work.run()));
+                let input = Input::Done { ticket, answer };
+                self.later(self.now_ms + delay, Happening::Worked(at, life, input));
             }
             Output::Keep { ticket, .. } => {
                 let delay = self.commit_ms + self.chance.below(self.answer_ms + 1);
@@ -446,12 +475,11 @@ impl Net {
 }
 
 pub fn engine(n: u8) -> Engine {
-    let local = Local {
-        node: node(n),
-        tag_keys: vec![],
-        instance: Store::new(n).instance,
-        policy: Policy::default(),
-    };
+    engine_of(n, Store::new(n).instance)
+}
+
+fn engine_of(n: u8, instance: Instance) -> Engine {
+    let local = Local { node: node(n), tag_keys: vec![], instance, policy: Policy::default() };
     Engine::new(local, Box::new(Flood::new(node(n), vec![])))
 }
 

@@ -393,6 +393,52 @@ fn what_one_link_does_not_carry_comes_over_the_next() {
 }
 
 #[test]
+fn a_restricted_link_does_not_repeat_its_offers_at_each_contact() {
+    let mut net = Net::new(2);
+    let stranger = made(1, 3, 160, 100, 1);
+    net.lay(0, &stranger, Class::Stranger);
+    let own: Vec<Made> = (2..=40).map(|counter| made(1, 2, 160, 100, counter)).collect();
+    own.iter().for_each(|bundle| net.lay(0, bundle, Class::Own));
+    let open = net.policy.clone();
+    net.policy.transit = false;
+    for contact in 0..3 {
+        // Whoever dials speaks first, before it heard how far the other has seen.
+        let (a, b) = if contact == 1 { (1, 0) } else { (0, 1) };
+        net.connect(a, b, Wire { dialled: true, ..Wire::default() });
+        net.run();
+        net.cut_all();
+        assert!(own.iter().all(|bundle| net.has(1, bundle)));
+    }
+    let offers = net.units(0, 1).iter().filter(|(_, name, _)| *name == "Offer").count();
+    assert_eq!(offers, 1);
+    // The cursor has waited, and another link brings the rest.
+    net.policy = open;
+    net.connect(0, 1, Wire::default());
+    net.run();
+    assert!(net.has(1, &stranger));
+}
+
+/// What a neighbour wants again, it is offered again, also over a restricted link.
+#[test]
+fn a_restricted_link_repeats_what_came_damaged() {
+    let mut net = Net::new(2);
+    net.lay(0, &made(1, 3, 160, 100, 1), Class::Stranger);
+    let bundle = made(1, 2, 160, 100, 2);
+    net.lay(0, &bundle, Class::Own);
+    net.policy.transit = false;
+    // The fourth unit is the beginning of the bundle; this byte is in its payload.
+    net.spoil = Some((0, 1, 3, 200, 0));
+    net.connect(0, 1, Wire::default());
+    net.run();
+    assert!(!net.has(1, &bundle) && net.nodes[1].ended.is_empty(), "{:?}", net.units(0, 1));
+    net.spoil = None;
+    net.cut_all();
+    net.connect(0, 1, Wire::default());
+    net.run();
+    assert!(net.has(1, &bundle));
+}
+
+#[test]
 fn a_cursor_from_before_a_rollback_is_set_back() {
     let mut net = Net::new(2);
     (1..=5).for_each(|counter| net.lay(0, &made(1, 2, 160, 100, counter), Class::Own));
@@ -466,11 +512,22 @@ pub fn any_unit(kind: u8, a: u32, b: u64, bundle: &Made) -> Unit {
         )]),
         6 => Unit::Receipt(vec![Receipt { id_prefix: [a as u8; 8], r: [b as u8; 16] }]),
         7 => Unit::Mark { bundles: b, receipts: u64::from(a) },
-        8 => Unit::Sketch(Bytes::from_static(b"sketch")),
+        8 => Unit::Sketch(any_step(b as u8 % 8, a)),
         9 => Unit::Ping(b),
         10 => Unit::Pong(b),
         11 => Unit::Halt { reason: a as u8, retry_after_s: 0 },
         12 => Unit::Stop(vec![a]),
         _ => Unit::Withdraw(vec![a]),
     }
+}
+
+/// Any step of a reconciliation, and one that is none.
+fn any_step(kind: u8, a: u32) -> Bytes {
+    let rest = match kind {
+        0 | 1 => [&[a as u8; 16][..], &a.to_be_bytes()].concat(),
+        2 => vec![a as u8; 12 * (1 + a as usize)],
+        4 => vec![a as u8; 8 * (1 + a as usize)],
+        _ => vec![],
+    };
+    [&[kind][..], &rest].concat().into()
 }

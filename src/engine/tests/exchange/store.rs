@@ -124,6 +124,33 @@ impl Store {
         self.insert(now, row, made.head.clone(), made.body.clone());
     }
 
+    /// Bundles that only count: nobody can send them.
+    pub fn fill(&mut self, now: Now, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            let row = Row {
+                id: BundleId(*blake3::hash(&number.to_be_bytes()).as_bytes()),
+                destination: Destination::Node([8; 32]),
+                tagged_for: None,
+                source: None,
+                nice: 160,
+                lifetime_s: 1_000_000,
+                length: 1,
+                hop: Hop::fresh(),
+                class: Class::Stranger,
+                from: None,
+                arrived_held_ms: 0,
+                arrival: 0,
+            };
+            self.insert(now, row, Bytes::new(), Bytes::from_static(&[0]));
+        }
+    }
+
+    /// A bundle is lost, and nobody remembers it.
+    pub fn lose(&mut self, id: &BundleId) {
+        self.retire(id);
+        self.known.remove(&ShortId::of(id));
+    }
+
     pub fn has(&self, id: &BundleId) -> bool {
         self.known.contains_key(&ShortId::of(id))
     }
