@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-use postrider_transports::media::{FOLDER, FolderWatch, MediumDisk, MountTable, is_ours};
+use postrider_transports::media::{FOLDER, FolderWatch, MediumDisk, Mount, MountTable, is_ours};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -72,9 +72,13 @@ pub(super) fn start(
 fn watch_mounts(node: &Node, found: &mpsc::Sender<PathBuf>) {
     let watched = || -> std::io::Result<()> {
         let mut table = MountTable::open()?;
-        let mut known = BTreeSet::new();
+        let mut known: BTreeSet<Mount> = BTreeSet::new();
         loop {
             let ours = table.read_ours()?;
+            for gone in known.iter().filter(|mount: &&Mount| !ours.contains(mount)) {
+                let place = Some(gone.place.display().to_string());
+                node.board.happened("media-gone", None, place, None);
+            }
             for new in ours.iter().filter(|mount| !known.contains(*mount)) {
                 if found.blocking_send(new.place.clone()).is_err() {
                     return Ok(());

@@ -10,6 +10,7 @@
 //! read, and compute. Bounded channels between them. `board` is what the daemon shows of itself.
 
 mod board;
+mod contacts;
 mod dialer;
 mod engine_task;
 mod greeting;
@@ -229,6 +230,9 @@ impl Daemon {
         media::start(&node, &mut tasks, &mut threads)?;
         if desk.home().config.outbox {
             tasks.spawn(outbox::run(Arc::clone(&node)));
+        }
+        if desk.home().config.dial_contacts {
+            tasks.spawn(contacts::run(Arc::clone(&node), Arc::clone(&tls), changed.clone()));
         }
         if desk.home().config.ygg {
             tasks.spawn(ygg::run(Arc::clone(&node), changed.clone()));

@@ -1,14 +1,11 @@
 //! Links through a Yggdrasil network, for as long as this machine has an address in one.
 //!
-//! The address is looked for every few seconds. While it is there, a listener stands on it and
-//! every contact is dialled where its key says that it would be. When it goes, the listener, the
+//! The address is looked for every few seconds: soon nothing goes through a network that has gone.
+//! While it is there, a listener stands on it and every contact is dialled where its key says that
+//! it would be, and where its card says. When it goes, the listener, the
 //! dialling and all links through it end; mail waits in the spool as it does without any network.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv6Addr,
-    sync::Arc,
-};
+use std::{net::Ipv6Addr, sync::Arc};
 
 use postrider_base::NodeId;
 use postrider_transports::{
@@ -18,24 +15,17 @@ use postrider_transports::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::{AbortHandle, JoinSet},
-    time::{Duration, sleep},
+    task::JoinSet,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     ARRIVALS_MAX,
-    dialer::{self, Peer},
+    contacts::{Dials, LOOK_EVERY, on_card},
     node::Node,
     take_in,
 };
-
-/// How often the address is looked for: within five seconds nothing goes through a network that
-/// has gone.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Contacts that are dialled. Most of them run no Yggdrasil, and each costs a lookup in the network
-/// every half minute.
-const DIALLED_MAX: usize = 256;
 
 /// Uses the network whenever it is there, until told to stop.
 pub(super) async fn run(node: Arc<Node>, changes: watch::Receiver<u64>) {
@@ -70,14 +60,19 @@ async fn stay(node: &Arc<Node>, own: Ipv6Addr, changes: &watch::Receiver<u64>) {
                 }
             });
             tasks.spawn(tell_itself(own));
-            let mut dialled = BTreeMap::new();
+            let dialling = Arc::clone(&transport) as Arc<dyn Transport>;
+            let mut dials = Dials::new(Arc::clone(node), dialling, changes.clone());
             while own_address() == Some(own) && !node.stop.is_cancelled() {
-                dial_contacts(node, &transport, changes, &mut dialled, &mut tasks);
+                dials.renew(|contact| {
+                    let by_key = address_of(&contact.card.node);
+                    [by_key].into_iter().chain(on_card(contact, "ygg")).collect()
+                });
                 tokio::select! {
                     () = node.stop.cancelled() => {}
                     () = sleep(LOOK_EVERY) => {}
                 }
             }
+            dials.end().await;
         }
         Err(error) => {
             tracing::warn!(%error, "the overlay cannot be used");
@@ -121,45 +116,5 @@ async fn tell_itself(own: Ipv6Addr) {
             Ok(it) => tracing::debug!(address = %it.address, at, "another yggdrasil answers"),
             Err(error) => tracing::debug!(%error, at, "no yggdrasil to ask"),
         }
-    }
-}
-
-/// Dials those who are contacts now, and no longer those who are not.
-fn dial_contacts(
-    node: &Arc<Node>,
-    transport: &Arc<YggTransport>,
-    changes: &watch::Receiver<u64>,
-    dialled: &mut BTreeMap<NodeId, AbortHandle>,
-    tasks: &mut JoinSet<()>,
-) {
-    // What cannot be read now is read in two seconds.
-    let Ok(contacts) = node.desk.home().contacts() else { return };
-    let own = node.desk.home().card.node;
-    let wanted: BTreeSet<NodeId> = contacts
-        .iter()
-        .filter(|contact| !contact.blocked && contact.card.node != own)
-        .map(|contact| contact.card.node)
-        .take(DIALLED_MAX)
-        .collect();
-    dialled.retain(|peer, task| {
-        let stays = wanted.contains(peer);
-        if !stays {
-            task.abort();
-        }
-        stays
-    });
-    while tasks.try_join_next().is_some() {}
-    for peer in wanted {
-        dialled.entry(peer).or_insert_with(|| {
-            let to = Peer { address: address_of(&peer), node: Some(peer) };
-            let transport = Arc::clone(transport) as Arc<dyn Transport>;
-            tasks.spawn(dialer::keep(
-                Arc::clone(node),
-                transport,
-                to,
-                changes.clone(),
-                node.stop.clone(),
-            ))
-        });
     }
 }

@@ -35,6 +35,8 @@ pub struct Config {
     pub listen: Vec<String>,
     /// Whom the daemon dials: an address, and behind a `#` a contact's name or a node's id.
     pub peers: Vec<String>,
+    /// The daemon dials contacts at the addresses on their cards.
+    pub dial_contacts: bool,
     /// Show my key to whoever dials me, not only to those who know it already.
     pub public: bool,
     /// Meet neighbours on local networks.
@@ -86,6 +88,7 @@ impl Default for Config {
             workers: 0,
             listen: Vec::new(),
             peers: Vec::new(),
+            dial_contacts: true,
             public: false,
             lan: true,
             lan_port: 7531,
@@ -194,7 +197,7 @@ impl Config {
              name = {}\nhidden = {}\naddresses = {}\n\
              lifetime-days = {}\ncarry-strangers = {}\n\
              strangers-mib = {}\ncontacts-mib = {}\nworkers = {}\n\
-             listen = {}\npeers = {}\npublic = {}\nlan = {}\nlan-port = {}\n\
+             listen = {}\npeers = {}\ndial-contacts = {}\npublic = {}\nlan = {}\nlan-port = {}\n\
              media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n",
             value(&self.name),
             self.hidden,
@@ -206,6 +209,7 @@ impl Config {
             self.workers,
             list(&self.listen),
             list(&self.peers),
+            self.dial_contacts,
             self.public,
             self.lan,
             self.lan_port,

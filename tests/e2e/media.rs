@@ -228,6 +228,7 @@ fn a_stick_that_appears_is_visited_and_may_then_be_removed() {
         at_alice.until(|happening| happening.what == "media-seen" && here(happening)).await;
         at_alice.until(|happening| happening.what == "safe-to-remove" && here(happening)).await;
         assert!(run("umount", &[plugged.to_str().unwrap()]));
+        at_alice.until(|happening| happening.what == "media-gone" && here(happening)).await;
         // The same stick once more is a new visit.
         assert!(run("mount", &["--bind", stick.to_str().unwrap(), plugged.to_str().unwrap()]));
         at_alice.until(|happening| happening.what == "safe-to-remove" && here(happening)).await;
