@@ -2,12 +2,13 @@
 //!
 //! After a failure the next try waits 1, 2, 4, 8, 15, then 30 s, each a little shortened by
 //! chance; a link that comes down is dialled again at once. A change of the machine's own addresses
-//! ends every wait.
+//! and routes ends every wait, and begins a dial beside one that is under way: what was sent over a
+//! network that is gone may be waited for long.
 
 use std::sync::Arc;
 
 use postrider_base::{NodeId, link::Address};
-use postrider_transports::contract::Transport;
+use postrider_transports::contract::{Link, Transport, TransportError};
 use tokio::{
     sync::watch,
     time::{Duration, Instant, sleep},
@@ -40,9 +41,11 @@ pub(super) async fn keep(
 ) {
     let mut failures = 0;
     loop {
+        // What changed while a link was up says nothing of the dial that follows it.
+        changes.mark_unchanged();
         let dialled = tokio::select! {
             () = stop.cancelled() => return,
-            dialled = dial_and_stay(&node, &*transport, &peer) => dialled,
+            dialled = dial_and_stay(&node, &*transport, &peer, &mut changes) => dialled,
         };
         failures = if dialled { 0 } else { failures + 1 };
         if failures == 0 {
@@ -63,14 +66,19 @@ pub(super) async fn keep(
 }
 
 /// Whether there was a link worth the name.
-async fn dial_and_stay(node: &Arc<Node>, transport: &dyn Transport, peer: &Peer) -> bool {
+async fn dial_and_stay(
+    node: &Arc<Node>,
+    transport: &dyn Transport,
+    peer: &Peer,
+    changes: &mut watch::Receiver<u64>,
+) -> bool {
     if peer.node.is_some_and(|peer| node.board.is_linked(&peer)) {
         while peer.node.is_some_and(|peer| node.board.is_linked(&peer)) {
             sleep(LOOK_EVERY).await;
         }
         return true;
     }
-    let link = match transport.dial(&peer.address, peer.node).await {
+    let link = match dial(transport, peer, changes).await {
         Ok(link) => link,
         Err(error) => {
             tracing::debug!(address = %peer.address, %error, "no link");
@@ -81,6 +89,35 @@ async fn dial_and_stay(node: &Arc<Node>, transport: &dyn Transport, peer: &Peer)
     let ended = node.adopt(link, peer.node);
     let _ = ended.await;
     begun.elapsed() >= SHORT_LIFE
+}
+
+/// Dials; after a change also anew, and the first to answer is taken. Of many changes the last
+/// counts, so there are never more than two dials.
+async fn dial(
+    transport: &dyn Transport,
+    peer: &Peer,
+    changes: &mut watch::Receiver<u64>,
+) -> Result<Link, TransportError> {
+    let mut first = transport.dial(&peer.address, peer.node);
+    loop {
+        tokio::select! {
+            dialled = &mut first => return dialled,
+            Ok(()) = changes.changed() => {}
+        }
+        let mut anew = transport.dial(&peer.address, peer.node);
+        tokio::select! {
+            dialled = &mut anew => match dialled {
+                Ok(link) => return Ok(link),
+                // What the first one is told may still be better.
+                Err(_) => continue,
+            },
+            dialled = &mut first => match dialled {
+                Ok(link) => return Ok(link),
+                Err(_) => first = anew,
+            },
+            Ok(()) = changes.changed() => changes.mark_changed(),
+        }
+    }
 }
 
 /// Up to a quarter shorter, so that many nodes do not dial a broker all at once.

@@ -7,7 +7,10 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::{Bytes, BytesMut};
@@ -35,6 +38,7 @@ use super::{
     board::{LinkRow, Traffic},
     engine_task::{NewLink, OUTGOING_MAX, Outgoing, ToEngine},
     node::Node,
+    roaming,
 };
 use crate::desk::Failure;
 
@@ -96,6 +100,9 @@ pub(super) async fn run(
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let (outgoing, given) = mpsc::channel(OUTGOING_MAX);
     let LinkRow { link: id, traffic, closing, .. } = node.board.link_up(&facts);
+    for row in roaming::overtaken(node.board.links(), id) {
+        node.doubt(row);
+    }
     let policy = LinkPolicy { keepalive: !facts.metered, ..node.link_policy() };
     let new =
         NewLink { link: id, facts, policy, room_bytes: ROOM_BYTES, mine, theirs, random, outgoing };
@@ -120,6 +127,9 @@ pub(super) async fn run(
     } else {
         Ok(())
     };
+    let bytes = |of: &AtomicU64| of.load(Ordering::Relaxed);
+    let (received, sent) = (bytes(&traffic.received_bytes), bytes(&traffic.sent_bytes));
+    tracing::debug!(link = id.0, received, sent, "the bytes of a link that ended");
     node.board.link_down(id);
     let _ = node.engine.send(ToEngine::input(Input::LinkDown { link: id })).await;
     ended

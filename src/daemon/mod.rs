@@ -23,6 +23,7 @@ mod outbox;
 mod peers;
 mod reader;
 mod ripening;
+mod roaming;
 mod stager;
 mod ygg;
 
@@ -85,7 +86,7 @@ pub struct Daemon {
     tasks: JoinSet<()>,
     threads: Vec<thread::JoinHandle<()>>,
     /// Tells the dialers that the machine's addresses changed.
-    changes: watch::Sender<u64>,
+    changes: Arc<watch::Sender<u64>>,
 }
 
 impl Daemon {
@@ -108,6 +109,7 @@ impl Daemon {
 
         let tls = Arc::new(listen(&desk, options)?);
         let (changes, changed) = watch::channel(0);
+        let changes = Arc::new(changes);
         let node = Arc::new(Node::new(
             Arc::clone(&desk),
             Peers::new(Arc::clone(&tls), changed.clone()),
@@ -191,6 +193,7 @@ impl Daemon {
             }
         }
         tasks.spawn(neighbours::remember(Arc::clone(&node)));
+        tasks.spawn(roaming::run(Arc::clone(&node), Arc::clone(&changes)));
         if let Some(options) = &options.lan
             && let Some(at) = tls.listening().iter().find(|at| at.is_ipv6())
         {
