@@ -50,6 +50,8 @@ const ROOM_BYTES: u64 = 4 * CHUNK_MAX as u64;
 const GATHER_BYTES: usize = 64 << 10;
 /// A Noise handshake takes one round trip; on the slowest line a few seconds.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a link that is over is read on: what the system has of it comes at once.
+const LAST_READ: Duration = Duration::from_millis(20);
 /// How long a closed link may take to write what it was given before.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -108,22 +110,28 @@ pub(super) async fn run(
         NewLink { link: id, facts, policy, room_bytes: ROOM_BYTES, mine, theirs, random, outgoing };
     let ended = if node.engine.send(ToEngine::Link(Box::new(new))).await.is_ok() {
         let (reading, writing) = tokio::io::split(stream);
-        let incoming = Incoming {
+        let mut incoming = Incoming {
             node: &node,
             id,
             noise: noise.clone(),
             traffic: &traffic,
             ahead: Arc::new(Semaphore::new(AHEAD_BYTES)),
+            from: reading,
+            sealed: begun,
+            deframer: Deframer::default(),
+            next: None,
         };
         let outgoing = OutgoingHalf { node: &node, id, noise, traffic: &traffic };
-        // Whichever ends first ends the link. Neither is polled again, so nothing that was half
-        // done is continued.
-        tokio::select! {
-            ended = incoming.run(reading, begun) => ended,
+        // Whichever ends first ends the link. Of what comes nothing is lost with a future that is
+        // dropped; what was half written is never continued.
+        let ended = tokio::select! {
+            ended = incoming.run() => ended,
             ended = outgoing.run(writing, given) => ended,
             () = over.cancelled() => Ok(()),
             () = closing.cancelled() => Ok(()),
-        }
+        };
+        incoming.finish().await;
+        ended
     } else {
         Ok(())
     };
@@ -142,60 +150,73 @@ struct Incoming<'a> {
     noise: Option<Arc<Mutex<Noise>>>,
     traffic: &'a Traffic,
     ahead: Arc<Semaphore>,
+    from: ReadHalf<Stream>,
+    /// Records that are not whole yet, where Noise seals them.
+    sealed: BytesMut,
+    deframer: Deframer,
+    /// A unit that waits for its turn at the engine.
+    next: Option<Bytes>,
 }
 
 impl Incoming<'_> {
-    async fn run(self, from: ReadHalf<Stream>, begun: BytesMut) -> io::Result<()> {
-        let mut deframer = Deframer::default();
-        let ended = self.read(from, begun, &mut deframer).await;
-        // What came of a body's piece before the cut need not come again.
-        if let Some(unit) = deframer.cut_unit() {
+    /// Reads and hands over, to the end of the stream. Cancel-safe: it can be run again.
+    async fn run(&mut self) -> io::Result<()> {
+        loop {
+            while let Some(unit) = self.next_unit()? {
+                let bytes = u32::try_from(unit.len().clamp(64, UNIT_MAX)).unwrap_or(u32::MAX);
+                self.next = Some(unit);
+                let permit = Arc::clone(&self.ahead).acquire_many_owned(bytes).await;
+                let permit = permit.map_err(io::Error::other)?;
+                let Ok(place) = self.node.engine.reserve().await else { return Ok(()) };
+                if let Some(unit) = self.next.take() {
+                    let input = Box::new(Input::Unit { link: self.id, unit });
+                    place.send(ToEngine::Input(input, Some(permit)));
+                }
+            }
+            let into = match &self.noise {
+                None => {
+                    let buffer = self.deframer.buffer();
+                    buffer.reserve(CHUNK_MAX);
+                    buffer
+                }
+                Some(_) => {
+                    self.sealed.reserve(RECORD_MAX);
+                    &mut self.sealed
+                }
+            };
+            let bytes = self.from.read_buf(into).await?;
+            self.traffic.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            if bytes == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The link is over: what lies here already need not come again, not even the beginning of a
+    /// body's piece.
+    async fn finish(mut self) {
+        // How it ends was told before.
+        let _ = timeout(LAST_READ, self.run()).await;
+        let last = self.next.take().into_iter().chain(self.deframer.cut_unit());
+        for unit in last {
             let input = ToEngine::input(Input::Unit { link: self.id, unit });
             let _ = self.node.engine.send(input).await;
         }
-        ended
     }
 
-    async fn read(
-        &self,
-        mut from: ReadHalf<Stream>,
-        mut sealed: BytesMut,
-        deframer: &mut Deframer,
-    ) -> io::Result<()> {
+    fn next_unit(&mut self) -> io::Result<Option<Bytes>> {
+        if self.next.is_some() {
+            return Ok(self.next.take());
+        }
         loop {
-            match &self.noise {
-                None => {
-                    let buffer = deframer.buffer();
-                    buffer.reserve(CHUNK_MAX);
-                    if self.count(from.read_buf(buffer).await?) == 0 {
-                        return Ok(());
-                    }
-                }
-                Some(noise) => {
-                    if !unseal(noise, &mut sealed, deframer)? {
-                        sealed.reserve(RECORD_MAX);
-                        if self.count(from.read_buf(&mut sealed).await?) == 0 {
-                            return Ok(());
-                        }
-                        continue;
-                    }
-                }
+            if let Some(unit) = self.deframer.next_unit().map_err(io::Error::other)? {
+                return Ok(Some(unit));
             }
-            while let Some(unit) = deframer.next_unit().map_err(io::Error::other)? {
-                let bytes = u32::try_from(unit.len().clamp(64, UNIT_MAX)).unwrap_or(u32::MAX);
-                let permit = Arc::clone(&self.ahead).acquire_many_owned(bytes).await;
-                let permit = permit.map_err(io::Error::other)?;
-                let input = Box::new(Input::Unit { link: self.id, unit });
-                if self.node.engine.send(ToEngine::Input(input, Some(permit))).await.is_err() {
-                    return Ok(());
-                }
+            let Some(noise) = &self.noise else { return Ok(None) };
+            if !unseal(noise, &mut self.sealed, &mut self.deframer)? {
+                return Ok(None);
             }
         }
-    }
-
-    fn count(&self, bytes: usize) -> usize {
-        self.traffic.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        bytes
     }
 }
 

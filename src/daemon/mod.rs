@@ -12,6 +12,7 @@
 mod board;
 mod dialer;
 mod engine_task;
+mod introduce;
 mod keeper;
 mod lan;
 mod link_task;
@@ -104,6 +105,7 @@ impl Daemon {
         let (stager, orders) = mpsc::channel(WAITING_MAX);
         let (keeper, to_keep) = mpsc::channel(WAITING_MAX);
         let (reader, questions) = mpsc::channel(WAITING_MAX);
+        let (meetings, orders_to_meet) = mpsc::channel(introduce::ORDERS_MAX);
         let mut threads = Vec::new();
         let mut tasks = JoinSet::new();
 
@@ -164,6 +166,7 @@ impl Daemon {
                     engine,
                     stager,
                     reader,
+                    meetings,
                     board: &node.board,
                     held_ms: Box::new(move || desk.held_ms()),
                     links: HashMap::new(),
@@ -173,6 +176,7 @@ impl Daemon {
                 task.run(inputs, stop).await;
             });
         }
+        tasks.spawn(introduce::run(Arc::clone(&node), Arc::clone(&tls), orders_to_meet));
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
         tasks.spawn(take_in(Arc::clone(&node), arrived));
         {

@@ -383,6 +383,8 @@ impl World {
                 *cursors = (mine.or(cursors.0), theirs.or(cursors.1));
             }
             Output::Carried { id, peer } => self.carried(at, &id, peer),
+            // Roads have no sockets, so nobody is introduced here; were it otherwise, it would fail.
+            Output::Meet { node, .. } => self.tell_after(0, at, Input::MeetFailed { node }),
             Output::Event(event) => self.event(at, &event),
             Output::Since { ticket, .. }
             | Output::Page { ticket, .. }
@@ -631,7 +633,7 @@ impl Letter {
 }
 
 fn unit_name(unit: &[u8]) -> &'static str {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 18] = [
         "> hello",
         "> offer",
         "> want",
@@ -646,6 +648,10 @@ fn unit_name(unit: &[u8]) -> &'static str {
         "> halt",
         "> stop",
         "> withdraw",
+        "> ?",
+        "> ?",
+        "> reach",
+        "> introduce",
     ];
     unit.first().and_then(|first| NAMES.get(usize::from(*first))).copied().unwrap_or("> ?")
 }
@@ -680,6 +686,7 @@ fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
             (what, LinkId(0), none, ticket.0)
         }
         Input::Ping { link, nonce } => ("ping", *link, none, *nonce),
+        Input::MeetFailed { .. } => ("no meeting", LinkId(0), none, 0),
         Input::Timeout => ("timeout", LinkId(0), none, 0),
     }
 }

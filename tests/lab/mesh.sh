@@ -68,9 +68,10 @@ stream_begins() { # FROM TO
 import json, sys, select
 for n in range(100000):
     print(json.dumps({"to": sys.argv[1], "text": f"stream {n}"}), flush=True)
-    select.select([], [], [], 0.05)' "$2" | P "$1" send --batch >"$W/sent" &
+    select.select([], [], [], 0.05)' "$2" |
+    "$POSTRIDER" -q --home "$W/$1" send --batch >"$W/sent" &
   sending=$!
-  P "$2" --json inbox --follow 2>/dev/null | python3 -u -c '
+  "$POSTRIDER" -q --home "$W/$2" --json inbox --follow 2>/dev/null | python3 -u -c '
 import sys, time
 for line in sys.stdin:
     if "\"message\"" in line: print(int(time.time() * 1000), flush=True)' >"$W/came" &

@@ -24,9 +24,12 @@ mod unit;
 use bytes::Bytes;
 use postrider_base::link::LinkFacts;
 
-use crate::node::{
-    Answer, Ending, Event, LinkId, LinkPolicy, Seen, Violation,
-    core::{Core, Task, What},
+use crate::{
+    introduce,
+    node::{
+        Answer, Ending, Event, LinkId, LinkPolicy, Output, Seen, Violation,
+        core::{Core, Task, What},
+    },
 };
 
 use self::{pace::Pace, peer::Peer, receiving::Receiving, sending::Sending};
@@ -37,6 +40,9 @@ pub use limits::{
     WINDOW_BYTES,
 };
 pub use unit::{Begin, Hello, Offered, Unit, UnitError, VERSION};
+
+/// What this program knows beyond version 1.
+const FEATURES: u64 = introduce::FEATURE;
 
 /// One end of one link.
 #[derive(Debug)]
@@ -71,7 +77,7 @@ impl Exchange {
         let (node, clear_only) = (facts.peer, facts.clear_only);
         let mut peer = Peer { link, node, policy, clear_only, pace, hello: None };
         let hello = Hello {
-            features: 0,
+            features: FEATURES,
             instance: core.local.instance,
             seen: mine,
             chunk_log2: CHUNK_MAX.ilog2().try_into().unwrap_or(u8::MAX),
@@ -113,7 +119,7 @@ impl Exchange {
         match unit {
             Unit::Hello(hello) => self.greet(core, hello),
             Unit::Offer(entries) => receiving.offer(core, peer, entries),
-            Unit::Want(list) => sending.want(&list),
+            Unit::Want(list) => sending.want(core, peer, &list),
             Unit::Begin(begin) => receiving.begin(core, peer, begin),
             Unit::Data { handle, bytes } => receiving.data(core, peer, handle, bytes),
             Unit::Settle(list) => sending.settle(core, peer, &list),
@@ -142,6 +148,18 @@ impl Exchange {
             Unit::Halt { reason, retry_after_s } => Err(Ending::Halted { reason, retry_after_s }),
             Unit::Stop(handles) => sending.stop(&handles),
             Unit::Withdraw(handles) => receiving.withdraw(core, peer, &handles),
+            Unit::Reach(node) => {
+                let said = core.introductions.reach(core.now.mono_ms, peer.link, node);
+                core.tasks.extend(said.into_iter().map(|(link, said)| Task::Say(link, said)));
+                Ok(())
+            }
+            Unit::Introduce { node, at } => {
+                let (now_ms, link) = (core.now.mono_ms, peer.link);
+                if let Some(node) = core.introductions.introduce(now_ms, link, node, at) {
+                    core.outputs.push_back(Output::Meet { link, node, at });
+                }
+                Ok(())
+            }
         }
     }
 
@@ -150,6 +168,10 @@ impl Exchange {
             return Err(Ending::Myself);
         }
         self.peer.hello = Some(hello);
+        core.introductions.greeted(self.peer.link, hello.features);
+        if hello.nice_max != 0 {
+            core.near.leave_out(self.peer.link);
+        }
         self.receiving.greeted(hello.instance);
         self.sending.greeted(core, self.hinted, hello.seen);
         core.event(Event::Greeted { link: self.peer.link, peer: self.peer.node });
@@ -205,6 +227,8 @@ impl Exchange {
             Task::NewBundle => self.sending.note_arrival(),
             Task::NewReceipts => self.sending.note_receipts(),
             Task::Gone(id) => self.sending.withdraw(core, &mut self.peer, id),
+            Task::Near(node) => self.sending.leave_to(core, &mut self.peer, node),
+            Task::Say(_, said) => self.peer.send(core, &said.unit()),
         }
     }
 

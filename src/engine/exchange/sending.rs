@@ -19,8 +19,9 @@ use super::{
     unit::{Begin, Offered, Unit},
 };
 use crate::node::{
-    Ending, Event, Loaded, Output, Row, Seen, ShortId, Verdict, Violation,
+    Destination, Ending, Event, Loaded, Output, Row, Seen, ShortId, Verdict, Violation,
     core::{Core, What},
+    near::{NEAR_MS, recipient},
 };
 
 /// Chunks of one bundle that lie ready or are being read, so that the disk and the link overlap.
@@ -55,6 +56,8 @@ pub(crate) struct Sending {
     offered_since_mark: bool,
     /// The first bundle that may go to this neighbour, but not over this link.
     not_here: Option<u64>,
+    /// More was put off than can be remembered: the spool is read again when the rest has gone.
+    look_again: bool,
     /// What was marked is to be remembered when all is settled.
     remember: bool,
     ready_bytes: usize,
@@ -100,6 +103,7 @@ impl Sending {
             marked: Seen::default(),
             offered_since_mark: false,
             not_here: None,
+            look_again: false,
             remember: false,
             ready_bytes: 0,
         }
@@ -131,8 +135,50 @@ impl Sending {
         &mut self.proofs
     }
 
+    /// A node takes for itself what is for it: it need not go to this neighbour. Should it come to
+    /// nothing there, it is offered here after all.
+    pub fn leave_to(&mut self, core: &mut Core, peer: &mut Peer, node: &[u8; 32]) {
+        if peer.node.is_some_and(|peer| peer.as_bytes() == node) {
+            return;
+        }
+        // Before the neighbour has spoken nothing has been asked for.
+        if peer.hello.is_none() {
+            return;
+        }
+        let left = |(handle, open): (&u32, &Open)| {
+            (recipient(&open.row).as_ref() == Some(node)).then_some((*handle, open.row.arrival))
+        };
+        let all: Vec<(u32, u64)> = self.open.iter().filter_map(left).collect();
+        let Some(first) = all.iter().map(|(_, arrival)| *arrival).min() else { return };
+        // First the cursor is set back: an offer that is withdrawn would let it pass.
+        if self.marked.bundles >= first {
+            self.marked.bundles = first.saturating_sub(1);
+            let Seen { bundles, receipts, .. } = self.marked;
+            peer.send(core, &Unit::Mark { bundles, receipts });
+        }
+        for part in all.chunks(OFFERS_MAX) {
+            peer.send(core, &Unit::Withdraw(part.iter().map(|(handle, _)| *handle).collect()));
+        }
+        for (handle, _) in all {
+            if let Some(open) = self.close(handle) {
+                self.put_off(core.now.mono_ms, open.row);
+            }
+        }
+    }
+
+    /// A row that is left to another link waits, and the neighbour's cursor before it.
+    fn put_off(&mut self, now_ms: u64, row: Row) {
+        note_first(&mut self.not_here, row.arrival);
+        if self.later.len() < LATER_MAX {
+            self.later.insert((now_ms.saturating_add(NEAR_MS), row.arrival), row);
+        } else {
+            self.look_again = true;
+        }
+    }
+
     /// A bundle was retired: whoever was offered it is told.
     pub fn withdraw(&mut self, core: &mut Core, peer: &mut Peer, id: &ShortId) {
+        self.later.retain(|_, row| row.short() != *id);
         if let Some(handle) = self.ids.get(id).copied() {
             self.close(handle);
             peer.send(core, &Unit::Withdraw(vec![handle]));
@@ -140,7 +186,12 @@ impl Sending {
     }
 
     /// The neighbour wants bundles.
-    pub fn want(&mut self, list: &[(u32, u64)]) -> Result<(), Ending> {
+    pub fn want(
+        &mut self,
+        core: &mut Core,
+        peer: &mut Peer,
+        list: &[(u32, u64)],
+    ) -> Result<(), Ending> {
         for (handle, from) in list.iter().copied() {
             if handle >= self.next_handle {
                 return Err(Ending::Protocol(Violation::Handle));
@@ -156,6 +207,13 @@ impl Sending {
             }
             open.out = Some(Outgoing { at: from, ..Outgoing::default() });
             self.wanted.insert(turn(&open.row, handle));
+            // Of what its header does not say openly nothing is asked.
+            if let Destination::Node(node) = open.row.destination
+                && open.row.source == Some(*core.local.node.as_bytes())
+            {
+                let said = core.introductions.wish(core.now.mono_ms, peer.link, node);
+                said.into_iter().for_each(|said| peer.send(core, &said.unit()));
+            }
         }
         Ok(())
     }
@@ -310,6 +368,10 @@ impl Sending {
             }
             self.backlog.put_back(entry.remove());
         }
+        if self.look_again && self.later.is_empty() {
+            (self.look_again, self.not_here) = (false, None);
+            self.backlog.restart(self.marked.bundles);
+        }
     }
 
     fn offer(&mut self, core: &mut Core, peer: &mut Peer) {
@@ -328,7 +390,9 @@ impl Sending {
             let mut next = Some(first);
             while let Some(row) = next {
                 let id = row.short();
-                if !self.ids.contains_key(&id) && !row.expired(core.now.held_ms) {
+                if core.near.has(core.now.mono_ms, &row, peer.node) {
+                    self.put_off(core.now.mono_ms, row);
+                } else if !self.ids.contains_key(&id) && !row.expired(core.now.held_ms) {
                     entries.push(Offered { id, nice: row.nice, length: row.length });
                     self.ids.insert(id, self.next_handle);
                     self.open.insert(self.next_handle, Open { row, out: None });

@@ -28,6 +28,8 @@
 //!
 //! How links and offers end, and what is told of that, is in `ending.rs`.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use postrider_base::{
     BundleId, NodeId, SealPublic,
@@ -254,6 +256,11 @@ pub enum Input {
     Receipts,
     /// Contacts, blocked nodes or routes changed.
     People(People),
+    /// What [`Output::Meet`] asked for came to nothing. When it succeeds a link comes up instead.
+    MeetFailed {
+        /// Whom.
+        node: NodeId,
+    },
     /// Somebody wants to know whether a link answers: [`Event::Answered`] has the same nonce.
     Ping {
         /// Which link.
@@ -483,6 +490,16 @@ pub enum Output {
         id: BundleId,
         /// Who.
         peer: NodeId,
+    },
+    /// Open a link together with a node that does the same, now, from the port that `link` has
+    /// here. Ends in a link, or in [`Input::MeetFailed`].
+    Meet {
+        /// Whose port is used.
+        link: LinkId,
+        /// With whom; nobody else may answer.
+        node: NodeId,
+        /// Where it is seen.
+        at: SocketAddr,
     },
     /// Something worth telling; nothing depends on it.
     Event(Event),

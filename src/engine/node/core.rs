@@ -7,9 +7,14 @@ use postrider_base::bundle::Receipt;
 
 use super::{
     contract::{Class, Event, LinkId, Local, NewBundle, Now, Output, ShortId, Ticket, TransferId},
+    near::Near,
     partials::{Arrivals, Spot},
 };
-use crate::{exchange::Unit, router::Router};
+use crate::{
+    exchange::Unit,
+    introduce::{Introductions, Said},
+    router::Router,
+};
 
 /// Everything but the links themselves.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(crate) struct Core {
     pub local: Local,
     pub router: Box<dyn Router>,
     pub arrivals: Arrivals,
+    pub introductions: Introductions,
+    pub near: Near,
     pub outputs: VecDeque<Output>,
     /// What one link's input means for others; done before the next input.
     pub tasks: VecDeque<Task>,
@@ -45,6 +52,10 @@ pub(crate) enum Task {
     NewBundle,
     /// The spool has new receipts.
     NewReceipts,
+    /// This node takes for itself what is for it: nobody else need have it.
+    Near([u8; 32]),
+    /// Part of an introduction.
+    Say(LinkId, Said),
 }
 
 /// A question that waits for its answer.
@@ -82,7 +93,8 @@ impl Task {
         match self {
             Self::Settle(spot, _) | Self::Overtaken(spot, _) => Some(spot.0),
             Self::Retry(spot) | Self::Lost(spot) => Some(spot.0),
-            Self::Gone(_) | Self::NewBundle | Self::NewReceipts => None,
+            Self::Say(link, _) => Some(*link),
+            Self::Gone(_) | Self::NewBundle | Self::NewReceipts | Self::Near(_) => None,
         }
     }
 }
@@ -94,6 +106,8 @@ impl Core {
             local,
             router,
             arrivals: Arrivals::default(),
+            introductions: Introductions::default(),
+            near: Near::default(),
             outputs: VecDeque::new(),
             tasks: VecDeque::new(),
             touched: BTreeSet::new(),

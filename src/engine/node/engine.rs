@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use postrider_base::NodeId;
+
 use super::{
     contract::{
         Answer, Ending, Event, Input, Kept, LinkId, Local, Now, Output, Row, ShortId, TransferId,
@@ -42,16 +44,26 @@ impl Engine {
             }
             Input::LinkDown { link } => self.forget(link),
             Input::Unit { link, unit } => {
+                self.note_alive(link);
                 self.with(link, |exchange, core| exchange.handle(core, &unit));
             }
-            Input::Room { link, bytes } => self.with(link, |exchange, core| {
-                exchange.take_room(core, bytes);
-                Ok(())
-            }),
+            Input::Room { link, bytes } => {
+                self.note_alive(link);
+                self.with(link, |exchange, core| {
+                    exchange.take_room(core, bytes);
+                    Ok(())
+                });
+            }
+            Input::MeetFailed { node } => {
+                self.core.introductions.failed(self.core.now.mono_ms, &node);
+            }
             Input::Arrived { id } => self.arrived(ShortId::of(&id)),
             Input::Gone { id } => self.core.tasks.push_back(Task::Gone(ShortId::of(&id))),
             Input::Receipts => self.core.tasks.push_back(Task::NewReceipts),
             Input::People(people) => {
+                let contacts = people.contacts.iter().map(|contact| contact.node);
+                let blocked = |node: &NodeId| people.blocked.contains(node);
+                self.core.introductions.set_contacts(contacts.filter(|node| !blocked(node)));
                 self.core.router.set_people(people);
                 self.end_blocked();
             }
@@ -119,12 +131,21 @@ impl Engine {
         {
             self.core.router.on_contact(self.core.now, peer, Contact::Began);
         }
+        self.core.introductions.link_up(link, &opening.facts);
+        self.core.near.link_up(link, &opening.facts, &opening.policy);
         let exchange = Exchange::open(&mut self.core, opening);
         self.links.insert(link, exchange);
         self.core.touched.insert(link);
     }
 
-    fn has_link_to(&self, peer: postrider_base::NodeId) -> bool {
+    /// Something came or went over a link.
+    fn note_alive(&mut self, link: LinkId) {
+        if let Some(node) = self.core.near.alive(self.core.now.mono_ms, link) {
+            self.core.tasks.push_back(Task::Near(node));
+        }
+    }
+
+    fn has_link_to(&self, peer: NodeId) -> bool {
         self.links.values().any(|exchange| exchange.peer().node == Some(peer))
     }
 
@@ -261,6 +282,8 @@ impl Engine {
     fn forget(&mut self, link: LinkId) {
         let Some(mut exchange) = self.links.remove(&link) else { return };
         exchange.end(&mut self.core);
+        self.core.introductions.link_down(link);
+        self.core.near.link_down(link);
         if let Some(peer) = exchange.peer().node
             && !self.has_link_to(peer)
         {

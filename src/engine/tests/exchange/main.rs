@@ -5,6 +5,7 @@
 
 mod bytes_spent;
 mod cuts;
+mod directly;
 mod flooding;
 mod hostile;
 mod measure;
