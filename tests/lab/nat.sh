@@ -6,6 +6,7 @@
 #
 # pairs     easy/easy, easy/hard, hard/hard, only-443/easy: a message live, one stored; between two
 #           easy ones the link becomes direct and nothing passes the broker any more
+# upgrade   as the README tells it, and a file first: the direct link takes it over on the way
 # killed    the broker is killed for DOWN=10 seconds in the middle of a file
 # apart     the two are never up together
 . "$(dirname "$0")/common.sh"
@@ -34,7 +35,7 @@ up() { for name in "$@"; do launch "$name" $([ "$name" = broker ] || echo --peer
 both_linked() { linked alice broker && linked bob broker; }
 
 pairs() {
-  local kinds begun id before after
+  local kinds begun id before after name
   for kinds in "easy easy" "easy hard" "hard hard" "443 easy"; do
     internet $kinds
     up broker alice bob
@@ -57,8 +58,7 @@ pairs() {
     fi
     stop bob
     id=$(P alice send bob "stored")
-    kept() { [ "$(P broker --json status | grep -o '"bundles":[0-9]*' | head -1)" != '"bundles":0' ]; }
-    pause 1
+    check "$kinds: the broker has one for later" within 20 carried alice "$id"
     stop alice
     begun=$(now_ms)
     up bob
@@ -67,6 +67,31 @@ pairs() {
     check "$kinds: nothing twice" has bob "$([ "$kinds" = "easy easy" ] && echo 3 || echo 2)"
     clear_net
   done
+}
+
+upgrade() {
+  local name id begun before
+  internet easy easy
+  in_space alice tc qdisc add dev to-r root tbf rate 80mbit burst 64kb latency 50ms
+  for name in broker alice bob; do in_space "$name" "$POSTRIDER" -q --home "$W/$name" up; done
+  P alice link add "$peer_uri"; P bob link add "$peer_uri"
+  check "upgrade: both reach the broker" within 30 both_linked
+  noise 60000000 "$W/film"
+  begun=$(now_ms)
+  id=$(P alice send bob -f "$W/film")
+  within 10 linked alice bob
+  echo "    a direct link $(( $(now_ms) - begun )) ms after the file was sent"
+  check "upgrade: within two seconds" test $(( $(now_ms) - begun )) -le 2000
+  pause 1
+  check "upgrade: in the middle" test "$(P bob --json inbox | grep -c '"complete":true')" = 0
+  before=$(bytes_on broker net)
+  arrives bob "$id"; check "upgrade: the file arrives" is $? 0
+  echo "    $(( $(now_ms) - begun )) ms, and $(( $(bytes_on broker net) - before )) bytes at the broker after the first second"
+  check "upgrade: not through the broker" test $(( $(bytes_on broker net) - before )) -lt 1000000
+  check "upgrade: it is whole" same bob "$id" "$W/film"
+  check "upgrade: once" has bob 1
+  check "upgrade: the receipt comes" within 20 delivered alice "$id"
+  for name in broker alice bob; do P "$name" down; done
 }
 
 killed() {
@@ -108,7 +133,7 @@ apart() {
 carried() { P "$1" trace "$2" 2>/dev/null | grep -q broker; }
 delivered() { P "$1" trace "$2" 2>/dev/null | grep -q delivered; }
 
-[ $# -gt 0 ] || set -- pairs killed apart
+[ $# -gt 0 ] || set -- pairs upgrade killed apart
 for scenario in "$@"; do
   echo "== $scenario"
   "$scenario"

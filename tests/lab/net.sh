@@ -19,9 +19,13 @@ clear_net() {
   local name space
   for name in "${!daemons[@]}"; do kill "${daemons[$name]}" 2>/dev/null; done
   for name in "${!daemons[@]}"; do stop "$name"; done
-  for space in "${spaces[@]}"; do ip netns del "$space"; done
+  for space in "${spaces[@]}"; do
+    # What left this shell, but not the namespace.
+    ip netns pids "$space" | xargs -r kill 2>/dev/null
+    ip netns del "$space"
+  done
   spaces=()
-  rm -rf "${W:?}"/*
+  rm -rf "${W:?}"/* 2>/dev/null || { pause 1; rm -rf "${W:?}"/*; }
 }
 net_end() {
   clear_net

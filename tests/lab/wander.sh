@@ -58,7 +58,7 @@ move() {
 cuts() {
   local mib=${MIB:-60} cuts=${CUTS:-20} n id over done=0 begun
   # So that the file outlasts its cuts.
-  local RATE=${RATE:-200mbit}
+  local RATE=${RATE:-50mbit}
   node a b; know a b; cable a b
   slow a b
   noise $((mib << 20)) "$W/film"
