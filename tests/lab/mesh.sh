@@ -65,10 +65,12 @@ chain() {
 # A message every 50 ms until told to stop; what came when.
 stream_begins() { # FROM TO
   python3 -c '
-import json, sys, select
-for n in range(100000):
+import json, os, select, sys
+n = 0
+while not os.path.exists(sys.argv[2]):
     print(json.dumps({"to": sys.argv[1], "text": f"stream {n}"}), flush=True)
-    select.select([], [], [], 0.05)' "$2" |
+    select.select([], [], [], 0.05)
+    n += 1' "$2" "$W/enough" |
     "$POSTRIDER" -q --home "$W/$1" send --batch >"$W/sent" &
   sending=$!
   "$POSTRIDER" -q --home "$W/$2" --json inbox --follow 2>/dev/null | python3 -u -c '
@@ -78,14 +80,16 @@ for line in sys.stdin:
   watching=$!
 }
 stream_ends() {
-  kill "$sending" 2>/dev/null; wait "$sending" 2>/dev/null
+  : >"$W/enough"
+  wait "$sending"
 }
 # The longest time without a message since then.
 gap_since() {
   python3 - "$W/came" "$1" <<'END'
-import sys
-came = [t for t in map(int, open(sys.argv[1])) if t > int(sys.argv[2]) - 200]
-print(max((b - a for a, b in zip(came, came[1:])), default=999999))
+import sys, time
+begun = int(sys.argv[2])
+came = [begun, *(t for t in map(int, open(sys.argv[1])) if t > begun), int(time.time() * 1000)]
+print(max(b - a for a, b in zip(came, came[1:])))
 END
 }
 ring() {
@@ -116,6 +120,7 @@ ring() {
   stream_ends
   kill "$watching" 2>/dev/null
   check "ring: everything arrives, once" within 60 has c "$(wc -l <"$W/sent")"
+  [ -n "${KEEP:-}" ] && cp "$W"/*.log "$W/sent" "$W/came" "$KEEP"
   echo "    $(wc -l <"$W/sent") messages"
 }
 

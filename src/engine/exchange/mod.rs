@@ -44,6 +44,9 @@ pub use unit::{Begin, Hello, Offered, Unit, UnitError, VERSION};
 /// What this program knows beyond version 1.
 const FEATURES: u64 = introduce::FEATURE;
 
+/// The number of pings that nobody asked for and no silence: beyond those that are counted.
+const SIGN_OF_LIFE: u64 = 1 << 16;
+
 /// One end of one link.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -228,6 +231,11 @@ impl Exchange {
             Task::NewReceipts => self.sending.note_receipts(),
             Task::Gone(id) => self.sending.withdraw(core, &mut self.peer, id),
             Task::Near(node) => self.sending.leave_to(core, &mut self.peer, node),
+            Task::Ask(node) => {
+                if self.peer.node.is_some_and(|peer| peer.as_bytes() == node) {
+                    self.ping(core, SIGN_OF_LIFE);
+                }
+            }
             Task::Say(_, said) => self.peer.send(core, &said.unit()),
         }
     }

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::node::{
     Destination, Ending, Event, Loaded, Output, Row, Seen, ShortId, Verdict, Violation,
-    core::{Core, What},
-    near::{NEAR_MS, recipient},
+    core::{Core, Task, What},
+    near::{LOOK_EVERY_MS, recipient},
 };
 
 /// Chunks of one bundle that lie ready or are being read, so that the disk and the link overlap.
@@ -161,16 +161,18 @@ impl Sending {
         }
         for (handle, _) in all {
             if let Some(open) = self.close(handle) {
-                self.put_off(core.now.mono_ms, open.row);
+                self.put_off(core, open.row);
             }
         }
     }
 
     /// A row that is left to another link waits, and the neighbour's cursor before it.
-    fn put_off(&mut self, now_ms: u64, row: Row) {
+    fn put_off(&mut self, core: &mut Core, row: Row) {
+        let now_ms = core.now.mono_ms;
+        core.tasks.extend(core.near.left(now_ms, &row).map(Task::Ask));
         note_first(&mut self.not_here, row.arrival);
         if self.later.len() < LATER_MAX {
-            self.later.insert((now_ms.saturating_add(NEAR_MS), row.arrival), row);
+            self.later.insert((now_ms.saturating_add(LOOK_EVERY_MS), row.arrival), row);
         } else {
             self.look_again = true;
         }
@@ -391,7 +393,7 @@ impl Sending {
             while let Some(row) = next {
                 let id = row.short();
                 if core.near.has(core.now.mono_ms, &row, peer.node) {
-                    self.put_off(core.now.mono_ms, row);
+                    self.put_off(core, row);
                 } else if !self.ids.contains_key(&id) && !row.expired(core.now.held_ms) {
                     entries.push(Offered { id, nice: row.nice, length: row.length });
                     self.ids.insert(id, self.next_handle);

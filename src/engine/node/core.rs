@@ -54,6 +54,8 @@ pub(crate) enum Task {
     NewReceipts,
     /// This node takes for itself what is for it: nobody else need have it.
     Near([u8; 32]),
+    /// Something waits for this node to take it: whether it is still there.
+    Ask([u8; 32]),
     /// Part of an introduction.
     Say(LinkId, Said),
 }
@@ -94,7 +96,8 @@ impl Task {
             Self::Settle(spot, _) | Self::Overtaken(spot, _) => Some(spot.0),
             Self::Retry(spot) | Self::Lost(spot) => Some(spot.0),
             Self::Say(link, _) => Some(*link),
-            Self::Gone(_) | Self::NewBundle | Self::NewReceipts | Self::Near(_) => None,
+            Self::Gone(_) | Self::NewBundle | Self::NewReceipts => None,
+            Self::Near(_) | Self::Ask(_) => None,
         }
     }
 }

@@ -44,16 +44,15 @@ impl Engine {
             }
             Input::LinkDown { link } => self.forget(link),
             Input::Unit { link, unit } => {
-                self.note_alive(link);
+                if let Some(node) = self.core.near.heard(self.core.now.mono_ms, link) {
+                    self.core.tasks.push_back(Task::Near(node));
+                }
                 self.with(link, |exchange, core| exchange.handle(core, &unit));
             }
-            Input::Room { link, bytes } => {
-                self.note_alive(link);
-                self.with(link, |exchange, core| {
-                    exchange.take_room(core, bytes);
-                    Ok(())
-                });
-            }
+            Input::Room { link, bytes } => self.with(link, |exchange, core| {
+                exchange.take_room(core, bytes);
+                Ok(())
+            }),
             Input::MeetFailed { node } => {
                 self.core.introductions.failed(self.core.now.mono_ms, &node);
             }
@@ -136,13 +135,6 @@ impl Engine {
         let exchange = Exchange::open(&mut self.core, opening);
         self.links.insert(link, exchange);
         self.core.touched.insert(link);
-    }
-
-    /// Something came or went over a link.
-    fn note_alive(&mut self, link: LinkId) {
-        if let Some(node) = self.core.near.alive(self.core.now.mono_ms, link) {
-            self.core.tasks.push_back(Task::Near(node));
-        }
     }
 
     fn has_link_to(&self, peer: NodeId) -> bool {

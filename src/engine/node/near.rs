@@ -13,15 +13,26 @@ use super::{
     policy::LinkPolicy,
 };
 
-/// Without a sign of life for so long others may carry what is for a node again. Over a link that
-/// works an answer, or room for more, comes sooner unless it is very slow or idle.
-pub(crate) const NEAR_MS: u64 = 5_000;
+/// When nothing has come for so long others may carry what is for a node again. A ping and its
+/// answer fit in, behind a chunk and a full buffer each way.
+pub(crate) const NEAR_MS: u64 = 4_000;
+/// Somebody on whom a bundle is left to wait is asked for a sign of life when none came for so long.
+const ASK_AFTER_MS: u64 = 1_500;
+/// How often it is looked whether what was left to a link may still be.
+pub(crate) const LOOK_EVERY_MS: u64 = 1_000;
 
-/// When links to nodes last gave a sign of life. Only links that carry everything count.
+/// When something last came from nodes. Only links that carry everything count. What leaves a
+/// carriage is no sign: a socket takes bytes long after the other end is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Near {
     links: BTreeMap<LinkId, [u8; 32]>,
-    alive_ms: BTreeMap<[u8; 32], u64>,
+    lives: BTreeMap<[u8; 32], Life>,
+}
+
+#[derive(Debug)]
+struct Life {
+    heard_ms: u64,
+    asked_ms: u64,
 }
 
 impl Near {
@@ -44,23 +55,35 @@ impl Near {
     pub fn link_down(&mut self, link: LinkId) {
         let Some(node) = self.links.remove(&link) else { return };
         if !self.links.values().any(|other| *other == node) {
-            self.alive_ms.remove(&node);
+            self.lives.remove(&node);
         }
     }
 
-    /// Something came over a link or left on it; the node, if that is news.
-    pub fn alive(&mut self, now_ms: u64, link: LinkId) -> Option<[u8; 32]> {
+    /// Something came over a link; the node, if that is news.
+    pub fn heard(&mut self, now_ms: u64, link: LinkId) -> Option<[u8; 32]> {
         let node = *self.links.get(&link)?;
-        let before = self.alive_ms.insert(node, now_ms);
-        before.is_none_or(|at| now_ms >= at.saturating_add(NEAR_MS)).then_some(node)
+        let life = Life { heard_ms: now_ms, asked_ms: now_ms };
+        let before = self.lives.insert(node, life);
+        before.is_none_or(|life| now_ms >= life.heard_ms.saturating_add(NEAR_MS)).then_some(node)
     }
 
     /// Whether a bundle is on its own way to whom it is for, and `peer` is somebody else.
     pub fn has(&self, now_ms: u64, row: &Row, peer: Option<NodeId>) -> bool {
         let Some(recipient) = recipient(row) else { return false };
-        let alive = self.alive_ms.get(&recipient);
+        let life = self.lives.get(&recipient);
         peer.map(|peer| *peer.as_bytes()) != Some(recipient)
-            && alive.is_some_and(|at| now_ms < at.saturating_add(NEAR_MS))
+            && life.is_some_and(|life| now_ms < life.heard_ms.saturating_add(NEAR_MS))
+    }
+
+    /// A bundle is left to wait for its recipient: whom to ask for a sign of life.
+    pub fn left(&mut self, now_ms: u64, row: &Row) -> Option<[u8; 32]> {
+        let node = recipient(row)?;
+        let life = self.lives.get_mut(&node)?;
+        let due_ms = life.heard_ms.max(life.asked_ms).saturating_add(ASK_AFTER_MS);
+        (now_ms >= due_ms).then(|| {
+            life.asked_ms = now_ms;
+            node
+        })
     }
 }
 
@@ -111,12 +134,22 @@ mod tests {
         near.link_up(LinkId(1), &facts(2), &LinkPolicy::default());
         let other = Some(node(3));
         assert!(!near.has(0, &row(2), other), "nothing has come yet");
-        assert_eq!(near.alive(0, LinkId(1)), Some(*node(2).as_bytes()));
-        assert_eq!(near.alive(1, LinkId(1)), None, "no news");
+        assert_eq!(near.heard(0, LinkId(1)), Some(*node(2).as_bytes()));
+        assert_eq!(near.heard(1, LinkId(1)), None, "no news");
         assert!(near.has(NEAR_MS, &row(2), other));
         assert!(!near.has(NEAR_MS, &row(2), Some(node(2))), "but to itself it goes");
         assert!(!near.has(NEAR_MS, &row(4), other), "for somebody else");
         assert!(!near.has(NEAR_MS + 1, &row(2), other), "silent for too long");
+    }
+
+    #[test]
+    fn whoever_is_waited_for_is_asked_for_a_sign_of_life_now_and_then() {
+        let mut near = Near::default();
+        near.link_up(LinkId(1), &facts(2), &LinkPolicy::default());
+        let _ = near.heard(0, LinkId(1));
+        let asked = [1_499, 1_500, 1_501, 2_999, 3_000].map(|at| near.left(at, &row(2)).is_some());
+        assert_eq!(asked, [false, true, false, false, true]);
+        assert_eq!(near.left(9_000, &row(3)), None);
     }
 
     #[test]
@@ -125,7 +158,7 @@ mod tests {
         for link in [1, 2] {
             near.link_up(LinkId(link), &facts(2), &LinkPolicy::default());
         }
-        let _ = near.alive(0, LinkId(1));
+        let _ = near.heard(0, LinkId(1));
         near.link_down(LinkId(1));
         assert!(near.has(1, &row(2), None));
         near.link_down(LinkId(2));
@@ -142,7 +175,7 @@ mod tests {
         {
             let mut near = Near::default();
             near.link_up(LinkId(1), &facts, &policy);
-            assert_eq!(near.alive(0, LinkId(1)), None);
+            assert_eq!(near.heard(0, LinkId(1)), None);
         }
     }
 }
