@@ -53,7 +53,12 @@ async fn meet(node: Arc<Node>, tls: Arc<TlsTransport>, order: Meet) {
     if let Some(here) = here {
         tracing::debug!(%other, %at, "meeting");
         match timeout(MEETING_TIME_MAX, tls.meet(here, at, other)).await {
-            Ok(Ok(link)) => return drop(node.adopt(link, Some(other))),
+            Ok(Ok(link)) => {
+                // One that does not stay may never have come to the engine.
+                if timeout(MEETING_TIME_MAX, node.adopt(link, Some(other))).await.is_err() {
+                    return;
+                }
+            }
             Ok(Err(error)) => tracing::debug!(%other, %at, %error, "no meeting"),
             Err(_) => tracing::debug!(%other, %at, "no meeting in time"),
         }

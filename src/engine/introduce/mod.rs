@@ -232,9 +232,10 @@ impl Introductions {
         Some(contact)
     }
 
-    /// A meeting came to nothing.
+    /// A meeting came to nothing. Where a link has come of it, nothing failed.
     pub fn failed(&mut self, now_ms: u64, node: &NodeId) {
-        let Some(tries) = self.tries.get_mut(node.as_bytes()) else { return };
+        let tries = self.tries.get_mut(node.as_bytes()).filter(|tries| tries.meeting);
+        let Some(tries) = tries else { return };
         let pause = BACK_OFF_MS[tries.failures.min(BACK_OFF_MS.len() - 1)];
         tries.meeting = false;
         tries.failures = tries.failures.saturating_add(1);

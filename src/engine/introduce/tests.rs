@@ -162,8 +162,12 @@ fn failures_keep_apart_for_longer_and_longer() {
         assert_eq!(a.reach(now_ms + pause - 1, FIRST, key(2)), []);
         now_ms += pause;
     }
+    assert!(a.wish(now_ms, FIRST, key(2)).is_some());
+    assert!(a.introduce(now_ms, FIRST, key(2), at(B)).is_some());
     a.link_up(SECOND, &facts(2, true, "192.168.1.2:40001", B));
     a.link_down(SECOND);
+    a.failed(now_ms, &id(2));
+    assert_eq!(a.tries[&key(2)].failures, 0, "a link came of it");
     a.set_contacts([].into_iter());
     assert!(a.tries.is_empty(), "what is no contact is forgotten");
 }
