@@ -74,6 +74,10 @@ fn a_bundle_under_way_moves_to_the_direct_link_and_is_sent_once() {
     assert_eq!(admitted(&net, B).len(), 4);
     assert!(net.bytes(A, M) < before + 130_000, "what lay in the carriage, and no more");
     assert!(!net.has(M, &bundles[3]));
+    // A cut between the two must not leave a cursor that has passed what was withdrawn.
+    let units: Vec<&str> = net.units(A, M).into_iter().map(|(_, name, _)| name).collect();
+    let at = units.iter().position(|name| *name == "Withdraw").unwrap();
+    assert_eq!(units[at - 1], "Mark", "{units:?}");
 }
 
 #[test]
