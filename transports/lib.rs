@@ -1,6 +1,8 @@
 //! Floor 1: ways of moving bytes. A transport knows bytes and facts about the way, never bundles.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "lan")]
+pub mod changes;
 pub mod contract;
 #[cfg(feature = "lan")]
 pub mod lan;

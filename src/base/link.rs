@@ -1,7 +1,7 @@
 //! Links as values: where somebody can be reached ([`Address`]) and what is known about a live link
 //! ([`LinkFacts`]). Transports report these, policy and exchange decide by them.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::SocketAddr, str::FromStr};
 
 use crate::id::NodeId;
 
@@ -93,6 +93,8 @@ pub struct LinkFacts {
     pub peer: Option<NodeId>,
     /// Where the other end is: as dialled, or as seen when it dialled us.
     pub address: Address,
+    /// Between which sockets it runs, where these two are all there is to it: no proxy, no command.
+    pub ends: Option<Ends>,
     /// Whether this end dialled.
     pub dialled: bool,
     /// We are at this link under a guest key: to the other end we are nobody it knows, and its own
@@ -114,12 +116,23 @@ pub struct LinkFacts {
     pub clear_only: bool,
 }
 
+/// The sockets of a link, as this end sees them: through an address translation the other end sees
+/// others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// This end's.
+    pub here: SocketAddr,
+    /// The other's.
+    pub there: SocketAddr,
+}
+
 impl LinkFacts {
     /// A two-way, unmetered stream of unknown rate to nobody in particular, dialled at `address`.
     pub fn stream(address: Address) -> Self {
         Self {
             peer: None,
             address,
+            ends: None,
             dialled: true,
             guest: false,
             rate_bps: None,

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{board::Board, reader::Question, stager::Order};
+use super::{board::Board, introduce::Meet, reader::Question, stager::Order};
 
 /// Inputs that wait. What they hold is bounded by the permits of the links.
 pub(super) const INPUTS_MAX: usize = 4096;
@@ -78,6 +78,7 @@ pub(super) struct EngineTask<'a> {
     pub stager: mpsc::Sender<Order>,
     pub reader: mpsc::Sender<(Ticket, Question)>,
     pub sketcher: mpsc::Sender<(Ticket, Box<Work>)>,
+    pub meetings: mpsc::Sender<Meet>,
     pub board: &'a Board,
     pub held_ms: Box<dyn Fn() -> u64 + Send + 'a>,
     pub links: HashMap<LinkId, mpsc::Sender<Outgoing>>,
@@ -221,6 +222,11 @@ impl EngineTask<'_> {
             Output::Sketch { ticket, work } => {
                 if self.sketcher.try_send((ticket, work)).is_err() {
                     self.unasked.push(failed(ticket));
+                }
+            }
+            Output::Meet { link, node, at } => {
+                if self.meetings.try_send(Meet { link, node, at }).is_err() {
+                    self.unasked.push(Input::MeetFailed { node });
                 }
             }
             Output::Event(event) => self.event(event),

@@ -13,7 +13,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -40,6 +40,7 @@ use super::{
     engine_task::{NewLink, OUTGOING_MAX, Outgoing, ToEngine},
     greeting::{self, Begun, Greeted},
     node::Node,
+    roaming,
 };
 use crate::desk::Failure;
 
@@ -55,6 +56,8 @@ const HOLD_BYTES: usize = 4 << 10;
 const FLUSHES_MAX: usize = 4;
 /// A Noise handshake takes one round trip; on the slowest line a few seconds.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a link that is over is read on: what the system has of it comes at once.
+const LAST_READ: Duration = Duration::from_millis(20);
 /// How long a closed link may take to write what it was given before.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -75,7 +78,7 @@ pub(super) async fn run(
 }
 
 async fn live(
-    node: &Node,
+    node: &Arc<Node>,
     id: LinkId,
     link: Link,
     expect: Option<NodeId>,
@@ -105,36 +108,54 @@ async fn live(
     facts.peer = greeted.as_ref().map_or(facts.peer, |greeted| Some(greeted.noise.peer()));
     let rtt = greeted.as_ref().map(|greeted| greeted.rtt);
     let LinkRow { traffic, closing, .. } = node.board.link_up(id, &facts, rtt);
-    let (reading, writing) = tokio::io::split(stream);
-    let ahead = Arc::new(Semaphore::new(AHEAD_BYTES));
-    let (incoming, outgoing, begun) = match greeted {
+    // Both ends are proven here: whoever plays a recorded handshake makes no link doubted.
+    for row in roaming::overtaken(node.board.links(), id) {
+        node.doubt(row);
+    }
+    let (from, to) = tokio::io::split(stream);
+    let (mut outgoing, begun) = match greeted {
         Some(greeted) => {
             let Greeted { noise, given, begun, first, proof, .. } = greeted;
             traffic.received_bytes.fetch_add(greeted.received_bytes, Ordering::Relaxed);
             traffic.sent_bytes.fetch_add(greeted.sent_bytes, Ordering::Relaxed);
             let tight = Tight { noise: Mutex::new(noise), flushes: AtomicUsize::new(0) };
             let tight = Some(Arc::new(tight));
-            let incoming = Incoming { node, id, tight: tight.clone(), traffic: &traffic, ahead };
-            let outgoing = OutgoingHalf { node, id, tight, traffic: &traffic, given, first, proof };
-            (incoming, outgoing, begun)
+            (OutgoingHalf { node, id, tight, traffic: &traffic, given, first, proof }, begun)
         }
         None => {
             let given = join(node, id, facts).await?.given;
-            let incoming = Incoming { node, id, tight: None, traffic: &traffic, ahead };
-            let (first, proof) = (VecDeque::new(), None);
-            let outgoing =
-                OutgoingHalf { node, id, tight: None, traffic: &traffic, given, first, proof };
-            (incoming, outgoing, Begun::default())
+            let (tight, first, proof) = (None, VecDeque::new(), None);
+            let outgoing = OutgoingHalf { node, id, tight, traffic: &traffic, given, first, proof };
+            (outgoing, Begun::default())
         }
     };
-    // Whichever ends first ends the link. Neither is polled again, so nothing that was half
-    // done is continued.
-    tokio::select! {
-        ended = incoming.run(reading, begun) => ended,
-        ended = outgoing.run(writing) => ended,
+    let Begun { deframer, sealed } = begun;
+    let mut incoming = Incoming {
+        node,
+        id,
+        tight: outgoing.tight.clone(),
+        traffic: &traffic,
+        ahead: Arc::new(Semaphore::new(AHEAD_BYTES)),
+        from,
+        sealed,
+        deframer,
+        next: None,
+        flush_due: false,
+    };
+    // Whichever ends first ends the link. Of what comes nothing is lost with a future that is
+    // dropped; what was half written is never continued. The engine's way here stays open until it
+    // has the last units: it would take a closed one for the end, and them for nobody's.
+    let ended = tokio::select! {
+        ended = incoming.run() => ended,
+        ended = outgoing.run(to) => ended,
         () = over.cancelled() => Ok(()),
         () = closing.cancelled() => Ok(()),
-    }
+    };
+    incoming.finish().await;
+    let bytes = |of: &AtomicU64| of.load(Ordering::Relaxed);
+    let (received, sent) = (bytes(&traffic.received_bytes), bytes(&traffic.sent_bytes));
+    tracing::debug!(link = id.0, received, sent, "the bytes of a link that ended");
+    ended
 }
 
 /// Whether this node may have a link at all.
@@ -193,65 +214,84 @@ struct Incoming<'a> {
     tight: Option<Arc<Tight>>,
     traffic: &'a Traffic,
     ahead: Arc<Semaphore>,
+    from: ReadHalf<Stream>,
+    /// Records that are not whole yet, on a narrow link.
+    sealed: BytesMut,
+    deframer: Deframer,
+    /// A unit that waits for its turn at the engine.
+    next: Option<Bytes>,
+    /// The engine is to be asked, behind the units that came, and the writer counts on it.
+    flush_due: bool,
 }
 
 impl Incoming<'_> {
-    async fn run(self, from: ReadHalf<Stream>, begun: Begun) -> io::Result<()> {
-        let Begun { mut deframer, sealed } = begun;
-        let ended = self.read(from, sealed, &mut deframer).await;
-        // What came of a body's piece before the cut need not come again.
-        if let Some(unit) = deframer.cut_unit() {
-            let input = ToEngine::input(Input::Unit { link: self.id, unit });
-            let _ = self.node.engine.send(input).await;
-        }
-        ended
-    }
-
-    async fn read(
-        &self,
-        mut from: ReadHalf<Stream>,
-        mut sealed: BytesMut,
-        deframer: &mut Deframer,
-    ) -> io::Result<()> {
-        loop {
-            if !self.hand_over(deframer).await? {
-                return Ok(());
-            }
-            match &self.tight {
-                None => {
-                    let buffer = deframer.buffer();
-                    buffer.reserve(CHUNK_MAX);
-                    if self.count(from.read_buf(buffer).await?) == 0 {
-                        return Ok(());
-                    }
-                }
-                Some(tight) => {
-                    while !unseal(&mut tight.noise(), &mut sealed, deframer)? {
-                        sealed.reserve(RECORD_MAX);
-                        if self.count(from.read_buf(&mut sealed).await?) == 0 {
-                            return Ok(());
-                        }
-                    }
-                }
-            }
-        }
+    /// Hands over and reads, to the end of the stream. Cancel-safe: it can be run again.
+    async fn run(&mut self) -> io::Result<()> {
+        while self.hand_over().await? && self.read().await? {}
+        Ok(())
     }
 
     /// Gives the engine all units that are whole; `false` when it has ended.
-    async fn hand_over(&self, deframer: &mut Deframer) -> io::Result<bool> {
+    async fn hand_over(&mut self) -> io::Result<bool> {
         // Before the first unit, so that no answer to it is seen while this is zero.
-        let flush = self.tight.as_ref().is_some_and(|tight| tight.begin_flush());
-        while let Some(unit) = deframer.next_unit().map_err(io::Error::other)? {
+        if let Some(tight) = &self.tight {
+            self.flush_due = self.flush_due || tight.begin_flush();
+        }
+        while let Some(unit) = self.next_unit()? {
             let bytes = u32::try_from(unit.len().clamp(64, UNIT_MAX)).unwrap_or(u32::MAX);
+            self.next = Some(unit);
             let permit = Arc::clone(&self.ahead).acquire_many_owned(bytes).await;
             let permit = permit.map_err(io::Error::other)?;
-            let input = Box::new(Input::Unit { link: self.id, unit });
-            if self.node.engine.send(ToEngine::Input(input, Some(permit))).await.is_err() {
+            let Ok(place) = self.node.engine.reserve().await else { return Ok(false) };
+            if let Some(unit) = self.next.take() {
+                let input = Box::new(Input::Unit { link: self.id, unit });
+                place.send(ToEngine::Input(input, Some(permit)));
+            }
+        }
+        if self.flush_due {
+            let Ok(place) = self.node.engine.reserve().await else { return Ok(false) };
+            self.flush_due = false;
+            place.send(ToEngine::input(Input::Flush { link: self.id }));
+        }
+        Ok(true)
+    }
+
+    fn next_unit(&mut self) -> io::Result<Option<Bytes>> {
+        match self.next.take() {
+            Some(unit) => Ok(Some(unit)),
+            None => self.deframer.next_unit().map_err(io::Error::other),
+        }
+    }
+
+    /// Reads until there may be another unit; `false` at the end of the stream.
+    async fn read(&mut self) -> io::Result<bool> {
+        let Some(tight) = &self.tight else {
+            let buffer = self.deframer.buffer();
+            buffer.reserve(CHUNK_MAX);
+            let read = self.from.read_buf(buffer).await?;
+            return Ok(self.count(read) > 0);
+        };
+        let tight = Arc::clone(tight);
+        while !unseal(&mut tight.noise(), &mut self.sealed, &mut self.deframer)? {
+            self.sealed.reserve(RECORD_MAX);
+            let read = self.from.read_buf(&mut self.sealed).await?;
+            if self.count(read) == 0 {
                 return Ok(false);
             }
         }
-        let input = ToEngine::input(Input::Flush { link: self.id });
-        Ok(!flush || self.node.engine.send(input).await.is_ok())
+        Ok(true)
+    }
+
+    /// The link is over: what lies here already need not come again, not even the beginning of a
+    /// body's piece.
+    async fn finish(mut self) {
+        // How it ends was told before.
+        let _ = timeout(LAST_READ, self.run()).await;
+        let last = self.next.take().into_iter().chain(self.deframer.cut_unit());
+        for unit in last {
+            let input = ToEngine::input(Input::Unit { link: self.id, unit });
+            let _ = self.node.engine.send(input).await;
+        }
     }
 
     fn count(&self, bytes: usize) -> usize {
@@ -296,7 +336,7 @@ struct OutgoingHalf<'a> {
 }
 
 impl OutgoingHalf<'_> {
-    async fn run(mut self, mut to: WriteHalf<Stream>) -> io::Result<()> {
+    async fn run(&mut self, mut to: WriteHalf<Stream>) -> io::Result<()> {
         let mut gathered = Vec::with_capacity(GATHER_BYTES);
         loop {
             let mut units_bytes = 0;

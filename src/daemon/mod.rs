@@ -14,6 +14,7 @@ mod contacts;
 mod dialer;
 mod engine_task;
 mod greeting;
+mod introduce;
 mod keeper;
 mod lan;
 mod link_task;
@@ -25,6 +26,7 @@ mod outbox;
 mod peers;
 mod reader;
 mod ripening;
+mod roaming;
 mod sketcher;
 mod stager;
 mod ygg;
@@ -89,7 +91,7 @@ pub struct Daemon {
     tasks: JoinSet<()>,
     threads: Vec<thread::JoinHandle<()>>,
     /// Tells the dialers that the machine's addresses changed.
-    changes: watch::Sender<u64>,
+    changes: Arc<watch::Sender<u64>>,
 }
 
 impl Daemon {
@@ -107,11 +109,13 @@ impl Daemon {
         let (stager, orders) = mpsc::channel(WAITING_MAX);
         let (keeper, to_keep) = mpsc::channel(WAITING_MAX);
         let (reader, questions) = mpsc::channel(WAITING_MAX);
+        let (meetings, orders_to_meet) = mpsc::channel(introduce::ORDERS_MAX);
         let mut threads = Vec::new();
         let mut tasks = JoinSet::new();
 
         let tls = Arc::new(listen(&desk, options)?);
         let (changes, changed) = watch::channel(0);
+        let changes = Arc::new(changes);
         let node = Arc::new(Node::new(
             Arc::clone(&desk),
             Peers::new(Arc::clone(&tls), changed.clone()),
@@ -174,6 +178,7 @@ impl Daemon {
                     stager,
                     reader,
                     sketcher,
+                    meetings,
                     board: &node.board,
                     held_ms: Box::new(move || desk.held_ms()),
                     links: HashMap::new(),
@@ -183,6 +188,7 @@ impl Daemon {
                 task.run(inputs, stop).await;
             });
         }
+        tasks.spawn(introduce::run(Arc::clone(&node), Arc::clone(&tls), orders_to_meet));
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
         tasks.spawn(take_in(Arc::clone(&node), arrived));
         {
@@ -203,6 +209,7 @@ impl Daemon {
             }
         }
         tasks.spawn(neighbours::remember(Arc::clone(&node)));
+        tasks.spawn(roaming::run(Arc::clone(&node), Arc::clone(&changes)));
         if let Some(options) = &options.lan
             && let Some(at) = tls.listening().iter().find(|at| at.is_ipv6())
         {

@@ -23,11 +23,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    board::Board,
+    board::{Board, LinkRow},
     engine_task::{Look, ToEngine},
     lan::{self, Notice},
     link_task,
     peers::Peers,
+    roaming,
 };
 use crate::desk::{Desk, Failure, FailureKind, Silent};
 
@@ -50,6 +51,8 @@ pub struct Node {
     pub(super) engine: mpsc::Sender<ToEngine>,
     pub(super) stop: CancellationToken,
     links: Mutex<JoinSet<()>>,
+    /// Links that are being asked whether they are there; each ends within its patience.
+    doubts: Mutex<JoinSet<()>>,
     /// The way to the task of the local network, where there is one.
     pub(super) meeting: OnceLock<mpsc::Sender<Notice>>,
     /// Links that were told of there.
@@ -75,6 +78,7 @@ impl Node {
             engine,
             stop,
             links: Mutex::default(),
+            doubts: Mutex::default(),
             meeting: OnceLock::new(),
             met: AtomicU64::new(0),
             sign_to: Mutex::default(),
@@ -125,6 +129,27 @@ impl Node {
         let input = Input::Ping { link, nonce };
         self.engine.send(ToEngine::input(input)).await.ok()?;
         timeout(patience, answered).await.ok()?.ok()
+    }
+
+    /// Closes a link unless it answers soon. Where bytes cost money nothing is asked.
+    pub(super) fn doubt(self: &Arc<Self>, row: LinkRow) {
+        if row.facts.metered {
+            return;
+        }
+        let (node, stop) = (Arc::clone(self), self.stop.clone());
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        while doubts.try_join_next().is_some() {}
+        // Beyond, the link's own pings find out.
+        if doubts.len() >= LINKS_MAX {
+            return;
+        }
+        doubts.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = row.closing.clone().cancelled_owned() => {}
+                () = roaming::doubt(node, row) => {}
+            }
+        });
     }
 
     /// Takes a link over and runs it in a task of its own. `expect` is who must be at the other end

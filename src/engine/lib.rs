@@ -3,6 +3,7 @@
 //! - [`node`]: the live node; its `contract.rs` says what runs it and how;
 //! - [`carriage`]: how units become the bytes of a pipe; Noise where a link has no security;
 //! - [`exchange`]: the protocol that two nodes speak over a link;
+//! - [`introduce`]: two who cannot be dialled open a link together;
 //! - [`meeting`]: who is near on a local network, and whom to dial;
 //! - [`reconcile`]: in what two sets differ, for few bytes;
 //! - [`router`]: which neighbour may have what;
@@ -11,6 +12,7 @@
 
 pub mod carriage;
 pub mod exchange;
+pub mod introduce;
 pub mod meeting;
 pub mod node;
 pub mod parcel;

@@ -393,6 +393,8 @@ impl World {
             // Only whoever packs units asks for it.
             Output::Flushed { .. } => {}
             Output::Carried { id, peer } => self.carried(at, &id, peer),
+            // Roads have no sockets, so nobody is introduced here; were it otherwise, it would fail.
+            Output::Meet { node, .. } => self.tell_after(0, at, Input::MeetFailed { node }),
             Output::Event(event) => self.event(at, &event),
             Output::Since { ticket, .. }
             | Output::Page { ticket, .. }
@@ -641,7 +643,7 @@ impl Letter {
 }
 
 fn unit_name(unit: &[u8]) -> &'static str {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 18] = [
         "> hello",
         "> offer",
         "> want",
@@ -656,6 +658,10 @@ fn unit_name(unit: &[u8]) -> &'static str {
         "> halt",
         "> stop",
         "> withdraw",
+        "> ?",
+        "> ?",
+        "> reach",
+        "> introduce",
     ];
     unit.first().and_then(|first| NAMES.get(usize::from(*first))).copied().unwrap_or("> ?")
 }
@@ -693,6 +699,7 @@ fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
             (what, LinkId(0), none, ticket.0)
         }
         Input::Ping { link, nonce } => ("ping", *link, none, *nonce),
+        Input::MeetFailed { .. } => ("no meeting", LinkId(0), none, 0),
         Input::Timeout => ("timeout", LinkId(0), none, 0),
     }
 }

@@ -4,12 +4,11 @@
 //! comes to a multicast group, and says what it is told to say. What the datagrams mean, and whom to
 //! dial because of them, is decided elsewhere; the links are those of `tls:`, to [`address`].
 //!
-//! - Interfaces that come, go or change their address are noticed at once ([`changes`]).
+//! - Interfaces that come, go or change their address are noticed at once ([`crate::changes`]).
 //! - Only datagrams from link-local addresses of that same interface are passed on; one that finds
 //!   the channel full is dropped, as multicast may always lose some.
 //! - It needs no privileges.
 
-mod changes;
 mod interfaces;
 mod rules;
 mod sockets;
@@ -27,8 +26,11 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use self::{changes::Changes, interfaces::Interface, rules::rule_for, sockets::Mouth};
-use crate::contract::{Address, Stop};
+use self::{interfaces::Interface, rules::rule_for, sockets::Mouth};
+use crate::{
+    changes::{About, Changes},
+    contract::{Address, Stop},
+};
 
 pub use self::{
     rules::{Pattern, PatternError, Rule},
@@ -123,13 +125,13 @@ impl Lan {
 
     /// Tells what happens until stopped, or until nobody listens any more.
     pub async fn run(&self, events: mpsc::Sender<LanEvent>, stop: Stop) {
-        let mut changes = Changes::new();
+        let mut changes = Changes::new(About::LinkLocal);
         let mut ears = JoinSet::new();
         loop {
             let Ok(all_open) = self.look(&events, &mut ears).await else { break };
             // Both are cancel-safe.
             tokio::select! {
-                () = changes.next(!all_open) => {}
+                _ = changes.next(!all_open) => {}
                 () = stop.cancelled() => break,
                 () = events.closed() => break,
             }

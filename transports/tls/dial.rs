@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    Inner,
+    Inner, ends_of,
     identity::{Identity, UNEXPECTED, node_of},
     race::{in_turn, race},
     socks::SocksError,
@@ -58,13 +58,9 @@ impl Inner {
             let connected = self.sockets.connect(Some(local), to).await;
             let stream = connected.map_err(|source| unreachable_host(&shown, source))?;
             let (node, stream) = self.shake_hands(&self.identity, &shown, stream, expect).await?;
-            Ok(self.link(
-                node,
-                super::address_of(to),
-                true,
-                Some(to.ip()),
-                Pipe::Stream(Box::new(stream)),
-            ))
+            let ways = (Some(to.ip()), ends_of(stream.get_ref().0));
+            let pipe = Pipe::Stream(Box::new(stream));
+            Ok(self.link(node, super::address_of(to), true, ways, pipe))
         };
         within(&shown, dial).await
     }
@@ -103,13 +99,14 @@ impl Inner {
             };
             match ended.await {
                 Ok((node, stream)) => {
+                    let ends = ends_of(stream.get_ref().0).filter(|_| proxy.is_none());
                     let pipe = Pipe::Stream(Box::new(stream));
                     let remote = match (proxy, &target.to.host) {
                         (None, _) => Some(at.ip()),
                         (Some(_), Host::Ip(ip)) => Some(*ip),
                         (Some(_), _) => None,
                     };
-                    return Ok(self.link(node, target.address(), true, remote, pipe));
+                    return Ok(self.link(node, target.address(), true, (remote, ends), pipe));
                 }
                 Err(error) => failure = Some(error),
             }

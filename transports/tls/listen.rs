@@ -193,9 +193,10 @@ impl Welcome {
         slot.keep();
         // Guests are nobody in particular, so nobody can be asked about them.
         let welcome = guest || (self.inner.options.admission)(&node);
+        let ways = (Some(from.ip()), super::ends_of(stream.get_ref().0));
         let pipe = Pipe::Stream(Box::new(stream));
         let address = super::address_of(from);
-        let mut link = self.inner.link(node, address, false, Some(from.ip()), pipe);
+        let mut link = self.inner.link(node, address, false, ways, pipe);
         link.facts.guest = guest;
         Ok(welcome.then_some(link))
     }

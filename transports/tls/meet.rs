@@ -37,6 +37,7 @@ impl Inner {
             let failed = |source| TransportError::Listen { at: local.to_string(), source };
             let listener = self.sockets.listen_shared(local).map_err(failed)?;
             let stream = self.connect_both_ways(&listener, to).await.map_err(failed)?;
+            let ways = (Some(to.ip()), super::ends_of(&stream));
             let client = self.identity.id() < expect;
             let pipe = if client {
                 let (_, stream) =
@@ -45,7 +46,7 @@ impl Inner {
             } else {
                 self.serve(&shown, stream, expect).await?
             };
-            Ok(self.link(expect, super::address_of(to), client, Some(to.ip()), pipe))
+            Ok(self.link(expect, super::address_of(to), client, ways, pipe))
         };
         within(&shown, meeting).await
     }

@@ -32,9 +32,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::{net::TcpStream, sync::mpsc};
 
-use postrider_base::NodeSecret;
+use postrider_base::{NodeSecret, link::Ends};
 
 use self::{
     guests::Guests, identity::Identity, listen::Counters, socket::SocketOptions, target::Target,
@@ -241,24 +241,30 @@ impl Transport for TlsTransport {
 }
 
 impl Inner {
-    /// `remote` is `None` where only a proxy knows who is at the other end.
+    /// `remote` and `ends` are `None` where only a proxy knows who is at the other end.
     fn link(
         &self,
         peer: NodeId,
         address: Address,
         dialled: bool,
-        remote: Option<IpAddr>,
+        (remote, ends): (Option<IpAddr>, Option<Ends>),
         pipe: Pipe,
     ) -> Link {
         let facts = LinkFacts {
             peer: Some(peer),
             dialled,
+            ends,
             metered: self.options.metered,
             overlay: remote.is_some_and(is_overlay),
             ..LinkFacts::stream(address)
         };
         Link { facts, pipe }
     }
+}
+
+/// Between which addresses a connection runs.
+fn ends_of(stream: &TcpStream) -> Option<Ends> {
+    Some(Ends { here: stream.local_addr().ok()?, there: stream.peer_addr().ok()? })
 }
 
 /// The `tls:` address of a socket address.

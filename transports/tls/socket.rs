@@ -48,7 +48,8 @@ impl SocketOptions {
         tokio::net::TcpListener::from_std(socket.into())
     }
 
-    /// Connects to `to`, from `local` if given.
+    /// Connects to `to`, from `local` if given. Others of ours may share the port that it gets: a
+    /// NAT that knows it lets a second connection from there through.
     pub(super) async fn connect(
         &self,
         local: Option<SocketAddr>,
@@ -56,7 +57,11 @@ impl SocketOptions {
     ) -> io::Result<TcpStream> {
         let socket = match local {
             Some(local) => self.shared(local)?,
-            None => self.socket(to)?,
+            None => {
+                let socket = self.socket(to)?;
+                share(&socket)?;
+                socket
+            }
         };
         let socket = TcpSocket::from_std_stream(socket.into());
         let stream = socket.connect(to).await?;
@@ -97,8 +102,7 @@ impl SocketOptions {
         if local.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
+        share(&socket)?;
         socket.bind(&local.into())?;
         Ok(socket)
     }
@@ -112,6 +116,11 @@ impl SocketOptions {
         }
         Ok(socket)
     }
+}
+
+fn share(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

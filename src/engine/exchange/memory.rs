@@ -87,6 +87,14 @@ impl Memory {
         self.covered.insert(node, covered);
     }
 
+    /// A row that was settled may be offered to a neighbour again: the next contact must not begin
+    /// behind it.
+    pub fn note_owed(&mut self, node: &NodeId, arrival: u64) {
+        if let Some(covered) = self.covered.get_mut(node) {
+            covered.upto = covered.upto.min(arrival.saturating_sub(1));
+        }
+    }
+
     /// Whom we know has changed; whether something is allowed that was not.
     pub fn note_people(&mut self, people: &People) -> bool {
         self.covered.clear();
@@ -141,6 +149,8 @@ mod tests {
         assert_eq!(memory.begin_behind(&node(1), &limits(160), 5), 5);
         assert_eq!(memory.begin_behind(&node(1), &limits(0), 4), 4);
         assert_eq!(memory.begin_behind(&node(2), &limits(0), 5), 5);
+        memory.note_owed(&node(1), 40);
+        assert_eq!(memory.begin_behind(&node(1), &limits(0), 5), 39);
         memory.note_people(&People::default());
         assert_eq!(memory.begin_behind(&node(1), &limits(0), 5), 5);
     }

@@ -12,6 +12,7 @@
 //! link. `docs/exchange.md` is the specification.
 
 mod examine;
+mod later;
 mod limits;
 mod memory;
 mod offers;
@@ -27,9 +28,12 @@ mod unit;
 use bytes::Bytes;
 use postrider_base::link::LinkFacts;
 
-use crate::node::{
-    Answer, Ending, Event, LinkId, LinkPolicy, Seen, Violation,
-    core::{Core, Task, What},
+use crate::{
+    introduce,
+    node::{
+        Answer, Ending, Event, LinkId, LinkPolicy, Output, Seen, Violation,
+        core::{Core, Task, What},
+    },
 };
 
 use self::{
@@ -44,6 +48,12 @@ pub use limits::{
 };
 pub(crate) use memory::Memory;
 pub use unit::{Begin, FEATURE_SKETCH, Hello, Offered, Unit, UnitError, VERSION};
+
+/// What this program knows beyond version 1.
+const FEATURES: u64 = FEATURE_SKETCH | introduce::FEATURE;
+
+/// The number of pings that nobody asked for and no silence: beyond those that are counted.
+const SIGN_OF_LIFE: u64 = 1 << 16;
 
 /// One end of one link.
 #[derive(Debug)]
@@ -89,7 +99,7 @@ impl Exchange {
         let (node, clear_only) = (facts.peer, facts.clear_only);
         let mut peer = Peer { link, node, proven: true, policy, clear_only, pace, hello: None };
         let hello = Hello {
-            features: FEATURE_SKETCH,
+            features: FEATURES,
             instance: core.local.instance,
             seen: mine,
             chunk_log2: CHUNK_MAX.ilog2().try_into().unwrap_or(u8::MAX),
@@ -123,7 +133,10 @@ impl Exchange {
 
     /// A unit came.
     pub fn handle(&mut self, core: &mut Core, unit: &Bytes) -> Result<(), Ending> {
-        self.peer.proven = true;
+        let proven_now = !std::mem::replace(&mut self.peer.proven, true);
+        if let Some(hello) = self.peer.hello.filter(|_| proven_now) {
+            core.introductions.greeted(self.peer.link, hello.features);
+        }
         self.take(core, decode(unit)?)
     }
 
@@ -149,7 +162,7 @@ impl Exchange {
         match unit {
             Unit::Hello(hello) => self.greet(core, hello),
             Unit::Offer(entries) => receiving.offer(core, peer, entries),
-            Unit::Want(list) => sending.want(&list),
+            Unit::Want(list) => sending.want(core, peer, &list),
             Unit::Begin(begin) => receiving.begin(core, peer, begin),
             Unit::Data { handle, bytes } => receiving.data(core, peer, handle, bytes),
             Unit::Settle(list) => sending.settle(core, peer, &list),
@@ -177,6 +190,18 @@ impl Exchange {
             Unit::Halt { reason, retry_after_s } => Err(Ending::Halted { reason, retry_after_s }),
             Unit::Stop(handles) => sending.stop(&handles),
             Unit::Withdraw(handles) => receiving.withdraw(core, peer, &handles),
+            Unit::Reach(node) => {
+                let said = core.introductions.reach(core.now.mono_ms, peer.link, node);
+                core.tasks.extend(said.into_iter().map(|(link, said)| Task::Say(link, said)));
+                Ok(())
+            }
+            Unit::Introduce { node, at } => {
+                let (now_ms, link) = (core.now.mono_ms, peer.link);
+                if let Some(node) = core.introductions.introduce(now_ms, link, node, at) {
+                    core.outputs.push_back(Output::Meet { link, node, at });
+                }
+                Ok(())
+            }
         }
     }
 
@@ -185,6 +210,13 @@ impl Exchange {
             return Err(Ending::Myself);
         }
         self.peer.hello = Some(hello);
+        // Somebody who may not be there is introduced to nobody.
+        if self.peer.proven {
+            core.introductions.greeted(self.peer.link, hello.features);
+        }
+        if hello.nice_max != 0 {
+            core.near.leave_out(self.peer.link);
+        }
         self.receiving.greeted(hello.instance);
         self.unreconciled = self.sending.greeted(core, &self.peer, self.hinted, hello.seen);
         if self.peer.node.is_some_and(|node| core.memory.must_compare(&node)) {
@@ -262,6 +294,14 @@ impl Exchange {
             Task::NewBundle => self.sending.note_arrival(),
             Task::NewReceipts => self.sending.note_receipts(),
             Task::Gone(id) => self.sending.withdraw(core, &mut self.peer, id),
+            Task::Near(node) => self.sending.leave_to(core, &mut self.peer, node),
+            Task::Ask(node) => {
+                let peer = self.peer.node.filter(|_| self.peer.proven);
+                if peer.is_some_and(|peer| peer.as_bytes() == node) {
+                    self.ping(core, SIGN_OF_LIFE);
+                }
+            }
+            Task::Say(_, said) => self.peer.send(core, &said.unit()),
         }
     }
 

@@ -337,6 +337,8 @@ impl Receiving {
     pub fn mark(&mut self, core: &mut Core, peer: &Peer, bundles: u64, receipts: u64) {
         let mark =
             Mark { before: self.next_handle, before_batch: self.next_batch, bundles, receipts };
+        // What is set back holds for what was said before as well: nothing between may be passed.
+        self.marks.iter_mut().for_each(|mark| mark.bundles = mark.bundles.min(bundles));
         let full = self.marks.len() == MARKS_MAX;
         match self.marks.back_mut() {
             Some(last) if full || last.before == mark.before => *last = mark,

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use postrider_base::bundle::{Hop, SMALL_PAYLOAD_MAX};
 
 use super::{
+    later::Later,
     limits::{HANDLE_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN},
     memory::Covered,
     offers::{Backlog, PAGE_ROWS, Question},
@@ -20,8 +21,9 @@ use super::{
     unit::{Begin, Offered, Unit},
 };
 use crate::node::{
-    Ending, Event, Loaded, Output, Reason, Row, Seen, ShortId, Verdict, Violation,
-    core::{Core, What},
+    Destination, Ending, Event, Loaded, Output, Reason, Row, Seen, ShortId, Verdict, Violation,
+    core::{Core, Task, What},
+    near::{LOOK_EVERY_MS, recipient},
 };
 
 /// Chunks of one bundle that lie ready or are being read, so that the disk and the link overlap.
@@ -35,8 +37,6 @@ const READY_MAX: usize = 4 << 20;
 const LOAD_BYTES: usize = SMALL_PAYLOAD_MAX as usize;
 /// Bytes of an offer in its unit, at most.
 const OFFER_BYTES: usize = 26;
-/// Rows that wait for their next try. Beyond, the neighbour's cursor brings them back.
-const LATER_MAX: usize = 1024;
 /// Numbers that a neighbour's cursor may lag when nothing was offered: a mark costs it a commit.
 const MARK_LAG: u64 = 64;
 
@@ -56,7 +56,7 @@ pub(crate) struct Sending {
     next_handle: u32,
     /// Wanted bundles, most urgent first.
     wanted: BTreeSet<Turn>,
-    later: BTreeMap<(u64, u64), Row>,
+    later: Later,
     /// The neighbour's cursor as it was said, then as it was marked.
     marked: Seen,
     offered_since_mark: bool,
@@ -119,7 +119,7 @@ impl Sending {
             ids: BTreeMap::new(),
             next_handle: 0,
             wanted: BTreeSet::new(),
-            later: BTreeMap::new(),
+            later: Later::default(),
             marked: Seen::default(),
             offered_since_mark: false,
             unmarked: true,
@@ -146,6 +146,7 @@ impl Sending {
             if !hinted || self.backlog.floor() != from {
                 self.backlog.restart(from);
                 self.not_here = not_here;
+                self.later.clear();
             }
         }
         self.held
@@ -180,6 +181,7 @@ impl Sending {
     pub fn offer_all(&mut self) {
         if std::mem::take(&mut self.held) {
             self.only = None;
+            self.later.clear();
             self.backlog.restart(0);
         }
     }
@@ -212,8 +214,52 @@ impl Sending {
         &mut self.proofs
     }
 
+    /// A node takes for itself what is for it: it need not go to this neighbour. Should it come to
+    /// nothing there, it is offered here after all.
+    pub fn leave_to(&mut self, core: &mut Core, peer: &mut Peer, node: &[u8; 32]) {
+        if peer.node.is_some_and(|peer| peer.as_bytes() == node) {
+            return;
+        }
+        // Before the neighbour has spoken, and proven itself, nothing has been asked for.
+        if peer.hello.is_none() || !peer.proven {
+            return;
+        }
+        let left = |(handle, open): (&u32, &Open)| {
+            (recipient(&open.row).as_ref() == Some(node)).then_some((*handle, open.row.arrival))
+        };
+        let all: Vec<(u32, u64)> = self.open.iter().filter_map(left).collect();
+        let Some(first) = all.iter().map(|(_, arrival)| *arrival).min() else { return };
+        // First the cursor is set back: an offer that is withdrawn would let it pass.
+        if self.marked.bundles >= first {
+            self.marked.bundles = first.saturating_sub(1);
+            let Seen { bundles, receipts, .. } = self.marked;
+            peer.send(core, &Unit::Mark { bundles, receipts });
+            self.offered_since_mark = true;
+        }
+        for part in all.chunks(OFFERS_MAX) {
+            peer.send(core, &Unit::Withdraw(part.iter().map(|(handle, _)| *handle).collect()));
+        }
+        for (handle, _) in all {
+            if let Some(open) = self.close(handle) {
+                self.put_off(core, peer, open.row);
+            }
+        }
+    }
+
+    /// A row that is left to another link waits, and the neighbour's cursor before it.
+    fn put_off(&mut self, core: &mut Core, peer: &Peer, row: Row) {
+        let now_ms = core.now.mono_ms;
+        core.tasks.extend(core.near.left(now_ms, &row).map(Task::Ask));
+        if let Some(node) = peer.node.filter(|_| peer.proven) {
+            core.memory.note_owed(&node, row.arrival);
+            self.covered = None;
+        }
+        self.later.leave(now_ms.saturating_add(LOOK_EVERY_MS), row);
+    }
+
     /// A bundle was retired: whoever was offered it is told.
     pub fn withdraw(&mut self, core: &mut Core, peer: &mut Peer, id: &ShortId) {
+        self.later.forget(id);
         if let Some(handle) = self.ids.get(id).copied() {
             self.close(handle);
             peer.send(core, &Unit::Withdraw(vec![handle]));
@@ -221,7 +267,12 @@ impl Sending {
     }
 
     /// The neighbour wants bundles.
-    pub fn want(&mut self, list: &[(u32, u64)]) -> Result<(), Ending> {
+    pub fn want(
+        &mut self,
+        core: &mut Core,
+        peer: &mut Peer,
+        list: &[(u32, u64)],
+    ) -> Result<(), Ending> {
         for (handle, from) in list.iter().copied() {
             if handle >= self.next_handle {
                 return Err(Ending::Protocol(Violation::Handle));
@@ -237,6 +288,13 @@ impl Sending {
             }
             open.out = Some(Outgoing { at: from, ..Outgoing::default() });
             self.wanted.insert(turn(&open.row, handle));
+            // Of what its header does not say openly nothing is asked.
+            if let Destination::Node(node) = open.row.destination
+                && open.row.source == Some(*core.local.node.as_bytes())
+            {
+                let said = core.introductions.wish(core.now.mono_ms, peer.link, node);
+                said.into_iter().for_each(|said| peer.send(core, &said.unit()));
+            }
         }
         Ok(())
     }
@@ -271,10 +329,10 @@ impl Sending {
                         core.outputs.push_back(Output::Carried { id, peer });
                     }
                 }
-                Verdict::Later(seconds) if self.later.len() < LATER_MAX => {
+                // Beyond, the neighbour's cursor brings it back.
+                Verdict::Later(seconds) if self.later.has_room() => {
                     let wait_ms = u64::from(seconds.max(1)) * 1000;
-                    let due = core.now.mono_ms.saturating_add(wait_ms);
-                    self.later.insert((due, open.row.arrival), open.row);
+                    self.later.wait(core.now.mono_ms.saturating_add(wait_ms), open.row);
                 }
                 Verdict::Later(_)
                 | Verdict::Damaged
@@ -290,7 +348,7 @@ impl Sending {
 
     /// When something waits for the clock.
     pub fn deadline(&self) -> Option<u64> {
-        self.later.first_key_value().map(|((due, _), _)| *due)
+        self.later.due().filter(|_| self.may_offer_some())
     }
 
     /// Rows by arrival number. `true`: the neighbour's cursor was beyond our numbering, and nothing
@@ -398,12 +456,24 @@ impl Sending {
     }
 
     fn retry_later(&mut self, now_ms: u64) {
-        while let Some(entry) = self.later.first_entry() {
-            if entry.key().0 > now_ms {
-                break;
-            }
-            self.backlog.put_back(entry.remove());
+        if !self.may_offer_some() {
+            return;
         }
+        while let Some(row) = self.later.next(now_ms) {
+            self.backlog.put_back(row);
+        }
+        // While a reconciliation goes on, what has arrived before it waits for the outcome.
+        if !self.held
+            && let Some(after) = self.later.look_again()
+        {
+            self.backlog.restart(after);
+        }
+    }
+
+    /// Not between the moment when a cursor is given up and the one when all rows have been counted:
+    /// then the backlog begins anew, and would forget them.
+    fn may_offer_some(&self) -> bool {
+        !self.held || self.counted
     }
 
     fn offer(&mut self, core: &mut Core, peer: &mut Peer) {
@@ -422,7 +492,9 @@ impl Sending {
             let mut next = Some(first);
             while let Some(row) = next {
                 let id = row.short();
-                if !self.ids.contains_key(&id) && !row.expired(core.now.held_ms) {
+                if core.near.has(core.now.mono_ms, &row, peer.node) {
+                    self.put_off(core, peer, row);
+                } else if !self.ids.contains_key(&id) && !row.expired(core.now.held_ms) {
                     entries.push(Offered { id, nice: row.nice, length: row.length });
                     self.ids.insert(id, self.next_handle);
                     self.open.insert(self.next_handle, Open { row, out: None });
@@ -447,10 +519,18 @@ impl Sending {
         if self.held {
             return;
         }
-        self.only = None;
+        let settled = self.open.is_empty() && self.later.is_empty();
+        if settled {
+            self.later.settled();
+        }
+        if self.later.is_empty() {
+            self.only = None;
+        }
         let upto = bundles.min(self.again.map_or(u64::MAX, |first| first - 1));
-        // The cursor is of the neighbour, not of the link: it waits before what another may carry.
-        let bundles = bundles.min(self.not_here.map_or(u64::MAX, |first| first - 1));
+        // The cursor is of the neighbour, not of the link: it waits before what another may carry,
+        // and before what another takes, as long as that may come to nothing.
+        let waits_before = [self.not_here, self.later.first_left()].into_iter().flatten().min();
+        let bundles = bundles.min(waits_before.map_or(u64::MAX, |first| first.saturating_sub(1)));
         let lag = bundles.abs_diff(self.marked.bundles);
         // One that stays at the beginning is worth a mark too: then it is remembered.
         let told = self.offered_since_mark && (lag > 0 || self.unmarked);
@@ -459,9 +539,11 @@ impl Sending {
         if told || back || lag > MARK_LAG || receipts != self.marked.receipts {
             peer.send(core, &Unit::Mark { bundles, receipts });
             self.marked = Seen { instance: core.local.instance, bundles, receipts };
-            (self.offered_since_mark, self.unmarked, self.remember) = (false, false, true);
+            // Where it waits for what is left to others, it is worth another mark when it moves on.
+            self.offered_since_mark &= self.later.first_left().is_some();
+            (self.unmarked, self.remember) = (false, true);
         }
-        if self.remember && self.open.is_empty() && self.later.is_empty() {
+        if self.remember && settled {
             self.remember = false;
             if let Some(node) = peer.node {
                 let theirs = Some(self.marked);
@@ -469,8 +551,7 @@ impl Sending {
             }
             core.event(Event::CaughtUp { link: peer.link });
         }
-        if self.open.is_empty()
-            && self.later.is_empty()
+        if settled
             && self.not_here.is_some()
             && self.covered != Some(upto)
             && let Some(node) = peer.node

@@ -5,6 +5,8 @@
 //! specification. Here bytes become values and every bound that needs no memory of what was said
 //! before is checked; what a unit means is for the two sides of an exchange.
 
+use std::net::{IpAddr, SocketAddr};
+
 use bytes::Bytes;
 use postrider_base::{
     bundle::{HEAD_MAX, Hop, PAYLOAD_MAX, RECEIPT_BYTES, Receipt, SMALL_PAYLOAD_MAX},
@@ -76,6 +78,15 @@ pub enum Unit {
     Stop(Vec<u32>),
     /// The sender no longer has these.
     Withdraw(Vec<u32>),
+    /// To whom was dialled: I want to meet this node. From there: this node wants to meet you.
+    Reach([u8; 32]),
+    /// This node opens a link with you now; so it is seen.
+    Introduce {
+        /// Who.
+        node: [u8; 32],
+        /// Where.
+        at: SocketAddr,
+    },
 }
 
 /// The first unit.
@@ -179,6 +190,14 @@ impl Unit {
             Self::Halt { reason, retry_after_s } => tagged(11, &(reason, retry_after_s)),
             Self::Stop(handles) => tagged(12, handles),
             Self::Withdraw(handles) => tagged(13, handles),
+            Self::Reach(node) => tagged(16, &ByteBuf::from(*node)),
+            Self::Introduce { node, at } => {
+                let ip = match at.ip() {
+                    IpAddr::V4(ip) => ByteBuf::from(ip.octets()),
+                    IpAddr::V6(ip) => ByteBuf::from(ip.octets()),
+                };
+                tagged(17, &(ByteBuf::from(*node), ip, at.port()))
+            }
         };
         (head, Bytes::new())
     }
@@ -238,6 +257,11 @@ impl Unit {
             }
             12 => Self::Stop(handles(body)?),
             13 => Self::Withdraw(handles(body)?),
+            16 => Self::Reach(key(&wire::decode::<ByteBuf>(body)?)?),
+            17 => {
+                let (node, ip, port): (ByteBuf, ByteBuf, u16) = wire::decode(body)?;
+                Self::Introduce { node: key(&node)?, at: SocketAddr::new(address(&ip)?, port) }
+            }
             other => return Err(UnitError::Type(other)),
         })
     }
@@ -249,9 +273,25 @@ impl Unit {
 
     /// What is at the start of a unit, for traces; `None` for types that are not known.
     pub fn name(unit: &[u8]) -> Option<&'static str> {
-        const NAMES: [&str; 14] = [
-            "Hello", "Offer", "Want", "Begin", "Data", "Settle", "Receipt", "Mark", "Sketch",
-            "Ping", "Pong", "Halt", "Stop", "Withdraw",
+        const NAMES: [&str; 18] = [
+            "Hello",
+            "Offer",
+            "Want",
+            "Begin",
+            "Data",
+            "Settle",
+            "Receipt",
+            "Mark",
+            "Sketch",
+            "Ping",
+            "Pong",
+            "Halt",
+            "Stop",
+            "Withdraw",
+            "?",
+            "?",
+            "Reach",
+            "Introduce",
         ];
         NAMES.get(usize::from(*unit.first()?)).copied()
     }
@@ -373,6 +413,16 @@ fn pairs(flat: &[u64]) -> Result<Vec<(u32, u64)>, UnitError> {
     pairs.iter().map(handle).collect::<Option<_>>().ok_or(UnitError::Field("handle"))
 }
 
+fn key(bytes: &[u8]) -> Result<[u8; 32], UnitError> {
+    bytes.try_into().map_err(|_| UnitError::Field("node"))
+}
+
+fn address(bytes: &[u8]) -> Result<IpAddr, UnitError> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .map_err(|_| UnitError::Field("address"))
+}
+
 fn handles(body: &[u8]) -> Result<Vec<u32>, UnitError> {
     let handles: Vec<u32> = wire::decode(body)?;
     bounded(handles.len(), OFFERS_MAX, "handles")?;
@@ -447,6 +497,15 @@ mod tests {
                 .prop_map(|(reason, retry_after_s)| Unit::Halt { reason, retry_after_s }),
             handles().prop_map(Unit::Stop),
             handles().prop_map(Unit::Withdraw),
+            any::<[u8; 32]>().prop_map(Unit::Reach),
+            any::<([u8; 32], [u8; 4], u16)>().prop_map(|(node, ip, port)| Unit::Introduce {
+                node,
+                at: SocketAddr::new(ip.into(), port),
+            }),
+            any::<([u8; 32], [u8; 16], u16)>().prop_map(|(node, ip, port)| Unit::Introduce {
+                node,
+                at: SocketAddr::new(ip.into(), port),
+            }),
         ]
     }
 
@@ -471,7 +530,7 @@ mod tests {
         }
 
         #[test]
-        fn noise_never_panics(bytes in vec(any::<u8>(), 0..200), kind in 0_u8..16) {
+        fn noise_never_panics(bytes in vec(any::<u8>(), 0..200), kind in 0_u8..20) {
             let bytes = Bytes::from([vec![kind], bytes].concat());
             if let Ok(unit) = Unit::decode(&bytes) {
                 prop_assert_eq!(whole(&unit), bytes);
@@ -487,6 +546,9 @@ mod tests {
         };
         let offer =
             |nice: u8, length: u64| tagged(1, &vec![(ByteBuf::from([0; 16]), nice, length)]);
+        let introduce = |node: usize, ip: usize| {
+            tagged(17, &(ByteBuf::from(vec![1; node]), ByteBuf::from(vec![1; ip]), 1))
+        };
         for (bytes, why) in [
             (Bytes::new(), UnitError::Empty),
             (Bytes::from_static(&[14]), UnitError::Type(14)),
@@ -503,6 +565,9 @@ mod tests {
             (tagged(6, &ByteBuf::from([1; 26])), UnitError::Field("receipts")),
             (tagged(12, &Vec::<u32>::new()), UnitError::Field("handles")),
             (Bytes::from_static(&[4, 0, 0, 0, 1]), UnitError::Field("data")),
+            (tagged(16, &ByteBuf::from([1; 31])), UnitError::Field("node")),
+            (introduce(33, 4), UnitError::Field("node")),
+            (introduce(32, 5), UnitError::Field("address")),
             (vec![9; CONTROL_MAX + 1].into(), UnitError::TooLong(9, CONTROL_MAX + 1)),
         ] {
             assert_eq!(Unit::decode(&bytes), Err(why), "{bytes:02x?}");

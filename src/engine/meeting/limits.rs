@@ -28,6 +28,9 @@ pub const EXPIRES_MS: u64 = 50_000;
 pub const NONCE_LIFE_MS: u64 = 15 * 60_000;
 /// For so long after coming up beacons say that links from before are gone.
 pub const FRESH_MS: u64 = 2_500;
+/// A link is as old as this when its other end is heard to have come up anew after it: beacons go out
+/// at once, and the first of them may be lost.
+pub const RESTART_MS: u64 = 500;
 
 /// New beacons looked into, per segment, at once and per second: a hall of 500 that comes up
 /// together, and hardly any work for a flood.

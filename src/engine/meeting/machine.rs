@@ -14,9 +14,9 @@ use super::{
     chance::{Chance, Rate},
     contract::{Came, Input, InterfaceId, Known, Local, Output, Place, Role},
     limits::{
-        CONTACTS_MAX, DIALS_BURST, DIALS_KEPT, DIALS_PER_S, FRESH_TURN_MS, HOLD_MS, INTERFACES_MAX,
-        NEWS_PLAN_MS, NONCE_LIFE_MS, RETRY_MS, SESSIONS_MAX, SETTLE_MS, SHORT_MS, TURN_MS,
-        WANTED_MAX, WANTED_TURN_MS,
+        CONTACTS_MAX, DIALS_BURST, DIALS_KEPT, DIALS_PER_S, FRESH_MS, FRESH_TURN_MS, HOLD_MS,
+        INTERFACES_MAX, NEWS_PLAN_MS, NONCE_LIFE_MS, RESTART_MS, RETRY_MS, SESSIONS_MAX, SETTLE_MS,
+        SHORT_MS, TURN_MS, WANTED_MAX, WANTED_TURN_MS,
     },
     neighbours::{Neighbour, News, Resolved, Spot},
     plan::{Want, Worth, plan},
@@ -210,10 +210,12 @@ impl Meeting {
             if session.spot.is_none() && session.from == from && whose {
                 session.spot = Some(spot);
             }
-            let restarted = news == News::Restarted || news == News::New && fresh;
-            if restarted && session.spot == Some(spot) {
-                session.stale |= now_ms >= session.up_ms + SHORT_MS;
-            }
+            let before_ms = match news {
+                News::Restarted => RESTART_MS,
+                News::New if fresh => FRESH_MS + RESTART_MS,
+                _ => continue,
+            };
+            session.stale |= session.spot == Some(spot) && now_ms >= session.up_ms + before_ms;
         }
         if news != News::None {
             self.replan_ms = self.replan_ms.min(now_ms + NEWS_PLAN_MS);

@@ -108,7 +108,9 @@ impl Neighbours {
         }
         let (was, is) = (&neighbour.beacon.head, &beacon.head);
         let renamed = was.nonce != is.nonce || was.guest != is.guest;
-        let restarted = is.fresh && (renamed || !was.fresh);
+        // A beacon repeated was not passed on to here, so this is the first of another time that it
+        // came up, even where the last one heard was fresh as well.
+        let restarted = is.fresh;
         if was.guest != is.guest {
             neighbour.guest_before = Some(was.guest);
         }
@@ -216,10 +218,14 @@ mod tests {
     }
 
     fn beacon(nonce: usize, fresh: bool) -> Beacon {
+        filled(nonce, fresh, 0)
+    }
+
+    fn filled(nonce: usize, fresh: bool, filler: u8) -> Beacon {
         let nonce = (nonce as u64).to_be_bytes();
         let head = Head { carrier: true, fresh, nonce, port: 7531, guest: id(1) };
         let key = ContactKey::of(&NodeSecret::from_seed([2; 32]).first_seal_key().public());
-        Beacon::new(head, address(1), &id(2), &key, &[], &[0; 128])
+        Beacon::new(head, address(1), &id(2), &key, &[], &[filler; 128])
     }
 
     fn flooded() -> Neighbours {
@@ -282,6 +288,7 @@ mod tests {
         let mut table = Neighbours::default();
         let mut hear = |beacon, now| table.hear(address(1), beacon, None, now, |_, _| false);
         assert_eq!(hear(beacon(0, true), 0), News::New);
+        assert_eq!(hear(filled(0, true, 1), 0), News::Restarted, "it came up once more");
         assert_eq!(hear(beacon(0, false), 1), News::None);
         assert_eq!(hear(beacon(1, false), 2), News::Renamed);
         assert_eq!(hear(beacon(1, true), 3), News::Restarted);

@@ -28,6 +28,8 @@
 //!
 //! How links and offers end, and what is told of that, is in `ending.rs`.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use postrider_base::{
     BundleId, NodeId, SealPublic,
@@ -234,7 +236,8 @@ pub enum Input {
     },
     /// One whole unit came that may be a recorded one, sent again by anybody: from the payload of a
     /// first handshake message. Only Hello and Offer come so. They are answered; nothing is marked
-    /// or remembered because of them, until the first [`Input::Unit`] proves the peer.
+    /// or remembered because of them, nothing is left to the peer as to one that is near, and it is
+    /// introduced to nobody, until the first [`Input::Unit`] proves it.
     Early {
         /// Over which link.
         link: LinkId,
@@ -270,6 +273,11 @@ pub enum Input {
     Receipts,
     /// Contacts, blocked nodes or routes changed.
     People(People),
+    /// What [`Output::Meet`] asked for came to nothing. When it succeeds a link comes up instead.
+    MeetFailed {
+        /// Whom.
+        node: NodeId,
+    },
     /// Somebody wants to know whether a link answers: [`Event::Answered`] has the same nonce.
     Ping {
         /// Which link.
@@ -516,6 +524,16 @@ pub enum Output {
         ticket: Ticket,
         /// What.
         work: Box<Work>,
+    },
+    /// Open a link together with a node that does the same, now, from the port that `link` has
+    /// here. Ends in a link, or in [`Input::MeetFailed`].
+    Meet {
+        /// Whose port is used.
+        link: LinkId,
+        /// With whom; nobody else may answer.
+        node: NodeId,
+        /// Where it is seen.
+        at: SocketAddr,
     },
     /// Something worth telling; nothing depends on it.
     Event(Event),

@@ -7,10 +7,12 @@ use postrider_base::{NodeId, bundle::Receipt};
 
 use super::{
     contract::{Class, Event, LinkId, Local, NewBundle, Now, Output, ShortId, Ticket, TransferId},
+    near::Near,
     partials::{Arrivals, Spot},
 };
 use crate::{
     exchange::{Memory, Unit},
+    introduce::{Introductions, Said},
     router::Router,
 };
 
@@ -21,6 +23,8 @@ pub(crate) struct Core {
     pub local: Local,
     pub router: Box<dyn Router>,
     pub arrivals: Arrivals,
+    pub introductions: Introductions,
+    pub near: Near,
     pub outputs: VecDeque<Output>,
     /// What one link's input means for others; done before the next input.
     pub tasks: VecDeque<Task>,
@@ -53,6 +57,12 @@ pub(crate) enum Task {
     NewBundle,
     /// The spool has new receipts.
     NewReceipts,
+    /// This node takes for itself what is for it: nobody else need have it.
+    Near([u8; 32]),
+    /// Something waits for this node to take it: whether it is still there.
+    Ask([u8; 32]),
+    /// Part of an introduction.
+    Say(LinkId, Said),
 }
 
 /// A question that waits for its answer.
@@ -110,7 +120,9 @@ impl Task {
         match self {
             Self::Settle(spot, _) | Self::Overtaken(spot, _) => Some(spot.0),
             Self::Retry(spot) | Self::Lost(spot) => Some(spot.0),
+            Self::Say(link, _) => Some(*link),
             Self::Gone(_) | Self::NewBundle | Self::NewReceipts => None,
+            Self::Near(_) | Self::Ask(_) => None,
         }
     }
 }
@@ -122,6 +134,8 @@ impl Core {
             local,
             router,
             arrivals: Arrivals::default(),
+            introductions: Introductions::default(),
+            near: Near::default(),
             outputs: VecDeque::new(),
             tasks: VecDeque::new(),
             touched: BTreeSet::new(),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use postrider_base::NodeId;
+
 use super::{
     contract::{
         Answer, Ending, Event, Input, Kept, LinkId, Local, Now, Output, Row, ShortId, TransferId,
@@ -42,6 +44,9 @@ impl Engine {
             }
             Input::LinkDown { link } => self.forget(link),
             Input::Unit { link, unit } => {
+                if let Some(node) = self.core.near.heard(self.core.now.mono_ms, link) {
+                    self.core.tasks.push_back(Task::Near(node));
+                }
                 self.with(link, |exchange, core| exchange.handle(core, &unit));
             }
             Input::Early { link, unit } => {
@@ -56,6 +61,9 @@ impl Engine {
                 exchange.take_room(core, bytes);
                 Ok(())
             }),
+            Input::MeetFailed { node } => {
+                self.core.introductions.failed(self.core.now.mono_ms, &node);
+            }
             Input::Arrived { id } => self.arrived(ShortId::of(&id)),
             Input::Gone { id } => self.core.tasks.push_back(Task::Gone(ShortId::of(&id))),
             Input::Receipts => self.core.tasks.push_back(Task::NewReceipts),
@@ -64,6 +72,9 @@ impl Engine {
                     self.links.values_mut().for_each(Exchange::compare);
                     self.core.touched.extend(self.links.keys());
                 }
+                let contacts = people.contacts.iter().map(|contact| contact.node);
+                let blocked = |node: &NodeId| people.blocked.contains(node);
+                self.core.introductions.set_contacts(contacts.filter(|node| !blocked(node)));
                 self.core.router.set_people(people);
                 self.end_blocked();
             }
@@ -132,12 +143,14 @@ impl Engine {
         {
             self.core.router.on_contact(self.core.now, peer, Contact::Began);
         }
+        self.core.introductions.link_up(link, &opening.facts);
+        self.core.near.link_up(link, &opening.facts, &opening.policy);
         let exchange = Exchange::open(&mut self.core, opening);
         self.links.insert(link, exchange);
         self.core.touched.insert(link);
     }
 
-    fn has_link_to(&self, peer: postrider_base::NodeId) -> bool {
+    fn has_link_to(&self, peer: NodeId) -> bool {
         self.links.values().any(|exchange| exchange.peer().node == Some(peer))
     }
 
@@ -274,6 +287,8 @@ impl Engine {
     fn forget(&mut self, link: LinkId) {
         let Some(mut exchange) = self.links.remove(&link) else { return };
         exchange.end(&mut self.core);
+        self.core.introductions.link_down(link);
+        self.core.near.link_down(link);
         if let Some(peer) = exchange.peer().node
             && !self.has_link_to(peer)
         {

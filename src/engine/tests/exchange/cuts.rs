@@ -15,6 +15,7 @@ const SLOW: Wire = Wire {
     proven: true,
     dialled: false,
     clear_only: false,
+    seen: false,
 };
 
 #[test]

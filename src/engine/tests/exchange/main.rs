@@ -5,9 +5,11 @@
 
 mod bytes_spent;
 mod cuts;
+mod directly;
 mod early;
 mod flooding;
 mod hostile;
+mod left;
 mod measure;
 mod net;
 mod pair;

@@ -3,10 +3,15 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
+    net::SocketAddr,
 };
 
 use bytes::Bytes;
-use postrider_base::{BundleId, NodeId, bundle::Hop, link::LinkFacts};
+use postrider_base::{
+    BundleId, NodeId,
+    bundle::Hop,
+    link::{Ends, LinkFacts},
+};
 use postrider_engine::{
     carriage::length_prefix,
     exchange::Unit,
@@ -26,6 +31,8 @@ pub struct Node {
     pub engine: Engine,
     pub store: Store,
     pub events: Vec<Event>,
+    /// Whom it was told to meet, and where.
+    pub meetings: Vec<(NodeId, SocketAddr)>,
     pub carried: Vec<(BundleId, NodeId)>,
     pub ended: Vec<Ending>,
     pub flushed: Vec<LinkId>,
@@ -62,6 +69,8 @@ pub struct Wire {
     pub dialled: bool,
     /// Whether nothing sealed may go over it.
     pub clear_only: bool,
+    /// The first end dialled, and the other one sees where from.
+    pub seen: bool,
 }
 
 impl Default for Wire {
@@ -73,6 +82,7 @@ impl Default for Wire {
             proven: true,
             dialled: false,
             clear_only: false,
+            seen: false,
         }
     }
 }
@@ -120,6 +130,7 @@ impl Net {
             carried: vec![],
             ended: vec![],
             flushed: vec![],
+            meetings: vec![],
             life: 0,
         });
         Self {
@@ -192,6 +203,10 @@ impl Net {
         facts.rate_bps = wire.told.then_some(wire.rate_bps);
         facts.clear_only = wire.clear_only;
         facts.peer = wire.proven.then_some(peer);
+        if wire.seen {
+            facts.dialled = link.0 % 2 == 1;
+            facts.ends = Some(Ends { here: address(at), there: address(other) });
+        }
         let (mine, theirs) = self.nodes[at].store.cursors.get(&peer).copied().unwrap_or_default();
         let policy = self.policy.clone();
         let (room_bytes, mut random) = (1 << 20, [0; 16]);
@@ -395,6 +410,7 @@ impl Net {
                 assert!(self.nodes[usize::from(there) - 1].store.has(&id), "settled before kept");
                 self.nodes[at].carried.push((id, peer));
             }
+            Output::Meet { node, at: seen, .. } => self.nodes[at].meetings.push((node, seen)),
             Output::Event(event) => self.nodes[at].events.push(event),
             Output::Since { ticket, .. }
             | Output::Page { ticket, .. }
@@ -472,6 +488,11 @@ impl Net {
     pub fn has(&self, at: usize, made: &Made) -> bool {
         self.nodes[at].store.get(&made.id).is_some_and(|stored| stored.body == made.body)
     }
+}
+
+/// Where a node is seen.
+fn address(at: usize) -> SocketAddr {
+    format!("198.51.100.{}:4000{}", at + 1, at + 1).parse().unwrap()
 }
 
 pub fn engine(n: u8) -> Engine {

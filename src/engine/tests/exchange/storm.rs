@@ -46,6 +46,7 @@ fn storm(seed: u64) {
                     proven: net.chance.below(8) != 0,
                     dialled: net.chance.below(2) == 0,
                     clear_only: false,
+                    seen: net.chance.below(2) == 0,
                 };
                 links.push(net.connect(at, other, wire).0);
             }

@@ -231,6 +231,24 @@ fn a_pulled_cable_is_forgotten_within_a_second_of_its_return() {
     }
 }
 
+/// Once a neighbour that came up twice within the time in which its beacons call it fresh was not
+/// seen to have lost its link, and every second return took two seconds.
+#[test]
+fn a_cable_that_is_pulled_soon_after_its_return_is_forgotten_as_fast() {
+    for who in 0..2 {
+        let mut net = all_up(friends(2));
+        net.run(1_000);
+        for pull in 0..20 {
+            net.down(who);
+            net.run(100 + 40 * pull);
+            net.up(who);
+            let took = net.until(10_000, |net| net.linked(0, 1)).unwrap();
+            assert!(took <= 1_000, "pull {pull}: {took} ms");
+            net.run(600 + 100 * pull);
+        }
+    }
+}
+
 #[test]
 fn a_restart_is_noticed_by_the_other_end() {
     for who in 0..2 {

@@ -1,7 +1,7 @@
-//! Wakes when interfaces or their addresses may have changed.
+//! Wakes when interfaces, their addresses or the ways out may have changed.
 //!
-//! Linux tells by netlink at once. What it says is not read, only that it says something: the whole
-//! list is then taken anew. Where there is no netlink the list is taken every second.
+//! Linux tells by netlink at once. What it says is not read, only that it says something: whoever
+//! waits looks for itself. Where there is no netlink it should look every second.
 
 use std::time::Duration;
 
@@ -21,9 +21,12 @@ mod netlink {
     };
     use tokio::net::UnixDatagram;
 
-    /// Protocol 0, which is also no protocol, is `NETLINK_ROUTE`; `RTMGRP_LINK` and
-    /// `RTMGRP_IPV6_IFADDR` of `<linux/rtnetlink.h>`.
-    const GROUPS: u32 = 0x1 | 0x100;
+    use super::About;
+
+    /// `RTMGRP_LINK` and `RTMGRP_IPV6_IFADDR` of `<linux/rtnetlink.h>`.
+    const LINK_LOCAL: u32 = 0x1 | 0x100;
+    /// The same with `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE` and `RTMGRP_IPV6_ROUTE`.
+    const WAYS: u32 = LINK_LOCAL | 0x10 | 0x40 | 0x400;
     /// Messages read in one go.
     const READS_MAX: usize = 64;
 
@@ -33,10 +36,15 @@ mod netlink {
     pub struct Netlink(UnixDatagram);
 
     impl Netlink {
-        pub fn new() -> io::Result<Self> {
+        pub fn new(about: About) -> io::Result<Self> {
+            let groups = match about {
+                About::LinkLocal => LINK_LOCAL,
+                About::Ways => WAYS,
+            };
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            // Protocol 0, which is also no protocol, is `NETLINK_ROUTE`.
             let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
-            bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
+            bind(&socket, &SocketAddrNetlink::new(0, groups))?;
             Ok(Self(UnixDatagram::from_std(net::UnixDatagram::from(socket))?))
         }
 
@@ -59,37 +67,56 @@ mod netlink {
     const NOBUFS: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
 }
 
+/// What somebody wants to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Interfaces, and their link-local addresses.
+    LinkLocal,
+    /// Also other addresses and routes: everything that decides how others are reached.
+    Ways,
+}
+
 /// Tells when to look.
 #[derive(Debug)]
-pub(super) struct Changes {
+pub struct Changes {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     netlink: Option<netlink::Netlink>,
 }
 
 impl Changes {
-    pub fn new() -> Self {
-        Self {
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            netlink: netlink::Netlink::new().ok(),
-        }
+    /// From now on; within a runtime.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn new(about: About) -> Self {
+        Self { netlink: netlink::Netlink::new(about).ok() }
     }
 
-    /// Waits until it is worth looking; `soon` if the last look left something undone. Cancel-safe.
+    /// From now on; within a runtime.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub fn new(_about: About) -> Self {
+        Self {}
+    }
+
+    /// Waits until it is worth looking; `soon` if the last look left something undone. Whether the
+    /// system told of a change. Cancel-safe.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub async fn next(&mut self, soon: bool) {
+    pub async fn next(&mut self, soon: bool) -> bool {
         tokio::time::sleep(LOOKS_APART).await;
-        let Some(netlink) = &self.netlink else { return tokio::time::sleep(POLL_EVERY).await };
-        let told =
-            tokio::time::timeout(if soon { POLL_EVERY } else { ASSURE_EVERY }, netlink.changed())
-                .await;
+        let Some(netlink) = &self.netlink else {
+            tokio::time::sleep(POLL_EVERY).await;
+            return false;
+        };
+        let limit = if soon { POLL_EVERY } else { ASSURE_EVERY };
+        let told = tokio::time::timeout(limit, netlink.changed()).await;
         if matches!(told, Ok(Err(_))) {
             self.netlink = None;
         }
+        matches!(told, Ok(Ok(())))
     }
 
     /// Waits until it is worth looking; always soon here. Cancel-safe.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub async fn next(&mut self, _soon: bool) {
+    pub async fn next(&mut self, _soon: bool) -> bool {
         tokio::time::sleep(POLL_EVERY).await;
+        false
     }
 }
