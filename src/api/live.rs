@@ -181,12 +181,15 @@ pub(super) fn call(at: &At<'_>, who: &str, once: bool) -> Result<PeerLine, Failu
     let uris = addresses(at, who)?;
     let mut last = None;
     for uri in &uris {
-        let called = if once {
-            handle.block_on(node.peers.call(node, uri))
-        } else {
+        let is_new = {
             let _context = handle.enter();
-            node.peers.keep(node, uri)?;
+            !once && node.peers.keep(node, uri)?
+        };
+        // Whoever is kept already may be between two tries that are half a minute apart.
+        let called = if is_new {
             handle.block_on(until_up(node, uri))
+        } else {
+            handle.block_on(node.peers.call(node, uri))
         };
         match called {
             Ok(row) => return Ok(node.board.line(&row)),
