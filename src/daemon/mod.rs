@@ -166,6 +166,7 @@ impl Daemon {
                     held_ms: Box::new(move || desk.held_ms()),
                     links: HashMap::new(),
                     unasked: Vec::new(),
+                    permit: None,
                     begun: Instant::now(),
                 };
                 task.run(inputs, stop).await;
