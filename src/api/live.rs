@@ -129,7 +129,10 @@ pub(super) fn link_ls(at: &At<'_>) -> Result<Vec<LinkLine>, Failure> {
 
 /// Keeps a link from now on.
 pub(super) fn link_add(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
-    check_peer(at.desk, uri)?;
+    match at.node {
+        Some((node, _)) => node.peers.check(at.desk, uri)?,
+        None => check_peer(at.desk, uri)?,
+    }
     if let Some((node, handle)) = at.node {
         let _context = handle.enter();
         node.peers.keep(node, uri)?;
@@ -163,8 +166,8 @@ pub(super) fn link_rm(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
 
 /// Dials once, and says who answers.
 pub(super) fn link_test(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
-    check_peer(at.desk, uri)?;
     let (node, handle) = at.live()?;
+    node.peers.check(at.desk, uri)?;
     let row = handle.block_on(node.peers.call(node, uri))?;
     let line = node.board.line(&row);
     let mut detail = line.name;
