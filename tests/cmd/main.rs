@@ -13,6 +13,7 @@ mod help;
 mod hostile;
 mod links;
 mod node;
+mod peers;
 mod socket;
 mod streams;
 mod walk;
