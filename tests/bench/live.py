@@ -14,7 +14,7 @@ from collections import defaultdict
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import peers
-from node import Node, acquainted, free_port
+from node import Node, acquainted
 
 RUNS = int(os.environ.get("RUNS", "3"))
 BIG = int(os.environ.get("BIG_MIB", "1024")) << 20
@@ -22,7 +22,7 @@ SMALL_N = int(os.environ.get("SMALL_N", "2000"))
 SMALL_B = int(os.environ.get("SMALL_B", "1024"))
 IDLE_S = float(os.environ.get("IDLE_S", "60"))
 ALONE = 200  # messages of the latency figure
-URGENT = 25  # urgent messages of that figure
+URGENT = int(os.environ.get("URGENT_N", "25"))  # urgent messages of that figure
 URGENT_BPS = 1_000_000
 FIGURES = defaultdict(list)
 UNITS = {}
