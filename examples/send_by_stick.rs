@@ -6,7 +6,7 @@ use postrider::desk::{
     AddRequest, Desk, Failure, InitRequest, SendRequest, Silent, TossDirection, TossRequest,
 };
 
-fn main() -> Result<(), Failure> {
+pub(crate) fn main() -> Result<(), Failure> {
     let folder = std::env::temp_dir().join(format!("postrider-example-{}", std::process::id()));
     let stick = folder.join("stick");
     std::fs::create_dir_all(&stick).map_err(|error| Failure::file("create", &stick, error))?;

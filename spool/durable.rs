@@ -76,6 +76,13 @@ impl DurableSpool {
         Ok((Self { writer, torn_bytes: recovery.torn_bytes }, recovery))
     }
 
+    /// Calls this after every commit, when what it brought can be seen, for as long as the spool is
+    /// open. Whoever commits calls it and others wait meanwhile, so it must do no more than wake
+    /// somebody. The first who listens is the only one; whether this one was.
+    pub fn on_commit(&self, tell: impl Fn() + Send + Sync + 'static) -> bool {
+        self.writer.listener.set(Box::new(tell)).is_ok()
+    }
+
     fn index(&self) -> &dyn Index {
         &self.writer.index
     }

@@ -34,13 +34,13 @@ pub struct Place {
 }
 
 impl Place {
-    /// Takes a directory, creating it when it is missing. When another process has it, calls
-    /// `waiting` once and tries for up to `patience`.
+    /// Takes a directory, creating it when it is missing. While another process has it, tries for
+    /// up to `patience`, or until `go_on`, which is asked before every wait, says no.
     pub fn take(
         root: &Path,
         entropy: Entropy,
         patience: Duration,
-        waiting: &mut dyn FnMut(),
+        go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Self, SpoolError> {
         let disk =
             RealDisk::create(root).map_err(SpoolError::io("creating the spool's directory"))?;
@@ -52,7 +52,6 @@ impl Place {
             .open(root.join("lock"))
             .map_err(SpoolError::io("opening the lock"))?;
         let started = Instant::now();
-        let mut told = false;
         loop {
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
@@ -61,12 +60,8 @@ impl Place {
                 Err(e) => return Err(SpoolError::io("locking")(io::Error::from(e))),
             }
             let waited = started.elapsed();
-            if waited >= patience {
+            if waited >= patience || !go_on() {
                 return Err(SpoolError::Locked { waited });
-            }
-            if !told {
-                told = true;
-                waiting();
             }
             // flock has no timed form; the only other way is a thread that may wait for ever.
             thread::sleep(LOOK_EVERY.min(patience.saturating_sub(waited)));
@@ -98,18 +93,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_user_is_told_and_gets_a_typed_error_until_the_first_is_gone() {
+    fn a_second_user_waits_as_long_as_it_likes_and_gets_a_typed_error() {
         let dir = tempfile::tempdir().unwrap();
         let entropy: Entropy = Arc::new(|out| out.fill(1));
         let mut never = || panic!("nobody has it");
         let first = Place::take(dir.path(), entropy.clone(), Duration::ZERO, &mut never).unwrap();
-        let mut told = 0;
-        let second =
-            Place::take(dir.path(), entropy.clone(), Duration::from_millis(1), &mut || {
-                told += 1;
-            });
+        let mut asked = 0;
+        let second = Place::take(dir.path(), entropy.clone(), Duration::MAX, &mut || {
+            asked += 1;
+            asked < 3
+        });
         assert!(matches!(second, Err(SpoolError::Locked { .. })));
-        assert_eq!(told, 1);
+        assert_eq!(asked, 3);
+        let third = Place::take(dir.path(), entropy.clone(), Duration::ZERO, &mut || {
+            panic!("there is no time to wait")
+        });
+        assert!(matches!(third, Err(SpoolError::Locked { .. })));
         drop(first);
         Place::take(dir.path(), entropy, Duration::ZERO, &mut never).unwrap();
     }

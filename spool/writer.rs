@@ -1,7 +1,7 @@
 //! The one way into the log: commits of all threads, decided, written, synced, folded.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Writer {
     commits: Commits<Request, Answer>,
     /// The highest arrival number that queries can see.
     latest: AtomicU64,
+    /// Told after every write.
+    pub(crate) listener: OnceLock<Listener>,
     pub(crate) index: Switch,
     pub(crate) segments: Segments,
     pub(crate) blobs: Blobs,
@@ -49,6 +51,9 @@ pub(crate) struct Writer {
     /// The lock lives as long as the writer.
     place: Place,
 }
+
+/// Somebody who wants to know that something was committed.
+pub(crate) type Listener = Box<dyn Fn() + Send + Sync>;
 
 type Answer = Result<Vec<Outcome>, SpoolError>;
 
@@ -79,6 +84,7 @@ impl Writer {
             segments: log.segments.clone(),
             log: Mutex::new(log),
             latest: AtomicU64::new(counters.next_arrival - 1),
+            listener: OnceLock::new(),
             counters: Mutex::new(counters),
             commits: Commits::new(GROUP_MAX),
             index: Switch::new(index),
@@ -336,6 +342,9 @@ impl Writer {
                 if matches!(self.index.get(&keys::id(id)), Ok(None)) {
                     self.blobs.remove(id);
                 }
+            }
+            if let Some(tell) = self.listener.get() {
+                tell();
             }
         }
         for (i, outcomes) in window.outcomes {

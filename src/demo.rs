@@ -1,23 +1,33 @@
 //! `postrider demo`: the main job, on real directories, as a short story.
 //!
 //! Alice and Bob never meet. Sam, who knows neither, carries a stick between them. A message and a
-//! 64 MiB file go one way, the receipts the other.
+//! 64 MiB file go one way, the receipts the other. Then the two have a wire for a while.
 
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
-    time::Instant,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use crate::desk::{
-    AddRequest, Desk, Failure, FailureKind, InitRequest, SendRequest, Silent, TossDirection,
-    TossRequest, reply::Tossed,
+use tokio::{runtime::Runtime, sync::broadcast::Receiver, time::timeout};
+
+use crate::{
+    api,
+    daemon::{Daemon, DaemonOptions, Happening},
+    desk::{
+        AddRequest, Desk, Failure, FailureKind, InitRequest, SendRequest, Silent, TossDirection,
+        TossRequest, reply::Tossed,
+    },
+    home::{Config, replace},
 };
 
 /// The file that travels.
 const FILE_BYTES: u64 = 64 << 20;
 const TEXT: &str = "We are at the school, all safe. The map is in the file.";
+/// Longer than a message takes over any loopback.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the demonstration in a temporary folder, which is removed afterwards.
 pub fn run(out: &mut dyn Write) -> Result<(), Failure> {
@@ -85,13 +95,88 @@ pub fn run(out: &mut dyn Write) -> Result<(), Failure> {
     )?;
     check(alice.status(&Silent)?.out == 0, "Alice's spool must be empty")?;
     story.tell("")?;
-    story.tell("All of it on real files, sealed, signed, synced. Try it by hand: README.md")
+    over_a_wire(&mut story, &Arc::new(alice), &Arc::new(bob))?;
+    story.tell("")?;
+    story.tell(
+        "All of it on real files and sockets, sealed, signed, synced. Try it by hand: README.md",
+    )
+}
+
+/// The same two, with a daemon each.
+fn over_a_wire(story: &mut Story<'_>, alice: &Arc<Desk>, bob: &Arc<Desk>) -> Result<(), Failure> {
+    let runtime = Runtime::new().map_err(|error| fault("no runtime").because(error))?;
+    let listen = "tls://127.0.0.1:0".parse().map_err(|_| fault("no address"))?;
+    let options = DaemonOptions { listen: vec![listen], ..DaemonOptions::default() };
+    let at_bob = Daemon::start(Arc::clone(bob), &options, &runtime)?;
+    let to = at_bob.listening().first().ok_or_else(|| fault("nobody listens"))?;
+    let peers = vec![format!("tls://{to}#Bob")];
+    let options = DaemonOptions { peers, ..DaemonOptions::default() };
+    let at_alice = Daemon::start(Arc::clone(alice), &options, &runtime)?;
+    let mut alice_hears = at_alice.node().board.listen();
+    let mut bob_hears = at_bob.node().board.listen();
+    story.step("Now there is a wire: two daemons on loopback, TLS between their keys")?;
+
+    let question = message(Some("Did you get the map?"), vec![]);
+    let begun = Instant::now();
+    let asked = alice.send(&question, &Silent)?.id;
+    until(&runtime, &mut bob_hears, "message", &asked)?;
+    story.step(&format!("Alice asks; Bob has it {} ms later", begun.elapsed().as_millis()))?;
+    let answer = SendRequest {
+        to: "Alice".into(),
+        reply_to: api::bundle_id(&asked),
+        ..message(Some("Yes. On our way."), vec![])
+    };
+    let begun = Instant::now();
+    let answered = bob.send(&answer, &Silent)?.id;
+    until(&runtime, &mut alice_hears, "message", &answered)?;
+    story.step(&format!("Bob answers; Alice has it {} ms later", begun.elapsed().as_millis()))?;
+    let read = alice.read_message(&answered, &Silent)?;
+    check(read.text == "Yes. On our way." && read.from == "Bob", "the answer must be Bob's")?;
+    until(&runtime, &mut bob_hears, "delivered", &answered)?;
+    story.step("both durable before they were shown, and the receipts are back too")?;
+    runtime.block_on(async {
+        at_alice.stop().await;
+        at_bob.stop().await;
+    });
+    Ok(())
+}
+
+/// Waits for something to happen to a message.
+fn until(
+    runtime: &Runtime,
+    heard: &mut Receiver<Happening>,
+    what: &str,
+    id: &str,
+) -> Result<(), Failure> {
+    let wait = async {
+        while let Ok(happening) = heard.recv().await {
+            if happening.what == what && happening.id.as_deref() == Some(id) {
+                return true;
+            }
+        }
+        false
+    };
+    let came = runtime.block_on(async { timeout(PATIENCE, wait).await });
+    check(came == Ok(true), &format!("{what}: it did not happen"))
+}
+
+fn fault(what: &str) -> Failure {
+    Failure::new(FailureKind::Fault, what)
 }
 
 fn node(folder: &Path, name: &str) -> Result<Desk, Failure> {
-    let request =
-        InitRequest { home: folder.join(name), name: Some(name.to_owned()), even_if_public: true };
-    Ok(Desk::init(&request)?.0)
+    undisturbed(&folder.join(name), name)
+}
+
+/// A new node that keeps away from the sticks and networks of this machine.
+pub(crate) fn undisturbed(home: &Path, name: &str) -> Result<Desk, Failure> {
+    let (home, name) = (home.to_owned(), Some(name.to_owned()));
+    Desk::init(&InitRequest { home: home.clone(), name, even_if_public: true })?;
+    let config = Config { media: false, ygg: false, outbox: false, ..Config::default() };
+    let path = home.join("config.toml");
+    replace(&path, config.to_text().as_bytes(), 0o644)
+        .map_err(|error| Failure::file("write", &path, error))?;
+    Desk::open(&home)
 }
 
 fn message(text: Option<&str>, files: Vec<PathBuf>) -> SendRequest {
@@ -121,7 +206,7 @@ fn toss(desk: &Desk, stick: &Path) -> Result<Tossed, Failure> {
 }
 
 fn check(holds: bool, what: &str) -> Result<(), Failure> {
-    if holds { Ok(()) } else { Err(Failure::new(FailureKind::Fault, what)) }
+    if holds { Ok(()) } else { Err(fault(what)) }
 }
 
 fn short(id: &str) -> &str {

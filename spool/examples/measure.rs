@@ -73,7 +73,7 @@ fn place(root: &Path) -> Place {
         use std::io::Read;
         fs::File::open("/dev/urandom").unwrap().read_exact(out).unwrap();
     });
-    Place::take(root, entropy, Duration::from_secs(5), &mut || ()).unwrap()
+    Place::take(root, entropy, Duration::from_secs(5), &mut || true).unwrap()
 }
 
 fn now() -> Now {

@@ -3,12 +3,12 @@
 //! Flow of the writer:
 //! 1. [`Log::open`] reads the last segment only: where it ends, and our own counters. It writes
 //!    nothing, so that a full or failing disk never stops a reader.
-//! 2. The first write settles what a crash left: the last write is made durable, a new checkpoint (with a redrawn epoch, because a
-//!    lost tail may have held counters) is written over the torn tail, broken groups before the
-//!    end are declared void, the rest of the tail is cut.
+//! 2. The first write settles what a crash left: the last write is made durable; over its torn tail
+//!    goes one group with a new checkpoint (of a redrawn epoch, because a lost tail may have held
+//!    counters) that declares broken groups before the end void; the rest of the tail is cut.
 //! 3. [`Log::push`] lays groups into a buffer, [`Log::flush`] writes and syncs it: one write and
 //!    one sync for all groups of all waiting threads.
-//! 4. [`Log::rotate`] starts a segment under a staging name, publishes it, then seals the old one.
+//! 4. [`Log::rotate`] seals the segment, writes the next under a staging name, and publishes it.
 //! 5. [`Log::close`] appends a checkpoint, unsynced: it proves that what precedes was synced, so
 //!    that rot in the last group is not taken for a torn write, and the next process finds the end
 //!    and the counters in the last few KiB instead of reading the segment.
@@ -302,7 +302,8 @@ impl Log {
     pub(crate) fn push(&mut self, group: &[Raw]) {
         for (i, raw) in group.iter().enumerate() {
             let mut flags = raw.flags;
-            if self.buffer.is_empty() && self.goodbye_at.is_none() {
+            // What settles a torn write belongs to it (see `scan`).
+            if self.buffer.is_empty() && self.goodbye_at.is_none() && self.left.is_none() {
                 flags |= WRITE;
             }
             if i == 0 {

@@ -11,7 +11,8 @@
 //!    would be worse than none. They were never acknowledged.
 //! 4. The log ends after the last whole group; what follows is cut by the next writer. A broken
 //!    group *before* that end is not touched but declared void by a record of the next writer, so
-//!    that rule 2 never revives its half.
+//!    that rule 2 never revives its half. What declares it goes on with the last write, without the
+//!    mark of a new one: until it is whole, rule 3 still holds for all of it.
 
 use std::ops::Range;
 
@@ -63,24 +64,19 @@ impl Item {
 /// Scans a segment's bytes.
 pub(crate) fn scan(segment: &[u8], seed: u64, position: Position) -> Scan {
     let mut items = walk(segment, seed);
-    let voids: Vec<Range<usize>> = items
-        .iter()
-        .filter_map(|item| match item {
-            Item::Good(found) if found.kind == Kind::Void.number() => {
-                decode_void(found.version, found.body(segment))
-            }
-            _ => None,
-        })
-        .collect();
-    let void = |at: usize| voids.iter().any(|range| range.contains(&at));
-    items.retain(|item| !void(item.range().start));
-
     let is_write = |item: &Item| matches!(item, Item::Good(f) if f.flags & WRITE != 0);
     let proven = match position {
         Position::Earlier => items.len(),
         Position::Last => items.iter().rposition(is_write).unwrap_or(0),
     };
     let last_write = items.get(proven).map_or(RECORDS_FROM, |item| item.range().start);
+    let voids = voids(segment, &items, proven);
+    let void = |at: usize| voids.iter().any(|range| range.contains(&at));
+    items.retain(|item| !void(item.range().start));
+    let proven = match position {
+        Position::Earlier => items.len(),
+        Position::Last => items.partition_point(|item| item.range().start < last_write),
+    };
     let mut out = Scan { end: RECORDS_FROM, last_write, ..Scan::default() };
     let unproven = items.split_off(proven);
     for item in items {
@@ -93,6 +89,37 @@ pub(crate) fn scan(segment: &[u8], seed: u64, position: Position) -> Scan {
     take_whole_groups(&unproven, &mut out);
     out.sealed = out.records.last().is_some_and(|f| f.kind == Kind::Sealed.number());
     out
+}
+
+/// What was declared void: by any record that was synced, and within the last write only by a whole
+/// group, since the next writer writes over another.
+fn voids(segment: &[u8], items: &[Item], proven: usize) -> Vec<Range<usize>> {
+    let mut voids = Vec::new();
+    // Of the group so far; `None` when its beginning is not there.
+    let mut group: Option<Vec<Range<usize>>> = None;
+    for (i, item) in items.iter().enumerate() {
+        let Item::Good(found) = item else {
+            group = None;
+            continue;
+        };
+        let range = (found.kind == Kind::Void.number())
+            .then(|| decode_void(found.version, found.body(segment)))
+            .flatten();
+        if i < proven {
+            voids.extend(range);
+            continue;
+        }
+        if found.flags & BEGIN != 0 {
+            group = Some(Vec::new());
+        }
+        if let Some(group) = &mut group {
+            group.extend(range);
+        }
+        if found.flags & MORE == 0 {
+            voids.extend(group.take().unwrap_or_default());
+        }
+    }
+    voids
 }
 
 /// The groups of the last write that are whole; what lies between them is torn.
@@ -239,6 +266,49 @@ mod tests {
             }
             assert!(scan.damage.is_empty());
             assert_eq!(scan.end, b.end);
+        }
+    }
+
+    #[test]
+    fn what_settles_a_torn_write_counts_whole_or_not_at_all() {
+        let void = |segment: &mut Segment, flags: u8, range: &Range<usize>| {
+            let at = segment.0.len();
+            let body = super::super::record::encode_void(range);
+            encode(&mut segment.0, SEED, at, (Kind::Void.number(), 1, flags), &body);
+            at
+        };
+        // Which of the three records that settle is lost in the next cut; of none it is whole.
+        for lost in [Some(0), Some(1), Some(2), None] {
+            let mut segment = Segment::new();
+            let a = segment.add(WRITE | BEGIN, b"before");
+            let one = segment.add(WRITE | BEGIN | MORE, b"half");
+            let two = segment.add(0, b"of it");
+            let b = segment.add(BEGIN, b"whole");
+            let three = segment.add(BEGIN | MORE, b"half");
+            let four = segment.add(0, b"of this");
+            let c = segment.add(BEGIN, b"whole too");
+            segment.0[two.start] ^= 1;
+            segment.0[four.start] ^= 1;
+            let torn = [one.start..b.start, three.start..c.start];
+            assert_eq!(segment.scan().torn, torn);
+
+            let checkpoint = segment.add(BEGIN | MORE, b"counters").start;
+            let first = void(&mut segment, MORE, &torn[0]);
+            let second = void(&mut segment, 0, &torn[1]);
+            let settling = [checkpoint, first, second];
+            if let Some(lost) = lost {
+                segment.0[settling[lost] + 1] ^= 1;
+            }
+            let scan = segment.scan();
+            assert!(scan.damage.is_empty(), "{lost:?}: {:?}", scan.damage);
+            let kept = [a.start, b.start, c.start];
+            if lost.is_some() {
+                assert_eq!((starts(&scan), scan.end), (kept.to_vec(), c.end), "{lost:?}");
+                assert_eq!(scan.torn, torn, "{lost:?}: to be settled again");
+            } else {
+                assert_eq!(starts(&scan), [&kept[..], &settling].concat());
+                assert!(scan.torn.is_empty());
+            }
         }
     }
 

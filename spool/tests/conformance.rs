@@ -3,7 +3,13 @@
 
 mod common;
 
-use std::{io::Read, sync::Arc};
+use std::{
+    io::Read,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use common::{at, body_of, bundle, entropy, id, node};
 use postrider_spool::{
@@ -44,6 +50,23 @@ fn an_admitted_bundle_is_there_with_everything_it_came_with() {
         assert_eq!(spool.read(&id(1), u64::MAX, &mut [0; 9]).unwrap(), Some(0));
         assert_eq!(spool.read(&id(2), 0, &mut [0; 9]).unwrap(), None);
     });
+}
+
+#[test]
+fn who_listens_is_told_of_a_commit_once_it_can_be_seen() {
+    let place = Place::on(Arc::new(CrashDisk::new(Names::Atomic)), entropy(1));
+    let spool = DurableSpool::open(place, &Options::default()).unwrap().0;
+    let told = Arc::new(AtomicU64::new(0));
+    let listener = Arc::clone(&told);
+    assert!(spool.on_commit(move || {
+        listener.fetch_add(1, Ordering::Relaxed);
+    }));
+    assert!(!spool.on_commit(|| ()), "there is one listener");
+    admit(&spool, bundle(1, b"body"));
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+    // Known already: nothing is written, and there is nothing to see.
+    assert_eq!(admit(&spool, bundle(1, b"body")), Outcome::Duplicate);
+    assert_eq!(told.load(Ordering::Relaxed), 1);
 }
 
 #[test]

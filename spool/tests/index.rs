@@ -22,7 +22,7 @@ use tempfile::TempDir;
 fn place(root: &Path) -> Place {
     static OPENED: AtomicU64 = AtomicU64::new(0);
     let seed = OPENED.fetch_add(1, Ordering::Relaxed);
-    Place::take(root, entropy(seed), Duration::ZERO, &mut || ()).unwrap()
+    Place::take(root, entropy(seed), Duration::ZERO, &mut || true).unwrap()
 }
 
 fn open(root: &Path) -> (DurableSpool, Recovery) {

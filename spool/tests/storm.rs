@@ -18,8 +18,9 @@ use postrider_spool::{
 };
 use postrider_testkit::{CrashDisk, Fault, Names, Seeded};
 
-/// Seeds that once found something: a body replaced before its record, a seal that was not the end.
-const FOUND: [u64; 2] = [398, 15346];
+/// Seeds that once found something: a body replaced before its record, a torn write settled by a
+/// torn write, a seal that was not the end.
+const FOUND: [u64; 3] = [398, 4250, 15346];
 
 fn seeds(default: u64) -> Vec<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());

@@ -129,7 +129,10 @@ pub(super) fn link_ls(at: &At<'_>) -> Result<Vec<LinkLine>, Failure> {
 
 /// Keeps a link from now on.
 pub(super) fn link_add(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
-    check_peer(at.desk, uri)?;
+    match at.node {
+        Some((node, _)) => node.peers.check(at.desk, uri)?,
+        None => check_peer(at.desk, uri)?,
+    }
     if let Some((node, handle)) = at.node {
         let _context = handle.enter();
         node.peers.keep(node, uri)?;
@@ -163,8 +166,8 @@ pub(super) fn link_rm(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
 
 /// Dials once, and says who answers.
 pub(super) fn link_test(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
-    check_peer(at.desk, uri)?;
     let (node, handle) = at.live()?;
+    node.peers.check(at.desk, uri)?;
     let row = handle.block_on(node.peers.call(node, uri))?;
     let line = node.board.line(&row);
     let mut detail = line.name;
@@ -181,12 +184,15 @@ pub(super) fn call(at: &At<'_>, who: &str, once: bool) -> Result<PeerLine, Failu
     let uris = addresses(at, who)?;
     let mut last = None;
     for uri in &uris {
-        let called = if once {
-            handle.block_on(node.peers.call(node, uri))
-        } else {
+        let is_new = {
             let _context = handle.enter();
-            node.peers.keep(node, uri)?;
+            !once && node.peers.keep(node, uri)?
+        };
+        // Whoever is kept already may be between two tries that are half a minute apart.
+        let called = if is_new {
             handle.block_on(until_up(node, uri))
+        } else {
+            handle.block_on(node.peers.call(node, uri))
         };
         match called {
             Ok(row) => return Ok(node.board.line(&row)),

@@ -57,7 +57,7 @@ impl<'a> At<'a> {
 }
 
 /// A request that knows how to run.
-pub trait Verb: Serialize + DeserializeOwned {
+pub trait Verb: Clone + Serialize + DeserializeOwned {
     /// Its path below `/v1/`.
     const NAME: &'static str;
     /// What comes back.

@@ -13,11 +13,13 @@ use std::{
     time::Instant,
 };
 
-use crate::desk::{
-    AddRequest, Desk, Failure, FailureKind, InitRequest, SendRequest, Silent, TossDirection,
-    TossRequest, reply::Measured,
+use crate::{
+    demo::undisturbed,
+    desk::{
+        AddRequest, Desk, Failure, FailureKind, SendRequest, Silent, TossDirection, TossRequest,
+        reply::Measured,
+    },
 };
-use crate::home::{Config, replace};
 
 /// Writers of the group commit figure, and what each sends.
 const WRITERS: usize = 64;
@@ -42,17 +44,7 @@ fn measure(
     file_mib: u64,
     tell: &mut dyn FnMut(Measured) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let node = |name: &str| -> Result<Desk, Failure> {
-        let home = folder.join(name);
-        let name = Some(name.into());
-        Desk::init(&InitRequest { home: home.clone(), name, even_if_public: true })?;
-        // What is measured must not touch the sticks and networks of the machine.
-        let config = Config { media: false, ygg: false, ..Config::default() };
-        let path = home.join("config.toml");
-        replace(&path, config.to_text().as_bytes(), 0o644)
-            .map_err(|error| Failure::file("write", &path, error))?;
-        Desk::open(&home)
-    };
+    let node = |name: &str| undisturbed(&folder.join(name), name);
     let (alice, bob) = (node("alice")?, node("bob")?);
     for (desk, other) in [(&alice, &bob), (&bob, &alice)] {
         desk.add(&AddRequest { card: other.home().card.clone(), name: None })?;

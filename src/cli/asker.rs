@@ -17,13 +17,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The one seam between the command line and what it asks.
 pub(super) struct Asker<'a> {
+    home: PathBuf,
     place: Place,
     watch: &'a Progress,
 }
 
+/// Who answers.
 enum Place {
     Here(Box<Desk>),
     There(Client),
+}
+
+/// Who is asked.
+pub(super) enum Asked<'a> {
+    Desk(&'a Desk),
+    Daemon(&'a Client),
 }
 
 impl Context {
@@ -36,9 +44,11 @@ impl Context {
                 let home = text::line(&home.display().to_string());
                 super::eprint_line(&format!("home: {home}, asking its daemon"));
             }
-            return Ok(Asker { place: Place::There(client), watch });
+            return Ok(Asker { home, place: Place::There(client), watch });
         }
-        Ok(Asker { place: Place::Here(Box::new(self.desk()?)), watch })
+        let at = home.clone();
+        let desk = self.desk()?.giving_up_when(move || Client::find(&at).is_some());
+        Ok(Asker { home, place: Place::Here(Box::new(desk)), watch })
     }
 
     /// Asks one thing.
@@ -64,35 +74,41 @@ fn find_daemon(home: &Path) -> Option<Client> {
 impl Asker<'_> {
     /// Runs a verb.
     pub(super) fn ask<V: Verb>(&self, verb: V) -> Result<V::Reply, Failure> {
-        match &self.place {
-            Place::Here(desk) => verb.run(&At::desk(desk, self.watch)),
-            Place::There(client) => client.ask(&verb, self.watch),
+        self.of(|asked| match asked {
+            Asked::Desk(desk) => verb.clone().run(&At::desk(desk, self.watch)),
+            Asked::Daemon(client) => client.ask(&verb, self.watch),
+        })
+    }
+
+    /// Asks whoever answers. A daemon that began after we looked may have taken the spool before
+    /// us: then nothing was done yet, and it is asked instead.
+    pub(super) fn of<T>(
+        &self,
+        mut ask: impl FnMut(Asked<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let desk = match &self.place {
+            Place::Here(desk) => desk,
+            Place::There(client) => return ask(Asked::Daemon(client)),
+        };
+        match ask(Asked::Desk(desk)) {
+            Err(failure) if failure.is_locked() => match Client::find(&self.home) {
+                Some(client) => ask(Asked::Daemon(&client)),
+                None => Err(failure),
+            },
+            answer => answer,
         }
     }
 
-    /// The daemon, if that is who answers.
+    /// The daemon, if that is who answered when we looked.
     pub(super) fn daemon(&self) -> Option<&Client> {
         match &self.place {
             Place::Here(_) => None,
             Place::There(client) => Some(client),
         }
     }
+}
 
-    /// The desk, if that is who answers.
-    pub(super) fn here(&self) -> Result<&Desk, &Client> {
-        match &self.place {
-            Place::Here(desk) => Ok(desk),
-            Place::There(client) => Err(client),
-        }
-    }
-
-    /// A path as whoever answers understands it: a daemon runs in another directory.
-    pub(super) fn path(&self, path: &Path) -> Result<PathBuf, Failure> {
-        match &self.place {
-            Place::Here(_) => Ok(path.to_owned()),
-            Place::There(_) => {
-                std::path::absolute(path).map_err(|error| Failure::file("find", path, error))
-            }
-        }
-    }
+/// A path as whoever answers understands it: a daemon runs in another directory.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::file("find", path, error))
 }

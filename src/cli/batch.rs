@@ -15,7 +15,13 @@ use std::{
 use postrider_base::{Lifetime, Niceness};
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Ended, Stop, asker::Asker, failure, output::write_object, parse};
+use super::{
+    Context, Ended, Stop,
+    asker::{Asked, Asker, absolute},
+    failure,
+    output::write_object,
+    parse,
+};
 use crate::{
     api::{self, Client, SendOne},
     desk::{Failure, FailureKind, SendRequest, reply::Sent},
@@ -83,10 +89,10 @@ pub(super) fn run(asker: &Asker<'_>, defaults: &Defaults, context: &Context) -> 
                 closed = Some(stop);
             }
         };
-        match asker.here() {
-            Ok(desk) => desk.send_batch(&mut requests, &mut each, &context.watch)?,
-            Err(client) => send_there(asker, client, &mut requests, &mut each, context)?,
-        }
+        asker.of(|asked| match asked {
+            Asked::Desk(desk) => desk.send_batch(&mut requests, &mut each, &context.watch),
+            Asked::Daemon(client) => send_there(client, &mut requests, &mut each, context),
+        })?;
         if let Some(stop) = closed {
             return Err(stop);
         }
@@ -100,7 +106,6 @@ pub(super) fn run(asker: &Asker<'_>, defaults: &Defaults, context: &Context) -> 
 
 /// Asks the daemon, a group at a time.
 fn send_there(
-    asker: &Asker<'_>,
     client: &Client,
     requests: &mut dyn Iterator<Item = Result<SendRequest, Failure>>,
     each: &mut dyn FnMut(Result<Sent, Failure>),
@@ -112,10 +117,10 @@ fn send_there(
         while messages.len() + wrong.len() < AHEAD && bytes < GROUP_BYTES {
             let Some(request) = requests.next() else { break };
             let at = messages.len() + wrong.len();
-            match request.and_then(|request| absolute(asker, request)) {
-                Ok(one) => {
-                    bytes += one.text.as_ref().map_or(0, String::len);
-                    messages.push(one);
+            match request.and_then(one) {
+                Ok(message) => {
+                    bytes += message.text.as_ref().map_or(0, String::len);
+                    messages.push(message);
                 }
                 Err(failure) => wrong.push((at, failure)),
             }
@@ -134,8 +139,8 @@ fn send_there(
 }
 
 /// A request as a daemon understands it.
-pub(super) fn absolute(asker: &Asker<'_>, request: SendRequest) -> Result<SendOne, Failure> {
-    let files = request.files.iter().map(|file| asker.path(file)).collect::<Result<_, _>>()?;
+pub(super) fn one(request: SendRequest) -> Result<SendOne, Failure> {
+    let files = request.files.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?;
     Ok(SendRequest { files, ..request }.into())
 }
 

@@ -9,7 +9,12 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{Context, Ended, Stop, asker::Asker, failure::usage, inbox, queue, text};
+use super::{
+    Context, Ended, Stop,
+    asker::{Asked, Asker, absolute},
+    failure::usage,
+    inbox, queue, text,
+};
 use crate::{
     api,
     desk::{ExportForm, Failure, reply::Shown},
@@ -75,7 +80,7 @@ impl Bundle {
                 export(context, &asker, &id, form, output.as_deref())?;
             }
             BundleVerb::Import { file } => {
-                let file = asker.path(&file)?;
+                let file = absolute(&file)?;
                 let messages = asker.ask(api::BundleImport { file })?;
                 context.out.list("bundle import", &messages)?;
                 for message in &messages {
@@ -97,9 +102,11 @@ fn export(
     form: ExportForm,
     output: Option<&Path>,
 ) -> Result<(), Stop> {
-    let write = |out: &mut dyn Write| match asker.here() {
-        Ok(desk) => desk.bundle_export(id, form, out, &context.watch),
-        Err(client) => client.export(id, form, out, &context.watch),
+    let write = |out: &mut dyn Write| {
+        asker.of(|asked| match asked {
+            Asked::Desk(desk) => desk.bundle_export(id, form, out, &context.watch),
+            Asked::Daemon(client) => client.export(id, form, out, &context.watch),
+        })
     };
     let Some(path) = output else {
         let stdout = io::stdout();

@@ -71,8 +71,8 @@ pub(super) struct Daemon {
     /// Keep a link to this peer, beside those of the settings; may be given several times
     #[arg(long = "peer", value_name = "URI")]
     peers: Vec<String>,
-    /// Do not look for neighbours in the local network; nothing does yet
-    #[arg(long, hide = true)]
+    /// Do not look for neighbours in the local network
+    #[arg(long)]
     no_lan: bool,
     /// Be the far end of a pipe on standard input and output, and end with it
     #[arg(long)]
@@ -121,8 +121,13 @@ impl Daemon {
                 Failure::new(FailureKind::Failed, "the daemon cannot start").because(error)
             })?;
         let lan = if self.no_lan || self.stdio { None } else { desk.lan_options()? };
-        let options =
-            DaemonOptions { listen: self.listen, peers: self.peers, stdio: self.stdio, lan };
+        let options = DaemonOptions {
+            listen: self.listen,
+            peers: self.peers,
+            stdio: self.stdio,
+            lan,
+            ..DaemonOptions::default()
+        };
         let daemon = Running::start(desk, &options, &runtime)?;
         let bound = Server::bind(daemon.node(), runtime.handle());
         let bound = bound.and_then(|server| {

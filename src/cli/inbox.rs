@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{Context, Ended, Stop, failure::usage, text};
+use super::{Context, Ended, Stop, asker::absolute, failure::usage, text};
 use crate::{
     api::{self, Client},
     desk::reply::{Received, Saved},
@@ -100,8 +100,7 @@ fn read(context: &Context, id: &str) -> Ended {
 }
 
 fn save(context: &Context, id: &str, dir: &Path) -> Ended {
-    let asker = context.asker()?;
-    let saved = asker.ask(api::InboxSave { id: id.to_owned(), dir: asker.path(dir)? })?;
+    let saved = context.ask(api::InboxSave { id: id.to_owned(), dir: absolute(dir)? })?;
     if saved.is_empty() {
         return Err(usage("there is nothing to save in that message", "postrider inbox read ID"));
     }

@@ -152,7 +152,7 @@ impl Send {
             Some(client) if self.wait != Wait::Saved => Some(client.events()?),
             _ => None,
         };
-        let sent = asker.ask(batch::absolute(&asker, request)?)?;
+        let sent = asker.ask(batch::one(request)?)?;
         let goes = if asker.daemon().is_some() {
             "it goes by itself when there is a way"
         } else {

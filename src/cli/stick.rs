@@ -8,7 +8,14 @@ use std::{
 
 use clap::Args;
 
-use super::{Context, Ended, Stop, failure::usage, inbox, output::Loudness, parse, text};
+use super::{
+    Context, Ended, Stop,
+    asker::{Asked, absolute},
+    failure::usage,
+    inbox,
+    output::Loudness,
+    parse, text,
+};
 use crate::{
     api,
     desk::{FailureKind, TossDirection, reply::Tossed},
@@ -74,9 +81,8 @@ impl Toss {
             (false, true) => TossDirection::Out,
             (false, false) => TossDirection::Both,
         };
-        let asker = context.asker()?;
-        let tossed = asker.ask(api::TossVerb {
-            path: asker.path(&self.path)?,
+        let tossed = context.ask(api::TossVerb {
+            path: absolute(&self.path)?,
             only_in: self.only_in,
             only_out: self.out,
             dry_run: self.dry_run,
@@ -105,10 +111,10 @@ impl Pack {
             return Err(usage("this is no text for a terminal", "postrider pack > FILE"));
         }
         let mut out = BufWriter::with_capacity(1 << 16, stdout.lock());
-        let packed = match context.asker()?.here() {
-            Ok(desk) => desk.pack(&self.whom, &mut out, &context.watch),
-            Err(client) => client.pack(&self.whom, &mut out, &context.watch),
-        }?;
+        let packed = context.asker()?.of(|asked| match asked {
+            Asked::Desk(desk) => desk.pack(&self.whom, &mut out, &context.watch),
+            Asked::Daemon(client) => client.pack(&self.whom, &mut out, &context.watch),
+        })?;
         out.flush()?;
         // Standard output is the stream itself.
         super::eprint_line(&format!(
@@ -125,10 +131,10 @@ impl Unpack {
         if io::stdin().is_terminal() {
             return Err(usage("there is no stream on standard input", "postrider unpack < FILE"));
         }
-        let unpacked = match context.asker()?.here() {
-            Ok(desk) => desk.unpack(&mut io::stdin().lock(), &context.watch),
-            Err(client) => client.unpack(io::stdin(), &context.watch),
-        }?;
+        let unpacked = context.asker()?.of(|asked| match asked {
+            Asked::Desk(desk) => desk.unpack(&mut io::stdin().lock(), &context.watch),
+            Asked::Daemon(client) => client.unpack(io::stdin(), &context.watch),
+        })?;
         context.out.object(&unpacked)?;
         tell(context, &unpacked, TossDirection::In)?;
         Ok(exit_code(&unpacked))

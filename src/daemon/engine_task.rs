@@ -84,6 +84,8 @@ pub(super) struct EngineTask<'a> {
     pub links: HashMap<LinkId, mpsc::Sender<Outgoing>>,
     /// Answers that could not even be asked for.
     pub unasked: Vec<Input>,
+    /// The permit of the input that is being dealt with: bytes that it brought take it along.
+    pub permit: Option<OwnedSemaphorePermit>,
     pub begun: Instant,
 }
 
@@ -127,8 +129,9 @@ impl EngineTask<'_> {
         match input {
             ToEngine::Look(Look(ask)) => ask(&self.engine),
             ToEngine::Input(input, permit) => {
+                self.permit = permit;
                 self.handle(*input);
-                drop(permit);
+                self.permit = None;
             }
             ToEngine::Link(new) => {
                 let NewLink { link, facts, policy, room_bytes, mine, theirs, random, outgoing } =
@@ -203,7 +206,8 @@ impl EngineTask<'_> {
                 });
             }
             Output::Append { transfer, bytes } => {
-                self.order(Order::Append { transfer, bytes }, || Input::StageLost {
+                let permit = self.permit.take();
+                self.order(Order::Append { transfer, bytes, permit }, || Input::StageLost {
                     transfer,
                     full: false,
                 });

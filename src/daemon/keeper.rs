@@ -4,12 +4,16 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use postrider_base::{BundleId, NodeId, bundle::Receipt};
 use postrider_engine::node::{Answer, Input, Seen, Ticket};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::timeout,
+};
 
 use super::{board::Board, engine_task::ToEngine};
 use crate::desk::{
@@ -22,8 +26,9 @@ use crate::desk::{
 pub(super) const WAITING_MAX: usize = 1 << 16;
 /// Bundles kept in one go: some ten groups of the intake.
 const BATCH_MAX: usize = 1024;
-/// How often the spool is looked at for what others put into it.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often the spool is looked at although nobody committed: a receipt that others took becomes
+/// visible a moment after its commit.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Cursors are written this late: one that is lost costs a few offers.
 const REMEMBER_AFTER: Duration = Duration::from_secs(2);
 /// What has outlived its time is dropped this often.
@@ -38,10 +43,18 @@ pub(super) enum Task {
     Carried { id: BundleId, peer: NodeId },
 }
 
+/// What the keeper wakes for.
+enum Next {
+    Asked(Option<Task>),
+    Look,
+}
+
 pub(super) struct Keeper<'a> {
     live: Live<'a>,
     engine: mpsc::Sender<ToEngine>,
     board: &'a Board,
+    /// Rung after every commit: verbs and media put things into the spool too.
+    bell: Arc<Notify>,
     keeps: Vec<(Ticket, Arrival)>,
     carried: Vec<(BundleId, NodeId)>,
     cursors: BTreeMap<NodeId, (Option<Seen>, Option<Seen>)>,
@@ -58,12 +71,16 @@ impl<'a> Keeper<'a> {
         engine: mpsc::Sender<ToEngine>,
         board: &'a Board,
     ) -> Result<Self, Failure> {
+        let bell = Arc::new(Notify::new());
+        let rung = Arc::clone(&bell);
+        live.on_commit(move || rung.notify_one());
         Ok(Self {
             told: live.latest(),
             told_receipts: live.receipts_upto()?,
             live,
             engine,
             board,
+            bell,
             keeps: Vec::new(),
             carried: Vec::new(),
             cursors: BTreeMap::new(),
@@ -75,10 +92,15 @@ impl<'a> Keeper<'a> {
     /// Works until nobody asks any more.
     pub(super) fn run(mut self, mut tasks: mpsc::Receiver<Task>, runtime: &tokio::runtime::Handle) {
         loop {
-            let next =
-                runtime.block_on(async { tokio::time::timeout(LOOK_EVERY, tasks.recv()).await });
+            // Receiving loses nothing when something else comes first.
+            let next = runtime.block_on(async {
+                tokio::select! {
+                    task = tasks.recv() => Next::Asked(task),
+                    _ = timeout(LOOK_EVERY, self.bell.notified()) => Next::Look,
+                }
+            });
             match next {
-                Ok(Some(task)) => {
+                Next::Asked(Some(task)) => {
                     self.take(task);
                     while self.keeps.len() < BATCH_MAX
                         && let Ok(task) = tasks.try_recv()
@@ -87,8 +109,8 @@ impl<'a> Keeper<'a> {
                     }
                     self.keep();
                 }
-                Ok(None) => break,
-                Err(_) => {}
+                Next::Asked(None) => break,
+                Next::Look => {}
             }
             self.look_around();
         }

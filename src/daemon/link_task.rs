@@ -3,7 +3,7 @@
 //! 1. A link that proves nobody runs the Noise handshake first, with the first units in it.
 //! 2. The engine hears of the link, with the cursors that this node remembers of its peer.
 //! 3. Units are cut out of what comes and handed over; what the engine gives is written. The
-//!    engine may lag behind by [`AHEAD_BYTES`] of a link, then the link is read no further.
+//!    engine and the disk may lag behind by [`AHEAD_BYTES`] of a link, then it is read no further.
 //!
 //! On a narrow link a record costs 18 bytes. So what follows from one read goes into one record:
 //! writing waits until the engine says that there is no more of it.
@@ -44,7 +44,7 @@ use super::{
 };
 use crate::desk::Failure;
 
-/// Bytes of units that one link may have on their way to the engine.
+/// Bytes of units that one link may have on their way to the engine, and of bodies to the disk.
 const AHEAD_BYTES: usize = 4 << 20;
 /// What the engine may give a link before bytes of it have left: four chunks.
 const ROOM_BYTES: u64 = 4 * CHUNK_MAX as u64;

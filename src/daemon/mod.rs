@@ -42,6 +42,7 @@ use postrider_engine::{
     node::{Engine, Input, Now},
     router::Flood,
 };
+pub use postrider_transports::contract as transport;
 use postrider_transports::{
     contract::{Arrival, Transport},
     lan::{Lan, LanOptions},
@@ -73,6 +74,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How a daemon is run.
 #[derive(Clone, Debug, Default)]
 pub struct DaemonOptions {
+    /// Further ways to dial and to be dialled, beside `tls:` and `pipe:`. Of several with one scheme
+    /// the first is dialled; all listen.
+    pub transports: Vec<Arc<dyn Transport>>,
     /// Where to listen, beside what the settings say.
     pub listen: Vec<Address>,
     /// Whom to dial: an address, and behind a `#` a contact's name or a node's id.
@@ -118,7 +122,7 @@ impl Daemon {
         let changes = Arc::new(changes);
         let node = Arc::new(Node::new(
             Arc::clone(&desk),
-            Peers::new(Arc::clone(&tls), changed.clone()),
+            Peers::new(Arc::clone(&tls), &options.transports, changed.clone()),
             tls.listening().to_vec(),
             to_engine.clone(),
             stop.clone(),
@@ -183,6 +187,7 @@ impl Daemon {
                     held_ms: Box::new(move || desk.held_ms()),
                     links: HashMap::new(),
                     unasked: Vec::new(),
+                    permit: None,
                     begun: Instant::now(),
                 };
                 task.run(inputs, stop).await;
@@ -191,14 +196,17 @@ impl Daemon {
         tasks.spawn(introduce::run(Arc::clone(&node), Arc::clone(&tls), orders_to_meet));
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
         tasks.spawn(take_in(Arc::clone(&node), arrived));
-        {
-            let (tls, stop) = (Arc::clone(&tls), stop.clone());
+        let listening = options.transports.iter().map(Arc::clone);
+        for transport in listening.chain([Arc::clone(&tls) as Arc<dyn Transport>]) {
+            let (arrivals, stop) = (arrivals.clone(), stop.clone());
             tasks.spawn(async move {
-                if let Err(error) = tls.run(arrivals, stop).await {
-                    tracing::error!(%error, "listening ended");
+                let scheme = transport.scheme();
+                if let Err(error) = transport.run(arrivals, stop).await {
+                    tracing::error!(scheme, %error, "listening ended");
                 }
             });
         }
+        drop(arrivals);
         for peer in &options.peers {
             node.peers.keep(&node, peer)?;
         }

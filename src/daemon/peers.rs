@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use postrider_base::NodeId;
+use postrider_base::{NodeId, link::Address};
 use postrider_transports::{contract::Transport, pipe::PipeTransport, tls::TlsTransport};
 use tokio::{
     sync::{broadcast::error::RecvError, watch},
@@ -29,21 +29,31 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(90);
 /// The ways of dialling, and who is dialled again and again.
 #[derive(Debug)]
 pub struct Peers {
-    tls: Arc<TlsTransport>,
+    /// The first whose scheme fits is dialled.
+    transports: Vec<Arc<dyn Transport>>,
     changed: watch::Receiver<u64>,
     kept: Mutex<BTreeMap<String, CancellationToken>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Peers {
-    pub(super) fn new(tls: Arc<TlsTransport>, changed: watch::Receiver<u64>) -> Self {
-        Self { tls, changed, kept: Mutex::default(), tasks: Mutex::default() }
+    pub(super) fn new(
+        tls: Arc<TlsTransport>,
+        others: &[Arc<dyn Transport>],
+        changed: watch::Receiver<u64>,
+    ) -> Self {
+        let pipe = PipeTransport::new(Arc::new(|address, line| {
+            tracing::info!(%address, line);
+        }));
+        let mut transports: Vec<Arc<dyn Transport>> = vec![tls, Arc::new(pipe)];
+        transports.extend(others.iter().map(Arc::clone));
+        Self { transports, changed, kept: Mutex::default(), tasks: Mutex::default() }
     }
 
     /// Keeps a link to a peer from now on; whether that is new.
     pub fn keep(&self, node: &Arc<Node>, uri: &str) -> Result<bool, Failure> {
         let peer = parse(&node.desk, uri)?;
-        let transport = self.transport(&peer)?;
+        let transport = self.transport(&peer.address)?;
         let mut kept = lock(&self.kept);
         if kept.contains_key(uri) {
             return Ok(false);
@@ -96,7 +106,7 @@ impl Peers {
             return Ok(row);
         }
         let mut heard = node.board.listen();
-        let transport = self.transport(&peer)?;
+        let transport = self.transport(&peer.address)?;
         let dialled = transport.dial(&peer.address, peer.node).await;
         let mut ended = node.adopt(dialled.map_err(transport_failure)?, peer.node);
         let found = || node.board.links().into_iter().find(|row| is_link_to(row, &peer));
@@ -127,18 +137,18 @@ impl Peers {
         while tasks.join_next().await.is_some() {}
     }
 
-    fn transport(&self, peer: &Peer) -> Result<Arc<dyn Transport>, Failure> {
-        match peer.address.scheme() {
-            "tls" => Ok(Arc::clone(&self.tls) as Arc<dyn Transport>),
-            "pipe" => Ok(Arc::new(PipeTransport::new(Arc::new(|address, line| {
-                tracing::info!(%address, line);
-            })))),
-            _ => Err(unusable(peer.address.as_str(), "no transport of that name here")),
-        }
+    /// Whether a URI can be dialled.
+    pub fn check(&self, desk: &Desk, uri: &str) -> Result<(), Failure> {
+        self.transport(&parse(desk, uri)?.address).map(drop)
+    }
+
+    fn transport(&self, to: &Address) -> Result<Arc<dyn Transport>, Failure> {
+        let found = self.transports.iter().find(|transport| transport.scheme() == to.scheme());
+        found.map(Arc::clone).ok_or_else(|| unusable(to.as_str(), "no transport of that name here"))
     }
 }
 
-/// Whether a URI can be dialled.
+/// Whether a daemon of this program can dial a URI.
 pub fn check(desk: &Desk, uri: &str) -> Result<(), Failure> {
     let address = parse(desk, uri)?.address;
     let known = ["pipe", "tls"].contains(&address.scheme());
@@ -167,9 +177,9 @@ fn parse(desk: &Desk, text: &str) -> Result<Peer, Failure> {
         None => None,
     };
     let peer = Peer { address, node };
-    // A pipe proves nobody by itself, so whoever dials must know whom it expects.
-    if peer.address.scheme() == "pipe" && peer.node.is_none() {
-        return Err(unusable(text, "a pipe needs to be told who is there, behind a #"));
+    // Other links prove nobody by themselves, so whoever dials must know whom it expects.
+    if peer.address.scheme() != "tls" && peer.node.is_none() {
+        return Err(unusable(text, "such a link needs to be told who is there, behind a #"));
     }
     Ok(peer)
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use postrider_base::{BundleId, NodeId, bundle::Receipt};
 use postrider_engine::node::{Body, Input, NewBundle, Seen, Ticket, TransferId};
 use postrider_spool::Staging;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{board::Board, engine_task::ToEngine, keeper::Task};
 use crate::desk::{
@@ -20,13 +20,36 @@ use crate::desk::{
 /// What the engine orders; in order.
 #[derive(Debug)]
 pub(super) enum Order {
-    Stage { transfer: TransferId, length: u64 },
-    Append { transfer: TransferId, bytes: Bytes },
-    Drop { transfer: TransferId },
-    Keep { ticket: Ticket, bundle: Box<NewBundle> },
-    TakeReceipts { ticket: Ticket, list: Vec<Receipt> },
-    Remember { peer: NodeId, mine: Option<Seen>, theirs: Option<Seen> },
-    Carried { id: BundleId, peer: NodeId },
+    Stage {
+        transfer: TransferId,
+        length: u64,
+    },
+    /// The permit is freed when the bytes are written, so that a link is read no faster than that.
+    Append {
+        transfer: TransferId,
+        bytes: Bytes,
+        permit: Option<OwnedSemaphorePermit>,
+    },
+    Drop {
+        transfer: TransferId,
+    },
+    Keep {
+        ticket: Ticket,
+        bundle: Box<NewBundle>,
+    },
+    TakeReceipts {
+        ticket: Ticket,
+        list: Vec<Receipt>,
+    },
+    Remember {
+        peer: NodeId,
+        mine: Option<Seen>,
+        theirs: Option<Seen>,
+    },
+    Carried {
+        id: BundleId,
+        peer: NodeId,
+    },
 }
 
 pub(super) struct Stager<'a> {
@@ -60,13 +83,14 @@ impl Stager<'_> {
                 }
                 return None;
             }
-            Order::Append { transfer, bytes } => {
+            Order::Append { transfer, bytes, permit } => {
                 if let Some(staging) = self.bodies.get_mut(&transfer)
                     && let Err(error) = staging.append(&bytes)
                 {
                     self.bodies.remove(&transfer);
                     self.lost(transfer, &error.into());
                 }
+                drop(permit);
                 return None;
             }
             Order::Drop { transfer } => {

@@ -143,6 +143,11 @@ impl Desk {
 }
 
 impl Live<'_> {
+    /// Calls this after every commit, by whomever; see [`DurableSpool::on_commit`].
+    pub fn on_commit(&self, tell: impl Fn() + Send + Sync + 'static) -> bool {
+        self.spool.on_commit(tell)
+    }
+
     /// The custody clock.
     pub fn held_ms(&self) -> u64 {
         self.spool.held_ms(clock::now())

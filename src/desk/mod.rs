@@ -60,6 +60,8 @@ use postrider_spool::DurableSpool;
 /// How long a command waits for another one that owns the spool.
 pub const LOCK_WAIT: Duration = Duration::from_secs(30);
 
+type GiveUp = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// One home, and what can be asked of it.
 ///
 /// Opening it reads the key, the card and the settings. The spool is opened when a verb first needs
@@ -67,7 +69,8 @@ pub const LOCK_WAIT: Duration = Duration::from_secs(30);
 pub struct Desk {
     home: Home,
     spool: OnceLock<DurableSpool>,
-    lock_wait: Duration,
+    /// Says when waiting for the spool has become pointless.
+    give_up: Option<GiveUp>,
     /// Sets that threads of this process are sealing: `tidy` must not take them for leftovers.
     sending: Mutex<BTreeSet<[u8; 16]>>,
     receipt_numbers: receipts::ReceiptNumbers,
@@ -83,7 +86,7 @@ impl Desk {
         Ok(Self {
             home: Home::open(dir)?,
             spool: OnceLock::new(),
-            lock_wait: LOCK_WAIT,
+            give_up: None,
             sending: Mutex::default(),
             receipt_numbers: receipts::ReceiptNumbers::default(),
             taking: Mutex::default(),
@@ -96,9 +99,9 @@ impl Desk {
         &self.home
     }
 
-    /// Waits less (or more) than [`LOCK_WAIT`] for another process.
-    pub fn with_lock_wait(mut self, wait: Duration) -> Self {
-        self.lock_wait = wait;
+    /// Waits for another process that owns the spool no longer than until this says so.
+    pub fn giving_up_when(mut self, give_up: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.give_up = Some(Box::new(give_up));
         self
     }
 

@@ -11,7 +11,7 @@ use postrider_spool::{
     Now, Options, Outcome, Place, Sequence, Spool, SpoolError, Staged, Staging, Summary,
 };
 
-use super::{Desk, Event, Failure, Watch, clock};
+use super::{Desk, Event, Failure, LOCK_WAIT, Watch, clock};
 
 /// What sending needs of a spool: no index, only the end of the log.
 pub(super) trait Post: Sync {
@@ -103,8 +103,18 @@ impl Desk {
             getrandom::fill(out).expect("the system gave random numbers a moment ago");
         });
         let dir = self.home.spool_dir();
-        let mut waiting = || watch.event(Event::Waiting);
-        Ok(Place::take(&dir, entropy, self.lock_wait, &mut waiting)?)
+        let mut told = false;
+        let mut go_on = || {
+            if self.give_up.as_ref().is_some_and(|give_up| give_up()) {
+                return false;
+            }
+            if !told {
+                told = true;
+                watch.event(Event::Waiting);
+            }
+            true
+        };
+        Ok(Place::take(&dir, entropy, LOCK_WAIT, &mut go_on)?)
     }
 }
 

@@ -120,6 +120,32 @@ fn a_kill_in_the_middle_of_a_batch_loses_nothing_that_was_answered() {
 }
 
 #[test]
+fn a_command_that_began_before_the_daemon_asks_it_once_it_has_the_home() {
+    let folder = Folder::new();
+    let (mut alice, _bob) = folder.acquainted();
+    let mut batch = alice.command(["send", "--batch"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut to = batch.stdin.take().unwrap();
+    let mut answers = BufReader::new(batch.stdout.take().unwrap()).lines();
+    let mut sent = |words: &str| {
+        writeln!(to, "{{\"to\":\"Bob\",\"text\":\"{words}\"}}").unwrap();
+        let line = answers.next().unwrap().unwrap();
+        text(&serde_json::from_str(&line).unwrap(), "id")
+    };
+    let ids = {
+        // From the first answer on it has made up its mind: nobody else had the home.
+        let first = sent("before");
+        alice.start_daemon(&[]);
+        [first, sent("while it runs")]
+    };
+    drop(to);
+    assert!(batch.wait().unwrap().success());
+    let queue = alice.json(["queue"]);
+    for id in ids {
+        assert!(of_type(&queue, "bundle").iter().any(|bundle| bundle["message"] == *id));
+    }
+}
+
+#[test]
 fn a_home_whose_path_is_too_long_for_a_socket_says_what_to_do() {
     let folder = Folder::new();
     let node = folder.nobody(&"x".repeat(120));

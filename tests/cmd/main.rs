@@ -15,6 +15,7 @@ mod hostile;
 mod links;
 mod narrow;
 mod node;
+mod peers;
 mod socket;
 mod streams;
 mod walk;

@@ -15,9 +15,12 @@ pub const OFFERS_MAX: usize = 256;
 pub(crate) const HANDLE_MAX: u32 = u32::MAX - 0xffff;
 /// Wants outstanding, per link: with small bundles, two round trips of 5,000 a second.
 pub const WANTS_OPEN: usize = 256;
-/// Bytes of bodies wanted and not yet come, per link, unless a single one is longer: 8 Gbit/s at
-/// 8 ms, and the reach of what a peer can make this node expect.
+/// Nothing more is wanted while so many bytes of bodies that are no less urgent are wanted and have
+/// not come, per link: 8 Gbit/s at 8 ms.
 pub const WINDOW_BYTES: u64 = 8 << 20;
+/// Bytes of bodies that are whole and not durable yet, per link, or one bundle: four parts of a
+/// file, so that several are opened at once and share a sync while others come.
+pub const KEEPING_BYTES: u64 = 36 << 20;
 /// Receipts in one unit: 7 KiB.
 pub const RECEIPTS_MAX: usize = 256;
 /// Rows asked of the spool at once; the spool's own page.

@@ -10,10 +10,13 @@ use super::limits::{CHUNK_MAX, CHUNK_MIN, DEBT_MAX};
 const START_BPS: u64 = 1_000_000;
 /// Nothing is slower: below this the shortest chunk is all there is.
 const RATE_MIN_BPS: u64 = 100;
-/// A sample spans at least this, or half of what may lie in the carriage.
-const SAMPLE_MS: u64 = 50;
-/// After so long any sample counts.
+/// A sample spans at least this: what stands behind the carriage (a kernel's buffer) swallows some
+/// 64 KiB at once, which says nothing about the link.
+const SAMPLE_MS: u64 = 250;
+/// After so long any sample counts, and counts fully.
 const SAMPLE_LONG_MS: u64 = 1000;
+/// A carriage that was empty for longer had nothing to do; a shorter gap is that of a fast link.
+const GAP_MS: u64 = 50;
 /// Smaller samples tell about scheduling, not about the link.
 const SAMPLE_MIN_BYTES: u64 = 4 << 10;
 
@@ -24,6 +27,8 @@ pub(crate) struct Pace {
     in_carriage: u64,
     rate_bps: u64,
     since_ms: u64,
+    /// When bytes last left.
+    left_ms: u64,
     left_bytes: u64,
     /// Something had to wait during this sample.
     pressed: bool,
@@ -36,6 +41,7 @@ impl Pace {
             in_carriage: 0,
             rate_bps: rate_bps.unwrap_or(START_BPS).max(RATE_MIN_BPS),
             since_ms: 0,
+            left_ms: 0,
             left_bytes: 0,
             pressed: false,
         }
@@ -58,7 +64,7 @@ impl Pace {
 
     /// A unit was given to the carriage.
     pub fn sent(&mut self, bytes: usize, now_ms: u64) {
-        if self.in_carriage == 0 {
+        if self.in_carriage == 0 && now_ms.saturating_sub(self.left_ms) > GAP_MS {
             (self.since_ms, self.left_bytes, self.pressed) = (now_ms, 0, false);
         }
         self.in_carriage += bytes as u64;
@@ -70,23 +76,22 @@ impl Pace {
         let bytes = bytes.min(self.in_carriage);
         self.in_carriage -= bytes;
         self.left_bytes += bytes;
+        self.left_ms = now_ms;
         let elapsed = now_ms.saturating_sub(self.since_ms);
         let half = self.room_bytes.min(self.rate_bps / 16) / 2;
-        let enough = if elapsed < SAMPLE_MS {
-            self.left_bytes >= half
-        } else {
-            elapsed >= SAMPLE_LONG_MS || self.left_bytes >= SAMPLE_MIN_BYTES.min(half)
-        };
-        if !enough {
+        let much = self.left_bytes >= SAMPLE_MIN_BYTES.min(half);
+        if elapsed < SAMPLE_MS || elapsed < SAMPLE_LONG_MS && !much {
             return;
         }
         let sample = self.left_bytes.saturating_mul(8000) / elapsed.max(1);
         if self.pressed {
-            // Up by half of the way, down by a quarter: a pause is likelier than a faster wire.
+            // Up by half of the way. Down the further the longer it took: a short pause is likelier
+            // than a slower wire.
             self.rate_bps = if sample > self.rate_bps {
                 self.rate_bps + (sample - self.rate_bps) / 2
             } else {
-                self.rate_bps - (self.rate_bps - sample) / 4
+                let part = elapsed.min(SAMPLE_LONG_MS);
+                self.rate_bps - (self.rate_bps - sample) / SAMPLE_LONG_MS * part
             }
             .max(RATE_MIN_BPS);
         }
@@ -134,6 +139,37 @@ mod tests {
             let found = measured(rate, 20_000).rate_bps();
             assert!((rate / 2..=rate * 2).contains(&found), "{rate} was taken for {found}");
         }
+    }
+
+    #[test]
+    fn a_buffer_behind_the_carriage_is_not_taken_for_a_fast_link() {
+        const BUFFER: u64 = 64 << 10;
+        const BYTES_PER_MS: u64 = 125;
+        let mut pace = Pace::new(1 << 20, None);
+        let (mut waiting, mut buffered, mut highest) = (std::collections::VecDeque::new(), 0, 0);
+        for now_ms in 0..20_000 {
+            // A second's pause, after which the buffer is empty again.
+            let busy = !(8000..9000).contains(&now_ms);
+            let chunk = pace.chunk_bytes(CHUNK_MAX);
+            while busy && pace.may_send(chunk) {
+                pace.sent(chunk, now_ms);
+                waiting.push_back((chunk as u64, chunk as u64));
+            }
+            buffered -= buffered.min(BYTES_PER_MS);
+            // As a task that writes does: it tells of a unit when the last byte of it was taken.
+            while let Some((unit, left)) = waiting.front_mut() {
+                let taken = (*left).min(BUFFER - buffered);
+                (buffered, *left) = (buffered + taken, *left - taken);
+                if *left > 0 {
+                    break;
+                }
+                pace.left(*unit, now_ms);
+                waiting.pop_front();
+            }
+            highest = highest.max(pace.rate_bps());
+        }
+        assert!(highest < 4_000_000, "1 Mbit/s was taken for {highest}");
+        assert!((500_000..2_000_000).contains(&pace.rate_bps()), "{}", pace.rate_bps());
     }
 
     #[test]

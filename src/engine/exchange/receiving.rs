@@ -15,7 +15,9 @@ use postrider_base::bundle::SMALL_PAYLOAD_MAX;
 
 use super::{
     examine::examine,
-    limits::{FORGED_MAX, HANDLE_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN, WINDOW_BYTES},
+    limits::{
+        FORGED_MAX, HANDLE_MAX, KEEPING_BYTES, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN, WINDOW_BYTES,
+    },
     peer::Peer,
     sending::aged,
     unit::{Begin, Offered, Unit},
@@ -41,6 +43,8 @@ pub(crate) struct Receiving {
     candidates: BTreeSet<(u8, u32)>,
     wants: usize,
     window_bytes: u64,
+    /// Bytes of what is whole and not durable yet.
+    keeping_bytes: u64,
     settles: Vec<(u32, Verdict)>,
     marks: VecDeque<Mark>,
     /// Bundles that must come again before the cursor may pass them.
@@ -94,6 +98,7 @@ impl Receiving {
             candidates: BTreeSet::new(),
             wants: 0,
             window_bytes: 0,
+            keeping_bytes: 0,
             settles: Vec::new(),
             marks: VecDeque::new(),
             held_back: BTreeSet::new(),
@@ -382,12 +387,14 @@ impl Receiving {
             return;
         }
         let mut wants = Vec::new();
-        while let Some((_, handle)) = self.candidates.first().copied() {
+        while let Some((nice, handle)) = self.candidates.first().copied() {
+            let full = self.window_is_full(nice);
             let Some(incoming) = self.offers.get_mut(&handle) else { break };
             let length = incoming.offer.length;
-            if self.wants == WANTS_OPEN
-                || self.wants > 0 && self.window_bytes + length > WINDOW_BYTES
-            {
+            // The next is asked for before the last has come whole, so that no link stands idle; a
+            // disk that is slower than the link holds it back.
+            let behind = self.keeping_bytes > 0 && self.keeping_bytes + length > KEEPING_BYTES;
+            if self.wants == WANTS_OPEN || full || behind {
                 break;
             }
             self.candidates.pop_first();
@@ -502,7 +509,21 @@ impl Receiving {
             self.wants -= 1;
             self.window_bytes -= bytes;
         }
+        let length = incoming.offer.length;
+        self.keeping_bytes -= if incoming.state == State::Keeping { length } else { 0 };
+        self.keeping_bytes += if state == State::Keeping { length } else { 0 };
         incoming.state = state;
+    }
+
+    /// Whether what is wanted already leaves no room for something of this niceness. What is less
+    /// urgent does not count: it would keep an urgent message waiting for minutes on a narrow link.
+    fn window_is_full(&self, nice: u8) -> bool {
+        let bytes = |incoming: &Incoming| match incoming.state {
+            State::Wanted(bytes) | State::Arriving(bytes) if incoming.offer.nice <= nice => bytes,
+            _ => 0,
+        };
+        self.window_bytes >= WINDOW_BYTES
+            && self.offers.values().map(bytes).sum::<u64>() >= WINDOW_BYTES
     }
 
     fn shrink_window(&mut self, handle: u32, by: u64) {

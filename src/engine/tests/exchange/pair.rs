@@ -90,6 +90,35 @@ fn nothing_is_settled_before_its_commit_returned() {
 }
 
 #[test]
+fn an_urgent_bundle_is_wanted_although_the_window_is_full_of_bulk() {
+    let mut net = Net::new(2);
+    for counter in 1..=3 {
+        net.lay(0, &made(1, 2, 224, 9 << 20, counter), Class::Own);
+    }
+    net.connect(0, 1, Wire { rate_bps: 1_000_000, ..Wire::default() });
+    // By now the second is wanted beside the first, and neither comes within the next minute.
+    net.pass(10_000);
+    let urgent = made(1, 2, 96, 900, 9);
+    net.send(0, &urgent);
+    net.pass(4_000);
+    assert!(net.has(1, &urgent));
+}
+
+#[test]
+fn a_disk_that_is_slower_than_the_link_holds_the_link_back() {
+    let mut net = Net::new(2);
+    // Longer than the test: no commit returns.
+    net.commit_ms = 1_000_000;
+    for counter in 1..=8 {
+        net.lay(0, &made(1, 2, 200, 8 << 20, counter), Class::Own);
+    }
+    net.connect(0, 1, Wire { rate_bps: 1_000_000_000, ..Wire::default() });
+    net.pass(20_000);
+    let begun = net.units(0, 1).iter().filter(|(_, name, _)| *name == "Begin").count();
+    assert!((4..=5).contains(&begun), "{begun} of 8 bodies were asked for");
+}
+
+#[test]
 fn a_full_node_is_asked_again_later_and_its_cursor_waits() {
     let mut net = Net::new(2);
     let bundle = made(1, 2, 160, 100, 1);
