@@ -170,9 +170,11 @@ fn node(folder: &Path, name: &str) -> Result<Desk, Failure> {
 
 /// A new node that keeps away from the sticks and networks of this machine.
 pub(crate) fn undisturbed(home: &Path, name: &str) -> Result<Desk, Failure> {
-    let (home, name) = (home.to_owned(), Some(name.to_owned()));
-    Desk::init(&InitRequest { home: home.clone(), name, even_if_public: true })?;
-    let config = Config { media: false, ygg: false, outbox: false, ..Config::default() };
+    let (home, name) = (home.to_owned(), name.to_owned());
+    let request =
+        InitRequest { home: home.clone(), name: Some(name.clone()), even_if_public: true };
+    Desk::init(&request)?;
+    let config = Config { name, media: false, ygg: false, outbox: false, ..Config::default() };
     let path = home.join("config.toml");
     replace(&path, config.to_text().as_bytes(), 0o644)
         .map_err(|error| Failure::file("write", &path, error))?;

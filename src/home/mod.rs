@@ -191,6 +191,9 @@ fn own_card(dir: &Path, key: &mut KeyFile, config: &Config) -> Result<Card, Home
     };
     let stored = stored.filter(current);
     if let Some(card) = &stored {
+        // Settings that say no name leave it as it is.
+        let name = if config.name.is_empty() { card.name.clone() } else { config.name.clone() };
+        let config = &Config { name, ..config.clone() };
         let wanted = facts(key, config);
         let same = (&card.name, &card.hints, card.features)
             == (&wanted.name, &wanted.hints, wanted.features);
@@ -207,11 +210,15 @@ fn own_card(dir: &Path, key: &mut KeyFile, config: &Config) -> Result<Card, Home
             key.card_number = before;
             return Ok(card.clone());
         }
+        return Ok(keep_card(&path, make_card(key, config)?));
     }
-    let made = make_card(key, config)?;
-    // On read-only media the card is made anew each time.
-    let _ = files::replace(&path, format!("{made}\n").as_bytes(), 0o644);
-    Ok(made)
+    Ok(keep_card(&path, make_card(key, config)?))
+}
+
+/// On read-only media the card is made anew each time.
+fn keep_card(path: &Path, card: Card) -> Card {
+    let _ = files::replace(path, format!("{card}\n").as_bytes(), 0o644);
+    card
 }
 
 /// Makes a new card's number durable. Contacts come first: a cut in between costs some of them a
@@ -300,6 +307,9 @@ mod tests {
         assert_eq!(changed.card.features, Facts::HIDDEN);
         assert!(!changed.contacts().unwrap().of(&bob.card.node).unwrap().answered);
         assert_eq!(Home::open(dir.path()).unwrap().card, changed.card, "once");
+        std::fs::write(&path, "hidden = true\naddresses = ['tls://a.example']\n").unwrap();
+        assert_eq!(Home::open(dir.path()).unwrap().card, changed.card, "no name says nothing");
+        std::fs::write(&path, settings).unwrap();
         // The number does not depend on the card's file.
         std::fs::remove_file(dir.path().join("card")).unwrap();
         assert_eq!(Home::open(dir.path()).unwrap().card, changed.card);
