@@ -250,7 +250,7 @@ fn addresses(at: &At<'_>, who: &str) -> Result<Vec<String>, Failure> {
         add(&neighbour.address);
     }
     if let Some(contact) = contacts.of(&node) {
-        contact.card.hints.iter().for_each(|hint| add(hint));
+        contact.addresses().for_each(|address| add(address.as_str()));
     }
     Ok(found)
 }

@@ -42,8 +42,7 @@ pub(super) async fn run(node: Arc<Node>, tls: Arc<TlsTransport>, changes: watch:
 
 /// What a card says of a transport.
 pub(super) fn on_card(contact: &Contact, scheme: &str) -> Vec<Address> {
-    let hints = contact.card.hints.iter().filter_map(|hint| hint.parse::<Address>().ok());
-    hints.filter(|address| address.scheme() == scheme).collect()
+    contact.addresses().filter(|address| address.scheme() == scheme).collect()
 }
 
 /// The dials of one transport.

@@ -201,7 +201,7 @@ fn own_card(dir: &Path, key: &mut KeyFile, config: &Config) -> Result<Card, Home
             return Ok(card.clone());
         }
         let before = key.card_number;
-        key.card_number = card.number.max(before) + 1;
+        key.card_number = card.number.max(before).saturating_add(1);
         // First of all a card that cannot be made: then it is the settings that are wrong.
         make_card(key, config)?;
         if let Err(error) = announce(dir, key) {
