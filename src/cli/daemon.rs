@@ -120,6 +120,8 @@ impl Daemon {
             .map_err(|error| {
                 Failure::new(FailureKind::Failed, "the daemon cannot start").because(error)
             })?;
+        // Before anybody can see that it runs: a signal that comes earlier would be somebody else's.
+        let signals = runtime.block_on(async { Signals::hear() })?;
         let lan = if self.no_lan || self.stdio { None } else { desk.lan_options()? };
         let options = DaemonOptions {
             listen: self.listen,
@@ -142,7 +144,7 @@ impl Daemon {
             }
         };
         let socket = server.path().to_owned();
-        let ended = runtime.block_on(serve(daemon, server, metrics, options.peers));
+        let ended = runtime.block_on(serve(daemon, server, metrics, options.peers, signals));
         // The spool is still ours, so this is our own.
         let _ = fs::remove_file(socket);
         // A read of standard input cannot be interrupted; it ends with the process.
@@ -178,21 +180,39 @@ impl Daemon {
     }
 }
 
+/// The signals that a daemon answers.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// From now on; within a runtime.
+    fn hear() -> Result<Self, Failure> {
+        let on = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(FailureKind::Failed, "signals cannot be heard").because(error)
+            })
+        };
+        Ok(Self {
+            term: on(SignalKind::terminate())?,
+            int: on(SignalKind::interrupt())?,
+            hup: on(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Runs until somebody asks for the end, then ends in order.
 async fn serve(
     mut daemon: Running,
     server: Server,
     metrics: Option<std::net::TcpListener>,
     peers: Vec<String>,
+    signals: Signals,
 ) -> Result<(), Failure> {
     let node = Arc::clone(daemon.node());
-    let on = |kind| {
-        signal(kind).map_err(|error| {
-            Failure::new(FailureKind::Failed, "signals cannot be heard").because(error)
-        })
-    };
-    let (mut term, mut int) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    let mut hup = on(SignalKind::hangup())?;
+    let Signals { mut term, mut int, mut hup } = signals;
     for address in daemon.listening() {
         tracing::info!(%address, "listening");
     }
