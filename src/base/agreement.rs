@@ -10,12 +10,12 @@
 use std::fmt;
 
 use curve25519_dalek::montgomery::MontgomeryPoint;
-use ed25519_dalek::VerifyingKey;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
     id::{NodeId, NodeIdError},
     key::NodeSecret,
+    points,
 };
 
 /// The secret half of an agreement: X25519, wiped when dropped, never printed.
@@ -71,7 +71,7 @@ impl NodeSecret {
 impl NodeId {
     /// With which X25519 key to agree with this node.
     pub fn agreement_public(&self) -> [u8; 32] {
-        VerifyingKey::from_bytes(self.as_bytes())
+        points::of(self.as_bytes())
             .expect("checked when the id was made")
             .to_montgomery()
             .to_bytes()

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use bech32::{Bech32m, Hrp, primitives::decode::CheckedHrpstring};
 use ed25519_dalek::VerifyingKey;
 
+use crate::points;
+
 /// The first byte of what a `pr1…` text holds, so that another kind of key can come later.
 const TEXT_VERSION: u8 = 0;
 
@@ -40,14 +42,7 @@ impl NodeId {
     /// Checks and takes 32 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NodeIdError> {
         let raw: [u8; 32] = bytes.try_into().map_err(|_| NodeIdError::Length(bytes.len()))?;
-        let key = VerifyingKey::from_bytes(&raw).map_err(|_| NodeIdError::Point)?;
-        // Decompression accepts y + p for the few y below 19, and "negative zero": one node, one id.
-        if key.to_edwards().compress().to_bytes() != raw {
-            return Err(NodeIdError::Point);
-        }
-        if key.is_weak() {
-            return Err(NodeIdError::Weak);
-        }
+        points::of(&raw)?;
         Ok(Self(raw))
     }
 
@@ -59,19 +54,19 @@ impl NodeId {
     /// Whether the key lies in the prime-order group. Asked of contacts, once, when a card is read:
     /// keys that differ by a point of small order can share signatures.
     pub(crate) fn is_torsion_free(&self) -> bool {
-        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.to_edwards().is_torsion_free())
+        points::of(&self.0).is_ok_and(|key| key.to_edwards().is_torsion_free())
     }
 
     /// Whether `signature` over `D ‖ digest` is this node's, by the strict rules.
     pub fn verify(&self, domain: &[u8; 32], digest: &[u8; 32], signature: &[u8; 64]) -> bool {
-        let Ok(key) = VerifyingKey::from_bytes(&self.0) else { return false };
+        let Ok(key) = points::of(&self.0) else { return false };
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         key.verify_strict(&crate::domain::signed_input(domain, digest), &signature).is_ok()
     }
 
     /// Whether `signature` over a TLS 1.3 CertificateVerify input is this node's, by the strict rules.
     pub fn verify_tls(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        let Ok(key) = VerifyingKey::from_bytes(&self.0) else { return false };
+        let Ok(key) = points::of(&self.0) else { return false };
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         crate::domain::is_tls_input(message) && key.verify_strict(message, &signature).is_ok()
     }

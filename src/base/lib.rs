@@ -24,6 +24,7 @@ pub mod key;
 pub mod link;
 pub mod nice;
 pub mod packet;
+mod points;
 pub mod seal;
 pub mod time;
 pub mod unseal;

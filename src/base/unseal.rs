@@ -52,6 +52,8 @@ pub struct Opened<W> {
     pub secret: Option<ReceiptSecret>,
     /// The packet.
     pub packet: Packet,
+    /// Its bytes as its author wrote them, for keeping; empty for a part.
+    pub packet_bytes: Vec<u8>,
     /// For a part: where its bytes went, and their BLAKE3.
     pub part: Option<(W, [u8; 32])>,
 }
@@ -119,8 +121,9 @@ pub fn open_small(
             let Origin::Open { source, sequence, created } = head.header().origin else {
                 return Err(OpenError::Author);
             };
-            let packet = Packet::decode(payload)?;
-            Ok(Opened { source, sequence, created, secret: None, packet, part: None })
+            let (packet, packet_bytes) = Packet::decode_padded(payload.to_vec())?;
+            let secret = None;
+            Ok(Opened { source, sequence, created, secret, packet, packet_bytes, part: None })
         }
         SealKind::Compact => open_compact(head, payload, ring),
         SealKind::Age => open_stream(head, payload, ring, |_| Ok(io::sink())),
@@ -154,12 +157,12 @@ fn open_compact(
             (inner.packet, author)
         }
     };
-    let packet = Packet::decode(&inner)?;
+    let (packet, packet_bytes) = Packet::decode_padded(inner)?;
     if matches!(packet.body, Body::Part(_)) {
         return Err(PacketError::Field("kind").into());
     }
     let Author { source, sequence, created } = author;
-    Ok(Opened { source, sequence, created, secret, packet, part: None })
+    Ok(Opened { source, sequence, created, secret, packet, packet_bytes, part: None })
 }
 
 /// Opens an age-sealed bundle of any size while it is read.
@@ -236,11 +239,11 @@ fn open_age<R: Read, W: Write>(
     let inner = if hidden { Some(Inner::read(&prefix)?) } else { None };
     let packet_start = inner.as_ref().map_or(&prefix[..], |inner| &inner.packet[..]);
 
-    let (packet, part) = if Packet::is_part(packet_start) {
+    let (packet, packet_bytes, part) = if Packet::is_part(packet_start) {
         let (packet, rest) = Packet::decode_first(packet_start)?;
         let Body::Part(part) = packet.body else { return Err(OpenError::Seal) };
         let out = begin(&part).map_err(OpenError::Write)?;
-        (packet, Some(receive_part(&part, rest, &mut plain, out)?))
+        (packet, Vec::new(), Some(receive_part(&part, rest, &mut plain, out)?))
     } else {
         let mut whole = packet_start.to_vec();
         plain.by_ref().take(WHOLE_MAX).read_to_end(&mut whole).map_err(|_| OpenError::Seal)?;
@@ -248,7 +251,8 @@ fn open_age<R: Read, W: Write>(
             let limit = MANIFEST_MAX;
             return Err(PacketError::TooLong { limit, got: whole.len() }.into());
         }
-        (Packet::decode(&whole)?, None)
+        let (packet, packet_bytes) = Packet::decode_padded(whole)?;
+        (packet, packet_bytes, None)
     };
     let (held, digest) = plain.end().map_err(|_| OpenError::Seal)?;
     let author = match (&head.header().origin, inner, digest) {
@@ -269,7 +273,7 @@ fn open_age<R: Read, W: Write>(
         (Origin::Hidden, ..) => return Err(OpenError::Author),
     };
     let Author { source, sequence, created } = author;
-    Ok(Opened { source, sequence, created, secret, packet, part })
+    Ok(Opened { source, sequence, created, secret, packet, packet_bytes, part })
 }
 
 /// Moves a part's raw bytes to `out`, then checks that only padding is left.

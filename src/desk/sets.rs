@@ -253,25 +253,24 @@ impl<'a> SetBook<'a> {
     pub(super) fn keep_packet(
         &self,
         author: &NodeId,
-        _id: &BundleId,
         packet: &Packet,
+        bytes: &[u8],
     ) -> Result<(Option<Vec<u8>>, Option<SetId>), Failure> {
         let set = match &packet.body {
             Body::Files(manifest) => manifest.parts().map(|parts| parts.set),
             _ => None,
         };
-        let bytes = packet.encode();
         match set {
             Some(set) if bytes.len() > PACKET_IN_NOTE_MAX => {
                 let dir = self
                     .dir(&set_key(author.as_bytes(), &set))
                     .map_err(|e| file_failure("create", &self.inbox, e))?;
                 let path = dir.join("packet");
-                crate::home::replace(&path, &bytes, 0o600)
+                crate::home::replace(&path, bytes, 0o600)
                     .map_err(|e| Failure::file("write", &path, e))?;
                 Ok((None, Some(set)))
             }
-            set => Ok((Some(bytes), set)),
+            set => Ok((Some(bytes.to_vec()), set)),
         }
     }
 

@@ -127,9 +127,9 @@ def small_postrider(folder):
         b.start("--listen", "tls://127.0.0.1:0")
         began = time.time()
         a.run("call", f"tls://{b.address()}#b")
-        b.until(lambda: b.ask("status")[0]["in"] >= SMALL_N, every=0.01)
+        b.until(lambda: b.ask("status")[0]["in"] >= SMALL_N, every=0.02)
         live = time.time() - began
-        a.until(lambda: a.ask("status")[0]["out"] == 0, every=0.01)
+        a.until(lambda: a.ask("status")[0]["out"] == 0, every=0.02)
         ticked = time.time() - began
     figure("postrider", "small.live", live, "s")
     figure("postrider", "small.live_rate", SMALL_N / live, "1/s")
@@ -206,7 +206,7 @@ def link():
                 b.start("--listen", "tls://127.0.0.1:0")
                 begun = time.time()
                 a.run("call", f"tls://{b.address()}#b")
-                b.until(lambda: b.ask("status")[0]["carried"] >= parts, every=0.01)
+                b.until(lambda: b.ask("status")[0]["carried"] >= parts, every=0.02)
                 took = time.time() - begun
             figure("postrider", "link.rate", BIG / 1e6 / took, "MB/s")
         if os.access(os.environ["TLS_SPEED"], os.X_OK):

@@ -160,6 +160,13 @@ impl Packet {
         Ok(packet)
     }
 
+    /// As [`Self::decode`]; also the packet's own bytes, without the padding.
+    pub(crate) fn decode_padded(mut bytes: Vec<u8>) -> Result<(Self, Vec<u8>), PacketError> {
+        let packet = Self::decode(&bytes)?;
+        bytes.truncate(wire::item_len(&bytes)?);
+        Ok((packet, bytes))
+    }
+
     /// Whether these bytes start a part, whose head is short and whose raw bytes should stream.
     pub fn is_part(start: &[u8]) -> bool {
         Self::peek_kind(start).is_ok_and(|kind| kind / 2 == PART)

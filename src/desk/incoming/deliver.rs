@@ -155,7 +155,8 @@ impl Intake<'_> {
         reused: bool,
         changes: &mut Vec<Change>,
     ) -> Result<(), Failure> {
-        let (packet, set) = self.sets.keep_packet(author, &id, &opened.packet)?;
+        let Opened { packet, packet_bytes, .. } = opened;
+        let (packet, set) = self.sets.keep_packet(author, packet, packet_bytes)?;
         let note =
             MessageNote::new(author.as_bytes(), opened.created, held_ms, packet, set, reused);
         changes.push(set_note(space::MESSAGE, &id.0, postrider_base::wire::encode(&note)));

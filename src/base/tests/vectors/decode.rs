@@ -161,9 +161,10 @@ fn open_small_or_public(
     payload: &[u8],
     ring: &Keyring<'_>,
 ) -> Result<Opened<Vec<u8>>, OpenError> {
-    let Opened { source, sequence, created, secret, packet, part: _ } =
+    let Opened { source, sequence, created, secret, packet, packet_bytes, part: _ } =
         open_small(head, payload, ring)?;
-    Ok(Opened { source, sequence, created, secret, packet, part: None })
+    assert_eq!(Packet::decode(&packet_bytes).as_ref(), Ok(&packet));
+    Ok(Opened { source, sequence, created, secret, packet, packet_bytes, part: None })
 }
 
 fn relay_view(head: &Head, id: BundleId) -> Value {
