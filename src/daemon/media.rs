@@ -17,7 +17,9 @@ use std::{
     time::Instant,
 };
 
-use postrider_transports::media::{FOLDER, FolderWatch, MediumDisk, Mount, MountTable, is_ours};
+use postrider_transports::media::{
+    FOLDER, FolderWatch, MediumDisk, Mount, MountTable, is_ours, ours,
+};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -74,7 +76,7 @@ fn watch_mounts(node: &Node, found: &mpsc::Sender<PathBuf>) {
         let mut table = MountTable::open()?;
         let mut known: BTreeSet<Mount> = BTreeSet::new();
         loop {
-            let ours = table.read_ours()?;
+            let ours = ours(table.read()?);
             for gone in known.iter().filter(|mount: &&Mount| !ours.contains(mount)) {
                 let place = Some(gone.place.display().to_string());
                 node.board.happened("media-gone", None, place, None);
