@@ -22,11 +22,12 @@ const CALL_PATIENCE: Duration = Duration::from_secs(15);
 /// Addresses that a contact is called at, one after the other.
 const ADDRESSES_MAX: usize = 8;
 
-/// How the node is, with its links.
+/// How the node is, with its links and the sticks that wait to be mounted.
 pub(super) fn status(at: &At<'_>) -> Result<Status, Failure> {
     let mut status = at.desk.status(at.watch)?;
     if let Some((node, _)) = at.node {
         status.links = node.board.links().iter().map(|row| node.board.line(row)).collect();
+        status.media = node.board.media();
     }
     Ok(status)
 }

@@ -197,6 +197,10 @@ fn show(context: &Context, status: &reply::Status) -> Result<(), Stop> {
     ))?;
     out.say(format!("  disk     {} free", text::bytes(status.disk_free)))?;
     out.say(format!("  health   {}", text::line(&status.health)))?;
+    for medium in &status.media {
+        let stick = text::line(&format!("{} ({})", medium.label, medium.device));
+        out.say(format!("  stick    {stick} is {}: {}", medium.state, text::line(&medium.why)))?;
+    }
     if status.out > 0 {
         out.hint("carry it: postrider toss PATH")?;
     }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::desk::{
     Desk, Failure, Neighbour,
     live::News,
-    reply::{Happening, PeerLine},
+    reply::{Happening, MediumLine, PeerLine},
     wall_s,
 };
 
@@ -66,6 +66,8 @@ pub struct Board {
     past: Mutex<VecDeque<Happening>>,
     next_ping: AtomicU64,
     pings: Mutex<HashMap<(LinkId, u64), Ping>>,
+    /// Sticks that were seen and not mounted.
+    media: Mutex<Vec<MediumLine>>,
     /// Neighbours that came or went since it was written down: where, if this end dialled.
     seen: Mutex<BTreeMap<NodeId, (String, Instant)>>,
 }
@@ -84,6 +86,7 @@ impl Board {
             past: Mutex::default(),
             next_ping: AtomicU64::new(1 << 32),
             pings: Mutex::default(),
+            media: Mutex::default(),
             seen: Mutex::default(),
         }
     }
@@ -91,6 +94,15 @@ impl Board {
     /// The live links.
     pub fn links(&self) -> Vec<LinkRow> {
         lock(&self.links).values().cloned().collect()
+    }
+
+    /// Sticks with our label that are plugged in and not mounted.
+    pub fn media(&self) -> Vec<MediumLine> {
+        lock(&self.media).clone()
+    }
+
+    pub(super) fn set_media(&self, lines: Vec<MediumLine>) {
+        *lock(&self.media) = lines;
     }
 
     /// Everything that happens from now on.

@@ -3,6 +3,8 @@
 //! - A thread waits for the table of mounts to change. A mount with our marker is one visit, both
 //!   ways, with a clear word at its end; after that word nothing is written there any more, since
 //!   somebody may be pulling it out.
+//! - The same thread looks for sticks that carry our label and that nobody mounts; `plugs` decides
+//!   which of them are mounted and visited by `sticks`.
 //! - A folder from the settings is looked at when the system tells of a change, when the spool has
 //!   news, and every few seconds besides. It is visited when the look differs from the one before
 //!   the last visit: our own writing causes one more visit, which finds nothing to write.
@@ -17,21 +19,30 @@ use std::{
     time::Instant,
 };
 
-use postrider_transports::media::{FOLDER, FolderWatch, MediumDisk, Mount, MountTable, is_ours};
+use postrider_transports::media::{
+    FOLDER, FolderWatch, Labels, MediumDisk, Mount, MountTable, Stick, Udisks, is_ours, ours,
+};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
     time::{Duration, sleep, timeout},
 };
 
-use super::{node::Node, spawn};
+use super::{
+    DaemonOptions,
+    node::Node,
+    plugs::{Ended, PLUGS_MAX, Plugs},
+    spawn, sticks,
+};
 use crate::desk::{
     Event, Failure, FailureKind, Silent, TossDirection, TossRequest, Unit, Watch, reply::Tossed,
 };
 
-/// How soon the thread that waits for mounts sees that it is to stop.
-const STOP_LOOK: Duration = Duration::from_millis(250);
-/// Mounts that wait to be visited; the thread waits when there are more.
+/// How soon the thread that waits for mounts sees that it is to stop, and a stick that nobody mounts.
+/// It wakes so often anyway, and a look is one directory of some links. To be told instead would
+/// mean to watch for that directory too, which udev removes with the last label.
+const MOUNTS_LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Mounts and sticks that wait to be visited; the thread waits when there are more.
 const WAITING_MAX: usize = 16;
 /// Mounts visited at once. The desk serves one after the other; a second only stands in line.
 const VISITS_MAX: usize = 16;
@@ -49,18 +60,31 @@ const REST_FACTOR: u32 = 4;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(60);
 
+/// What the thread finds for others to visit.
+#[derive(Debug)]
+enum Found {
+    Mounted(PathBuf),
+    /// Not mounted, and to be.
+    Plugged(Stick),
+}
+
 /// Starts what the settings ask for.
 pub(super) fn start(
     node: &Arc<Node>,
+    options: &DaemonOptions,
     tasks: &mut JoinSet<()>,
     threads: &mut Vec<thread::JoinHandle<()>>,
 ) -> Result<(), Failure> {
     let config = &node.desk.home().config;
     if config.media {
-        let (found, mounted) = mpsc::channel(WAITING_MAX);
-        let watching = Arc::clone(node);
-        threads.push(spawn("mounts", move || watch_mounts(&watching, &found))?);
-        tasks.spawn(visit_mounts(Arc::clone(node), mounted));
+        let (found, to_visit) = mpsc::channel(WAITING_MAX);
+        // So many can be in hand: nobody waits to say how it ended.
+        let (ended, hear_ended) = mpsc::channel(PLUGS_MAX);
+        let (watching, labels) = (Arc::clone(node), options.labels.clone());
+        threads
+            .push(spawn("mounts", move || watch_mounts(&watching, &labels, &found, hear_ended))?);
+        let visits = Visits { node: Arc::clone(node), udisks: options.udisks.clone(), ended };
+        tasks.spawn(visits.run(to_visit));
     }
     for dir in config.media_dirs.iter().collect::<BTreeSet<_>>() {
         tasks.spawn(keep_folder(Arc::clone(node), PathBuf::from(dir)));
@@ -68,58 +92,116 @@ pub(super) fn start(
     Ok(())
 }
 
-/// Sends every new mount of ours until told to stop.
-fn watch_mounts(node: &Node, found: &mpsc::Sender<PathBuf>) {
-    let watched = || -> std::io::Result<()> {
+/// Sends every new mount of ours, and every stick to be mounted, until told to stop.
+fn watch_mounts(
+    node: &Node,
+    labels: &Labels,
+    found: &mpsc::Sender<Found>,
+    mut hear_ended: mpsc::Receiver<(Stick, Ended)>,
+) {
+    let mut watched = || -> std::io::Result<()> {
         let mut table = MountTable::open()?;
         let mut known: BTreeSet<Mount> = BTreeSet::new();
-        loop {
-            let ours = table.read_ours()?;
-            for gone in known.iter().filter(|mount: &&Mount| !ours.contains(mount)) {
-                let place = Some(gone.place.display().to_string());
-                node.board.happened("media-gone", None, place, None);
-            }
-            for new in ours.iter().filter(|mount| !known.contains(*mount)) {
-                if found.blocking_send(new.place.clone()).is_err() {
-                    return Ok(());
+        let mut plugs = Plugs::new(node.desk.home().config.mount_media);
+        let mut changed = true;
+        while !node.stop.is_cancelled() {
+            while let Ok((stick, ended)) = hear_ended.try_recv() {
+                changed = true;
+                if let Some(why) = plugs.ended(Instant::now(), &stick, &ended) {
+                    let device = Some(stick.node.display().to_string());
+                    let why = format!("{} is not mounted: {why}", stick.label);
+                    node.board.happened("media-trouble", None, device, Some(why));
+                }
+                if let Ended::Visited(Some(mount)) = ended {
+                    known.insert(mount);
                 }
             }
-            known = ours.into_iter().collect();
-            while !table.wait(STOP_LOOK)? {
-                if node.stop.is_cancelled() {
-                    return Ok(());
+            let sticks = labels.look();
+            if changed || !sticks.is_empty() || !plugs.is_empty() {
+                // One table for both: a mount is either of a stick in hand, or visited below.
+                let mounts = table.read()?;
+                let is_mounted = |stick: &Stick| mounts.iter().any(|mount| mount.is_of(stick));
+                for stick in plugs.look(Instant::now(), sticks, is_mounted) {
+                    if found.blocking_send(Found::Plugged(stick)).is_err() {
+                        return Ok(());
+                    }
+                }
+                node.board.set_media(plugs.lines());
+                if changed {
+                    let mut ours = ours(mounts);
+                    ours.retain(|mount| !plugs.holds(|stick| mount.is_of(stick)));
+                    for gone in known.iter().filter(|mount: &&Mount| !ours.contains(mount)) {
+                        let place = Some(gone.place.display().to_string());
+                        node.board.happened("media-gone", None, place, None);
+                    }
+                    for new in ours.iter().filter(|mount| !known.contains(*mount)) {
+                        if found.blocking_send(Found::Mounted(new.place.clone())).is_err() {
+                            return Ok(());
+                        }
+                    }
+                    known = ours.into_iter().collect();
                 }
             }
+            changed = table.wait(MOUNTS_LOOK_EVERY)?;
         }
+        Ok(())
     };
     if let Err(error) = watched() {
         tracing::warn!(%error, "media that are mounted are not noticed");
     }
 }
 
-async fn visit_mounts(node: Arc<Node>, mut mounted: mpsc::Receiver<PathBuf>) {
-    let stop = node.stop.clone();
-    let mut visits = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(_) = visits.join_next() => {}
-            place = mounted.recv(), if visits.len() < VISITS_MAX => {
-                let Some(place) = place else { break };
-                visits.spawn(visit_mount(Arc::clone(&node), place));
+/// Visits what was found.
+struct Visits {
+    node: Arc<Node>,
+    udisks: Udisks,
+    ended: mpsc::Sender<(Stick, Ended)>,
+}
+
+impl Visits {
+    async fn run(self, mut found: mpsc::Receiver<Found>) {
+        let stop = self.node.stop.clone();
+        let mut visits = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = visits.join_next() => {}
+                next = found.recv(), if visits.len() < VISITS_MAX => {
+                    let node = Arc::clone(&self.node);
+                    match next {
+                        Some(Found::Mounted(place)) => {
+                            visits.spawn(visit_mount(node, place));
+                        }
+                        Some(Found::Plugged(stick)) => {
+                            let (udisks, ended) = (self.udisks.clone(), self.ended.clone());
+                            visits.spawn(async move {
+                                let how = sticks::mount_and_visit(&node, &udisks, &stick).await;
+                                // The thread may have ended.
+                                let _ = ended.send((stick, how)).await;
+                            });
+                        }
+                        None => break,
+                    }
+                }
             }
         }
+        while visits.join_next().await.is_some() {}
     }
-    while visits.join_next().await.is_some() {}
 }
 
 async fn visit_mount(node: Arc<Node>, place: PathBuf) {
     let shown = place.display().to_string();
-    node.board.happened("media-seen", None, Some(shown.clone()), None);
-    if let Ok(tossed) = visit(&node, place).await {
+    if let Ok(tossed) = visit_medium(&node, place).await {
         let detail = format!("{}; it is safe to remove", summary(&tossed));
         node.board.happened("safe-to-remove", None, Some(shown), Some(detail));
     }
+}
+
+/// A visit that is told of from its beginning.
+pub(super) async fn visit_medium(node: &Arc<Node>, place: PathBuf) -> Result<Tossed, ()> {
+    let shown = place.display().to_string();
+    node.board.happened("media-seen", None, Some(shown), None);
+    visit(node, place).await
 }
 
 /// One exchange, both ways; what goes wrong is told.
@@ -166,7 +248,7 @@ fn trouble(node: &Node, place: String, failure: &Failure) {
     node.board.happened("media-trouble", None, Some(place), Some(format!("{failure}{next}")));
 }
 
-fn summary(tossed: &Tossed) -> String {
+pub(super) fn summary(tossed: &Tossed) -> String {
     let mut text = format!("{} taken, {} written", tossed.taken, tossed.out);
     for (count, what) in [
         (tossed.messages.len() as u64, "new for you"),

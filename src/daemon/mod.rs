@@ -24,11 +24,13 @@ mod node;
 mod notify;
 mod outbox;
 mod peers;
+mod plugs;
 mod reader;
 mod ripening;
 mod roaming;
 mod sketcher;
 mod stager;
+mod sticks;
 mod ygg;
 
 use std::{collections::HashMap, sync::Arc, thread};
@@ -42,7 +44,10 @@ use postrider_engine::{
     node::{Engine, Input, Now},
     router::Flood,
 };
-pub use postrider_transports::contract as transport;
+pub use postrider_transports::{
+    contract as transport,
+    media::{Labels, Udisks},
+};
 use postrider_transports::{
     contract::{Arrival, Transport},
     lan::{Lan, LanOptions},
@@ -85,6 +90,10 @@ pub struct DaemonOptions {
     pub stdio: bool,
     /// Meet neighbours on local networks, and how.
     pub lan: Option<LanOptions>,
+    /// Where sticks with our label are seen.
+    pub labels: Labels,
+    /// Who is asked to mount them.
+    pub udisks: Udisks,
 }
 
 /// A daemon that runs.
@@ -242,7 +251,7 @@ impl Daemon {
             let stop = stop.clone();
             tasks.spawn(async move { lan.run(events, stop).await });
         }
-        media::start(&node, &mut tasks, &mut threads)?;
+        media::start(&node, options, &mut tasks, &mut threads)?;
         if desk.home().config.outbox {
             tasks.spawn(outbox::run(Arc::clone(&node)));
         }

@@ -265,6 +265,7 @@ impl Desk {
             oldest_s: stats.oldest_held_ms.map_or(0, |ms| held_ms.saturating_sub(ms) / 1000),
             disk_free,
             health: if ills.is_empty() { "ok".to_owned() } else { ills.join("; ") },
+            media: Vec::new(),
         })
     }
 

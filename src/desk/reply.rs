@@ -250,6 +250,22 @@ pub struct Status {
     pub disk_free: u64,
     /// ok, or what is wrong.
     pub health: String,
+    /// Sticks that were seen and not mounted (none without a daemon).
+    #[serde(default)]
+    pub media: Vec<MediumLine>,
+}
+
+/// A stick that carries our label.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct MediumLine {
+    /// Its device, as `/dev/sdb1`.
+    pub device: String,
+    /// What stands on it.
+    pub label: String,
+    /// unmounted.
+    pub state: Word,
+    /// Why, and what to do.
+    pub why: String,
 }
 
 /// A neighbour: a node that a link goes to, or went to.

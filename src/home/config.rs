@@ -47,6 +47,8 @@ pub struct Config {
     pub lan_rules: Vec<LanRule>,
     /// The daemon exchanges with every medium of ours that is mounted.
     pub media: bool,
+    /// The daemon asks udisks2 to mount sticks that carry our label.
+    pub mount_media: bool,
     /// Folders with our marker that the daemon exchanges with whenever they change.
     pub media_dirs: Vec<String>,
     /// The daemon sends what is put into a contact's folder in `outbox`.
@@ -94,6 +96,7 @@ impl Default for Config {
             lan_port: 7531,
             lan_rules: Vec::new(),
             media: true,
+            mount_media: true,
             media_dirs: Vec::new(),
             outbox: true,
             ygg: true,
@@ -198,7 +201,7 @@ impl Config {
              lifetime-days = {}\ncarry-strangers = {}\n\
              strangers-mib = {}\ncontacts-mib = {}\nworkers = {}\n\
              listen = {}\npeers = {}\ndial-contacts = {}\npublic = {}\nlan = {}\nlan-port = {}\n\
-             media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n",
+             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n",
             value(&self.name),
             self.hidden,
             list(&self.addresses),
@@ -214,6 +217,7 @@ impl Config {
             self.lan,
             self.lan_port,
             self.media,
+            self.mount_media,
             list(&self.media_dirs),
             self.outbox,
             self.ygg

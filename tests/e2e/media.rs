@@ -1,7 +1,9 @@
 //! Daemons and media: a folder that two of them share, a stick that appears.
 
 use std::{
+    collections::VecDeque,
     env, fs,
+    os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -9,8 +11,8 @@ use std::{
 };
 
 use postrider::{
-    daemon::{Daemon, DaemonOptions, Happening},
-    desk::{Desk, TossDirection, TossRequest},
+    daemon::{Daemon, DaemonOptions, Happening, Labels, Udisks},
+    desk::{Desk, TossDirection, TossRequest, reply::MediumLine},
 };
 use tokio::{runtime::Runtime, sync::broadcast::Receiver, time::timeout};
 
@@ -27,21 +29,38 @@ fn runtime() -> Runtime {
 
 struct Running {
     daemon: Daemon,
+    /// What happened before anybody listened.
+    early: VecDeque<Happening>,
     heard: Receiver<Happening>,
+    /// The number of the last one that was looked at.
+    last: u64,
 }
 
 impl Running {
     fn start(desk: &Arc<Desk>, runtime: &Runtime) -> Self {
-        let daemon = Daemon::start(Arc::clone(desk), &DaemonOptions::default(), runtime).unwrap();
-        Self { heard: daemon.node().board.listen(), daemon }
+        Self::start_with(desk, &DaemonOptions::default(), runtime)
+    }
+
+    fn start_with(desk: &Arc<Desk>, options: &DaemonOptions, runtime: &Runtime) -> Self {
+        let daemon = Daemon::start(Arc::clone(desk), options, runtime).unwrap();
+        let board = &daemon.node().board;
+        let (heard, early) = (board.listen(), board.since(0).into());
+        Self { daemon, early, heard, last: 0 }
     }
 
     async fn until(&mut self, meant: impl Fn(&Happening) -> bool) -> Happening {
         let wait = async {
             loop {
-                let happening = self.heard.recv().await.unwrap();
-                if meant(&happening) {
-                    return happening;
+                let happening = match self.early.pop_front() {
+                    Some(happening) => happening,
+                    None => self.heard.recv().await.unwrap(),
+                };
+                // Some stand in both.
+                if happening.number > self.last {
+                    self.last = happening.number;
+                    if meant(&happening) {
+                        return happening;
+                    }
                 }
             }
         };
@@ -218,7 +237,7 @@ fn a_stick_that_appears_is_visited_and_may_then_be_removed() {
     toss(&bob, &stick);
     let plugged = town.stick("plugged");
 
-    let alice = Arc::new(town.set(alice, "media = false", "media = true"));
+    let alice = Arc::new(town.set(alice, "\nmedia = false", "\nmedia = true"));
     let runtime = runtime();
     let mut at_alice = Running::start(&alice, &runtime);
     send(&alice, "bob", "into a pocket");
@@ -237,4 +256,140 @@ fn a_stick_that_appears_is_visited_and_may_then_be_removed() {
     assert_eq!(texts(&alice), ["from a pocket"]);
     toss(&bob, &stick);
     assert_eq!(texts(&bob), ["into a pocket"]);
+}
+
+/// What udev, the kernel and udisks2 would be: directories, and a script that mounts memory and
+/// fills it from `store`, which is what is on the stick.
+struct Machine {
+    town: Town,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self { town: Town::new() };
+        for dir in ["dev/by-label", "class", "usb1/sdb", "store", "place"] {
+            fs::create_dir_all(machine.town.path(dir)).unwrap();
+        }
+        fs::write(machine.town.path("usb1/sdb/dev"), "8:16\n").unwrap();
+        symlink(machine.town.path("usb1/sdb"), machine.town.path("class/sdb")).unwrap();
+        fs::write(machine.town.path("dev/sdb"), "").unwrap();
+        let at = |name| machine.town.path(name).display().to_string();
+        let (place, store, log) = (at("place"), at("store"), at("log"));
+        let script = format!(
+            "set -e\n\
+             echo $1 >>{log}\n\
+             case $1 in\n\
+             mount) mount -t tmpfs $4 {place}; cp -a {store}/. {place} ;;\n\
+             unmount) rm -rf {store}/*; cp -a {place}/. {store}; umount {place} ;;\n\
+             esac\n"
+        );
+        fs::write(machine.town.path("script"), script).unwrap();
+        machine
+    }
+
+    fn options(&self) -> DaemonOptions {
+        let labels =
+            Labels { links: self.town.path("dev/by-label"), blocks: self.town.path("class") };
+        let udisks = Udisks::by(["sh".into(), self.town.path("script")]);
+        DaemonOptions { labels, udisks, ..DaemonOptions::default() }
+    }
+
+    fn plug(&self, label: &str) {
+        symlink("../sdb", self.town.path("dev/by-label").join(label)).unwrap();
+    }
+
+    fn pull(&self, label: &str) {
+        fs::remove_file(self.town.path("dev/by-label").join(label)).unwrap();
+    }
+
+    /// What the script was asked for.
+    fn asked(&self) -> String {
+        fs::read_to_string(self.town.path("log")).unwrap_or_default()
+    }
+}
+
+async fn until_media(running: &Running, meant: impl Fn(&[MediumLine]) -> bool) {
+    let wait = async {
+        while !meant(&running.daemon.node().board.media()) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("the board did not show it");
+}
+
+#[test]
+fn a_stick_that_nobody_mounts_is_mounted_visited_and_unmounted() {
+    if !runs_inside("media::a_stick_that_nobody_mounts_is_mounted_visited_and_unmounted") {
+        return;
+    }
+    let machine = Machine::new();
+    let town = &machine.town;
+    let (alice, bob) = (town.node("alice"), town.node("bob"));
+    know_each_other(&alice, &bob);
+    let stick = town.path("store");
+    let init = TossRequest { init: true, ..request(&stick, TossDirection::Both) };
+    bob.toss(&init, &postrider::desk::Silent).unwrap();
+    send(&bob, "alice", "from a pocket");
+    toss(&bob, &stick);
+
+    let alice = Arc::new(town.set(alice, "media = false", "media = true"));
+    send(&alice, "bob", "into a pocket");
+    let runtime = runtime();
+    let mut at_alice = Running::start_with(&alice, &machine.options(), &runtime);
+    machine.plug("Postrider");
+    runtime.block_on(async {
+        let safe = at_alice.until(|happening| happening.what == "safe-to-remove").await;
+        assert!(safe.detail.unwrap().contains("unmounted"));
+        assert!(at_alice.daemon.node().board.media().is_empty());
+        at_alice.daemon.stop().await;
+    });
+    assert_eq!(machine.asked(), "mount\nunmount\n");
+    assert_eq!(texts(&alice), ["from a pocket"]);
+    toss(&bob, &stick);
+    assert_eq!(texts(&bob), ["into a pocket"]);
+}
+
+#[test]
+fn a_stick_with_our_label_and_without_our_marker_is_left_as_it_is() {
+    if !runs_inside("media::a_stick_with_our_label_and_without_our_marker_is_left_as_it_is") {
+        return;
+    }
+    let machine = Machine::new();
+    fs::write(machine.town.path("store/holiday"), "sun").unwrap();
+    let alice = machine.town.node("alice");
+    let alice = Arc::new(machine.town.set(alice, "media = false", "media = true"));
+    let runtime = runtime();
+    let mut at_alice = Running::start_with(&alice, &machine.options(), &runtime);
+    machine.plug("POSTRIDER");
+    runtime.block_on(async {
+        let trouble = at_alice.until(|happening| happening.what == "media-trouble").await;
+        assert!(trouble.detail.unwrap().contains("not our marker"));
+        at_alice.daemon.stop().await;
+    });
+    assert_eq!(machine.asked(), "mount\nunmount\n");
+    let names: Vec<_> = fs::read_dir(machine.town.path("store")).unwrap().collect();
+    assert_eq!(names.len(), 1);
+}
+
+#[test]
+fn a_stick_that_cannot_be_mounted_is_shown_until_it_is_pulled_out() {
+    let machine = Machine::new();
+    let refuses = "echo GDBus.Error:org.freedesktop.UDisks2.Error.NotAuthorized: no >&2; exit 1";
+    fs::write(machine.town.path("script"), refuses).unwrap();
+    let alice = machine.town.node("alice");
+    let alice = Arc::new(machine.town.set(alice, "media = false", "media = true"));
+    let runtime = runtime();
+    let mut at_alice = Running::start_with(&alice, &machine.options(), &runtime);
+    machine.plug("POSTRIDER");
+    runtime.block_on(async {
+        let trouble = at_alice.until(|happening| happening.what == "media-trouble").await;
+        assert!(trouble.detail.unwrap().contains("polkit"));
+        until_media(&at_alice, |media| !media.is_empty()).await;
+        let line = at_alice.daemon.node().board.media().remove(0);
+        assert_eq!((&*line.label, &*line.state), ("POSTRIDER", "unmounted"));
+        assert!(line.why.contains("polkit"), "{}", line.why);
+        machine.pull("POSTRIDER");
+        until_media(&at_alice, <[MediumLine]>::is_empty).await;
+        at_alice.daemon.stop().await;
+    });
 }

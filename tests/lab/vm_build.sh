@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds, once, what vm.py boots: a QEMU of its own, Debian's kernel, a small initramfs and a
-# read-only root image with file system tools and udev.
+# read-only root image with file system tools, udev and udisks2.
 #
 #   vm_build.sh [--force]     as root, on Debian; 1 to 3 minutes, about 500 MB in $LAB_CACHE
 #
@@ -61,7 +61,7 @@ rel=$(. /etc/os-release; echo "$VERSION_CODENAME")
 # The mirror that apt uses here.
 mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $rel" 'Component: main' 2>/dev/null | head -1)
 mmdebstrap --quiet --variant=apt --mode=root --skip=check/empty \
-  --include="mount kmod udev util-linux procps python3 dosfstools exfatprogs e2fsprogs" \
+  --include="mount kmod udev util-linux procps python3 dosfstools exfatprogs e2fsprogs dbus polkitd udisks2" \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
   "$rel" "$C/new/root" ${mirror:+"$mirror"} >"$C/build.log" 2>&1 ||

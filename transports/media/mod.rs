@@ -13,7 +13,8 @@
 //!    [`std::io::Error`] that came from here.
 //!
 //! With the feature `watch`: [`MountTable`] tells which mounts carry our marker and when that
-//! changes, [`FolderWatch`] when something changes in a folder.
+//! changes, [`FolderWatch`] when something changes in a folder, [`Labels`] which sticks carry our
+//! label, and [`Udisks`] asks for one of those to be mounted.
 //!
 //! What a medium may hold and what happens then:
 //!
@@ -31,18 +32,26 @@ mod error;
 #[cfg(feature = "watch")]
 mod folder;
 #[cfg(feature = "watch")]
+mod labels;
+#[cfg(feature = "watch")]
 mod mounts;
 mod name;
 mod place;
 mod state;
 mod survey;
+#[cfg(feature = "watch")]
+mod udisks;
 
 pub use disk::{FOLDER, MediumDisk, Presence};
 pub use error::MediumError;
 #[cfg(feature = "watch")]
 pub use folder::{FolderWatch, Touched};
 #[cfg(feature = "watch")]
-pub use mounts::{Mount, MountTable, is_ours};
+pub use labels::{LABEL, Labels, Stick};
+#[cfg(feature = "watch")]
+pub use mounts::{Mount, MountTable, is_ours, ours};
 pub use name::is_our_name;
 pub use place::{FileSystem, MediumFacts, Mounted, Place, look};
 pub use survey::{NAMES_LOOKED_AT_MAX, SURVEY_TIME_MAX, Survey};
+#[cfg(feature = "watch")]
+pub use udisks::{Refusal, Udisks};

@@ -18,7 +18,7 @@ use std::{
 use postrider_base::disk::Disk;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::MediumDisk;
+use super::{MediumDisk, Stick};
 
 /// Longest table that is read. The kernel's own limit is 100,000 mounts in a namespace; a line has
 /// about 150 bytes.
@@ -41,9 +41,17 @@ pub struct Mount {
     pub place: PathBuf,
     /// The kind of file system.
     kind: Vec<u8>,
+    /// What was mounted, as whoever did it called it.
+    source: PathBuf,
 }
 
 impl Mount {
+    /// Whether it is this stick that is mounted here.
+    pub fn is_of(&self, stick: &Stick) -> bool {
+        // btrfs makes up a device number of its own.
+        self.device == stick.device || self.source == stick.node
+    }
+
     /// Whether looking into it can neither hang nor mount something.
     fn is_local(&self) -> bool {
         self.device.0 != 0 || WITHOUT_DEVICE.contains(&&*self.kind)
@@ -52,17 +60,20 @@ impl Mount {
     /// Whether it is a stick or a card, as far as `devices` (`/sys/dev/block`) tells.
     fn is_removable(&self, devices: &Path) -> bool {
         let (major, minor) = self.device;
-        let Ok(device) = fs::canonicalize(devices.join(format!("{major}:{minor}"))) else {
-            return false;
-        };
-        // A disk in a USB case calls itself fixed; a partition says nothing, its disk does.
-        let way = device.to_string_lossy();
-        way.contains("/usb")
-            || way.contains("/mmc")
-            || [Some(&*device), device.parent()].into_iter().flatten().any(|device| {
-                fs::read(device.join("removable")).is_ok_and(|text| text.starts_with(b"1"))
-            })
+        let device = fs::canonicalize(devices.join(format!("{major}:{minor}")));
+        device.is_ok_and(|device| is_removable(&device))
     }
+}
+
+/// Whether a device of the kernel's tree, under its true path there, is a stick or a card.
+pub(super) fn is_removable(device: &Path) -> bool {
+    // A disk in a USB case calls itself fixed; a partition says nothing, its disk does.
+    let way = device.to_string_lossy();
+    way.contains("/usb")
+        || way.contains("/mmc")
+        || [Some(device), device.parent()].into_iter().flatten().any(|device| {
+            fs::read(device.join("removable")).is_ok_and(|text| text.starts_with(b"1"))
+        })
 }
 
 /// The table of this process's mounts.
@@ -83,15 +94,6 @@ impl MountTable {
         Ok(visible(parse(&table)))
     }
 
-    /// The mounts that carry our marker, removable ones first.
-    pub fn read_ours(&mut self) -> io::Result<Vec<Mount>> {
-        let mut ours = self.read()?;
-        ours.retain(|mount| mount.is_local() && is_ours(&mount.place));
-        let devices = Path::new("/sys/dev/block");
-        ours.sort_by_cached_key(|mount| (!mount.is_removable(devices), mount.id));
-        Ok(ours)
-    }
-
     /// Waits until the table changed since it was waited for last, or until the time is over.
     pub fn wait(&self, longest: Duration) -> io::Result<bool> {
         let longest = Timespec::try_from(longest).map_err(io::Error::other)?;
@@ -102,6 +104,14 @@ impl MountTable {
             Err(errno) => Err(errno.into()),
         }
     }
+}
+
+/// The mounts that carry our marker, removable ones first.
+pub fn ours(mut mounts: Vec<Mount>) -> Vec<Mount> {
+    mounts.retain(|mount| mount.is_local() && is_ours(&mount.place));
+    let devices = Path::new("/sys/dev/block");
+    mounts.sort_by_cached_key(|mount| (!mount.is_removable(devices), mount.id));
+    mounts
 }
 
 /// Whether a directory carries our marker. Without it nothing is written there unasked.
@@ -143,12 +153,19 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     // Any number of optional fields, up to a hyphen.
     words.find(|word| *word == b"-")?;
     let kind = unescaped(words.next()?)?;
-    let (_source, _options) = (words.next()?, words.next()?);
+    let (source, _options) = (unescaped(words.next()?).unwrap_or_default(), words.next()?);
     if !device.2 || !place.starts_with(b"/") {
         return None;
     }
     let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
-    Some(Mount { id, device: (device.0, device.1), root: path(root), place: path(place), kind })
+    Some(Mount {
+        id,
+        device: (device.0, device.1),
+        root: path(root),
+        place: path(place),
+        kind,
+        source: path(source),
+    })
 }
 
 fn number<T: std::str::FromStr>(word: &[u8]) -> Option<T> {
@@ -195,6 +212,19 @@ mod tests {
         assert_eq!(mount.root, Path::new("/a\\b"));
         assert_eq!(mount.place, Path::new("/media/My Stick\n"));
         assert!(mount.is_local());
+    }
+
+    #[test]
+    fn a_stick_is_known_by_its_number_or_by_what_was_mounted() {
+        let stick =
+            |device| Stick { device, node: "/dev/sdb1".into(), label: "POSTRIDER".into(), plug: 1 };
+        let mounted = |line: &str| parse_line(line.as_bytes()).unwrap();
+        let fat = mounted("36 35 8:17 / /m rw - vfat /dev/disk/by-label/POSTRIDER rw");
+        assert!(fat.is_of(&stick((8, 17))) && !fat.is_of(&stick((8, 18))));
+        let btrfs = mounted("36 35 0:45 / /m rw - btrfs /dev/sdb1 rw");
+        assert!(btrfs.is_of(&stick((8, 17))));
+        let nothing = mounted("36 35 0:46 / /m rw - tmpfs  rw");
+        assert!(!nothing.is_of(&stick((8, 17))));
     }
 
     #[test]
@@ -257,6 +287,7 @@ mod tests {
             root: "/".into(),
             place: "/m".into(),
             kind: b"vfat".to_vec(),
+            source: PathBuf::new(),
         };
         for (minor, disk, removable) in [(1, "pci/sda", "0"), (2, "pci/sdb", "1")] {
             let part = sys.path().join(disk).join("part");

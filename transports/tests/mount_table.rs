@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use postrider_transports::media::{FOLDER, MountTable};
+use postrider_transports::media::{self, FOLDER, MountTable};
 
 /// Set in the process within the namespace.
 const INSIDE: &str = "POSTRIDER_TEST_NAMESPACE";
@@ -50,7 +50,7 @@ fn wait(table: &MountTable) {
 }
 
 fn ours(table: &mut MountTable, below: &Path) -> Vec<String> {
-    let mut ours = table.read_ours().unwrap();
+    let mut ours = media::ours(table.read().unwrap());
     ours.retain(|mount| mount.place.starts_with(below));
     ours.iter().map(|mount| mount.place.file_name().unwrap().to_string_lossy().into()).collect()
 }
