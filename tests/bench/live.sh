@@ -13,7 +13,7 @@
 #          (beside NNCP and Syncthing)
 # small    messages, queued first, then sent when the link comes up (beside NNCP and dtn7)
 # latency  one small message, from app to app, beside one durable write of this disk
-# link     what one daemon passes to another that only carries it, both in memory, beside bare rustls
+# link     what one engine passes to another over TLS, with memory for a spool, beside bare rustls
 # urgent   1 KiB while 50 MiB are under way on a line of 1 Mbit/s
 # idle     memory and processor of a node with a link and nothing to do
 #
@@ -24,11 +24,12 @@ export LC_ALL=C
 top=$(cd "$(dirname "$0")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$top/target}
 if [ -z "${POSTRIDER:-}" ]; then
-  (cd "$top" && cargo build -q --release --bin postrider &&
+  (cd "$top" && cargo build -q --release --bin postrider --example link_speed &&
     cargo build -q --release -p postrider-transports --example tls_speed) || exit 1
   POSTRIDER=$target/release/postrider
 fi
 export POSTRIDER TLS_SPEED=${TLS_SPEED:-$target/release/examples/tls_speed}
+export LINK_SPEED=${LINK_SPEED:-$target/release/examples/link_speed}
 export DTND=${DTND:-$(type -P dtnd)}
 [ $# -gt 0 ] || set -- big small latency link urgent idle
 exec python3 "$top/tests/bench/live.py" "$@"
