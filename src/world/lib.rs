@@ -9,6 +9,7 @@
 //! world      what happens next: the loop that a shell has, for all nodes at once
 //! story      crashes, cuts, partitions, calm
 //! laws       what must hold after every step  history    the last events, and a digest of all
+//! telling    what goes there
 //! ```
 //!
 //! A seed decides everything: links, delays, crashes, the order of answers. When a law does not
@@ -26,6 +27,7 @@ mod node;
 mod roads;
 mod shell;
 mod story;
+mod telling;
 mod timeline;
 mod world;
 
