@@ -31,7 +31,10 @@ impl World {
             return;
         }
         let near = self.roads.roads.iter().filter(|road| road.ends.contains(&at));
-        let mut near: Vec<usize> = near.flat_map(|road| road.ends).chain([at]).collect();
+        let visited = self.couriers.iter().map(|courier| &courier.walk.route);
+        let visited = visited.filter(|route| route.contains(&at)).flatten().copied();
+        let mut near: Vec<usize> =
+            near.flat_map(|road| road.ends).chain(visited).chain([at]).collect();
         near.sort_unstable();
         near.dedup();
         let all = near.iter().flat_map(|at| self.nodes[*at].history.lines());

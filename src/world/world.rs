@@ -8,6 +8,7 @@ use postrider_spool::{Change, Spool, Why};
 
 use crate::{
     chance::Chance,
+    couriers::Courier,
     history::{Broken, Digest},
     laws::Laws,
     letters::{Letter, Letters, NODES_MAX, Wish, node_id},
@@ -45,6 +46,7 @@ pub(crate) enum Happening {
     Tidy { node: usize, life: u32 },
     Dial { road: usize },
     Revive { node: usize },
+    Courier { courier: usize },
 }
 
 /// Many nodes, the roads between them, and everything that one seed decides.
@@ -55,6 +57,7 @@ pub struct World {
     pub(crate) time: Timeline<Happening>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) roads: Roads,
+    pub(crate) couriers: Vec<Courier>,
     pub(crate) letters: Letters,
     pub(crate) laws: Laws,
     pub(crate) step: u64,
@@ -72,6 +75,7 @@ impl World {
             time: Timeline::default(),
             nodes: Vec::new(),
             roads: Roads::default(),
+            couriers: Vec::new(),
             letters: Letters::default(),
             laws: Laws::default(),
             step: 0,
@@ -265,6 +269,7 @@ impl World {
             }
             Happening::Dial { road } => self.dial(road),
             Happening::Revive { node } => self.revive(node),
+            Happening::Courier { courier } => self.courier_goes_on(courier),
         }
     }
 
