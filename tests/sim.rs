@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "sim/couriers.rs"]
+mod couriers;
 #[path = "sim/places.rs"]
 mod places;
 #[path = "sim/storms.rs"]

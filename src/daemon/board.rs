@@ -130,6 +130,7 @@ impl Board {
             received_bytes: row.traffic.received_bytes.load(Ordering::Relaxed),
             sent_bytes: row.traffic.sent_bytes.load(Ordering::Relaxed),
             caught_up: row.caught_up,
+            overlay: row.facts.overlay,
         }
     }
 

@@ -10,7 +10,7 @@ use std::{net::Ipv6Addr, sync::Arc};
 use postrider_base::NodeId;
 use postrider_transports::{
     contract::Transport,
-    tls::TlsOptions,
+    tls::{PORT, TlsOptions},
     ygg::{ADMIN_SOCKETS, AdminSocket, Listen, YggTransport, address_of, ask, own_address},
 };
 use tokio::{
@@ -43,9 +43,11 @@ pub(super) async fn run(node: Arc<Node>, changes: watch::Receiver<u64>) {
 
 /// Listens and dials until the address has gone.
 async fn stay(node: &Arc<Node>, own: Ipv6Addr, changes: &watch::Receiver<u64>) {
-    let shown = Some(format!("ygg://[{own}]"));
-    let is_by_key = address_of(&node.desk.home().card.node).as_str().contains(&format!("[{own}]"));
+    // As it may stand in `addresses`, for others to find this node there.
+    let shown = format!("ygg://[{own}]:{PORT}");
+    let is_by_key = address_of(&node.desk.home().card.node).as_str() == shown;
     let detail = if is_by_key { "under this node's key" } else { "under another key" };
+    let shown = Some(shown);
     node.board.happened("overlay-up", None, shown.clone(), Some(detail.to_owned()));
     let gone = node.stop.child_token();
     let mut tasks = JoinSet::new();

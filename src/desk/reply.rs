@@ -295,6 +295,9 @@ pub struct PeerLine {
     /// Whether everything due has been offered and answered.
     #[serde(default)]
     pub caught_up: bool,
+    /// Whether the link runs inside another network, as Yggdrasil's.
+    #[serde(default)]
+    pub overlay: bool,
 }
 
 /// Somebody to keep a link to, by hand.

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use postrider_base::{
     BundleId, Head, Header, Lifetime, Niceness, NodeId, NodeSecret, SealPublic,
     bundle::{
-        Destination, LockField, Origin, Receipt, ReceiptSecret, SMALL_PAYLOAD_MAX, SealKind,
+        Destination, Hop, LockField, Origin, Receipt, ReceiptSecret, SMALL_PAYLOAD_MAX, SealKind,
         Sequence, tag_of,
     },
     domain,
 };
+use postrider_engine::node::{Class, Destination as There, Row};
 
 /// Nodes of a world. Their keys are made once for all worlds of a process.
 pub const NODES_MAX: usize = 256;
@@ -147,9 +148,36 @@ impl Letter {
         Self { id, head, body: body.into(), header, from, to, sequence, secret }
     }
 
+    /// As its author's spool has it.
+    pub(crate) fn row(&self) -> Row {
+        row_of(self.id, &self.header, Hop::fresh(), Class::Own)
+    }
+
     /// What whoever opens it can show.
     pub fn receipt(&self) -> Option<Receipt> {
         self.secret.map(|r| Receipt::new(&self.id, &ReceiptSecret(r)))
+    }
+}
+
+/// A bundle with this header, as a spool has it.
+pub(crate) fn row_of(id: BundleId, header: &Header, hop: Hop, class: Class) -> Row {
+    Row {
+        id,
+        destination: match header.destination {
+            Destination::Node(node) => There::Node(*node.as_bytes()),
+            Destination::Group(group) => There::Group(group),
+            Destination::Tag(tag) => There::Tag(tag),
+        },
+        tagged_for: None,
+        source: header.source().map(|(source, _)| *source.as_bytes()),
+        nice: header.nice.value(),
+        lifetime_s: header.lifetime.seconds(),
+        length: header.length,
+        hop,
+        class,
+        from: None,
+        arrived_held_ms: 0,
+        arrival: 0,
     }
 }
 

@@ -6,9 +6,12 @@
 //! node       an engine, a memory spool, clocks of its own
 //! shell      answers questions, writes what is to be written, as the daemon and the desk do
 //! roads      streams with rate, latency, stalls, half duplex, darkness, cuts at any byte
+//! couriers   media that are walked from node to node        medium     how one is read and written
+//! visit      an exchange with a medium, as the desk's, by the engine's planner
 //! world      what happens next: the loop that a shell has, for all nodes at once
 //! story      crashes, cuts, partitions, calm
 //! laws       what must hold after every step  history    the last events, and a digest of all
+//! telling    what goes there
 //! ```
 //!
 //! A seed decides everything: links, delays, crashes, the order of answers. When a law does not
@@ -19,20 +22,26 @@
 #![forbid(unsafe_code)]
 
 mod chance;
+mod couriers;
 mod history;
 mod laws;
 mod letters;
+mod medium;
 mod node;
 mod roads;
 mod shell;
 mod story;
+mod telling;
 mod timeline;
+mod visit;
 mod world;
 
 pub use chance::Chance;
+pub use couriers::{CourierId, Walk};
 pub use history::Broken;
 pub use laws::Expectation;
 pub use letters::{Cover, NODES_MAX, Wish, node_id, seal_key};
+pub use medium::Medium;
 pub use roads::{RoadId, Wire};
 pub use shell::Nature;
 pub use world::World;

@@ -15,7 +15,7 @@ use postrider_engine::node::{
 };
 use postrider_spool::{
     Body, Change, Class, Cursor, Delivered, Destination, Entry, NewBundle as Admission, Outcome,
-    Queue, Seen, Spool, SpoolError, Summary, Why,
+    Queue, Seen, Spool, SpoolError, Staging, Summary, Why,
 };
 
 use crate::{chance::Chance, letters::Letters, node::Node};
@@ -27,6 +27,8 @@ const RECEIPT: u8 = 2;
 const AWAITED: u8 = 3;
 /// Receipts of bundles that are still to come; beyond, further ones are not kept.
 const AWAITED_MAX: usize = 1000;
+/// Receipts that are read at once: as many notes as a spool shows.
+const RECEIPTS_PAGE: usize = 1024;
 
 /// How the shells of a world behave.
 #[derive(Clone, Copy, Debug)]
@@ -231,7 +233,8 @@ impl Node {
         }
     }
 
-    fn keep(
+    /// Makes a bundle durable that was verified, by whatever way it came.
+    pub(crate) fn keep(
         &mut self,
         now_ms: u64,
         bundle: NewBundle,
@@ -245,11 +248,7 @@ impl Node {
                 let Some(staging) = self.bodies.remove(&transfer) else {
                     return Ok(Kept::Full);
                 };
-                let mut bytes = Vec::new();
-                let mut reader = staging.into_reader()?;
-                std::io::Read::read_to_end(&mut reader, &mut bytes)
-                    .map_err(|source| SpoolError::Io { what: "reading memory", source })?;
-                bytes
+                staged_bytes(staging)?
             }
         };
         let (at, id) = (self.at, row.id);
@@ -372,6 +371,20 @@ impl Node {
         turn.receipts = true;
     }
 
+    /// All receipts that are handed on.
+    pub(crate) fn receipts(&self) -> Result<Vec<Receipt>, SpoolError> {
+        let (mut list, mut after) = (Vec::new(), None::<Vec<u8>>);
+        loop {
+            let keys = self.spool.notes(RECEIPT, &[], after.as_deref(), RECEIPTS_PAGE)?;
+            let receipt = |key: &Vec<u8>| Receipt::decode(key.get(8..)?).ok();
+            list.extend(keys.iter().filter_map(receipt));
+            match keys.last() {
+                Some(last) if keys.len() == RECEIPTS_PAGE => after = Some(last.clone()),
+                _ => return Ok(list),
+            }
+        }
+    }
+
     fn is_full(&self) -> Result<bool, SpoolError> {
         if self.carried_max == u64::MAX {
             return Ok(false);
@@ -391,6 +404,14 @@ impl Node {
         let _ = self.spool.tick(now);
         ended
     }
+}
+
+/// A body that came in pieces.
+pub(crate) fn staged_bytes(staging: Staging) -> Result<Vec<u8>, SpoolError> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut staging.into_reader()?, &mut bytes)
+        .map_err(|source| SpoolError::Io { what: "reading memory", source })?;
+    Ok(bytes)
 }
 
 /// What goes into the spool; `own` is the author's note.

@@ -87,13 +87,16 @@ impl World {
         }
     }
 
-    /// Opens and lights all roads, and lets shells behave well.
+    /// Opens and lights all roads, lets shells behave well, and tears out no medium any more.
     pub fn heal(&mut self) {
         self.nature = Nature { tells_gone: self.nature.tells_gone, ..Nature::default() };
         for road in self.all_roads() {
             self.light(road);
             self.roads.roads[road.0].open = true;
             self.redial(road.0);
+        }
+        for courier in &mut self.couriers {
+            courier.walk.torn_permille = 0;
         }
     }
 

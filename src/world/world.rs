@@ -1,19 +1,21 @@
 //! The world itself: what happens next, and the loop that a shell has, for many nodes at once.
 
-use postrider_base::{NodeId, bundle::Hop, link::LinkFacts};
+use postrider_base::{NodeId, link::LinkFacts};
 use postrider_engine::node::{
-    Answer, Class, Ending, Event, Input, LinkId, Output, People, ShortId, Ticket,
+    Answer, Ending, Event, Input, LinkId, Output, People, ShortId, Ticket,
 };
 use postrider_spool::{Change, Spool, Why};
 
 use crate::{
     chance::Chance,
-    history::{Broken, Digest, Trace},
+    couriers::Courier,
+    history::{Broken, Digest},
     laws::Laws,
     letters::{Letter, Letters, NODES_MAX, Wish, node_id},
     node::{Clock, Node},
     roads::{RoadId, Roads, Wire},
     shell::{Deed, Nature, Order, Turn, admission},
+    telling::{describe, unit_name},
     timeline::Timeline,
 };
 
@@ -44,6 +46,7 @@ pub(crate) enum Happening {
     Tidy { node: usize, life: u32 },
     Dial { road: usize },
     Revive { node: usize },
+    Courier { courier: usize },
 }
 
 /// Many nodes, the roads between them, and everything that one seed decides.
@@ -54,11 +57,12 @@ pub struct World {
     pub(crate) time: Timeline<Happening>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) roads: Roads,
+    pub(crate) couriers: Vec<Courier>,
     pub(crate) letters: Letters,
     pub(crate) laws: Laws,
     pub(crate) step: u64,
-    digest: Digest,
-    broken: Option<Broken>,
+    pub(crate) digest: Digest,
+    pub(crate) broken: Option<Broken>,
 }
 
 impl World {
@@ -71,6 +75,7 @@ impl World {
             time: Timeline::default(),
             nodes: Vec::new(),
             roads: Roads::default(),
+            couriers: Vec::new(),
             letters: Letters::default(),
             laws: Laws::default(),
             step: 0,
@@ -264,6 +269,7 @@ impl World {
             }
             Happening::Dial { road } => self.dial(road),
             Happening::Revive { node } => self.revive(node),
+            Happening::Courier { courier } => self.courier_goes_on(courier),
         }
     }
 
@@ -578,128 +584,5 @@ impl World {
         let (life, people) = (node.life, node.people.clone());
         self.time.after(TIDY_EVERY_MS, Happening::Tidy { node: at, life });
         self.feed(at, Input::People(people));
-    }
-
-    pub(crate) fn trace(
-        &mut self,
-        at: usize,
-        what: &'static str,
-        link: LinkId,
-        id: ShortId,
-        number: u64,
-    ) {
-        let mut short = [0; 4];
-        short.copy_from_slice(&id.0[..4]);
-        let node = u32::try_from(at).unwrap_or(u32::MAX);
-        let (step, at_ms) = (self.step, self.time.now_ms());
-        let trace = Trace { step, at_ms, node, what, link: link.0, id: short, number };
-        self.digest.add(&trace);
-        self.nodes[at].history.push(trace);
-    }
-
-    /// A law does not hold; the first one is told, with what its node and those next to it did.
-    pub(crate) fn fault(&mut self, at: usize, what: String) {
-        if self.broken.is_some() {
-            return;
-        }
-        let near = self.roads.roads.iter().filter(|road| road.ends.contains(&at));
-        let mut near: Vec<usize> = near.flat_map(|road| road.ends).chain([at]).collect();
-        near.sort_unstable();
-        near.dedup();
-        let all = near.iter().flat_map(|at| self.nodes[*at].history.lines());
-        let mut lines: Vec<(u64, String)> = all.collect();
-        lines.sort();
-        let from = lines.len().saturating_sub(crate::history::SHOWN);
-        let history = lines.into_iter().skip(from).map(|(_, line)| line).collect();
-        let (seed, step, at_ms) = (self.seed, self.step, self.time.now_ms());
-        self.broken = Some(Broken { seed, step, at_ms, what, history });
-    }
-}
-
-impl Letter {
-    /// As its author's spool has it.
-    fn row(&self) -> postrider_engine::node::Row {
-        use postrider_base::bundle::Destination as There;
-        use postrider_engine::node::Destination;
-        postrider_engine::node::Row {
-            id: self.id,
-            destination: match self.header.destination {
-                There::Node(node) => Destination::Node(*node.as_bytes()),
-                There::Group(group) => Destination::Group(group),
-                There::Tag(tag) => Destination::Tag(tag),
-            },
-            tagged_for: None,
-            source: self.header.source().map(|(source, _)| *source.as_bytes()),
-            nice: self.header.nice.value(),
-            lifetime_s: self.header.lifetime.seconds(),
-            length: self.header.length,
-            hop: Hop::fresh(),
-            class: Class::Own,
-            from: None,
-            arrived_held_ms: 0,
-            arrival: 0,
-        }
-    }
-}
-
-fn unit_name(unit: &[u8]) -> &'static str {
-    const NAMES: [&str; 18] = [
-        "> hello",
-        "> offer",
-        "> want",
-        "> begin",
-        "> data",
-        "> settle",
-        "> receipt",
-        "> mark",
-        "> sketch",
-        "> ping",
-        "> pong",
-        "> halt",
-        "> stop",
-        "> withdraw",
-        "> ?",
-        "> ?",
-        "> reach",
-        "> introduce",
-    ];
-    unit.first().and_then(|first| NAMES.get(usize::from(*first))).copied().unwrap_or("> ?")
-}
-
-/// What an input is, for the history.
-fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
-    let none = ShortId([0; 16]);
-    match input {
-        Input::LinkUp { link, .. } => ("link up", *link, none, 0),
-        Input::LinkDown { link } => ("link down", *link, none, 0),
-        Input::Unit { link, unit } => {
-            let what = postrider_engine::exchange::Unit::name(unit).unwrap_or("?");
-            (what, *link, none, unit.len() as u64)
-        }
-        Input::Early { link, unit } => ("early", *link, none, unit.len() as u64),
-        Input::Flush { link } => ("flush", *link, none, 0),
-        Input::Room { link, bytes } => ("room", *link, none, *bytes),
-        Input::Arrived { id } => ("arrived", LinkId(0), ShortId::of(id), 0),
-        Input::Gone { id } => ("gone", LinkId(0), ShortId::of(id), 0),
-        Input::Receipts => ("receipts", LinkId(0), none, 0),
-        Input::People(_) => ("people", LinkId(0), none, 0),
-        Input::StageLost { transfer, .. } => ("stage lost", LinkId(0), none, transfer.0),
-        Input::Done { ticket, answer } => {
-            let what = match answer {
-                Answer::Rows { .. } => "rows",
-                Answer::Looked(_) => "looked",
-                Answer::Loaded(_) => "loaded",
-                Answer::Read(_) => "read",
-                Answer::Kept(_) => "kept",
-                Answer::Taken { .. } => "taken",
-                Answer::Receipts { .. } => "some receipts",
-                Answer::Sketched(_) => "sketched",
-                Answer::Failed => "failed",
-            };
-            (what, LinkId(0), none, ticket.0)
-        }
-        Input::Ping { link, nonce } => ("ping", *link, none, *nonce),
-        Input::MeetFailed { .. } => ("no meeting", LinkId(0), none, 0),
-        Input::Timeout => ("timeout", LinkId(0), none, 0),
     }
 }
