@@ -17,15 +17,17 @@
 //! Whoever finds that it does not pay, or has no place for it, says Plain: then whoever was waiting
 //! offers everything. What comes outside of a session belongs to one that is over, and is ignored.
 
+mod sketch;
+
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use self::sketch::{ASKED_MAX, Side, Step};
 use super::{
     limits::{PLAIN_MAX, RECONCILE_GAP_MS, RECONCILE_PATIENCE_MS, RECONCILED_AT_ONCE, ROWS_MAX},
     peer::Peer,
     sending::Sending,
-    sketch::{ASKED_MAX, Side, Step},
     unit::Unit,
 };
 use crate::{

@@ -61,7 +61,7 @@ pub enum Unit {
         /// An order number.
         receipts: u64,
     },
-    /// A step of a reconciliation, as in `sketch.rs`.
+    /// A step of a reconciliation, as in `reconciling/sketch.rs`.
     Sketch(Bytes),
     /// Are you there?
     Ping(u64),

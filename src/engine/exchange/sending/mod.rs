@@ -6,18 +6,25 @@
 //!
 //! At every boundary of a chunk the most urgent wanted bundle goes next.
 
+mod later;
+mod offers;
+mod proofs;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use postrider_base::bundle::{Hop, SMALL_PAYLOAD_MAX};
+use postrider_base::bundle::SMALL_PAYLOAD_MAX;
 
-use super::{
+use self::{
     later::Later,
+    offers::{Backlog, PAGE_ROWS, Question},
+    proofs::Proofs,
+};
+use super::{
+    aged,
     limits::{HANDLE_MAX, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN},
     memory::Covered,
-    offers::{Backlog, PAGE_ROWS, Question},
     peer::{May, Peer},
-    proofs::Proofs,
     unit::{Begin, Offered, Unit},
 };
 use crate::node::{
@@ -701,12 +708,6 @@ fn note_first(first: &mut Option<u64>, arrival: u64) {
 
 fn turn(row: &Row, handle: u32) -> Turn {
     (row.nice, row.arrival, handle)
-}
-
-/// Hop data as it leaves: older by the time held here.
-pub(super) fn aged(hop: Hop, held_ms: u64) -> Hop {
-    let held_s = u32::try_from(held_ms / 1000).unwrap_or(u32::MAX);
-    Hop { age_s: hop.age_s.saturating_add(held_s), ..hop }
 }
 
 fn ask(core: &mut Core, peer: &Peer, question: Question) {

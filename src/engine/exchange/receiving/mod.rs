@@ -7,19 +7,21 @@
 //! Nothing of a bundle is kept before its head has been verified, and nothing is settled as kept
 //! before the commit has returned.
 
+mod examine;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use blake3::Hasher;
 use bytes::Bytes;
 use postrider_base::bundle::SMALL_PAYLOAD_MAX;
 
+use self::examine::examine;
 use super::{
-    examine::examine,
+    aged,
     limits::{
         FORGED_MAX, HANDLE_MAX, KEEPING_BYTES, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN, WINDOW_BYTES,
     },
     peer::Peer,
-    sending::aged,
     unit::{Begin, Offered, Unit},
 };
 use crate::node::{
