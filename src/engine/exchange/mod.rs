@@ -11,22 +11,17 @@
 //! An `Exchange` is one end of one link: its sending and its receiving half share nothing but the
 //! link. `docs/exchange.md` is the specification.
 
-mod examine;
-mod later;
 mod limits;
 mod memory;
-mod offers;
 mod pace;
 mod peer;
-mod proofs;
 mod receiving;
 mod reconciling;
 mod sending;
-mod sketch;
 mod unit;
 
 use bytes::Bytes;
-use postrider_base::link::LinkFacts;
+use postrider_base::{bundle::Hop, link::LinkFacts};
 
 use crate::{
     introduce,
@@ -379,6 +374,12 @@ impl Exchange {
         }
         self.receiving.end(core, &self.peer);
     }
+}
+
+/// Hop data as it leaves: older by the time held here.
+fn aged(hop: Hop, held_ms: u64) -> Hop {
+    let held_s = u32::try_from(held_ms / 1000).unwrap_or(u32::MAX);
+    Hop { age_s: hop.age_s.saturating_add(held_s), ..hop }
 }
 
 fn decode(unit: &Bytes) -> Result<Unit, Ending> {

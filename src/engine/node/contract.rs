@@ -26,7 +26,8 @@
 //!   were given before; they mean nothing.
 //! - Rows say what the spool has. The engine keeps none but those it is about to offer.
 //!
-//! How links and offers end, and what is told of that, is in `ending.rs`.
+//! How links and offers end, and what is told of that, is in `ending.rs`; what a bundle is to the
+//! engine, in `row.rs`.
 
 use std::net::SocketAddr;
 
@@ -40,7 +41,10 @@ use postrider_base::{
 use super::policy::{LinkPolicy, Policy};
 use crate::reconcile::{Work, Worked};
 
-pub use super::ending::{Ending, Event, Reason, Verdict, Violation};
+pub use super::{
+    ending::{Ending, Event, Reason, Verdict, Violation},
+    row::{Class, Destination, Place, Row, ShortId},
+};
 
 /// Two clocks, read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,11 +72,6 @@ pub struct TransferId(pub u64);
 /// what that hides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instance(pub [u8; 4]);
-
-/// The first 16 bytes of a bundle's id: what offers name it by. A second preimage of these is out
-/// of reach, and the whole id is computed from the head before anything is kept.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ShortId(pub [u8; 16]);
 
 /// How far one node has dealt with what another has: a cursor into the other's numbering.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,89 +115,6 @@ pub struct Contact {
     pub node: NodeId,
     /// Its seal keys: they resolve the tags of hidden bundles.
     pub seal_keys: Vec<SealPublic>,
-}
-
-/// The destination of a bundle in the spool. Its bytes were checked when it was admitted, so they
-/// are not checked again: a curve point costs 10 µs, and there are pages of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Destination {
-    /// 8 bytes that only the recipient and holders of its card resolve.
-    Tag([u8; 8]),
-    /// A group.
-    Group([u8; 16]),
-    /// A node's key.
-    Node([u8; 32]),
-}
-
-/// Whose quota a bundle counts against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
-    /// To or from this node.
-    Own,
-    /// To or from a contact.
-    Contact,
-    /// Carried blind.
-    Stranger,
-}
-
-impl Class {
-    /// Every class, best first.
-    pub const ALL: [Self; 3] = [Self::Own, Self::Contact, Self::Stranger];
-}
-
-/// A live bundle of the spool, without its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// Its id.
-    pub id: BundleId,
-    /// For whom, as its header says.
-    pub destination: Destination,
-    /// Whom a tag resolves to, where the shell knows.
-    pub tagged_for: Option<[u8; 32]>,
-    /// By whom, where the header says.
-    pub source: Option<[u8; 32]>,
-    /// 1-255, lower goes first.
-    pub nice: u8,
-    /// Seconds it may live.
-    pub lifetime_s: u32,
-    /// Bytes of its body.
-    pub length: u64,
-    /// Hop data; the age is the one at arrival.
-    pub hop: Hop,
-    /// Whose quota.
-    pub class: Class,
-    /// Which neighbour brought it.
-    pub from: Option<[u8; 32]>,
-    /// The custody clock at its arrival.
-    pub arrived_held_ms: u64,
-    /// Rises with every admission; what [`Seen::bundles`] counts.
-    pub arrival: u64,
-}
-
-impl Row {
-    /// Its age in seconds when the custody clock shows `held_ms`.
-    pub fn age_s(&self, held_ms: u64) -> u64 {
-        u64::from(self.hop.age_s) + held_ms.saturating_sub(self.arrived_held_ms) / 1000
-    }
-
-    /// Whether its lifetime has ended by then.
-    pub fn expired(&self, held_ms: u64) -> bool {
-        self.age_s(held_ms) >= u64::from(self.lifetime_s)
-    }
-
-    /// What offers name it by.
-    pub fn short(&self) -> ShortId {
-        ShortId::of(&self.id)
-    }
-}
-
-/// A place in a class's queue: by niceness, then arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Niceness.
-    pub nice: u8,
-    /// Order of admission.
-    pub arrival: u64,
 }
 
 /// What happened.
@@ -568,19 +484,4 @@ pub enum Body {
     Inline(Bytes),
     /// In what was staged under this name, whole; the name is free after the answer.
     Staged(TransferId),
-}
-
-impl ShortId {
-    /// Of a bundle's id.
-    pub fn of(id: &BundleId) -> Self {
-        let mut short = [0; 16];
-        short.copy_from_slice(&id.0[..16]);
-        Self(short)
-    }
-}
-
-impl std::fmt::Debug for ShortId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
 }

@@ -7,6 +7,7 @@ mod engine;
 pub(crate) mod near;
 pub(crate) mod partials;
 mod policy;
+mod row;
 
 pub use contract::{
     Answer, Body, Class, Contact, Custody, Destination, Ending, Event, Input, Instance, Kept,

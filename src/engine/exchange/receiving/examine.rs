@@ -5,11 +5,11 @@ use postrider_base::{
     bundle::{self, HeadError, Hop},
 };
 
-use super::{
-    peer::Peer,
-    unit::{Begin, Offered},
-};
 use crate::{
+    exchange::{
+        peer::Peer,
+        unit::{Begin, Offered},
+    },
     node::{Class, Custody, Destination, Reason, Row, ShortId, Verdict, core::Core},
     router::Placement,
 };

@@ -1,7 +1,12 @@
 //! The machine: beacons and links in, beacons and dials out.
+//!
+//! Here is what comes in and when what is due: interfaces, beacons, the clock. Which links stay is
+//! in `links`; whom to dial, and when it is its turn, in `dials`.
+
+mod dials;
+mod links;
 
 use std::{
-    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     net::Ipv6Addr,
@@ -12,16 +17,14 @@ use postrider_base::{NodeId, NodeSecret};
 use super::{
     beacon::{Beacon, ContactKey, Head},
     chance::{Chance, Rate},
-    contract::{Came, Input, InterfaceId, Known, Local, Output, Place, Role},
+    contract::{Input, InterfaceId, Known, Local, Output, Place},
     limits::{
-        CONTACTS_MAX, DIALS_BURST, DIALS_KEPT, DIALS_PER_S, FRESH_MS, FRESH_TURN_MS, HOLD_MS,
-        INTERFACES_MAX, NEWS_PLAN_MS, NONCE_LIFE_MS, RESTART_MS, RETRY_MS, SESSIONS_MAX, SETTLE_MS,
-        SHORT_MS, TURN_MS, WANTED_MAX, WANTED_TURN_MS,
+        CONTACTS_MAX, DIALS_BURST, DIALS_PER_S, FRESH_MS, INTERFACES_MAX, NEWS_PLAN_MS,
+        NONCE_LIFE_MS, RESTART_MS, WANTED_MAX,
     },
     neighbours::{Neighbour, News, Resolved, Spot},
-    plan::{Want, Worth, plan},
     segment::Segment,
-    sessions::{Session, Sessions},
+    sessions::Sessions,
 };
 use crate::node::LinkId;
 
@@ -47,16 +50,6 @@ pub struct Meeting {
     /// When the plan has to be made again even if nothing changes.
     replan_ms: u64,
     outputs: VecDeque<Output>,
-}
-
-/// A dial that is due.
-struct Due {
-    rank: (bool, Worth),
-    interface: InterfaceId,
-    spot: Spot,
-    worth: Worth,
-    expect: NodeId,
-    role: Role,
 }
 
 impl Meeting {
@@ -249,108 +242,6 @@ impl Meeting {
         self.changed = true;
     }
 
-    fn link_up(&mut self, now_ms: u64, link: LinkId, node: NodeId, guest: bool, came: Came) {
-        let (interface, from) = match came {
-            Came::Dialled(at) => (at.interface, at.address),
-            Came::Accepted { interface, from } => (interface, from),
-        };
-        let Some(segment) = self.segments.get_mut(&interface) else { return };
-        let spot = match came {
-            Came::Dialled(at) => Some((at.address, at.port)),
-            Came::Accepted { .. } => segment.neighbours.spot_of(from, &node),
-        };
-        if let Some(neighbour) = spot.and_then(|spot| segment.neighbours.get_mut(&spot)) {
-            neighbour.dialling &= !matches!(came, Came::Dialled(_));
-            (neighbour.failures, neighbour.retry_ms) = (0, 0);
-        }
-        let dialled = matches!(came, Came::Dialled(_));
-        let stale = false;
-        let new = Session { interface, from, spot, node, guest, dialled, up_ms: now_ms, stale };
-        self.changed = true;
-        let spare = spot.and_then(|spot| self.spare(now_ms, link, &new, spot));
-        self.sessions.0.insert(link, new);
-        if let Some(spare) = spare {
-            self.close(spare);
-        }
-        if self.sessions(interface) > SESSIONS_MAX
-            && let Some(least) = self.least(now_ms, interface)
-        {
-            self.close(least);
-        }
-    }
-
-    /// Which of two links to one neighbour goes. Both ends choose alike: a link between the nodes
-    /// themselves stays before one between guests, then the one that the end dialled whose turn it
-    /// was; of two equal ones the newer. Whoever dials although there has long been a link has lost
-    /// that one. A key that is not the neighbour's, as far as we know, replaces none that is.
-    fn spare(&self, now_ms: u64, link: LinkId, new: &Session, spot: Spot) -> Option<LinkId> {
-        let (old_link, old) = self.sessions.at(new.interface, spot).next()?;
-        let (_, neighbour) =
-            self.segments.get(&new.interface)?.neighbours.iter().find(|(at, _)| **at == spot)?;
-        if neighbour.is(&old.node) && !neighbour.is(&new.node) {
-            return None;
-        }
-        if !new.dialled && now_ms >= old.up_ms + SHORT_MS {
-            return Some(*old_link);
-        }
-        let first = self.guest < neighbour.beacon.head.guest;
-        let good = |session: &Session| (!session.stale, !session.guest, session.dialled == first);
-        Some(if good(new) >= good(old) { *old_link } else { link })
-    }
-
-    /// The link that goes when there are too many: the one worth least; among equals one that has
-    /// had its time, else the newest.
-    fn least(&self, now_ms: u64, interface: InterfaceId) -> Option<LinkId> {
-        let segment = self.segments.get(&interface)?;
-        let wants = self.plan(now_ms, interface, segment);
-        let rank = |(link, session): &(&LinkId, &Session)| {
-            let young = now_ms < session.up_ms + HOLD_MS;
-            let order = if young { u64::MAX - session.up_ms } else { session.up_ms };
-            // Of those that came in the same instant the last.
-            (self.worth(&wants, segment, session), young, order, Reverse(**link))
-        };
-        let least = self.sessions.on(interface).min_by_key(rank);
-        least.map(|(link, _)| *link)
-    }
-
-    fn worth(&self, wants: &BTreeMap<Spot, Want>, segment: &Segment, session: &Session) -> Worth {
-        if session.stale {
-            return Worth::Stranger;
-        }
-        let of = segment.neighbours.iter().find(|(spot, neighbour)| {
-            session.spot.as_ref() == Some(*spot) || neighbour.is(&session.node)
-        });
-        let want = of.and_then(|(spot, _)| wants.get(spot));
-        let known = of.is_some_and(|(_, neighbour)| neighbour.known.is_some());
-        want.map_or(if known { Worth::Known } else { Worth::Stranger }, |want| want.worth)
-    }
-
-    fn link_down(&mut self, now_ms: u64, link: LinkId) {
-        let Some(session) = self.sessions.0.remove(&link) else { return };
-        self.changed = true;
-        let Some(spot) = session.spot else { return };
-        let last = self.sessions.at(session.interface, spot).next().is_none();
-        if last && !session.stale && now_ms < session.up_ms + SHORT_MS {
-            self.failed(now_ms, session.interface, spot);
-        }
-    }
-
-    fn failed(&mut self, now_ms: u64, interface: InterfaceId, spot: Spot) {
-        let at = Place { interface, address: spot.0, port: spot.1 };
-        let chance = self.chance.up_to(u64::MAX - 1);
-        let Some(neighbour) = self.neighbour(at) else { return };
-        let pause = RETRY_MS[neighbour.failures.min(RETRY_MS.len() - 1)];
-        neighbour.failures = neighbour.failures.saturating_add(1);
-        neighbour.retry_ms = now_ms + pause - chance % (pause / 4 + 1);
-        self.changed = true;
-    }
-
-    fn close(&mut self, link: LinkId) {
-        if self.sessions.0.remove(&link).is_some() {
-            self.outputs.push_back(Output::Close { link });
-        }
-    }
-
     fn neighbour(&mut self, at: Place) -> Option<&mut Neighbour> {
         self.segments.get_mut(&at.interface)?.neighbours.get_mut(&(at.address, at.port))
     }
@@ -408,113 +299,6 @@ impl Meeting {
             let beacon =
                 datagram.map(|datagram| Output::SendBeacon { interface: *interface, datagram });
             self.outputs.extend(beacon);
-        }
-    }
-
-    fn plan(&self, now_ms: u64, interface: InterfaceId, segment: &Segment) -> BTreeMap<Spot, Want> {
-        let eligible = |spot: &Spot, neighbour: &Neighbour| {
-            now_ms >= neighbour.retry_ms || self.sessions.reach(interface, spot, neighbour, false)
-        };
-        let neighbours = segment.neighbours.iter();
-        plan(&self.guest, self.local.carrier, &self.wanted, neighbours, eligible)
-    }
-
-    /// Dials what the plan wants and what is due.
-    fn dial(&mut self, now_ms: u64) {
-        let mut order: Vec<(u8, InterfaceId)> = self
-            .segments
-            .iter()
-            .map(|(interface, segment)| (segment.priority, *interface))
-            .collect();
-        order.sort_unstable();
-        // Whoever is dialled on a better interface is not dialled here.
-        let mut busy: BTreeSet<NodeId> = BTreeSet::new();
-        for (_, neighbour) in self.segments.values().flat_map(|s| s.neighbours.iter()) {
-            if neighbour.dialling {
-                busy.insert(neighbour.known.unwrap_or(neighbour.beacon.head.guest));
-            }
-        }
-        let mut due = Vec::new();
-        for (_, interface) in order {
-            due.extend(self.due(now_ms, interface, &mut busy));
-        }
-        due.sort_by_key(|due| Reverse(due.rank));
-        for due in due {
-            self.dial_one(now_ms, due);
-        }
-    }
-
-    /// The dials on one interface whose time has come; notes when that of others comes.
-    fn due(
-        &mut self,
-        now_ms: u64,
-        interface: InterfaceId,
-        busy: &mut BTreeSet<NodeId>,
-    ) -> Vec<Due> {
-        let Some(segment) = self.segments.get(&interface) else { return Vec::new() };
-        let wants = self.plan(now_ms, interface, segment);
-        let Some(segment) = self.segments.get_mut(&interface) else { return Vec::new() };
-        let fresh = segment.fresh(now_ms);
-        let mut due = Vec::new();
-        for (spot, neighbour) in segment.neighbours.iter_mut() {
-            if neighbour.retry_ms > now_ms {
-                // It may come back into the plan then.
-                self.replan_ms = self.replan_ms.min(neighbour.retry_ms);
-                continue;
-            }
-            let want = wants.get(spot);
-            let missed = want.filter(|want| {
-                let mail = want.mail && neighbour.known.is_some();
-                !self.sessions.reach(interface, spot, neighbour, mail)
-            });
-            let Some(want) = missed else {
-                neighbour.missed_ms = None;
-                continue;
-            };
-            let (expect, role) = match neighbour.known {
-                Some(node) => (node, Role::Known),
-                None => (neighbour.beacon.head.guest, Role::Guest),
-            };
-            let missed_ms = *neighbour.missed_ms.get_or_insert(now_ms);
-            let turn_ms = if self.guest < neighbour.beacon.head.guest {
-                0
-            } else if want.mail {
-                WANTED_TURN_MS
-            } else if fresh {
-                FRESH_TURN_MS
-            } else {
-                TURN_MS
-            };
-            let at_ms = missed_ms + SETTLE_MS + turn_ms;
-            if at_ms > now_ms {
-                self.replan_ms = self.replan_ms.min(at_ms);
-            } else if !neighbour.dialling && busy.insert(expect) {
-                let rank = (role == Role::Known, want.worth);
-                due.push(Due { rank, interface, spot: *spot, worth: want.worth, expect, role });
-            }
-        }
-        due
-    }
-
-    fn dial_one(&mut self, now_ms: u64, due: Due) {
-        let Some(segment) = self.segments.get(&due.interface) else { return };
-        let wants = self.plan(now_ms, due.interface, segment);
-        let better = |session: &Session| self.worth(&wants, segment, session) >= due.worth;
-        let sessions = self.sessions.on(due.interface).filter(|(_, session)| better(session));
-        let dialling = segment.neighbours.iter().filter(|(_, neighbour)| neighbour.dialling);
-        if sessions.count() + dialling.count() >= SESSIONS_MAX {
-            return;
-        }
-        let kept = if due.role == Role::Known { 0 } else { DIALS_KEPT };
-        if !self.dials.take(now_ms, kept) {
-            self.replan_ms = self.replan_ms.min(self.dials.ready_ms(kept).max(now_ms + 1));
-            return;
-        }
-        let (address, port) = due.spot;
-        let at = Place { interface: due.interface, address, port };
-        if let Some(neighbour) = self.neighbour(at) {
-            neighbour.dialling = true;
-            self.outputs.push_back(Output::Dial { at, expect: due.expect, role: due.role });
         }
     }
 }

@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 
 use postrider_base::bundle::Receipt;
 
-use super::{limits::RECEIPTS_MAX, peer::Peer, unit::Unit};
-use crate::node::{
-    Output,
-    core::{Core, What},
+use crate::{
+    exchange::{limits::RECEIPTS_MAX, peer::Peer, unit::Unit},
+    node::{
+        Output,
+        core::{Core, What},
+    },
 };
 
 /// Receipts remembered as told by the neighbour; when full they are forgotten, and some are told

@@ -10,41 +10,39 @@
 //! offers what only it has                  offers what was asked for
 //! ```
 //!
-//! The sets are all live rows that may pass between these two at all, not only those that either
-//! would offer: a row that one has from the other is in both, and so costs nothing. What is retired
-//! is in neither; when the neighbour has it still, it is offered, and settled as known.
+//! Here is the course of a session, in the steps of `sketch`. Of what the sets consist is in `survey`,
+//! what a session may cost in `terms`; the mathematics is in [`crate::reconcile`].
 //!
 //! Whoever finds that it does not pay, or has no place for it, says Plain: then whoever was waiting
 //! offers everything. What comes outside of a session belongs to one that is over, and is ignored.
+
+mod sketch;
+mod survey;
+mod terms;
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use self::{
+    sketch::{ASKED_MAX, Side, Step},
+    terms::{batch, session_key, symbols_max},
+};
 use super::{
-    limits::{PLAIN_MAX, RECONCILE_GAP_MS, RECONCILE_PATIENCE_MS, RECONCILED_AT_ONCE, ROWS_MAX},
+    limits::{PLAIN_MAX, RECONCILE_GAP_MS, RECONCILE_PATIENCE_MS, RECONCILED_AT_ONCE},
     peer::Peer,
     sending::Sending,
-    sketch::{ASKED_MAX, Side, Step},
     unit::Unit,
 };
 use crate::{
     node::{
-        Destination, Ending, Output, Row, ShortId, Violation,
+        Ending, Output, ShortId, Violation,
         core::{Core, What},
     },
     reconcile::{
-        BATCH_SYMBOLS_MAX, Difference, ITEMS_MAX, ItemHash, ItemId, Peeler, Progress, SYMBOL_BYTES,
-        SessionKey, Sketcher, Symbol, Work, Worked, batch_symbols,
+        Difference, ItemHash, ItemId, Peeler, Progress, SessionKey, Sketcher, Symbol, Work, Worked,
     },
 };
-
-/// Bytes of an offer: what the plain list costs for each row.
-const OFFER_BYTES: usize = 24;
-/// The plain list is taken when symbols cost more than this part of it.
-const PART: usize = 4;
-/// So many symbols may always be tried: fewer tell nothing.
-const SYMBOLS_LEAST: usize = 32;
 
 /// One end of the reconciliations over one link.
 #[derive(Debug)]
@@ -159,39 +157,7 @@ impl Reconciling {
         self.finish(core);
     }
 
-    /// Rows of the spool.
-    pub fn take_rows(
-        &mut self,
-        core: &mut Core,
-        peer: &mut Peer,
-        sending: &mut Sending,
-        session: u32,
-        (rows, more, upto): (Vec<Row>, bool, u64),
-    ) {
-        let State::Surveying { role, offerable } = &mut self.state else { return };
-        if session != self.session {
-            return;
-        }
-        let last = rows.last().map_or(0, |row| row.arrival);
-        let further = more && last > self.covered;
-        self.covered = self.covered.max(if further { last } else { upto.max(last) });
-        for row in &rows {
-            *offerable += usize::from(sending.counts(core, peer, row));
-            if belongs(core, peer, row) {
-                self.items.push(row.short().0);
-            }
-        }
-        let (role, offerable) = (*role, *offerable);
-        if self.items.len() > ITEMS_MAX {
-            self.give_up(core, peer, sending);
-        } else if further {
-            self.ask_rows(core, peer);
-        } else {
-            sending.offer_behind(self.covered);
-            self.surveyed(core, peer, sending, role, offerable);
-        }
-    }
-
+    /// The set is known.
     fn surveyed(
         &mut self,
         core: &mut Core,
@@ -447,21 +413,6 @@ impl Reconciling {
         self.items = Vec::new();
     }
 
-    fn survey(&mut self, core: &mut Core, peer: &Peer, role: Role) {
-        core.sketching += 1;
-        self.session = self.session.wrapping_add(1);
-        (self.items, self.covered) = (Vec::new(), 0);
-        self.state = State::Surveying { role, offerable: 0 };
-        self.ask_rows(core, peer);
-    }
-
-    fn ask_rows(&mut self, core: &mut Core, peer: &Peer) {
-        self.be_patient(core);
-        let ticket = core.ask(peer.link, What::Survey { session: self.session });
-        let (after, limit) = (self.covered, ROWS_MAX);
-        core.outputs.push_back(Output::Since { ticket, after, limit });
-    }
-
     fn compute(&self, core: &mut Core, peer: &Peer, work: Work) {
         let ticket = core.ask(peer.link, What::Sketch { session: self.session });
         core.outputs.push_back(Output::Sketch { ticket, work: Box::new(work) });
@@ -483,46 +434,4 @@ impl Reconciling {
         share.copy_from_slice(&whole[..16]);
         Side { share, items: u32::try_from(self.items.len()).unwrap_or(u32::MAX) }
     }
-}
-
-/// Made of both shares, so that neither end alone chooses which items collide.
-fn session_key(opener: [u8; 16], other: [u8; 16]) -> SessionKey {
-    let whole =
-        blake3::derive_key("postrider 2026 reconcile session v1", &[opener, other].concat());
-    let mut key = [0; 16];
-    key.copy_from_slice(&whole[..16]);
-    SessionKey(key)
-}
-
-/// How many symbols may be spent; `None` where the sizes alone say that it does not pay: a symbol
-/// and a third for each difference.
-fn symbols_max(a: Side, b: Side) -> Option<usize> {
-    let (a, b) = (a.items as usize, b.items as usize);
-    let most = (a.max(b) * OFFER_BYTES / PART / SYMBOL_BYTES).max(SYMBOLS_LEAST);
-    (a.abs_diff(b) * 4 / 3 <= most).then_some(most)
-}
-
-/// Symbols to send next: no more than lie in a chunk of the link, so that they hold nothing up.
-fn batch(peer: &Peer, sent: usize) -> usize {
-    let fit = (peer.chunk_bytes() / SYMBOL_BYTES).clamp(1, BATCH_SYMBOLS_MAX);
-    batch_symbols(sent).min(fit)
-}
-
-/// Whether a row is in the set: only by what both ends see alike.
-fn belongs(core: &Core, peer: &Peer, row: &Row) -> bool {
-    let nice_max = match peer.hello.map_or(0, |hello| hello.nice_max) {
-        0 => u8::MAX,
-        theirs => theirs,
-    };
-    let (us, them) = (*core.local.node.as_bytes(), peer.node.map(|node| *node.as_bytes()));
-    let recipient = match row.destination {
-        Destination::Node(node) => Some(node),
-        Destination::Group(_) => None,
-        Destination::Tag(_) => row.tagged_for,
-    };
-    let an_end = |node: Option<[u8; 32]>| node.is_some() && (node == Some(us) || node == them);
-    !row.expired(core.now.held_ms)
-        && row.nice <= nice_max.min(peer.policy.nice_max.value())
-        && row.length <= peer.policy.size_max
-        && (peer.policy.transit || an_end(recipient) || an_end(row.source))
 }

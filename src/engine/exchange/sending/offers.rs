@@ -7,8 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use super::limits::{ROWS_MAX, SORT_MAX};
-use crate::node::{Class, Place, Row};
+use crate::{
+    exchange::limits::{ROWS_MAX, SORT_MAX},
+    node::{Class, Place, Row},
+};
 
 /// Rows to be offered, and what of the spool has been looked at.
 #[derive(Debug)]

@@ -4,35 +4,31 @@
 //! (Offer) -> Look -> Want -> (Begin, Data…) -> Stage, Append -> Keep -> Settle
 //! ```
 //!
+//! Here is what is offered and what is answered. What was asked for comes in `bodies`, and is judged
+//! by its head in `examine`; `cursor` says how far all is settled.
+//!
 //! Nothing of a bundle is kept before its head has been verified, and nothing is settled as kept
 //! before the commit has returned.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod bodies;
+mod cursor;
+mod examine;
 
-use blake3::Hasher;
-use bytes::Bytes;
-use postrider_base::bundle::SMALL_PAYLOAD_MAX;
+use std::collections::{BTreeMap, BTreeSet};
 
+use self::cursor::Cursor;
 use super::{
-    examine::examine,
     limits::{
         FORGED_MAX, HANDLE_MAX, KEEPING_BYTES, OFFERS_MAX, OFFERS_OPEN, WANTS_OPEN, WINDOW_BYTES,
     },
     peer::Peer,
-    sending::aged,
-    unit::{Begin, Offered, Unit},
+    unit::{Offered, Unit},
 };
 use crate::node::{
-    Body, Custody, Ending, Event, Instance, Kept, Known, NewBundle, Output, Reason, Row, Seen,
-    ShortId, Verdict, Violation,
+    Ending, Event, Instance, Known, Output, Reason, Seen, ShortId, Verdict, Violation,
     core::{Core, Task, What},
-    partials::{Claim, Partial},
+    partials::Claim,
 };
-
-/// Marks that wait for the answers to what was offered before them; two of one wait become one.
-const MARKS_MAX: usize = 64;
-/// Batches of receipts that the spool has not answered: 400 KiB.
-const BATCHES_MAX: usize = 64;
 
 /// The neighbour's offers and what becomes of them.
 #[derive(Debug)]
@@ -46,17 +42,8 @@ pub(crate) struct Receiving {
     /// Bytes of what is whole and not durable yet.
     keeping_bytes: u64,
     settles: Vec<(u32, Verdict)>,
-    marks: VecDeque<Mark>,
-    /// Bundles that must come again before the cursor may pass them.
-    held_back: BTreeSet<ShortId>,
-    /// More than can be remembered are held back: the cursor stays on this link.
-    stuck: bool,
-    cursor: Seen,
-    /// The cursor is of a numbering that was not remembered yet.
-    fresh: bool,
+    cursor: Cursor,
     forged: u32,
-    next_batch: u64,
-    batches: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -81,14 +68,6 @@ enum State {
     Keeping,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    before: u32,
-    before_batch: u64,
-    bundles: u64,
-    receipts: u64,
-}
-
 impl Receiving {
     /// With the cursor as last remembered.
     pub fn new(mine: Option<Seen>) -> Self {
@@ -100,23 +79,14 @@ impl Receiving {
             window_bytes: 0,
             keeping_bytes: 0,
             settles: Vec::new(),
-            marks: VecDeque::new(),
-            held_back: BTreeSet::new(),
-            stuck: false,
-            cursor: mine.unwrap_or_default(),
-            fresh: mine.is_none(),
+            cursor: Cursor::new(mine),
             forged: 0,
-            next_batch: 0,
-            batches: BTreeSet::new(),
         }
     }
 
     /// The neighbour said how its numbering is called.
     pub fn greeted(&mut self, instance: Instance) {
-        if self.cursor.instance != instance {
-            self.cursor = Seen { instance, ..Seen::default() };
-            self.fresh = true;
-        }
+        self.cursor.greeted(instance);
     }
 
     /// The neighbour offers bundles.
@@ -204,171 +174,28 @@ impl Receiving {
                 let id = incoming.offer.id;
                 self.release(core, peer, id, handle);
                 self.forget(handle);
-                self.held_back.remove(&id);
+                self.cursor.let_pass(&id);
             }
         }
         self.move_cursor(core, peer);
         Ok(())
     }
 
-    /// A bundle begins.
-    pub fn begin(&mut self, core: &mut Core, peer: &Peer, begin: Begin) -> Result<(), Ending> {
-        let handle = begin.handle;
-        let Some(offer) = self.expected(handle, |state| matches!(state, State::Wanted(_)))? else {
-            return Ok(());
-        };
-        match examine(core, peer, &offer, &begin) {
-            Ok((row, custody, _)) if offer.length <= SMALL_PAYLOAD_MAX => {
-                core.arrivals.set_keeping(&offer.id);
-                self.set_state(handle, State::Keeping);
-                let body = Body::Inline(begin.payload);
-                let bundle = NewBundle { row, head: begin.head, custody, body };
-                core.keep(peer.link, handle, bundle);
-            }
-            Ok((row, custody, hash)) => {
-                self.begin_body(core, peer, handle, (begin.head, row, custody, hash));
-            }
-            Err(verdict) => self.reject(core, peer, handle, verdict)?,
-        }
-        Ok(())
-    }
-
-    fn begin_body(
-        &mut self,
-        core: &mut Core,
-        peer: &Peer,
-        handle: u32,
-        (head, mut row, custody, hash): (Bytes, Row, Custody, [u8; 32]),
-    ) {
-        let short = row.short();
-        let (now, link) = (core.now, peer.link);
-        if let Some(partial) = core.arrivals.body(&short, now.mono_ms) {
-            // The head is the same, since the id is. Its hop data may differ: the older age holds.
-            let had = aged(partial.row.hop, now.held_ms.saturating_sub(partial.begun_held_ms));
-            row.hop.age_s = row.hop.age_s.max(had.age_s);
-            let at = partial.at;
-            partial.mixed = true;
-            (partial.row, partial.custody, partial.begun_held_ms) = (row, custody, now.held_ms);
-            partial.head = head;
-            core.event(Event::Resumed { link, id: short, at });
-        } else {
-            let transfer = core.new_transfer();
-            let (id, length) = (row.id, row.length);
-            let partial = Partial {
-                transfer,
-                at: 0,
-                mixed: false,
-                hasher: Box::new(Hasher::new()),
-                hash,
-                head,
-                row,
-                custody,
-                begun_held_ms: now.held_ms,
-            };
-            core.arrivals.begin(&short, partial);
-            core.outputs.push_back(Output::Stage { transfer, id, length });
-        }
-        if let Some(incoming) = self.offers.get_mut(&handle)
-            && let State::Wanted(bytes) = incoming.state
-        {
-            incoming.state = State::Arriving(bytes);
-        }
-    }
-
-    /// The next bytes of a body.
-    pub fn data(
-        &mut self,
-        core: &mut Core,
-        peer: &Peer,
-        handle: u32,
-        bytes: Bytes,
-    ) -> Result<(), Ending> {
-        let Some(offer) = self.expected(handle, |state| matches!(state, State::Arriving(_)))?
-        else {
-            return Ok(());
-        };
-        let (now, short) = (core.now, offer.id);
-        let Some(partial) = core.arrivals.body(&short, now.mono_ms) else { return Ok(()) };
-        let length = bytes.len() as u64;
-        if partial.at + length > partial.row.length {
-            return Err(Ending::Protocol(Violation::Limit));
-        }
-        partial.hasher.update(&bytes);
-        partial.at += length;
-        let whole = partial.at == partial.row.length;
-        // Bytes that another link brought are not this one's fault.
-        let mixed = partial.mixed;
-        let sound = !whole || partial.hasher.finalize() == blake3::Hash::from(partial.hash);
-        let transfer = partial.transfer;
-        self.shrink_window(handle, length);
-        core.outputs.push_back(Output::Append { transfer, bytes });
-        if !sound {
-            core.outputs.push_back(Output::Drop { transfer });
-            let (_, waiting, _) = core.arrivals.finish(&short);
-            core.tasks.extend(waiting.into_iter().map(Task::Retry));
-            let verdict = if mixed { Verdict::Later(1) } else { Verdict::Damaged };
-            return self.reject(core, peer, handle, verdict);
-        }
-        if whole && let Some(partial) = core.arrivals.set_keeping(&short) {
-            self.set_state(handle, State::Keeping);
-            let held_ms = now.held_ms.saturating_sub(partial.begun_held_ms);
-            let row = Row { hop: aged(partial.row.hop, held_ms), ..partial.row };
-            let body = Body::Staged(transfer);
-            let bundle = NewBundle { row, head: partial.head, custody: partial.custody, body };
-            core.keep(peer.link, handle, bundle);
-        }
-        Ok(())
-    }
-
-    /// The commit of a bundle from this link returned.
-    pub fn take_kept(&mut self, core: &mut Core, peer: &Peer, handle: u32, kept: Option<Kept>) {
-        let verdict = match kept {
-            Some(Kept::Kept) => Verdict::Kept,
-            Some(Kept::Known) => Verdict::Known,
-            Some(Kept::Refused) => Verdict::Refused(Reason::Other),
-            Some(Kept::Full) | None => Verdict::Later(core.local.policy.later_s),
-        };
-        self.resolve(core, peer, handle, verdict);
-    }
-
-    /// What was staged for it is lost.
-    pub fn lost(&mut self, core: &mut Core, peer: &mut Peer, handle: u32) {
-        peer.send(core, &Unit::Stop(vec![handle]));
-        let later = Verdict::Later(core.local.policy.later_s);
-        self.resolve(core, peer, handle, later);
-    }
-
     /// All up to these numbers has been offered.
     pub fn mark(&mut self, core: &mut Core, peer: &Peer, bundles: u64, receipts: u64) {
-        let mark =
-            Mark { before: self.next_handle, before_batch: self.next_batch, bundles, receipts };
-        // What is set back holds for what was said before as well: nothing between may be passed.
-        self.marks.iter_mut().for_each(|mark| mark.bundles = mark.bundles.min(bundles));
-        let full = self.marks.len() == MARKS_MAX;
-        match self.marks.back_mut() {
-            Some(last) if full || last.before == mark.before => *last = mark,
-            _ => self.marks.push_back(mark),
-        }
+        self.cursor.mark(self.next_handle, bundles, receipts);
         self.move_cursor(core, peer);
     }
 
     /// Receipts come: the number of their batch, for the spool; `None` when the spool is behind.
     /// Then they are not taken, and the cursor does not pass them on this link.
     pub fn new_batch(&mut self) -> Option<u64> {
-        let batch = self.next_batch;
-        self.next_batch += 1;
-        self.batches.insert(batch);
-        if self.batches.len() > BATCHES_MAX {
-            self.stuck = true;
-            self.batches.remove(&batch);
-            return None;
-        }
-        Some(batch)
+        self.cursor.new_batch()
     }
 
     /// The spool has taken a batch.
     pub fn batch_done(&mut self, core: &mut Core, peer: &Peer, batch: u64) {
-        self.batches.remove(&batch);
+        self.cursor.batch_done(batch);
         self.move_cursor(core, peer);
     }
 
@@ -473,13 +300,10 @@ impl Receiving {
             Verdict::Later(_)
             | Verdict::Damaged
             | Verdict::Refused(Reason::Nice | Reason::Size | Reason::Transit) => {
-                self.stuck |= self.held_back.len() >= OFFERS_OPEN;
-                if !self.stuck {
-                    self.held_back.insert(id);
-                }
+                self.cursor.hold_back(id);
             }
             _ => {
-                self.held_back.remove(&id);
+                self.cursor.let_pass(&id);
             }
         }
         if !matches!(verdict, Verdict::Kept | Verdict::Known) {
@@ -536,27 +360,9 @@ impl Receiving {
         }
     }
 
-    /// The cursor passes every mark before which all is settled.
+    /// The cursor passes what is settled.
     fn move_cursor(&mut self, core: &mut Core, peer: &Peer) {
-        let (before, marks) = (self.cursor, self.marks.len());
-        while let Some(mark) = self.marks.front().copied() {
-            let open = self.offers.first_key_value().is_some_and(|(h, _)| *h < mark.before)
-                || self.batches.first().is_some_and(|batch| *batch < mark.before_batch)
-                || !self.held_back.is_empty()
-                || self.stuck;
-            if open {
-                break;
-            }
-            self.marks.pop_front();
-            (self.cursor.bundles, self.cursor.receipts) = (mark.bundles, mark.receipts);
-        }
-        let passed = self.marks.len() < marks;
-        if (self.cursor != before || self.fresh && passed)
-            && let Some(node) = peer.node
-        {
-            self.fresh = false;
-            let mine = Some(self.cursor);
-            core.outputs.push_back(Output::Remember { peer: node, mine, theirs: None });
-        }
+        let first_open = self.offers.first_key_value().map(|(handle, _)| *handle);
+        self.cursor.advance(core, peer, first_open);
     }
 }

@@ -1,0 +1,149 @@
+//! What was asked for comes: its head is judged, its body hashed and handed on piece by piece, and
+//! when it is whole it is given to the spool.
+
+use blake3::Hasher;
+use bytes::Bytes;
+use postrider_base::bundle::SMALL_PAYLOAD_MAX;
+
+use super::{Receiving, State, examine::examine};
+use crate::{
+    exchange::{
+        aged,
+        peer::Peer,
+        unit::{Begin, Unit},
+    },
+    node::{
+        Body, Custody, Ending, Event, Kept, NewBundle, Output, Reason, Row, Verdict, Violation,
+        core::{Core, Task},
+        partials::Partial,
+    },
+};
+
+impl Receiving {
+    /// A bundle begins.
+    pub fn begin(&mut self, core: &mut Core, peer: &Peer, begin: Begin) -> Result<(), Ending> {
+        let handle = begin.handle;
+        let Some(offer) = self.expected(handle, |state| matches!(state, State::Wanted(_)))? else {
+            return Ok(());
+        };
+        match examine(core, peer, &offer, &begin) {
+            Ok((row, custody, _)) if offer.length <= SMALL_PAYLOAD_MAX => {
+                core.arrivals.set_keeping(&offer.id);
+                self.set_state(handle, State::Keeping);
+                let body = Body::Inline(begin.payload);
+                let bundle = NewBundle { row, head: begin.head, custody, body };
+                core.keep(peer.link, handle, bundle);
+            }
+            Ok((row, custody, hash)) => {
+                self.begin_body(core, peer, handle, (begin.head, row, custody, hash));
+            }
+            Err(verdict) => self.reject(core, peer, handle, verdict)?,
+        }
+        Ok(())
+    }
+
+    fn begin_body(
+        &mut self,
+        core: &mut Core,
+        peer: &Peer,
+        handle: u32,
+        (head, mut row, custody, hash): (Bytes, Row, Custody, [u8; 32]),
+    ) {
+        let short = row.short();
+        let (now, link) = (core.now, peer.link);
+        if let Some(partial) = core.arrivals.body(&short, now.mono_ms) {
+            // The head is the same, since the id is. Its hop data may differ: the older age holds.
+            let had = aged(partial.row.hop, now.held_ms.saturating_sub(partial.begun_held_ms));
+            row.hop.age_s = row.hop.age_s.max(had.age_s);
+            let at = partial.at;
+            partial.mixed = true;
+            (partial.row, partial.custody, partial.begun_held_ms) = (row, custody, now.held_ms);
+            partial.head = head;
+            core.event(Event::Resumed { link, id: short, at });
+        } else {
+            let transfer = core.new_transfer();
+            let (id, length) = (row.id, row.length);
+            let partial = Partial {
+                transfer,
+                at: 0,
+                mixed: false,
+                hasher: Box::new(Hasher::new()),
+                hash,
+                head,
+                row,
+                custody,
+                begun_held_ms: now.held_ms,
+            };
+            core.arrivals.begin(&short, partial);
+            core.outputs.push_back(Output::Stage { transfer, id, length });
+        }
+        if let Some(incoming) = self.offers.get_mut(&handle)
+            && let State::Wanted(bytes) = incoming.state
+        {
+            incoming.state = State::Arriving(bytes);
+        }
+    }
+
+    /// The next bytes of a body.
+    pub fn data(
+        &mut self,
+        core: &mut Core,
+        peer: &Peer,
+        handle: u32,
+        bytes: Bytes,
+    ) -> Result<(), Ending> {
+        let Some(offer) = self.expected(handle, |state| matches!(state, State::Arriving(_)))?
+        else {
+            return Ok(());
+        };
+        let (now, short) = (core.now, offer.id);
+        let Some(partial) = core.arrivals.body(&short, now.mono_ms) else { return Ok(()) };
+        let length = bytes.len() as u64;
+        if partial.at + length > partial.row.length {
+            return Err(Ending::Protocol(Violation::Limit));
+        }
+        partial.hasher.update(&bytes);
+        partial.at += length;
+        let whole = partial.at == partial.row.length;
+        // Bytes that another link brought are not this one's fault.
+        let mixed = partial.mixed;
+        let sound = !whole || partial.hasher.finalize() == blake3::Hash::from(partial.hash);
+        let transfer = partial.transfer;
+        self.shrink_window(handle, length);
+        core.outputs.push_back(Output::Append { transfer, bytes });
+        if !sound {
+            core.outputs.push_back(Output::Drop { transfer });
+            let (_, waiting, _) = core.arrivals.finish(&short);
+            core.tasks.extend(waiting.into_iter().map(Task::Retry));
+            let verdict = if mixed { Verdict::Later(1) } else { Verdict::Damaged };
+            return self.reject(core, peer, handle, verdict);
+        }
+        if whole && let Some(partial) = core.arrivals.set_keeping(&short) {
+            self.set_state(handle, State::Keeping);
+            let held_ms = now.held_ms.saturating_sub(partial.begun_held_ms);
+            let row = Row { hop: aged(partial.row.hop, held_ms), ..partial.row };
+            let body = Body::Staged(transfer);
+            let bundle = NewBundle { row, head: partial.head, custody: partial.custody, body };
+            core.keep(peer.link, handle, bundle);
+        }
+        Ok(())
+    }
+
+    /// The commit of a bundle from this link returned.
+    pub fn take_kept(&mut self, core: &mut Core, peer: &Peer, handle: u32, kept: Option<Kept>) {
+        let verdict = match kept {
+            Some(Kept::Kept) => Verdict::Kept,
+            Some(Kept::Known) => Verdict::Known,
+            Some(Kept::Refused) => Verdict::Refused(Reason::Other),
+            Some(Kept::Full) | None => Verdict::Later(core.local.policy.later_s),
+        };
+        self.resolve(core, peer, handle, verdict);
+    }
+
+    /// What was staged for it is lost.
+    pub fn lost(&mut self, core: &mut Core, peer: &mut Peer, handle: u32) {
+        peer.send(core, &Unit::Stop(vec![handle]));
+        let later = Verdict::Later(core.local.policy.later_s);
+        self.resolve(core, peer, handle, later);
+    }
+}

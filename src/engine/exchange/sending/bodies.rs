@@ -1,0 +1,225 @@
+//! Wanted bundles on their way out: loaded, read ahead and sent chunk by chunk.
+//!
+//! At every boundary of a chunk the most urgent one goes next, whatever was begun before.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use postrider_base::{BundleId, bundle::SMALL_PAYLOAD_MAX};
+
+use crate::{
+    exchange::{
+        aged,
+        limits::WANTS_OPEN,
+        peer::Peer,
+        unit::{Begin, Unit},
+    },
+    node::{
+        Ending, Loaded, Output, Row, Violation,
+        core::{Core, What},
+    },
+};
+
+/// Chunks of one bundle that lie ready or are being read, so that the disk and the link overlap.
+const AHEAD_CHUNKS: usize = 3;
+/// Bytes that are asked of the disk ahead of a fast link, over all wanted bundles.
+const AHEAD_BYTES: usize = 1 << 20;
+/// Bytes that lie ready at most; beyond, what is least urgent is read again later.
+const READY_MAX: usize = 4 << 20;
+/// What a load counts for, when nothing of the bundle is known but that it is small.
+#[expect(clippy::cast_possible_truncation, reason = "4096")]
+const LOAD_BYTES: usize = SMALL_PAYLOAD_MAX as usize;
+
+/// All wanted bundles of one link.
+#[derive(Debug, Default)]
+pub(super) struct Bodies {
+    wanted: BTreeMap<u32, Outgoing>,
+    /// Those of which something is still to be sent, most urgent first.
+    turns: BTreeSet<Turn>,
+    ready_bytes: usize,
+}
+
+/// Niceness, arrival, handle.
+type Turn = (u8, u64, u32);
+
+/// A wanted bundle, until it is settled or no longer wanted.
+#[derive(Debug)]
+struct Outgoing {
+    id: BundleId,
+    length: u64,
+    turn: Turn,
+    /// Next byte to be read.
+    at: u64,
+    loading: bool,
+    loaded: Option<Loaded>,
+    begun: bool,
+    reading: usize,
+    ready: VecDeque<Bytes>,
+}
+
+impl Bodies {
+    /// The neighbour wants a bundle that was offered, from this byte on.
+    pub fn want(&mut self, handle: u32, row: &Row, from: u64) -> Result<(), Ending> {
+        let small = row.length <= SMALL_PAYLOAD_MAX;
+        if self.wanted.contains_key(&handle) || from >= row.length || small && from > 0 {
+            return Err(Ending::Protocol(Violation::Handle));
+        }
+        if self.turns.len() == WANTS_OPEN {
+            return Err(Ending::Protocol(Violation::Limit));
+        }
+        let turn = (row.nice, row.arrival, handle);
+        self.turns.insert(turn);
+        let outgoing = Outgoing {
+            id: row.id,
+            length: row.length,
+            turn,
+            at: from,
+            loading: false,
+            loaded: None,
+            begun: false,
+            reading: 0,
+            ready: VecDeque::new(),
+        };
+        self.wanted.insert(handle, outgoing);
+        Ok(())
+    }
+
+    /// It is not wanted any more, or it is settled.
+    pub fn forget(&mut self, handle: u32) {
+        let Some(out) = self.wanted.remove(&handle) else { return };
+        self.turns.remove(&out.turn);
+        self.ready_bytes -= out.ready_bytes();
+        self.ready_bytes -= out.loaded.map_or(0, |loaded| loaded.payload.len());
+    }
+
+    /// A head came from the disk. `false`: the bundle is not there as it was offered, or the link
+    /// may not carry it.
+    pub fn take_loaded(&mut self, peer: &Peer, handle: u32, loaded: Option<Loaded>) -> bool {
+        let Some(out) = self.wanted.get_mut(&handle).filter(|out| out.loading) else { return true };
+        out.loading = false;
+        let whole = |loaded: &Loaded| !out.is_small() || loaded.payload.len() as u64 == out.length;
+        let Some(loaded) = loaded.filter(|l| peer.may_carry(&l.head) && whole(l)) else {
+            return false;
+        };
+        self.ready_bytes += loaded.payload.len();
+        out.loaded = Some(loaded);
+        true
+    }
+
+    /// A piece of a body came from the disk. `false`: it is not there any more.
+    pub fn take_read(
+        &mut self,
+        (handle, at, asked): (u32, u64, usize),
+        bytes: Option<Bytes>,
+    ) -> bool {
+        let Some(out) = self.wanted.get_mut(&handle) else { return true };
+        // An answer to a question from before a stop.
+        if (out.at, out.reading) != (at, asked) {
+            return true;
+        }
+        out.reading = 0;
+        let Some(bytes) = bytes.filter(|bytes| bytes.len() == asked) else { return false };
+        out.at += bytes.len() as u64;
+        self.ready_bytes += bytes.len();
+        out.ready.push_back(bytes);
+        true
+    }
+
+    /// Sends what lies ready, as far as there is room.
+    pub fn send(&mut self, core: &mut Core, peer: &mut Peer) {
+        loop {
+            let ready = |turn: &&Turn| self.wanted.get(&turn.2).is_some_and(Outgoing::is_ready);
+            let Some(turn) = self.turns.iter().find(ready).copied() else { return };
+            let handle = turn.2;
+            let Some(out) = self.wanted.get_mut(&handle) else { return };
+            let bytes = match (&out.loaded, out.ready.front()) {
+                (Some(loaded), _) => loaded.head.len() + loaded.payload.len() + 32,
+                (None, Some(chunk)) => chunk.len() + 5,
+                (None, None) => return,
+            };
+            if !peer.pace.may_send(bytes) {
+                return;
+            }
+            if let Some(loaded) = out.loaded.take() {
+                let Loaded { head, hop, arrived_held_ms, payload } = loaded;
+                self.ready_bytes -= payload.len();
+                out.begun = true;
+                let hop = aged(hop, core.now.held_ms.saturating_sub(arrived_held_ms));
+                peer.send(core, &Unit::Begin(Begin { handle, hop, head, payload }));
+            } else if let Some(bytes) = out.ready.pop_front() {
+                self.ready_bytes -= bytes.len();
+                peer.send(core, &Unit::Data { handle, bytes });
+            }
+            if out.is_small() || out.at == out.length && out.ready.is_empty() {
+                // All is sent; the answer is a settle.
+                self.turns.remove(&turn);
+            }
+        }
+    }
+
+    /// Asks the disk for what is sent next.
+    pub fn read_ahead(&mut self, core: &mut Core, peer: &Peer) {
+        let chunk = peer.chunk_bytes();
+        let mut budget = AHEAD_BYTES.min(AHEAD_CHUNKS * chunk);
+        for turn in &self.turns {
+            let handle = turn.2;
+            let Some(out) = self.wanted.get_mut(&handle) else { continue };
+            let (id, length) = (out.id, out.length);
+            if !out.begun && out.loaded.is_none() && !out.loading {
+                out.loading = true;
+                let ticket = core.ask(peer.link, What::Load { handle });
+                core.outputs.push_back(Output::Load { ticket, id });
+            }
+            let mut held = LOAD_BYTES.min(usize::try_from(length).unwrap_or(LOAD_BYTES));
+            if !out.is_small() {
+                if out.reading == 0 && out.at < length && out.ready.len() < AHEAD_CHUNKS - 1 {
+                    let left = usize::try_from(length - out.at).unwrap_or(chunk);
+                    out.reading = left.min(chunk);
+                    let (at, bytes) = (out.at, out.reading);
+                    let ticket = core.ask(peer.link, What::Read { handle, at, bytes });
+                    core.outputs.push_back(Output::Read { ticket, id, at, bytes });
+                }
+                held += out.reading + out.ready_bytes();
+            }
+            budget = budget.saturating_sub(held);
+            if budget == 0 {
+                break;
+            }
+        }
+        self.let_go();
+    }
+
+    /// Chunks that more urgent ones overtook do not pile up: they are read again.
+    fn let_go(&mut self) {
+        for turn in self.turns.iter().rev() {
+            if self.ready_bytes <= READY_MAX {
+                return;
+            }
+            let Some(out) = self.wanted.get_mut(&turn.2) else { continue };
+            let ready = out.ready_bytes();
+            // A read under way will follow what is ready.
+            if out.reading == 0 && ready > 0 {
+                out.ready.clear();
+                out.at -= ready as u64;
+                self.ready_bytes -= ready;
+            }
+        }
+    }
+}
+
+impl Outgoing {
+    /// Whether it is whole in its beginning.
+    fn is_small(&self) -> bool {
+        self.length <= SMALL_PAYLOAD_MAX
+    }
+
+    /// Whether something of it can be sent now.
+    fn is_ready(&self) -> bool {
+        self.loaded.is_some() || self.begun && !self.ready.is_empty()
+    }
+
+    /// Bytes of chunks that can be sent.
+    fn ready_bytes(&self) -> usize {
+        self.ready.iter().map(Bytes::len).sum()
+    }
+}

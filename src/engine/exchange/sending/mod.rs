@@ -1,0 +1,480 @@
+//! One direction of an exchange: what this node has, to the neighbour.
+//!
+//! ```text
+//! backlog -> Offer -> (Want) -> Load, Read -> Begin, Data… -> (Settle)
+//! ```
+//!
+//! Here is what is offered and what is answered. What is to be offered is in `offers` and, put off
+//! for a while, in `later`; what is wanted goes out in `bodies`; when all is offered, `marking`
+//! moves the neighbour's cursor. Receipts go by themselves, in `proofs`.
+
+mod bodies;
+mod later;
+mod marking;
+mod offers;
+mod proofs;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use self::{
+    bodies::Bodies,
+    later::Later,
+    marking::{Done, Marking, begin_behind},
+    offers::{Backlog, PAGE_ROWS, Question},
+    proofs::Proofs,
+};
+use super::{
+    limits::{HANDLE_MAX, OFFERS_MAX, OFFERS_OPEN},
+    peer::{May, Peer},
+    unit::{Offered, Unit},
+};
+use crate::node::{
+    Destination, Ending, Event, Loaded, Output, Reason, Row, Seen, ShortId, Verdict, Violation,
+    core::{Core, Task, What},
+    near::{LOOK_EVERY_MS, recipient},
+};
+
+/// Bytes of an offer in its unit, at most.
+const OFFER_BYTES: usize = 26;
+
+/// The offers to one neighbour and what becomes of them.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    backlog: Backlog,
+    /// The neighbour's cursor says nothing: a reconciliation is to say what it lacks.
+    held: bool,
+    /// Since then all rows have been counted.
+    counted: bool,
+    /// What a reconciliation has said.
+    only: Option<Only>,
+    proofs: Proofs,
+    /// Offers without their answer, by handle.
+    open: BTreeMap<u32, Row>,
+    ids: BTreeMap<ShortId, u32>,
+    next_handle: u32,
+    later: Later,
+    bodies: Bodies,
+    marking: Marking,
+}
+
+/// Of all rows up to an arrival number, the neighbour lacks these.
+#[derive(Debug)]
+struct Only {
+    ids: BTreeSet<ShortId>,
+    upto: u64,
+}
+
+impl Sending {
+    /// With the neighbour's cursor as last remembered, offers go before its Hello came.
+    pub fn new(core: &Core, peer: &Peer, hint: Option<Seen>) -> Self {
+        let (mut backlog, mut marking) = (Backlog::new(), Marking::new());
+        if let Some(seen) = hint {
+            let (from, not_here) = begin_behind(core, peer, seen.bundles);
+            backlog.restart(from);
+            marking.restart(not_here);
+        }
+        Self {
+            backlog,
+            held: false,
+            counted: false,
+            only: None,
+            proofs: Proofs::default(),
+            open: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            next_handle: 0,
+            later: Later::default(),
+            bodies: Bodies::default(),
+            marking,
+        }
+    }
+
+    /// The neighbour said how far it has seen. `true`: that says nothing, and nothing is offered
+    /// before [`Self::offer_all`] or [`Self::offer_only`].
+    pub fn greeted(&mut self, core: &Core, peer: &Peer, hinted: bool, seen: Option<Seen>) -> bool {
+        let ours = seen.filter(|seen| seen.instance == core.local.instance);
+        self.proofs.restart(self.marking.greeted(core, ours));
+        if ours.is_none() {
+            self.give_up_cursor();
+        } else {
+            let (from, not_here) = begin_behind(core, peer, self.marking.cursor());
+            if !hinted || self.backlog.floor() != from {
+                self.backlog.restart(from);
+                self.marking.restart(not_here);
+                self.later.clear();
+            }
+        }
+        self.held
+    }
+
+    /// What the neighbour has is to be found out anew: nothing is offered before that.
+    pub fn give_up_cursor(&mut self) {
+        (self.held, self.counted) = (true, false);
+        self.marking.restart(None);
+        self.backlog.hold();
+    }
+
+    /// While a reconciliation goes on, what arrives behind this number is offered as ever.
+    pub fn offer_behind(&mut self, upto: u64) {
+        if self.held {
+            self.counted = true;
+            self.backlog.restart(upto);
+        }
+    }
+
+    /// Whether a row may be offered. Where no cursor tells that another link has dealt with it, one
+    /// that only this link does not carry is remembered.
+    pub fn counts(&mut self, core: &Core, peer: &Peer, row: &Row) -> bool {
+        if self.held {
+            self.marking.may_offer(core, peer, row)
+        } else {
+            peer.may_have(core, row) == May::Have
+        }
+    }
+
+    /// The plain list: offers all, unless the neighbour's cursor is good.
+    pub fn offer_all(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.only = None;
+            self.later.clear();
+            self.backlog.restart(0);
+        }
+    }
+
+    /// Of all up to this number, the neighbour lacks these.
+    pub fn offer_only(&mut self, ids: BTreeSet<ShortId>, upto: u64) {
+        if self.held && !self.counted {
+            // The cursor was given up in the middle of it: what this link does not carry is unknown.
+            return self.offer_all();
+        }
+        self.held = false;
+        if !ids.is_empty() {
+            self.only = Some(Only { ids, upto });
+            self.backlog.restart(0);
+        }
+    }
+
+    /// The spool has something new.
+    pub fn note_arrival(&mut self) {
+        self.backlog.note_arrival();
+    }
+
+    /// The spool has new receipts.
+    pub fn note_receipts(&mut self) {
+        self.proofs.note_arrival();
+    }
+
+    /// What the neighbour has told is not told back.
+    pub fn proofs(&mut self) -> &mut Proofs {
+        &mut self.proofs
+    }
+
+    /// A node takes for itself what is for it: it need not go to this neighbour. Should it come to
+    /// nothing there, it is offered here after all.
+    pub fn leave_to(&mut self, core: &mut Core, peer: &mut Peer, node: &[u8; 32]) {
+        if peer.node.is_some_and(|peer| peer.as_bytes() == node) {
+            return;
+        }
+        // Before the neighbour has spoken, and proven itself, nothing has been asked for.
+        if peer.hello.is_none() || !peer.proven {
+            return;
+        }
+        let left = |(handle, row): (&u32, &Row)| {
+            (recipient(row).as_ref() == Some(node)).then_some((*handle, row.arrival))
+        };
+        let all: Vec<(u32, u64)> = self.open.iter().filter_map(left).collect();
+        let Some(first) = all.iter().map(|(_, arrival)| *arrival).min() else { return };
+        self.marking.set_back(core, peer, first);
+        for part in all.chunks(OFFERS_MAX) {
+            peer.send(core, &Unit::Withdraw(part.iter().map(|(handle, _)| *handle).collect()));
+        }
+        for (handle, _) in all {
+            if let Some(row) = self.close(handle) {
+                self.put_off(core, peer, row);
+            }
+        }
+    }
+
+    /// A row that is left to another link waits, and the neighbour's cursor before it.
+    fn put_off(&mut self, core: &mut Core, peer: &Peer, row: Row) {
+        let now_ms = core.now.mono_ms;
+        core.tasks.extend(core.near.left(now_ms, &row).map(Task::Ask));
+        if let Some(node) = peer.node.filter(|_| peer.proven) {
+            core.memory.note_owed(&node, row.arrival);
+            self.marking.note_owed();
+        }
+        self.later.leave(now_ms.saturating_add(LOOK_EVERY_MS), row);
+    }
+
+    /// A bundle was retired: whoever was offered it is told.
+    pub fn withdraw(&mut self, core: &mut Core, peer: &mut Peer, id: &ShortId) {
+        self.later.forget(id);
+        if let Some(handle) = self.ids.get(id).copied() {
+            self.close(handle);
+            peer.send(core, &Unit::Withdraw(vec![handle]));
+        }
+    }
+
+    /// The neighbour wants bundles.
+    pub fn want(
+        &mut self,
+        core: &mut Core,
+        peer: &mut Peer,
+        list: &[(u32, u64)],
+    ) -> Result<(), Ending> {
+        for (handle, from) in list.iter().copied() {
+            if handle >= self.next_handle {
+                return Err(Ending::Protocol(Violation::Handle));
+            }
+            // One that was withdrawn meanwhile is no fault.
+            let Some(row) = self.open.get(&handle) else { continue };
+            self.bodies.want(handle, row, from)?;
+            // Of what its header does not say openly nothing is asked.
+            if let Destination::Node(node) = row.destination
+                && row.source == Some(*core.local.node.as_bytes())
+            {
+                let said = core.introductions.wish(core.now.mono_ms, peer.link, node);
+                said.into_iter().for_each(|said| peer.send(core, &said.unit()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The neighbour does not want them now; they stay offered.
+    pub fn stop(&mut self, handles: &[u32]) -> Result<(), Ending> {
+        for handle in handles {
+            if *handle >= self.next_handle {
+                return Err(Ending::Protocol(Violation::Handle));
+            }
+            self.bodies.forget(*handle);
+        }
+        Ok(())
+    }
+
+    /// The neighbour says what became of offers.
+    pub fn settle(
+        &mut self,
+        core: &mut Core,
+        peer: &Peer,
+        list: &[(u32, Verdict)],
+    ) -> Result<(), Ending> {
+        for (handle, verdict) in list.iter().copied() {
+            if handle >= self.next_handle {
+                return Err(Ending::Protocol(Violation::Handle));
+            }
+            let Some(row) = self.close(handle) else { continue };
+            let id = row.id;
+            match verdict {
+                Verdict::Kept | Verdict::Known => {
+                    if let Some(peer) = peer.node {
+                        core.outputs.push_back(Output::Carried { id, peer });
+                    }
+                }
+                // Beyond, the neighbour's cursor brings it back.
+                Verdict::Later(seconds) if self.later.has_room() => {
+                    let wait_ms = u64::from(seconds.max(1)) * 1000;
+                    self.later.wait(core.now.mono_ms.saturating_add(wait_ms), row);
+                }
+                Verdict::Later(_)
+                | Verdict::Damaged
+                | Verdict::Refused(Reason::Nice | Reason::Size | Reason::Transit) => {
+                    self.marking.note_again(row.arrival);
+                }
+                Verdict::Forged | Verdict::Refused(_) => {}
+            }
+            core.event(Event::Settled { link: peer.link, id, verdict });
+        }
+        Ok(())
+    }
+
+    /// When something waits for the clock.
+    pub fn deadline(&self) -> Option<u64> {
+        self.later.due().filter(|_| self.may_offer_some())
+    }
+
+    /// Rows by arrival number. `true`: the neighbour's cursor was beyond our numbering, and nothing
+    /// is offered as after [`Self::greeted`].
+    pub fn take_since(
+        &mut self,
+        core: &Core,
+        peer: &Peer,
+        generation: u32,
+        (rows, more, upto): (Vec<Row>, bool, u64),
+    ) -> bool {
+        let (marking, only) = (&mut self.marking, &self.only);
+        let keep = |row: &Row| is_due(only, row) && marking.may_offer(core, peer, row);
+        let beyond = self.backlog.take_since(generation, rows, more, upto, keep);
+        if beyond {
+            self.give_up_cursor();
+        }
+        beyond
+    }
+
+    /// A page of rows.
+    pub fn take_page(
+        &mut self,
+        core: &Core,
+        peer: &Peer,
+        page: (u32, crate::node::Class),
+        (rows, more): (Vec<Row>, bool),
+    ) {
+        let (marking, only) = (&mut self.marking, &self.only);
+        let keep = |row: &Row| is_due(only, row) && marking.may_offer(core, peer, row);
+        self.backlog.take_page(page, rows, more, keep);
+    }
+
+    /// A head came from the disk.
+    pub fn take_loaded(
+        &mut self,
+        core: &mut Core,
+        peer: &mut Peer,
+        handle: u32,
+        loaded: Option<Loaded>,
+    ) {
+        if !self.bodies.take_loaded(peer, handle, loaded)
+            && let Some(open) = self.open.get(&handle)
+        {
+            self.marking.note_not_here(open.arrival);
+            self.gone(core, peer, handle);
+        }
+    }
+
+    /// A piece of a body came from the disk.
+    pub fn take_read(
+        &mut self,
+        core: &mut Core,
+        peer: &mut Peer,
+        asked: (u32, u64, usize),
+        bytes: Option<Bytes>,
+    ) {
+        if !self.bodies.take_read(asked, bytes) {
+            self.gone(core, peer, asked.0);
+        }
+    }
+
+    /// Sends what may be sent, and asks for what is needed next.
+    pub fn pump(&mut self, core: &mut Core, peer: &mut Peer) {
+        self.retry_later(core.now.mono_ms);
+        if peer.hello.is_some() {
+            self.proofs.pump(core, peer);
+        }
+        self.offer(core, peer);
+        if peer.hello.is_some() {
+            if peer.proven {
+                self.mark(core, peer);
+            }
+            self.bodies.send(core, peer);
+            self.bodies.read_ahead(core, peer);
+        }
+        while let Some(question) = self.backlog.question() {
+            ask(core, peer, question);
+        }
+    }
+
+    fn retry_later(&mut self, now_ms: u64) {
+        if !self.may_offer_some() {
+            return;
+        }
+        while let Some(row) = self.later.next(now_ms) {
+            self.backlog.put_back(row);
+        }
+        // While a reconciliation goes on, what has arrived before it waits for the outcome.
+        if !self.held
+            && let Some(after) = self.later.look_again()
+        {
+            self.backlog.restart(after);
+        }
+    }
+
+    /// Not between the moment when a cursor is given up and the one when all rows have been counted:
+    /// then the backlog begins anew, and would forget them.
+    fn may_offer_some(&self) -> bool {
+        !self.held || self.counted
+    }
+
+    fn offer(&mut self, core: &mut Core, peer: &mut Peer) {
+        loop {
+            let free = OFFERS_OPEN - self.open.len();
+            let fit = peer.chunk_bytes() / OFFER_BYTES;
+            let most = free.min(fit).min(OFFERS_MAX);
+            let Some(first) = self.backlog.next() else { return };
+            // The wait is for an answer or for room; both come with an input.
+            let worst = OFFER_BYTES * (most + 1);
+            if most == 0 || self.next_handle > HANDLE_MAX || !peer.pace.may_send(worst) {
+                self.backlog.put_back(first);
+                return;
+            }
+            let mut entries = Vec::new();
+            let mut next = Some(first);
+            while let Some(row) = next {
+                let id = row.short();
+                if core.near.has(core.now.mono_ms, &row, peer.node) {
+                    self.put_off(core, peer, row);
+                } else if !self.ids.contains_key(&id) && !row.expired(core.now.held_ms) {
+                    entries.push(Offered { id, nice: row.nice, length: row.length });
+                    self.ids.insert(id, self.next_handle);
+                    self.open.insert(self.next_handle, row);
+                    self.next_handle += 1;
+                }
+                next = if entries.len() < most { self.backlog.next() } else { None };
+            }
+            if !entries.is_empty() {
+                self.marking.note_offered();
+                peer.send(core, &Unit::Offer(entries));
+            }
+        }
+    }
+
+    /// When all has been offered, says so: the neighbour's cursor can move.
+    fn mark(&mut self, core: &mut Core, peer: &mut Peer) {
+        let (Some(bundles), Some(receipts)) =
+            (self.backlog.exhausted_to(), self.proofs.exhausted_to())
+        else {
+            return;
+        };
+        if self.held {
+            return;
+        }
+        let settled = self.open.is_empty() && self.later.is_empty();
+        if settled {
+            self.later.settled();
+        }
+        if self.later.is_empty() {
+            self.only = None;
+        }
+        let first_left = self.later.first_left();
+        self.marking.mark(core, peer, Done { bundles, receipts, settled, first_left });
+    }
+
+    /// What was offered cannot be sent: the disk has lost it, or the link may not carry it.
+    fn gone(&mut self, core: &mut Core, peer: &mut Peer, handle: u32) {
+        self.close(handle);
+        peer.send(core, &Unit::Withdraw(vec![handle]));
+    }
+
+    fn close(&mut self, handle: u32) -> Option<Row> {
+        self.bodies.forget(handle);
+        let row = self.open.remove(&handle)?;
+        self.ids.remove(&row.short());
+        Some(row)
+    }
+}
+
+fn is_due(only: &Option<Only>, row: &Row) -> bool {
+    only.as_ref().is_none_or(|only| row.arrival > only.upto || only.ids.contains(&row.short()))
+}
+
+fn ask(core: &mut Core, peer: &Peer, question: Question) {
+    let limit = PAGE_ROWS;
+    match question {
+        Question::Since { after, generation } => {
+            let ticket = core.ask(peer.link, What::Since { generation });
+            core.outputs.push_back(Output::Since { ticket, after, limit });
+        }
+        Question::Page { class, after, generation } => {
+            let ticket = core.ask(peer.link, What::Page { generation, class });
+            core.outputs.push_back(Output::Page { ticket, class, after, limit });
+        }
+    }
+}
