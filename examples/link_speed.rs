@@ -73,7 +73,8 @@ async fn link(
     sender: &Arc<NodeSecret>,
     receiver: &Arc<NodeSecret>,
 ) -> anyhow::Result<(Link, Link)> {
-    let options = TlsOptions { listen: vec!["tls://127.0.0.1:0".parse()?], ..TlsOptions::default() };
+    let options =
+        TlsOptions { listen: vec!["tls://127.0.0.1:0".parse()?], ..TlsOptions::default() };
     let listener = TlsTransport::new(Arc::clone(receiver), options)?;
     let dialler = TlsTransport::new(Arc::clone(sender), TlsOptions::default())?;
     let to = format!("tls://{}", listener.listening()[0]).parse()?;

@@ -183,7 +183,7 @@ impl Exchange {
             }
             Unit::Sketch(step) => self.reconciling.take(core, peer, sending, &step),
             Unit::Halt { reason, retry_after_s } => Err(Ending::Halted { reason, retry_after_s }),
-            Unit::Stop(handles) => sending.stop(&handles),
+            Unit::Stop(handles) => sending.stop(core, &handles),
             Unit::Withdraw(handles) => receiving.withdraw(core, peer, &handles),
             Unit::Reach(node) => {
                 let said = core.introductions.reach(core.now.mono_ms, peer.link, node);
@@ -368,6 +368,7 @@ impl Exchange {
     pub fn end(&mut self, core: &mut Core) {
         core.forget_questions(self.peer.link);
         self.reconciling.end(core);
+        self.sending.end(core);
         if let Some(node) = self.peer.node {
             let passed_ms = core.now.mono_ms.saturating_sub(self.since_ms);
             core.memory.note_link_time(node, passed_ms);

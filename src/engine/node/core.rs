@@ -33,6 +33,8 @@ pub(crate) struct Core {
     asked: BTreeMap<Ticket, Asked>,
     /// Who wants to hear that the questions up to these tickets are answered.
     flushes: VecDeque<(LinkId, Ticket)>,
+    /// Small bundles that go over some link without having been asked for, a few for each link.
+    pub given: BTreeSet<ShortId>,
     /// Reconciliations that are going on.
     pub sketching: usize,
     pub memory: Memory,
@@ -138,6 +140,7 @@ impl Core {
             near: Near::default(),
             outputs: VecDeque::new(),
             tasks: VecDeque::new(),
+            given: BTreeSet::new(),
             touched: BTreeSet::new(),
             asked: BTreeMap::new(),
             flushes: VecDeque::new(),

@@ -96,6 +96,11 @@ impl Arrivals {
         Claim::From(at)
     }
 
+    /// Whether somebody brings it.
+    pub fn is_claimed(&self, id: &ShortId) -> bool {
+        self.all.get(id).is_some_and(|arriving| arriving.owner.is_some())
+    }
+
     /// The body that has begun, for whoever brings it.
     pub fn body(&mut self, id: &ShortId, now_ms: u64) -> Option<&mut Partial> {
         let arriving = self.all.get_mut(id)?;

@@ -5,7 +5,7 @@ use blake3::Hasher;
 use bytes::Bytes;
 use postrider_base::bundle::SMALL_PAYLOAD_MAX;
 
-use super::{Receiving, State, examine::examine};
+use super::{Incoming, Receiving, State, examine::examine};
 use crate::{
     exchange::{
         aged,
@@ -23,9 +23,17 @@ impl Receiving {
     /// A bundle begins.
     pub fn begin(&mut self, core: &mut Core, peer: &Peer, begin: Begin) -> Result<(), Ending> {
         let handle = begin.handle;
-        let Some(offer) = self.expected(handle, |state| matches!(state, State::Wanted(_)))? else {
+        let fits = |incoming: &Incoming| {
+            let unasked = incoming.state.is_unasked() && incoming.is_small();
+            matches!(incoming.state, State::Wanted(_)) || unasked
+        };
+        let Some(offer) = self.expected(handle, fits)? else {
             return Ok(());
         };
+        let unasked = self.offers.get(&handle).is_some_and(|i| i.state.is_unasked());
+        if unasked && !self.take_given(core, peer, handle, &offer) {
+            return Ok(());
+        }
         match examine(core, peer, &offer, &begin) {
             Ok((row, custody, _)) if offer.length <= SMALL_PAYLOAD_MAX => {
                 core.arrivals.set_keeping(&offer.id);
@@ -92,8 +100,8 @@ impl Receiving {
         handle: u32,
         bytes: Bytes,
     ) -> Result<(), Ending> {
-        let Some(offer) = self.expected(handle, |state| matches!(state, State::Arriving(_)))?
-        else {
+        let arriving = |incoming: &Incoming| matches!(incoming.state, State::Arriving(_));
+        let Some(offer) = self.expected(handle, arriving)? else {
             return Ok(());
         };
         let (now, short) = (core.now, offer.id);

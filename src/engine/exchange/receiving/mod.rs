@@ -16,6 +16,8 @@ mod examine;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use postrider_base::bundle::SMALL_PAYLOAD_MAX;
+
 use self::cursor::Cursor;
 use super::{
     limits::{
@@ -66,6 +68,19 @@ enum State {
     Arriving(u64),
     /// Whole, on its way to the disk.
     Keeping,
+}
+
+impl Incoming {
+    fn is_small(&self) -> bool {
+        self.offer.length <= SMALL_PAYLOAD_MAX
+    }
+}
+
+impl State {
+    /// Nothing of it was asked for, at least not here.
+    fn is_unasked(self) -> bool {
+        matches!(self, Self::Looking | Self::Candidate | Self::Waiting)
+    }
 }
 
 impl Receiving {
@@ -123,6 +138,10 @@ impl Receiving {
     /// The spool says which of them it knows.
     pub fn take_looked(&mut self, core: &mut Core, peer: &Peer, handles: &[u32], known: &[Known]) {
         for (at, handle) in handles.iter().enumerate() {
+            // It may have come without being asked for; then its commit says.
+            if self.offers.get(handle).is_none_or(|incoming| incoming.state != State::Looking) {
+                continue;
+            }
             // What is not answered is not known: then its commit will say.
             match known.get(at) {
                 Some(Known::Known) => self.resolve(core, peer, *handle, Verdict::Known),
@@ -256,12 +275,32 @@ impl Receiving {
     fn expected(
         &self,
         handle: u32,
-        fits: impl Fn(State) -> bool,
+        fits: impl Fn(&Incoming) -> bool,
     ) -> Result<Option<Offered>, Ending> {
         match self.offers.get(&handle) {
-            Some(incoming) if fits(incoming.state) => Ok(Some(incoming.offer)),
+            Some(incoming) if fits(incoming) => Ok(Some(incoming.offer)),
             None if handle < self.next_handle => Ok(None),
             _ => Err(Ending::Protocol(Violation::Handle)),
+        }
+    }
+
+    /// A small bundle comes that was not asked for yet: whether it is taken. Not while another link
+    /// brings it; should that come to nothing, it is offered again.
+    fn take_given(&mut self, core: &mut Core, peer: &Peer, handle: u32, offer: &Offered) -> bool {
+        self.candidates.remove(&(offer.nice, handle));
+        if core.arrivals.is_claimed(&offer.id) {
+            self.release(core, peer, offer.id, handle);
+            self.resolve(core, peer, handle, Verdict::Later(1));
+            return false;
+        }
+        // A body that had begun under this id is another: one of the two is a lie.
+        match core.arrivals.claim(offer.id, (peer.link, handle), core.now.mono_ms) {
+            Claim::From(0) => true,
+            Claim::From(_) | Claim::Wait => {
+                self.release(core, peer, offer.id, handle);
+                self.resolve(core, peer, handle, Verdict::Damaged);
+                false
+            }
         }
     }
 

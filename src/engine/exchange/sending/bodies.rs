@@ -15,7 +15,7 @@ use crate::{
         unit::{Begin, Unit},
     },
     node::{
-        Ending, Loaded, Output, Row, Violation,
+        Ending, Loaded, Output, Row, ShortId, Violation,
         core::{Core, What},
     },
 };
@@ -26,6 +26,9 @@ const AHEAD_CHUNKS: usize = 3;
 const AHEAD_BYTES: usize = 1 << 20;
 /// Bytes that lie ready at most; beyond, what is least urgent is read again later.
 const READY_MAX: usize = 4 << 20;
+/// Bundles on their way at once that nobody asked for: somebody who types, not a crowd, for which
+/// asking costs one unit for many and spares what is known already.
+const GIVEN_MAX: usize = 8;
 /// What a load counts for, when nothing of the bundle is known but that it is small.
 #[expect(clippy::cast_possible_truncation, reason = "4096")]
 const LOAD_BYTES: usize = SMALL_PAYLOAD_MAX as usize;
@@ -50,6 +53,8 @@ struct Outgoing {
     turn: Turn,
     /// Next byte to be read.
     at: u64,
+    /// It goes without being asked for.
+    given: bool,
     loading: bool,
     loaded: Option<Loaded>,
     begun: bool,
@@ -58,9 +63,31 @@ struct Outgoing {
 }
 
 impl Bodies {
+    /// Gives the neighbour a small bundle right behind its offer; not if many are under way, or if
+    /// another link does.
+    pub fn give(&mut self, core: &mut Core, handle: u32, row: &Row) {
+        let given = self.wanted.values().filter(|out| out.given).count();
+        let is_free = given < GIVEN_MAX && !core.given.contains(&row.short());
+        if is_free && self.want(handle, row, 0).is_ok() {
+            core.given.insert(row.short());
+            self.wanted.entry(handle).and_modify(|out| out.given = true);
+        }
+    }
+
+    /// The link is over: others may give what it gave.
+    pub fn end(&self, core: &mut Core) {
+        for out in self.wanted.values().filter(|out| out.given) {
+            core.given.remove(&ShortId::of(&out.id));
+        }
+    }
+
     /// The neighbour wants a bundle that was offered, from this byte on.
     pub fn want(&mut self, handle: u32, row: &Row, from: u64) -> Result<(), Ending> {
         let small = row.length <= SMALL_PAYLOAD_MAX;
+        if self.wanted.get(&handle).is_some_and(|out| out.given) {
+            // It was asked for while it was on its way.
+            return Ok(());
+        }
         if self.wanted.contains_key(&handle) || from >= row.length || small && from > 0 {
             return Err(Ending::Protocol(Violation::Handle));
         }
@@ -74,6 +101,7 @@ impl Bodies {
             length: row.length,
             turn,
             at: from,
+            given: false,
             loading: false,
             loaded: None,
             begun: false,
@@ -85,8 +113,11 @@ impl Bodies {
     }
 
     /// It is not wanted any more, or it is settled.
-    pub fn forget(&mut self, handle: u32) {
+    pub fn forget(&mut self, core: &mut Core, handle: u32) {
         let Some(out) = self.wanted.remove(&handle) else { return };
+        if out.given {
+            core.given.remove(&ShortId::of(&out.id));
+        }
         self.turns.remove(&out.turn);
         self.ready_bytes -= out.ready_bytes();
         self.ready_bytes -= out.loaded.map_or(0, |loaded| loaded.payload.len());

@@ -4,6 +4,8 @@
 //! backlog -> Offer -> (Want) -> Load, Read -> Begin, Data… -> (Settle)
 //! ```
 //!
+//! What is small, new and for the neighbour itself goes without its Want.
+//!
 //! Here is what is offered and what is answered. What is to be offered is in `offers` and, put off
 //! for a while, in `later`; what is wanted goes out in `bodies`; when all is offered, `marking`
 //! moves the neighbour's cursor. Receipts go by themselves, in `proofs`.
@@ -17,6 +19,7 @@ mod proofs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use postrider_base::bundle::SMALL_PAYLOAD_MAX;
 
 use self::{
     bodies::Bodies,
@@ -31,7 +34,8 @@ use super::{
     unit::{Offered, Unit},
 };
 use crate::node::{
-    Destination, Ending, Event, Loaded, Output, Reason, Row, Seen, ShortId, Verdict, Violation,
+    Class, Destination, Ending, Event, Loaded, Output, Reason, Row, Seen, ShortId, Verdict,
+    Violation,
     core::{Core, Task, What},
     near::{LOOK_EVERY_MS, recipient},
 };
@@ -57,6 +61,8 @@ pub(crate) struct Sending {
     later: Later,
     bodies: Bodies,
     marking: Marking,
+    /// What has a higher arrival number came while this link was up.
+    fresh_from: Option<u64>,
 }
 
 /// Of all rows up to an arrival number, the neighbour lacks these.
@@ -87,6 +93,7 @@ impl Sending {
             later: Later::default(),
             bodies: Bodies::default(),
             marking,
+            fresh_from: None,
         }
     }
 
@@ -190,7 +197,7 @@ impl Sending {
             peer.send(core, &Unit::Withdraw(part.iter().map(|(handle, _)| *handle).collect()));
         }
         for (handle, _) in all {
-            if let Some(row) = self.close(handle) {
+            if let Some(row) = self.close(core, handle) {
                 self.put_off(core, peer, row);
             }
         }
@@ -211,7 +218,7 @@ impl Sending {
     pub fn withdraw(&mut self, core: &mut Core, peer: &mut Peer, id: &ShortId) {
         self.later.forget(id);
         if let Some(handle) = self.ids.get(id).copied() {
-            self.close(handle);
+            self.close(core, handle);
             peer.send(core, &Unit::Withdraw(vec![handle]));
         }
     }
@@ -242,12 +249,12 @@ impl Sending {
     }
 
     /// The neighbour does not want them now; they stay offered.
-    pub fn stop(&mut self, handles: &[u32]) -> Result<(), Ending> {
+    pub fn stop(&mut self, core: &mut Core, handles: &[u32]) -> Result<(), Ending> {
         for handle in handles {
             if *handle >= self.next_handle {
                 return Err(Ending::Protocol(Violation::Handle));
             }
-            self.bodies.forget(*handle);
+            self.bodies.forget(core, *handle);
         }
         Ok(())
     }
@@ -263,7 +270,7 @@ impl Sending {
             if handle >= self.next_handle {
                 return Err(Ending::Protocol(Violation::Handle));
             }
-            let Some(row) = self.close(handle) else { continue };
+            let Some(row) = self.close(core, handle) else { continue };
             let id = row.id;
             match verdict {
                 Verdict::Kept | Verdict::Known => {
@@ -288,6 +295,11 @@ impl Sending {
         Ok(())
     }
 
+    /// The link is over.
+    pub fn end(&self, core: &mut Core) {
+        self.bodies.end(core);
+    }
+
     /// When something waits for the clock.
     pub fn deadline(&self) -> Option<u64> {
         self.later.due().filter(|_| self.may_offer_some())
@@ -302,6 +314,7 @@ impl Sending {
         generation: u32,
         (rows, more, upto): (Vec<Row>, bool, u64),
     ) -> bool {
+        self.fresh_from.get_or_insert(upto);
         let (marking, only) = (&mut self.marking, &self.only);
         let keep = |row: &Row| is_due(only, row) && marking.may_offer(core, peer, row);
         let beyond = self.backlog.take_since(generation, rows, more, upto, keep);
@@ -316,7 +329,7 @@ impl Sending {
         &mut self,
         core: &Core,
         peer: &Peer,
-        page: (u32, crate::node::Class),
+        page: (u32, Class),
         (rows, more): (Vec<Row>, bool),
     ) {
         let (marking, only) = (&mut self.marking, &self.only);
@@ -414,6 +427,9 @@ impl Sending {
                 } else if !self.ids.contains_key(&id) && !row.expired(core.now.held_ms) {
                     entries.push(Offered { id, nice: row.nice, length: row.length });
                     self.ids.insert(id, self.next_handle);
+                    if self.is_to_be_given(peer, &row) {
+                        self.bodies.give(core, self.next_handle, &row);
+                    }
                     self.open.insert(self.next_handle, row);
                     self.next_handle += 1;
                 }
@@ -424,6 +440,17 @@ impl Sending {
                 peer.send(core, &Unit::Offer(entries));
             }
         }
+    }
+
+    /// What is small, for the neighbour itself, and was just sent here: it can hardly have it, and
+    /// asking for it would take longer than the bundle. What came from elsewhere may come to it by
+    /// other ways as well.
+    fn is_to_be_given(&self, peer: &Peer, row: &Row) -> bool {
+        let is_fresh = self.fresh_from.is_some_and(|from| row.arrival > from);
+        let is_for_peer = peer.node.is_some_and(|node| recipient(row) == Some(*node.as_bytes()));
+        let is_there = peer.hello.is_some() && peer.proven;
+        let is_small = row.length <= SMALL_PAYLOAD_MAX;
+        is_fresh && is_for_peer && is_there && is_small && row.class == Class::Own
     }
 
     /// When all has been offered, says so: the neighbour's cursor can move.
@@ -449,12 +476,12 @@ impl Sending {
 
     /// What was offered cannot be sent: the disk has lost it, or the link may not carry it.
     fn gone(&mut self, core: &mut Core, peer: &mut Peer, handle: u32) {
-        self.close(handle);
+        self.close(core, handle);
         peer.send(core, &Unit::Withdraw(vec![handle]));
     }
 
-    fn close(&mut self, handle: u32) -> Option<Row> {
-        self.bodies.forget(handle);
+    fn close(&mut self, core: &mut Core, handle: u32) -> Option<Row> {
+        self.bodies.forget(core, handle);
         let row = self.open.remove(&handle)?;
         self.ids.remove(&row.short());
         Some(row)

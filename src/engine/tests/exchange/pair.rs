@@ -74,6 +74,52 @@ fn an_urgent_bundle_overtakes_bulk_at_the_next_chunk() {
 }
 
 #[test]
+fn what_is_small_and_new_and_for_the_neighbour_goes_without_being_asked_for() {
+    let mut net = Net::new(2);
+    net.connect(0, 1, Wire { latency_ms: 100, ..Wire::default() });
+    net.run();
+    let small = made(1, 2, 160, 1000, 1);
+    let sent_ms = net.now_ms;
+    net.send(0, &small);
+    assert!(net.run_until(|net| net.has(1, &small)));
+    assert!(net.now_ms - sent_ms < 200, "{} ms", net.now_ms - sent_ms);
+    // For others, or larger, or many at once: they are asked for.
+    let more: Vec<_> = (2..40).map(|n| made(1, 2, 160, 900, n)).collect();
+    more.iter().for_each(|made| net.send(0, made));
+    let others = [made(1, 3, 160, 1000, 50), made(1, 2, 160, 5000, 51)];
+    others.iter().for_each(|made| net.send(0, made));
+    net.run();
+    assert!(more.iter().chain(&others).all(|made| net.has(1, made)));
+    assert_eq!(admitted(&net, 1).len(), 41);
+    assert_eq!(net.nodes[0].carried.len(), 41);
+    let wants = |unit: &&(_, &str, _)| unit.1 == "Want";
+    assert!(net.units(1, 0).iter().filter(wants).count() > 0);
+}
+
+#[test]
+fn over_two_links_to_one_neighbour_a_small_bundle_is_given_once() {
+    let mut net = Net::new(2);
+    net.connect(0, 1, Wire::default());
+    net.connect(0, 1, Wire::default());
+    net.run();
+    net.send(0, &made(1, 2, 160, 1000, 1));
+    net.run();
+    assert_eq!(admitted(&net, 1).len(), 1);
+    let begun = net.units(0, 1).iter().filter(|(_, name, _)| *name == "Begin").count();
+    assert_eq!(begun, 1);
+}
+
+#[test]
+fn a_large_bundle_that_nobody_asked_for_is_a_violation() {
+    let (mut net, link) = alone();
+    let bundle = made(1, 2, 160, 50_000, 1);
+    net.inject(1, link, &offer(&bundle));
+    let (handle, hop, head) = (0, Hop::fresh(), bundle.head.clone());
+    net.inject(1, link, &Unit::Begin(Begin { handle, hop, head, payload: Bytes::new() }));
+    assert_eq!(net.nodes[1].ended, [Ending::Protocol(Violation::Handle)]);
+}
+
+#[test]
 fn nothing_is_settled_before_its_commit_returned() {
     for length in [100, 50_000] {
         let mut net = Net::new(2);
