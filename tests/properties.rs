@@ -11,7 +11,10 @@ mod mutation;
 
 use std::{env, fs, panic::catch_unwind, path::Path};
 
-use bodies::{BODIES, Cost};
+use bodies::{
+    BODIES, Cost,
+    reconciliation::{played, reconciliation_seeds},
+};
 use mutation::spoiled;
 use postrider_base::{
     NodeSecret,
@@ -66,7 +69,7 @@ twins! {
     wire header head small_bundle receipt card card_body node_text seal_key_text
     packet compressed manifest compact_inside age_inside compact_payload age_file
     container forged_container notes forged_notes volume file_name
-    unit beacon symbols noise_first noise_second noise_records
+    unit beacon symbols reconciliation noise_first noise_second noise_records
     config key_file contacts stream log_segment log_records
 }
 
@@ -87,6 +90,16 @@ fn every_body_has_a_twin_and_a_target_and_none_is_left_over() {
     for name in names {
         assert!(manifest.contains(&format!("\"targets/{name}.rs\"")), "{name} is not built");
     }
+}
+
+/// The scripts of good peers lead where they should, so that spoiled ones come from deep inside.
+#[test]
+fn a_reconciliation_of_each_kind_comes_to_its_end() {
+    let offered = reconciliation_seeds().iter().map(|script| played(script)).collect::<Vec<_>>();
+    // By the cursor, and none twice; what only the engine has, and what came meanwhile; what was made
+    // up; and everything, where it comes to nothing.
+    let all = [100, 9, 1, 100, 100].map(|offered| Some((offered, false)));
+    assert_eq!(offered, all);
 }
 
 #[test]

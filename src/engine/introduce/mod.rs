@@ -77,14 +77,16 @@ pub(crate) struct Introductions {
     wishes: BTreeMap<(Key, Key), Wish>,
 }
 
-/// A link to a proven node.
+/// A link to a node, which has proven itself once it has greeted.
 #[derive(Debug)]
 struct Way {
     node: Key,
     /// This end dialled: it can be introduced over it. The other one can introduce.
     dialled: bool,
     ends: Option<Ends>,
-    /// Its Hello said that it knows these units.
+    /// Its Hello came, and was no recording. Before that the link counts for nothing.
+    greeted: bool,
+    /// The Hello said that it knows these units.
     able: bool,
 }
 
@@ -116,29 +118,30 @@ impl Introductions {
         self.tries.retain(|node, _| known.contains(node));
     }
 
-    /// A link came up.
+    /// A link came up. Whose it is may be a claim as yet: a first message can have been recorded.
     pub fn link_up(&mut self, link: LinkId, facts: &LinkFacts) {
         let Some(peer) = facts.peer else { return };
-        let node = *peer.as_bytes();
-        if let Some(tries) = self.tries.get_mut(&node) {
+        // What runs inside another network, or where bytes cost money, is no way to begin with.
+        let ends = facts.ends.filter(|_| !facts.overlay && !facts.metered);
+        let (node, dialled) = (*peer.as_bytes(), facts.dialled);
+        self.ways.insert(link, Way { node, dialled, ends, greeted: false, able: false });
+    }
+
+    /// Its other end said what it can do, and is proven to be who it is.
+    pub fn greeted(&mut self, link: LinkId, features: u64) {
+        let Some(way) = self.ways.get_mut(&link) else { return };
+        (way.greeted, way.able) = (true, features & FEATURE != 0);
+        if let Some(tries) = self.tries.get_mut(&way.node) {
             tries.meeting = false;
             tries.failures = 0;
         }
-        // What runs inside another network, or where bytes cost money, is no way to begin with.
-        let ends = facts.ends.filter(|_| !facts.overlay && !facts.metered);
-        self.ways.insert(link, Way { node, dialled: facts.dialled, ends, able: false });
     }
 
-    /// Its other end said what it can do.
-    pub fn greeted(&mut self, link: LinkId, features: u64) {
-        if let Some(way) = self.ways.get_mut(&link) {
-            way.able = features & FEATURE != 0;
+    /// A link is gone. If nobody has greeted over it and it was to come of a meeting, that failed.
+    pub fn link_down(&mut self, now_ms: u64, link: LinkId) {
+        if let Some(way) = self.ways.remove(&link).filter(|way| !way.greeted) {
+            self.meeting_failed(now_ms, &way.node);
         }
-    }
-
-    /// A link is gone.
-    pub fn link_down(&mut self, link: LinkId) {
-        self.ways.remove(&link);
     }
 
     /// The other end of a link is taking a bundle of ours for `node`: what it is to be asked.
@@ -234,8 +237,11 @@ impl Introductions {
 
     /// A meeting came to nothing. Where a link has come of it, nothing failed.
     pub fn failed(&mut self, now_ms: u64, node: &NodeId) {
-        let tries = self.tries.get_mut(node.as_bytes()).filter(|tries| tries.meeting);
-        let Some(tries) = tries else { return };
+        self.meeting_failed(now_ms, node.as_bytes());
+    }
+
+    fn meeting_failed(&mut self, now_ms: u64, node: &Key) {
+        let Some(tries) = self.tries.get_mut(node).filter(|tries| tries.meeting) else { return };
         let pause = BACK_OFF_MS[tries.failures.min(BACK_OFF_MS.len() - 1)];
         tries.meeting = false;
         tries.failures = tries.failures.saturating_add(1);
@@ -246,7 +252,7 @@ impl Introductions {
     fn may_meet(&self, now_ms: u64, link: LinkId, node: Key) -> Option<(NodeId, Ends)> {
         let way = self.ways.get(&link).filter(|way| way.able && way.dialled)?;
         let contact = self.contacts.get(&node)?;
-        let linked = self.ways.values().any(|way| way.node == node);
+        let linked = self.ways.values().any(|way| way.node == node && way.greeted);
         let early = |t: &Tries| t.meeting || now_ms < t.not_before_ms;
         if linked || self.tries.get(&node).is_some_and(early) {
             return None;

@@ -165,7 +165,8 @@ fn failures_keep_apart_for_longer_and_longer() {
     assert!(a.wish(now_ms, FIRST, key(2)).is_some());
     assert!(a.introduce(now_ms, FIRST, key(2), at(B)).is_some());
     a.link_up(SECOND, &facts(2, true, "192.168.1.2:40001", B));
-    a.link_down(SECOND);
+    a.greeted(SECOND, 0);
+    a.link_down(now_ms, SECOND);
     a.failed(now_ms, &id(2));
     assert_eq!(a.tries[&key(2)].failures, 0, "a link came of it");
     a.set_contacts([].into_iter());
@@ -176,8 +177,36 @@ fn failures_keep_apart_for_longer_and_longer() {
 fn who_has_a_link_needs_no_introduction() {
     let mut a = end(2);
     a.link_up(SECOND, &facts(2, false, "192.168.1.2:7531", "192.168.1.3:40000"));
+    a.greeted(SECOND, 0);
     assert_eq!(a.wish(0, FIRST, key(2)), None);
     assert_eq!(a.reach(0, FIRST, key(2)), []);
+}
+
+/// A recorded first message opens a link in somebody's name, which nobody ever greets over.
+#[test]
+fn a_link_that_nobody_has_greeted_over_changes_nothing() {
+    let mut a = asking();
+    assert!(a.introduce(0, FIRST, key(2), at(B)).is_some());
+    a.failed(0, &id(2));
+    let recorded = facts(2, false, "192.168.1.2:7531", "192.168.1.3:40000");
+    a.link_up(SECOND, &recorded);
+    assert_eq!(a.tries[&key(2)].failures, 1, "the pauses go on growing");
+    let now_ms = BACK_OFF_MS[0];
+    assert_eq!(a.wish(now_ms, FIRST, key(2)), Some(Said::Reach(key(2))));
+    assert_eq!(a.introduce(now_ms, FIRST, key(2), at(B)), Some(id(2)));
+    a.failed(now_ms, &id(2));
+    a.link_down(now_ms, SECOND);
+    assert_eq!(a.tries[&key(2)].failures, 2, "one each");
+}
+
+#[test]
+fn a_link_that_ends_before_a_greeting_is_a_meeting_that_failed() {
+    let mut a = asking();
+    assert!(a.introduce(0, FIRST, key(2), at(B)).is_some());
+    a.link_up(SECOND, &facts(2, true, "192.168.1.2:40001", B));
+    a.link_down(0, SECOND);
+    assert_eq!(a.tries[&key(2)].failures, 1);
+    assert!(a.wish(BACK_OFF_MS[0], FIRST, key(2)).is_some(), "and is over");
 }
 
 #[test]

@@ -287,7 +287,7 @@ impl Engine {
     fn forget(&mut self, link: LinkId) {
         let Some(mut exchange) = self.links.remove(&link) else { return };
         exchange.end(&mut self.core);
-        self.core.introductions.link_down(link);
+        self.core.introductions.link_down(self.core.now.mono_ms, link);
         self.core.near.link_down(link);
         if let Some(peer) = exchange.peer().node
             && !self.has_link_to(peer)

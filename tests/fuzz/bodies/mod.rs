@@ -16,6 +16,7 @@ pub mod home;
 pub mod link;
 pub mod log;
 pub mod medium;
+pub mod reconciliation;
 pub mod sealed;
 pub mod seeds;
 
@@ -63,6 +64,12 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("unit", Cost::Light, link::unit, link::unit_seeds),
     ("beacon", Cost::Light, link::beacon, link::beacon_seeds),
     ("symbols", Cost::Light, link::symbols, link::symbol_seeds),
+    (
+        "reconciliation",
+        Cost::Keys,
+        reconciliation::reconciliation,
+        reconciliation::reconciliation_seeds,
+    ),
     ("noise_first", Cost::Keys, link::noise_first, link::first_seeds),
     ("noise_second", Cost::Keys, link::noise_second, link::second_seeds),
     ("noise_records", Cost::Keys, link::noise_records, link::record_seeds),

@@ -37,7 +37,7 @@ use crate::node::{
     Class, Destination, Ending, Event, Loaded, Output, Reason, Row, Seen, ShortId, Verdict,
     Violation,
     core::{Core, Task, What},
-    near::{LOOK_EVERY_MS, recipient},
+    near::recipient,
 };
 
 /// Bytes of an offer in its unit, at most.
@@ -211,7 +211,7 @@ impl Sending {
             core.memory.note_owed(&node, row.arrival);
             self.marking.note_owed();
         }
-        self.later.leave(now_ms.saturating_add(LOOK_EVERY_MS), row);
+        self.later.leave(now_ms, row);
     }
 
     /// A bundle was retired: whoever was offered it is told.
@@ -302,7 +302,9 @@ impl Sending {
 
     /// When something waits for the clock.
     pub fn deadline(&self) -> Option<u64> {
-        self.later.due().filter(|_| self.may_offer_some())
+        let tried = self.later.due().filter(|_| self.may_offer_some());
+        let looked = self.later.look_due().filter(|_| self.may_look_again());
+        [tried, looked].into_iter().flatten().min()
     }
 
     /// Rows by arrival number. `true`: the neighbour's cursor was beyond our numbering, and nothing
@@ -373,6 +375,7 @@ impl Sending {
             self.proofs.pump(core, peer);
         }
         self.offer(core, peer);
+        self.look_again(core.now.mono_ms);
         if peer.hello.is_some() {
             if peer.proven {
                 self.mark(core, peer);
@@ -392,12 +395,22 @@ impl Sending {
         while let Some(row) = self.later.next(now_ms) {
             self.backlog.put_back(row);
         }
-        // While a reconciliation goes on, what has arrived before it waits for the outcome.
-        if !self.held
-            && let Some(after) = self.later.look_again()
+    }
+
+    /// Reads the spool again for what was left to other links and could not wait here.
+    fn look_again(&mut self, now_ms: u64) {
+        if self.may_look_again()
+            && let Some(after) = self.later.look_again(now_ms)
         {
             self.backlog.restart(after);
         }
+    }
+
+    /// While a reconciliation goes on, what has arrived before it waits for the outcome. And what was
+    /// read is offered first: a backlog that begins anew behind some row would forget the rows before
+    /// it, and the neighbour's cursor would pass them.
+    fn may_look_again(&self) -> bool {
+        !self.held && self.backlog.exhausted_to().is_some()
     }
 
     /// Not between the moment when a cursor is given up and the one when all rows have been counted:
@@ -422,9 +435,10 @@ impl Sending {
             let mut next = Some(first);
             while let Some(row) = next {
                 let id = row.short();
-                if core.near.has(core.now.mono_ms, &row, peer.node) {
+                let known = self.ids.contains_key(&id) || self.later.holds(&row);
+                if !known && core.near.has(core.now.mono_ms, &row, peer.node) {
                     self.put_off(core, peer, row);
-                } else if !self.ids.contains_key(&id) && !row.expired(core.now.held_ms) {
+                } else if !known && !row.expired(core.now.held_ms) {
                     entries.push(Offered { id, nice: row.nice, length: row.length });
                     self.ids.insert(id, self.next_handle);
                     if self.is_to_be_given(peer, &row) {

@@ -5,7 +5,7 @@ use postrider_base::{Niceness, link::LinkFacts};
 use postrider_engine::{
     exchange::{Hello, Unit},
     introduce,
-    node::{Class, Input, Instance, LinkId, LinkPolicy},
+    node::{Class, Input, Instance, Kept, LinkId, LinkPolicy},
 };
 
 use crate::{
@@ -80,6 +80,56 @@ fn what_a_reconciliation_found_and_left_comes_over_the_next_link() {
     }
 }
 
+/// A has a link to B, who answers but has no room, and one to M, to whom nothing may go of that.
+/// That is more than can wait for a neighbour. First A has `others`, which M may have.
+fn left_to_a_full_neighbour(letters: &[Made], others: &[Made], wire: Wire) -> Net {
+    let mut net = Net::new(3);
+    net.nodes[B].store.keep_answer = Some(Kept::Full);
+    others.iter().chain(letters).for_each(|letter| net.lay(A, letter, Class::Own));
+    net.connect(A, B, Wire::default());
+    net.pass(1000);
+    net.connect(A, M, wire);
+    net
+}
+
+#[test]
+fn what_is_left_beyond_bounds_is_read_ever_more_seldom_while_nothing_changes() {
+    let letters = letters(1100);
+    let mut net = left_to_a_full_neighbour(&letters, &[], Wire::default());
+    net.pass(60_000);
+    let mut read = || {
+        let before = net.nodes[A].store.rows_read;
+        net.pass(60_000);
+        net.nodes[A].store.rows_read - before
+    };
+    assert_eq!([(); 3].map(|()| read()), [1100; 3]);
+    assert!(none_at(&net, M, &letters));
+}
+
+#[test]
+fn what_is_left_beyond_bounds_comes_soon_when_its_link_is_gone() {
+    let letters = letters(1100);
+    let mut net = left_to_a_full_neighbour(&letters, &[], Wire::default());
+    net.pass(120_000);
+    assert!(none_at(&net, M, &letters));
+    net.mute(LinkId(1));
+    net.pass(8000);
+    assert!(all_at(&net, M, &letters));
+}
+
+/// They are less urgent, and the link is slow: when the others are looked for, most still wait.
+#[test]
+fn nothing_that_waits_for_room_is_forgotten_when_what_was_left_is_read_again() {
+    let letters = letters(1100);
+    let others: Vec<Made> = (1..=1500).map(|n| made(1, 4, 224, 60, n)).collect();
+    let slow = Wire { rate_bps: 200_000, ..Wire::default() };
+    let mut net = left_to_a_full_neighbour(&letters, &others, slow);
+    net.pass(5000);
+    assert!(!all_at(&net, M, &others), "the link is too fast for this test");
+    net.pass(180_000);
+    assert!(all_at(&net, M, &others));
+}
+
 /// The neighbour loses what it had; the daily look finds that while a direct link works.
 #[test]
 fn what_was_lost_behind_a_cursor_is_left_and_not_passed() {
@@ -92,7 +142,7 @@ fn what_was_lost_behind_a_cursor_is_left_and_not_passed() {
     assert!(all_at(&net, M, &letters));
     net.nodes[M].store.lose(&letters[50].id);
     net.pass(DAY_MS - 2000);
-    net.nodes[B].store.keep_answer = Some(postrider_engine::node::Kept::Full);
+    net.nodes[B].store.keep_answer = Some(Kept::Full);
     let (direct, _) = net.connect(A, B, Wire::default());
     net.pass(4000);
     assert!(count(&net, A, M, "Sketch") > 0);

@@ -32,6 +32,8 @@ pub struct Store {
     pub twice: Vec<BundleId>,
     /// What `Keep` answers, if not by itself.
     pub keep_answer: Option<Kept>,
+    /// Rows that were asked for by arrival number.
+    pub rows_read: usize,
     next_arrival: u64,
 }
 
@@ -98,6 +100,7 @@ impl Store {
             admitted: Vec::new(),
             twice: Vec::new(),
             keep_answer: None,
+            rows_read: 0,
             next_arrival: 0,
         }
     }
@@ -202,6 +205,7 @@ impl Store {
                 let mut rows = self.live.range(after + 1..).map(|(_, s)| s.row.clone());
                 let page: Vec<Row> = rows.by_ref().take(limit).collect();
                 let more = rows.next().is_some();
+                self.rows_read += page.len();
                 Answer::Rows { rows: page, more, upto: self.next_arrival }
             }
             Output::Page { class, after, limit, .. } => {
