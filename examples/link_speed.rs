@@ -10,7 +10,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use postrider_base::{
     BundleId, Head, Header, Lifetime, LinkFacts, Niceness, NodeSecret,
     bundle::{self, Hop, LockField, Origin, SealKind, Sequence},
@@ -252,9 +252,12 @@ async fn read(mut from: ReadHalf<End>, inputs: mpsc::Sender<Input>) {
                 return;
             }
         }
+        // Not beyond a unit that has begun: so the next is not moved when this one is cut off.
+        let missing = deframer.missing_bytes();
+        let most = if missing == 0 { CHUNK_MAX + 64 } else { missing };
         let buffer = deframer.buffer();
-        buffer.reserve(CHUNK_MAX);
-        if !matches!(from.read_buf(buffer).await, Ok(1..)) {
+        buffer.reserve(most);
+        if !matches!(from.read_buf(&mut buffer.limit(most)).await, Ok(1..)) {
             return;
         }
     }

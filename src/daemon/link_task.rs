@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use postrider_base::{NodeId, link::LinkFacts};
 use postrider_engine::{
     carriage::{
@@ -48,6 +48,9 @@ use crate::desk::Failure;
 const AHEAD_BYTES: usize = 4 << 20;
 /// What the engine may give a link before bytes of it have left: four chunks.
 const ROOM_BYTES: u64 = 4 * CHUNK_MAX as u64;
+/// Bytes read at once where the end of a unit is not known to be near: the longest chunk and what
+/// stands around it.
+const READ_BYTES: usize = CHUNK_MAX + 64;
 /// Small units are written together up to this size.
 const GATHER_BYTES: usize = 64 << 10;
 /// So much goes at once on a narrow link, although more may follow: then a record costs little.
@@ -266,9 +269,12 @@ impl Incoming<'_> {
     /// Reads until there may be another unit; `false` at the end of the stream.
     async fn read(&mut self) -> io::Result<bool> {
         let Some(tight) = &self.tight else {
+            // Not beyond the unit that has begun, if that is much: the next has a buffer of its own.
+            let missing = self.deframer.missing_bytes();
+            let most = if missing < GATHER_BYTES / 4 { READ_BYTES } else { missing };
             let buffer = self.deframer.buffer();
-            buffer.reserve(CHUNK_MAX);
-            let read = self.from.read_buf(buffer).await?;
+            buffer.reserve(most);
+            let read = self.from.read_buf(&mut buffer.limit(most)).await?;
             return Ok(self.count(read) > 0);
         };
         let tight = Arc::clone(tight);

@@ -48,6 +48,13 @@ impl Deframer {
         &mut self.buffer
     }
 
+    /// Bytes that the unit which has begun still lacks; 0 while its length is not known. Whoever reads
+    /// no more than these gets the next unit into a buffer of its own, and nothing is moved.
+    pub fn missing_bytes(&self) -> usize {
+        let begun = read_length(&self.buffer).ok().flatten();
+        begun.map_or(0, |(length, prefix)| (prefix + length).saturating_sub(self.buffer.len()))
+    }
+
     /// The next whole unit.
     pub fn next_unit(&mut self) -> Result<Option<Bytes>, TooLong> {
         let Some((length, prefix)) = read_length(&self.buffer)? else { return Ok(None) };
@@ -115,6 +122,22 @@ mod tests {
             }
             assert!(found == units && deframer.is_between_units(), "pieces of {piece}");
         }
+    }
+
+    #[test]
+    fn what_a_unit_lacks_is_known_from_its_length_on() {
+        let mut deframer = Deframer::default();
+        assert_eq!(deframer.missing_bytes(), 0);
+        let prefix = length_prefix(300);
+        deframer.push(&prefix[..1]);
+        assert_eq!(deframer.missing_bytes(), 0);
+        deframer.push(&prefix[1..]);
+        assert_eq!(deframer.missing_bytes(), 300);
+        deframer.push(&[7; 299]);
+        assert_eq!(deframer.missing_bytes(), 1);
+        deframer.push(&[7; 2]);
+        assert_eq!(deframer.missing_bytes(), 0);
+        assert!(deframer.next_unit().unwrap().is_some() && !deframer.is_between_units());
     }
 
     #[test]
