@@ -1,8 +1,8 @@
 //! What a running daemon answers: every verb of the [desk](crate::desk) over HTTP and JSON, on a
 //! Unix socket that only its owner can use.
 //!
-//! - `verbs`: every verb as a request that knows how to run; [`TABLE`] lists them. The command line
-//!   runs the same requests, at a desk of its own or through [`Client`];
+//! - `verb`, `verbs`: every verb as a request that knows how to run; [`TABLE`] lists them. The command
+//!   line runs the same requests, at a desk of its own or through [`Client`];
 //! - `live`: verbs that only a running node can answer;
 //! - `wire`: replies as lines of JSON, there and back;
 //! - `server`, `route`, `body`: the socket, its limits, and what becomes of a request;
@@ -19,6 +19,7 @@ mod metrics;
 mod openapi;
 mod route;
 mod server;
+mod verb;
 mod verbs;
 mod wire;
 
@@ -28,13 +29,14 @@ pub use client::{Client, Events};
 pub use openapi::document;
 pub(crate) use server::bind_metrics;
 pub use server::{Server, serve_metrics};
+pub use verb::{At, Field, Row, Verb};
 pub(crate) use verbs::bundle_id;
 pub use verbs::{
-    Add, At, BundleImport, BundleLs, BundleShow, BundleVerify, Call, ContactChangeVerb, ContactLs,
-    ContactShow, DaemonShow, Doctor, Down, Field, Id, InboxLs, InboxRead, InboxSave, LinkAdd,
-    LinkLs, LinkRm, LinkTest, Log, MessageCard, PeersLs, Ping, QueueBump, QueueCancel, QueueLs,
-    QueueShow, Row, SendBatch, SendOne, SendState, SpoolCheck, SpoolGc, SpoolRebuild, SpoolStats,
-    StatusVerb, TABLE, TossVerb, Trace, Verb, Why,
+    Add, BundleImport, BundleLs, BundleShow, BundleVerify, Call, ContactChangeVerb, ContactLs,
+    ContactShow, DaemonShow, Doctor, Down, Id, InboxLs, InboxRead, InboxSave, LinkAdd, LinkLs,
+    LinkRm, LinkTest, Log, MessageCard, PeersLs, Ping, QueueBump, QueueCancel, QueueLs, QueueShow,
+    SendBatch, SendOne, SendState, SpoolCheck, SpoolGc, SpoolRebuild, SpoolStats, StatusVerb,
+    TABLE, TossVerb, Trace, Why,
 };
 pub use wire::{Object, Outcomes, Reply};
 

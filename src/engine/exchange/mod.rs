@@ -10,6 +10,12 @@
 //!
 //! An `Exchange` is one end of one link: its sending and its receiving half share nothing but the
 //! link. `docs/exchange.md` is the specification.
+//!
+//! - `unit`: what can be said;
+//! - `sending`, `receiving`: the two directions, each with its offers, bodies and cursor;
+//! - `reconciling`: what either lacks, where no cursor tells;
+//! - `peer`, `pace`: the other end, and how much may be given to the link now;
+//! - `memory`: what outlives the link; `limits`: every bound, with its reason.
 
 mod limits;
 mod memory;
