@@ -91,7 +91,8 @@ impl Bodies {
         if self.wanted.contains_key(&handle) || from >= row.length || small && from > 0 {
             return Err(Ending::Protocol(Violation::Handle));
         }
-        if self.turns.len() == WANTS_OPEN {
+        // What is given was not asked for, and takes no place.
+        if self.turns.len() >= WANTS_OPEN && self.asked() >= WANTS_OPEN {
             return Err(Ending::Protocol(Violation::Limit));
         }
         let turn = (row.nice, row.arrival, handle);
@@ -110,6 +111,12 @@ impl Bodies {
         };
         self.wanted.insert(handle, outgoing);
         Ok(())
+    }
+
+    /// How many that were asked for are still to be sent.
+    fn asked(&self) -> usize {
+        let given = |turn: &&Turn| self.wanted.get(&turn.2).is_some_and(|out| out.given);
+        self.turns.len() - self.turns.iter().filter(given).count()
     }
 
     /// It is not wanted any more, or it is settled.
@@ -252,5 +259,57 @@ impl Outgoing {
     /// Bytes of chunks that can be sent.
     fn ready_bytes(&self) -> usize {
         self.ready.iter().map(Bytes::len).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postrider_base::{NodeSecret, bundle::Hop};
+
+    use super::*;
+    use crate::{
+        node::{Class, Destination, Instance, Local, Policy},
+        router::Flood,
+    };
+
+    fn row(arrival: u64) -> Row {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&arrival.to_be_bytes());
+        Row {
+            id: BundleId(id),
+            destination: Destination::Group([0; 16]),
+            tagged_for: None,
+            source: None,
+            nice: 160,
+            lifetime_s: 100,
+            length: 100,
+            hop: Hop::fresh(),
+            class: Class::Own,
+            from: None,
+            arrived_held_ms: 0,
+            arrival,
+        }
+    }
+
+    #[test]
+    fn what_is_given_takes_no_place_of_what_is_asked_for() {
+        let node = NodeSecret::from_seed([1; 32]).id();
+        let (instance, policy) = (Instance([0; 4]), Policy::default());
+        let local = Local { node, tag_keys: vec![], instance, policy };
+        let mut core = Core::new(local, Box::new(Flood::new(node, vec![])));
+        let (mut bodies, most) = (Bodies::default(), u32::try_from(WANTS_OPEN).unwrap());
+        for handle in 0..20 {
+            bodies.give(&mut core, handle, &row(handle.into()));
+        }
+        assert_eq!(bodies.turns.len(), GIVEN_MAX);
+        for handle in 20..20 + most {
+            assert_eq!(bodies.want(handle, &row(handle.into()), 0), Ok(()), "{handle}");
+        }
+        let beyond = bodies.want(1000, &row(1000), 0);
+        assert_eq!(beyond, Err(Ending::Protocol(Violation::Limit)));
+        // One that was asked for while it was on its way is no other.
+        assert_eq!(bodies.want(0, &row(0), 0), Ok(()));
+        bodies.end(&mut core);
+        assert!(core.given.is_empty());
     }
 }
