@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use postrider_base::{NodeId, link::LinkFacts};
 use postrider_engine::{
     carriage::{
@@ -48,9 +48,6 @@ use crate::desk::Failure;
 const AHEAD_BYTES: usize = 4 << 20;
 /// What the engine may give a link before bytes of it have left: four chunks.
 const ROOM_BYTES: u64 = 4 * CHUNK_MAX as u64;
-/// Bytes read at once where the end of a unit is not known to be near: the longest chunk and what
-/// stands around it.
-const READ_BYTES: usize = CHUNK_MAX + 64;
 /// Small units are written together up to this size.
 const GATHER_BYTES: usize = 64 << 10;
 /// So much goes at once on a narrow link, although more may follow: then a record costs little.
@@ -269,12 +266,7 @@ impl Incoming<'_> {
     /// Reads until there may be another unit; `false` at the end of the stream.
     async fn read(&mut self) -> io::Result<bool> {
         let Some(tight) = &self.tight else {
-            // Not beyond the unit that has begun, if that is much: the next has a buffer of its own.
-            let missing = self.deframer.missing_bytes();
-            let most = if missing < GATHER_BYTES / 4 { READ_BYTES } else { missing };
-            let buffer = self.deframer.buffer();
-            buffer.reserve(most);
-            let read = self.from.read_buf(&mut buffer.limit(most)).await?;
+            let read = self.from.read_buf(&mut self.deframer.inlet()).await?;
             return Ok(self.count(read) > 0);
         };
         let tight = Arc::clone(tight);
@@ -321,7 +313,7 @@ pub(super) fn unseal(
         deframer.push(&plain);
         let _ = sealed.split_to(LENGTH_BYTES + length);
         any = true;
-        if plain.len() + deframer.buffer().len() > 2 * UNIT_MAX {
+        if deframer.held_bytes() > 2 * UNIT_MAX {
             break;
         }
     }
@@ -360,8 +352,7 @@ impl OutgoingHalf<'_> {
                         if self.tight.is_some() || body.len() < GATHER_BYTES / 4 {
                             gathered.extend_from_slice(&body);
                         } else {
-                            self.write(&mut to, &mut gathered).await?;
-                            self.write_body(&mut to, &body).await?;
+                            self.write_with(&mut to, &mut gathered, &body).await?;
                         }
                     }
                 }
@@ -432,9 +423,19 @@ impl OutgoingHalf<'_> {
         Ok(())
     }
 
-    async fn write_body(&self, to: &mut WriteHalf<Stream>, body: &Bytes) -> io::Result<()> {
-        to.write_all(body).await?;
-        self.traffic.sent_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
+    /// Writes a long body behind what was gathered: together, so that the few bytes before a body
+    /// make no record and no packet of their own.
+    async fn write_with(
+        &mut self,
+        to: &mut WriteHalf<Stream>,
+        gathered: &mut Vec<u8>,
+        body: &Bytes,
+    ) -> io::Result<()> {
+        self.proof = None;
+        let length = gathered.len() + body.len();
+        to.write_all_buf(&mut Buf::chain(&gathered[..], &body[..])).await?;
+        self.traffic.sent_bytes.fetch_add(length as u64, Ordering::Relaxed);
+        gathered.clear();
         Ok(())
     }
 }

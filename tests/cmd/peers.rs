@@ -127,7 +127,7 @@ async fn say(stream: &mut Box<dyn StreamPipe>, units: &[Unit]) -> std::io::Resul
 async fn offered(stream: &mut Box<dyn StreamPipe>, least: u32) -> u32 {
     let (mut deframer, mut count) = (Deframer::default(), 0);
     while count < least {
-        let read = timeout(PATIENCE, stream.read_buf(deframer.buffer())).await.unwrap();
+        let read = timeout(PATIENCE, stream.read_buf(&mut deframer.inlet())).await.unwrap();
         assert!(read.unwrap() > 0, "the link must not end");
         while let Some(unit) = deframer.next_unit().unwrap() {
             if let Unit::Offer(offers) = Unit::decode(&unit).unwrap() {

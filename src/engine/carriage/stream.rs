@@ -4,12 +4,23 @@
 //! varint length (LEB128, shortest form, <= UNIT_MAX) ‖ unit
 //! ```
 
-use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
 
-use crate::exchange::{UNIT_MAX, Unit};
+use bytes::{Buf, BufMut, Bytes, BytesMut, buf::Limit};
+
+use crate::exchange::{CHUNK_MAX, UNIT_MAX, Unit};
 
 /// Bytes of the longest length: [`UNIT_MAX`] has 21 bits.
 pub const LENGTH_MAX: usize = 3;
+/// Bytes read at once where the end of a unit is not known to be near: the longest chunk and what
+/// stands around it.
+const READ_BYTES: usize = CHUNK_MAX + 64;
+/// Less room than this is not worth a read: what a record of TLS holds.
+const ALONG_BYTES: usize = 16 << 10;
+/// A unit from this size on has a buffer of its own.
+const LARGE_BYTES: usize = 64 << 10;
+/// Buffers that are waited for, 4 MiB of the longest chunks: more are not on their way to a disk.
+const LENT_MAX: usize = 16;
 
 /// What is on the stream is not a unit; nothing behind it can be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -31,9 +42,14 @@ pub fn length_prefix(mut length: usize) -> Bytes {
 }
 
 /// Cuts a stream into units. Holds at most one unit that is not whole, and what was pushed.
+///
+/// The memory of large units is used again once nobody holds them any more: on a fast link, asking
+/// the system for new pages takes longer than hashing what is written to them.
 #[derive(Debug, Default)]
 pub struct Deframer {
     buffer: BytesMut,
+    /// Large units that were handed out, oldest first.
+    lent: VecDeque<Bytes>,
 }
 
 impl Deframer {
@@ -43,27 +59,70 @@ impl Deframer {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The buffer behind, to read into without a copy; what is appended counts as pushed.
-    pub fn buffer(&mut self) -> &mut BytesMut {
-        &mut self.buffer
+    /// Where to read into without a copy, once all units are out; what is written counts as pushed.
+    ///
+    /// It ends with the unit that has begun, if that is large: so the next has a buffer of its own,
+    /// and nothing is moved. Small ones are read along with what follows them.
+    pub fn inlet(&mut self) -> Limit<&mut BytesMut> {
+        let spare = self.buffer.capacity() - self.buffer.len();
+        let most = match self.missing_bytes() {
+            Some(missing) => missing,
+            None if spare < ALONG_BYTES => READ_BYTES,
+            None => spare,
+        };
+        if spare < most {
+            if let Some(mut again) = self.returned() {
+                again.clear();
+                again.extend_from_slice(&self.buffer);
+                self.buffer = again;
+            }
+            self.buffer.reserve(most);
+        }
+        (&mut self.buffer).limit(most)
     }
 
-    /// Bytes that the unit which has begun still lacks; 0 while its length is not known. Whoever reads
-    /// no more than these gets the next unit into a buffer of its own, and nothing is moved.
-    pub fn missing_bytes(&self) -> usize {
-        let begun = read_length(&self.buffer).ok().flatten();
-        begun.map_or(0, |(length, prefix)| (prefix + length).saturating_sub(self.buffer.len()))
+    /// Bytes of units that are not out yet.
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Bytes that a large unit which has begun still lacks.
+    fn missing_bytes(&self) -> Option<usize> {
+        let (length, prefix) = read_length(&self.buffer).ok()??;
+        (length >= LARGE_BYTES).then(|| (prefix + length).saturating_sub(self.buffer.len()))
+    }
+
+    /// The memory of a unit that nobody holds any more.
+    fn returned(&mut self) -> Option<BytesMut> {
+        match self.lent.pop_front()?.try_into_mut() {
+            Ok(buffer) => Some(buffer),
+            Err(held) => {
+                self.lent.push_front(held);
+                None
+            }
+        }
+    }
+
+    /// Remembers what a large unit takes along. A small one gives one back to the system, so that a
+    /// link that has become quiet holds none.
+    fn lend(&mut self, unit: &Bytes) {
+        if unit.len() < LARGE_BYTES {
+            self.lent.pop_front();
+        } else if self.lent.len() < LENT_MAX {
+            self.lent.push_back(unit.clone());
+        }
     }
 
     /// The next whole unit.
     pub fn next_unit(&mut self) -> Result<Option<Bytes>, TooLong> {
         let Some((length, prefix)) = read_length(&self.buffer)? else { return Ok(None) };
         if self.buffer.len() < prefix + length {
-            self.buffer.reserve(prefix + length - self.buffer.len());
             return Ok(None);
         }
         self.buffer.advance(prefix);
-        Ok(Some(self.buffer.split_to(length).freeze()))
+        let unit = self.buffer.split_to(length).freeze();
+        self.lend(&unit);
+        Ok(Some(unit))
     }
 
     /// What came of a unit when the stream ended inside it, if that is worth anything: the beginning
@@ -124,20 +183,73 @@ mod tests {
         }
     }
 
+    /// Reads one chunk the way a link does, in pieces; where in memory it came to lie.
+    fn chunk_through(deframer: &mut Deframer, piece: usize) -> Bytes {
+        let unit = vec![7; CHUNK_MAX];
+        let stream = [&length_prefix(unit.len())[..], &unit].concat();
+        let mut left = &stream[..];
+        while !left.is_empty() {
+            let mut inlet = deframer.inlet();
+            let bytes = left.len().min(piece).min(inlet.remaining_mut());
+            inlet.put_slice(&left[..bytes]);
+            left = &left[bytes..];
+            if let Some(unit) = deframer.next_unit().unwrap() {
+                assert!(left.is_empty());
+                return unit;
+            }
+        }
+        unreachable!("a whole unit was pushed")
+    }
+
     #[test]
-    fn what_a_unit_lacks_is_known_from_its_length_on() {
+    fn the_memory_of_large_units_is_used_again_when_nobody_holds_them() {
         let mut deframer = Deframer::default();
-        assert_eq!(deframer.missing_bytes(), 0);
-        let prefix = length_prefix(300);
-        deframer.push(&prefix[..1]);
-        assert_eq!(deframer.missing_bytes(), 0);
-        deframer.push(&prefix[1..]);
-        assert_eq!(deframer.missing_bytes(), 300);
-        deframer.push(&[7; 299]);
-        assert_eq!(deframer.missing_bytes(), 1);
-        deframer.push(&[7; 2]);
-        assert_eq!(deframer.missing_bytes(), 0);
-        assert!(deframer.next_unit().unwrap().is_some() && !deframer.is_between_units());
+        let held: Vec<Bytes> = (0..3).map(|_| chunk_through(&mut deframer, 16 << 10)).collect();
+        let places: Vec<*const u8> = held.iter().map(|unit| unit.as_ptr()).collect();
+        let body = held[0].slice(5..);
+        drop(held);
+        let other = chunk_through(&mut deframer, 16 << 10);
+        assert!(!places.contains(&other.as_ptr()), "a piece of the first is still held");
+        assert!(body.iter().all(|byte| *byte == 7));
+        drop((body, other));
+        for place in places {
+            // It may begin a length's bytes farther on than before.
+            let again = chunk_through(&mut deframer, 10_000).as_ptr();
+            assert!((place..place.wrapping_add(8)).contains(&again), "{again:?}, not {place:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_became_quiet_holds_no_memory() {
+        let mut deframer = Deframer::default();
+        for _ in 0..2 * LENT_MAX {
+            chunk_through(&mut deframer, CHUNK_MAX);
+        }
+        let held: Vec<Bytes> =
+            (0..2 * LENT_MAX).map(|_| chunk_through(&mut deframer, CHUNK_MAX)).collect();
+        assert_eq!(deframer.lent.len(), LENT_MAX);
+        drop(held);
+        for _ in 0..LENT_MAX {
+            deframer.push(&[1, 7]);
+            assert!(deframer.next_unit().unwrap().is_some());
+        }
+        assert!(deframer.lent.is_empty());
+    }
+
+    #[test]
+    fn a_large_unit_is_read_to_its_end_and_no_further() {
+        let mut deframer = Deframer::default();
+        let prefix = length_prefix(100_000);
+        deframer.push(&prefix[..2]);
+        assert!(deframer.inlet().remaining_mut() >= ALONG_BYTES);
+        deframer.push(&prefix[2..]);
+        assert_eq!(deframer.inlet().remaining_mut(), 100_000);
+        deframer.push(&[7; 99_999]);
+        assert_eq!(deframer.inlet().remaining_mut(), 1);
+        deframer.push(&[7]);
+        assert!(deframer.next_unit().unwrap().is_some() && deframer.is_between_units());
+        deframer.push(&[200]);
+        assert!(deframer.inlet().remaining_mut() >= ALONG_BYTES);
     }
 
     #[test]
