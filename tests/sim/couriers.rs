@@ -11,7 +11,7 @@ use crate::places::{any_letter, any_wire, any_wish, each_seed, line, told};
 /// Four days: the longest way takes a few rounds of some hours, and its receipt as many.
 const ROUNDS_MS: u64 = 4 * 86_400_000;
 const HOUR_MS: u64 = 3_600_000;
-/// A third of a second each without optimisation; `POSTRIDER_STORM=2000` is for releases.
+/// As [`storms`](super::storms).
 const SEEDS: u64 = 60;
 
 /// A stick of either kind of file system.

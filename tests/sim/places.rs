@@ -1,20 +1,40 @@
 //! Places where stories happen, and how a story is told with many seeds.
 
+use std::{
+    num::NonZero,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
 use postrider_world::{Broken, Chance, Cover, RoadId, Wire, Wish, World};
 
 /// Half an hour: far more than any calm needs, and less than a bundle lives.
 pub const CALM_MS: u64 = 1_800_000;
 
-/// Runs a story with the seed of `POSTRIDER_SEED`, or with so many, or with `POSTRIDER_STORM`.
-pub fn each_seed(usual: u64, story: impl Fn(u64) -> Result<World, Broken>) {
+/// Runs a story with the seed of `POSTRIDER_SEED`, or with so many, or with `POSTRIDER_STORM`; on
+/// every processor, since each seed is a world of its own.
+pub fn each_seed(usual: u64, story: impl Fn(u64) -> Result<World, Broken> + Sync) {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
     let seeds = match number("POSTRIDER_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("POSTRIDER_STORM").unwrap_or(usual),
     };
-    for seed in seeds {
-        told(seed, &story);
-    }
+    let next = AtomicU64::new(seeds.start);
+    let some = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return Ok(());
+            }
+            story(seed)?;
+        }
+    };
+    let broken: Vec<Broken> = thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+        all.into_iter().filter_map(|one| one.join().unwrap().err()).collect()
+    });
+    assert!(broken.is_empty(), "{}", broken[0]);
 }
 
 /// Runs a story with one seed.

@@ -4,7 +4,7 @@ use postrider_world::{Broken, Nature, RoadId, World};
 
 use crate::places::{CALM_MS, any_letter, any_wire, each_seed, line, told};
 
-/// Of each storm, without optimisation in a minute or so; `POSTRIDER_STORM=2000` is for releases.
+/// Of each storm; `.ci/run` tells 2,000 (`POSTRIDER_STORM=2000`).
 const SEEDS: u64 = 100;
 
 fn any_nature(world: &mut World) -> Nature {
