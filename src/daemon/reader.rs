@@ -1,7 +1,11 @@
 //! The thread that reads: what the engine asks of the spool, without waiting for a sync.
 
 use postrider_base::BundleId;
-use postrider_engine::node::{Answer, Class, Input, Place, ShortId, Ticket};
+use postrider_engine::{
+    carriage::Lent,
+    exchange::CHUNK_MAX,
+    node::{Answer, Class, Input, Place, ShortId, Ticket},
+};
 use tokio::sync::mpsc;
 
 use super::{board::Board, engine_task::ToEngine};
@@ -25,8 +29,9 @@ pub(super) fn run(
     engine: &mpsc::Sender<ToEngine>,
     board: &Board,
 ) {
+    let mut lent = Lent::default();
     while let Some((ticket, question)) = questions.blocking_recv() {
-        let answer = answer(live, question).unwrap_or_else(|failure| {
+        let answer = answer(live, question, &mut lent).unwrap_or_else(|failure| {
             board.trouble(&failure);
             Answer::Failed
         });
@@ -36,13 +41,20 @@ pub(super) fn run(
     }
 }
 
-fn answer(live: Live<'_>, question: Question) -> Result<Answer, Failure> {
+fn answer(live: Live<'_>, question: Question, lent: &mut Lent) -> Result<Answer, Failure> {
     Ok(match question {
         Question::Since { after, limit } => live.since(after, limit)?,
         Question::Page { class, after, limit } => live.page(class, after, limit)?,
         Question::Look { ids } => Answer::Looked(live.look(&ids)?),
         Question::Load { id } => Answer::Loaded(live.load(&id)?),
-        Question::Read { id, at, bytes } => Answer::Read(live.read(&id, at, bytes)?),
+        Question::Read { id, at, bytes } => {
+            let read = live.read(&id, at, bytes, lent.take().unwrap_or_default())?;
+            match &read {
+                Some(piece) if bytes == CHUNK_MAX => lent.note(piece),
+                _ => lent.note_small(),
+            }
+            Answer::Read(read)
+        }
         Question::ReceiptsSince { after, limit } => live.receipts_since(after, limit)?,
     })
 }

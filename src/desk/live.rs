@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use postrider_base::{
     BundleId, Head, NodeId,
     bundle::{Receipt, SMALL_PAYLOAD_MAX},
@@ -219,7 +219,7 @@ impl Live<'_> {
         };
         let length = entry.summary.length;
         let payload = if length <= SMALL_PAYLOAD_MAX {
-            match self.read(id, 0, usize::try_from(length).unwrap_or(0))? {
+            match self.read(id, 0, usize::try_from(length).unwrap_or(0), BytesMut::new())? {
                 Some(payload) => payload,
                 None => return Ok(None),
             }
@@ -234,9 +234,16 @@ impl Live<'_> {
         }))
     }
 
-    /// Exactly these bytes of a body, or `None`.
-    pub fn read(&self, id: &BundleId, at: u64, bytes: usize) -> Result<Option<Bytes>, Failure> {
-        let mut piece = vec![0; bytes];
+    /// Exactly these bytes of a body, or `None`. They come to lie in `memory`.
+    pub fn read(
+        &self,
+        id: &BundleId,
+        at: u64,
+        bytes: usize,
+        memory: BytesMut,
+    ) -> Result<Option<Bytes>, Failure> {
+        let mut piece = memory;
+        piece.resize(bytes, 0);
         let mut got = 0;
         while got < bytes {
             match self.spool.read(id, at + got as u64, &mut piece[got..])? {
@@ -244,7 +251,7 @@ impl Live<'_> {
                 _ => return Ok(None),
             }
         }
-        Ok(Some(piece.into()))
+        Ok(Some(piece.freeze()))
     }
 
     /// Begins a body.

@@ -4,10 +4,9 @@
 //! varint length (LEB128, shortest form, <= UNIT_MAX) ‖ unit
 //! ```
 
-use std::collections::VecDeque;
-
 use bytes::{Buf, BufMut, Bytes, BytesMut, buf::Limit};
 
+use super::lent::Lent;
 use crate::exchange::{CHUNK_MAX, UNIT_MAX, Unit};
 
 /// Bytes of the longest length: [`UNIT_MAX`] has 21 bits.
@@ -19,8 +18,6 @@ const READ_BYTES: usize = CHUNK_MAX + 64;
 const ALONG_BYTES: usize = 16 << 10;
 /// A unit from this size on has a buffer of its own.
 const LARGE_BYTES: usize = 64 << 10;
-/// Buffers that are waited for, 4 MiB of the longest chunks: more are not on their way to a disk.
-const LENT_MAX: usize = 16;
 
 /// What is on the stream is not a unit; nothing behind it can be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -43,13 +40,11 @@ pub fn length_prefix(mut length: usize) -> Bytes {
 
 /// Cuts a stream into units. Holds at most one unit that is not whole, and what was pushed.
 ///
-/// The memory of large units is used again once nobody holds them any more: on a fast link, asking
-/// the system for new pages takes longer than hashing what is written to them.
+/// The memory of large units is used again once nobody holds them any more.
 #[derive(Debug, Default)]
 pub struct Deframer {
     buffer: BytesMut,
-    /// Large units that were handed out, oldest first.
-    lent: VecDeque<Bytes>,
+    lent: Lent,
 }
 
 impl Deframer {
@@ -71,7 +66,7 @@ impl Deframer {
             None => spare,
         };
         if spare < most {
-            if let Some(mut again) = self.returned() {
+            if let Some(mut again) = self.lent.take() {
                 again.clear();
                 again.extend_from_slice(&self.buffer);
                 self.buffer = again;
@@ -92,27 +87,6 @@ impl Deframer {
         (length >= LARGE_BYTES).then(|| (prefix + length).saturating_sub(self.buffer.len()))
     }
 
-    /// The memory of a unit that nobody holds any more.
-    fn returned(&mut self) -> Option<BytesMut> {
-        match self.lent.pop_front()?.try_into_mut() {
-            Ok(buffer) => Some(buffer),
-            Err(held) => {
-                self.lent.push_front(held);
-                None
-            }
-        }
-    }
-
-    /// Remembers what a large unit takes along. A small one gives one back to the system, so that a
-    /// link that has become quiet holds none.
-    fn lend(&mut self, unit: &Bytes) {
-        if unit.len() < LARGE_BYTES {
-            self.lent.pop_front();
-        } else if self.lent.len() < LENT_MAX {
-            self.lent.push_back(unit.clone());
-        }
-    }
-
     /// The next whole unit.
     pub fn next_unit(&mut self) -> Result<Option<Bytes>, TooLong> {
         let Some((length, prefix)) = read_length(&self.buffer)? else { return Ok(None) };
@@ -121,7 +95,11 @@ impl Deframer {
         }
         self.buffer.advance(prefix);
         let unit = self.buffer.split_to(length).freeze();
-        self.lend(&unit);
+        if length >= LARGE_BYTES {
+            self.lent.note(&unit);
+        } else {
+            self.lent.note_small();
+        }
         Ok(Some(unit))
     }
 
@@ -217,23 +195,6 @@ mod tests {
             let again = chunk_through(&mut deframer, 10_000).as_ptr();
             assert!((place..place.wrapping_add(8)).contains(&again), "{again:?}, not {place:?}");
         }
-    }
-
-    #[test]
-    fn a_link_that_became_quiet_holds_no_memory() {
-        let mut deframer = Deframer::default();
-        for _ in 0..2 * LENT_MAX {
-            chunk_through(&mut deframer, CHUNK_MAX);
-        }
-        let held: Vec<Bytes> =
-            (0..2 * LENT_MAX).map(|_| chunk_through(&mut deframer, CHUNK_MAX)).collect();
-        assert_eq!(deframer.lent.len(), LENT_MAX);
-        drop(held);
-        for _ in 0..LENT_MAX {
-            deframer.push(&[1, 7]);
-            assert!(deframer.next_unit().unwrap().is_some());
-        }
-        assert!(deframer.lent.is_empty());
     }
 
     #[test]
