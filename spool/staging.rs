@@ -8,6 +8,7 @@
 use std::{
     fmt,
     io::{self, Read},
+    mem,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -68,6 +69,9 @@ impl Staging {
     /// Adds the next bytes.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         self.hash.update(bytes);
+        if self.spill.is_some() && self.pending.is_empty() && bytes.len() >= BLOB_FROM {
+            return self.write(bytes);
+        }
         self.pending.extend_from_slice(bytes);
         if self.spill.is_some() && self.pending.len() >= BLOB_FROM {
             self.flush()?;
@@ -108,7 +112,18 @@ impl Staging {
         Ok(StagedReader { staging: self, at: 0 })
     }
 
+    /// Writes what is pending, where there is a file for it.
     fn flush(&mut self) -> Result<(), SpoolError> {
+        if self.spill.is_some() {
+            let mut pending = mem::take(&mut self.pending);
+            self.write(&pending)?;
+            pending.clear();
+            self.pending = pending;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         let Some(spill) = &self.spill else { return Ok(()) };
         let writing = SpoolError::io("writing a staged body");
         let file = match &mut self.file {
@@ -122,9 +137,8 @@ impl Staging {
                 none.insert(StagingFile { file, guard })
             }
         };
-        file.file.write_all_at(self.written, &self.pending).map_err(writing)?;
-        self.written += self.pending.len() as u64;
-        self.pending.clear();
+        file.file.write_all_at(self.written, bytes).map_err(writing)?;
+        self.written += bytes.len() as u64;
         Ok(())
     }
 }

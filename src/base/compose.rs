@@ -7,6 +7,7 @@
 use std::io::{self, Write};
 
 use crate::{
+    blocks::BlockWriter,
     bundle::{
         Destination, Head, Header, LockField, Origin, ReceiptSecret, SMALL_PAYLOAD_MAX, SealKind,
         Sequence, tag_of,
@@ -385,10 +386,11 @@ impl<'a, W: Write> AgeSealer<'a, W> {
         if header.length > crate::bundle::PAYLOAD_MAX {
             return Err(ComposeError::TooLarge(header.length));
         }
-        header.hash = (!header.is_small()).then(|| *measured.hasher.finalize().as_bytes());
+        let (payload, hash) = measured.out.finish()?;
+        header.hash = (!header.is_small()).then_some(hash);
         let head = Head::sign(header, &measured.start, self.letter.author);
         let id = head.id(&measured.start);
-        Ok(Sealed { id, head, secret: self.secret, payload: measured.out })
+        Ok(Sealed { id, head, secret: self.secret, payload })
     }
 }
 
@@ -409,26 +411,23 @@ impl<W: Write> Write for AgeSealer<'_, W> {
 
 /// Counts and hashes a payload, and keeps as much of its start as a small bundle's id needs.
 struct Measured<W> {
-    out: W,
-    hasher: blake3::Hasher,
+    out: BlockWriter<W>,
     bytes: u64,
     start: Vec<u8>,
 }
 
-impl<W> Measured<W> {
+impl<W: Write> Measured<W> {
     fn new(out: W) -> Self {
-        Self { out, hasher: blake3::Hasher::new(), bytes: 0, start: Vec::new() }
+        Self { out: BlockWriter::new(out), bytes: 0, start: Vec::new() }
     }
 }
 
 impl<W: Write> Write for Measured<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
-        let bytes = &bytes[..written];
-        self.hasher.update(bytes);
         self.bytes += written as u64;
         if self.bytes <= SMALL_PAYLOAD_MAX {
-            self.start.extend_from_slice(bytes);
+            self.start.extend_from_slice(&bytes[..written]);
         }
         Ok(written)
     }

@@ -14,6 +14,7 @@
 
 pub mod address;
 pub mod agreement;
+mod blocks;
 pub mod bundle;
 pub mod card;
 pub mod compose;

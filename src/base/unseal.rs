@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use subtle::ConstantTimeEq;
 
 use crate::{
+    blocks::{BlockReader, BlockWriter},
     bundle::{
         Destination, Head, LockField, Origin, ReceiptSecret, SealKind, Sequence, resolve_tag,
     },
@@ -175,7 +176,7 @@ pub fn open_stream<R: Read, W: Write>(
     ring: &Keyring<'_>,
     begin: impl FnOnce(&PartHead) -> io::Result<W>,
 ) -> Result<Opened<W>, OpenError> {
-    open_payload(head, Checked::new(payload, head.header().hash.is_some()), ring, begin)
+    open_payload(head, Checked::hashed(payload, head), ring, begin)
 }
 
 /// As [`open_stream`], of a payload that was compared with the header's hash before. What happened
@@ -186,7 +187,7 @@ pub fn open_hashed_stream<R: Read, W: Write>(
     ring: &Keyring<'_>,
     begin: impl FnOnce(&PartHead) -> io::Result<W>,
 ) -> Result<Opened<W>, OpenError> {
-    open_payload(head, Checked::new(payload, false), ring, begin)
+    open_payload(head, Checked::plain(payload), ring, begin)
 }
 
 fn open_payload<R: Read, W: Write>(
@@ -285,14 +286,14 @@ fn receive_part<W: Write>(
 ) -> Result<(W, [u8; 32]), OpenError> {
     let mut raw = start.chain(rest);
     let mut stored = raw.by_ref().take(part.stored_bytes);
-    let mut out = HashedOut { out, hasher: blake3::Hasher::new(), error: None };
+    let mut out = BlockWriter::new(out);
     let mut chunk = vec![0; 64 * 1024];
     let received = if part.compressed {
         decompress_part(&mut stored, &mut out, part.plain_bytes)
     } else {
         pump(&mut stored, &mut out, &mut chunk)
     };
-    if let Some(error) = out.error {
+    if let Some(error) = out.failed() {
         return Err(OpenError::Write(error));
     }
     if received.is_err() || stored.limit() != 0 {
@@ -307,7 +308,7 @@ fn receive_part<W: Write>(
             _ => {}
         }
     }
-    Ok((out.out, *out.hasher.finalize().as_bytes()))
+    out.finish().map_err(OpenError::Write)
 }
 
 fn pump(from: &mut impl Read, to: &mut impl Write, chunk: &mut [u8]) -> io::Result<()> {
@@ -375,22 +376,34 @@ impl Inner {
 
 /// Counts and hashes what is read, and remembers when reading itself failed.
 struct Checked<R> {
-    inner: R,
-    /// `None`: there is no hash, or it was compared before.
-    hasher: Option<blake3::Hasher>,
+    inner: Source<R>,
     bytes: u64,
     error: Option<io::Error>,
 }
 
+enum Source<R> {
+    Hashed(BlockReader<R>),
+    /// There is no hash, or it was compared before.
+    Plain(R),
+}
+
 impl<R: Read> Checked<R> {
-    fn new(inner: R, hashed: bool) -> Self {
-        Self { inner, hasher: hashed.then(blake3::Hasher::new), bytes: 0, error: None }
+    fn hashed(inner: R, head: &Head) -> Self {
+        if head.header().hash.is_none() {
+            return Self::plain(inner);
+        }
+        // One byte more than announced is enough to know.
+        let limit = head.header().length.saturating_add(1);
+        Self { inner: Source::Hashed(BlockReader::new(inner, limit)), bytes: 0, error: None }
+    }
+
+    fn plain(inner: R) -> Self {
+        Self { inner: Source::Plain(inner), bytes: 0, error: None }
     }
 
     /// Reads what is left and compares with the header.
     fn into_whole(mut self, head: &Head) -> io::Result<bool> {
         let mut chunk = [0; 16 * 1024];
-        // One byte more than announced is enough to know.
         while self.error.is_none() && self.bytes <= head.header().length {
             if self.read(&mut chunk)? == 0 {
                 break;
@@ -399,9 +412,11 @@ impl<R: Read> Checked<R> {
         match self.error {
             Some(error) => Err(error),
             None => {
-                let hash = self.hasher.map(|hasher| *hasher.finalize().as_bytes());
-                Ok(self.bytes == head.header().length
-                    && hash.is_none_or(|hash| head.header().hash == Some(hash)))
+                let good = match &self.inner {
+                    Source::Hashed(blocks) => head.header().hash == Some(blocks.hash()),
+                    Source::Plain(_) => true,
+                };
+                Ok(good && self.bytes == head.header().length)
             }
         }
     }
@@ -409,11 +424,12 @@ impl<R: Read> Checked<R> {
 
 impl<R: Read> Read for Checked<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self.inner.read(out) {
+        let read = match &mut self.inner {
+            Source::Hashed(blocks) => blocks.read(out),
+            Source::Plain(inner) => inner.read(out),
+        };
+        match read {
             Ok(n) => {
-                if let Some(hasher) = &mut self.hasher {
-                    hasher.update(&out[..n]);
-                }
                 self.bytes += n as u64;
                 Ok(n)
             }
@@ -487,32 +503,5 @@ impl<R: Read> Read for HoldBack<R> {
                 return Ok(ready);
             }
         }
-    }
-}
-
-/// Hashes what goes to `out`, and remembers when writing there failed.
-struct HashedOut<W> {
-    out: W,
-    hasher: blake3::Hasher,
-    error: Option<io::Error>,
-}
-
-impl<W: Write> Write for HashedOut<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.out.write_all(bytes) {
-            Ok(()) => {
-                self.hasher.update(bytes);
-                Ok(bytes.len())
-            }
-            Err(error) => {
-                let again = io::Error::from(error.kind());
-                self.error = Some(error);
-                Err(again)
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

@@ -89,8 +89,13 @@ X
 }
 
 # ---- cases --------------------------------------------------------------------------------------
+# Gigabytes that were freed a while ago may have gone back to the host of a virtual machine, and whoever
+# writes to them first waits for it. So before each side's turn they are written to by nobody's.
+warm() {
+  head -c "$((6 * BIG_MIB))M" /dev/zero >"$D/warm" && rm "$D/warm" && sync
+}
 big_ours() {
-  ours_setup
+  ours_setup; warm
   local began id; began=$(now)
   measured postrider big.send "$POSTRIDER" -q --home "$D/p/a" send b -f "$D/big"; id=$(cat "$D/out")
   measured postrider big.toss_out "$POSTRIDER" -q --home "$D/p/a" toss "$D/p/stick"
@@ -101,7 +106,7 @@ big_ours() {
   rm -rf "$D/p"
 }
 big_theirs() {
-  theirs_setup
+  theirs_setup; warm
   local began; began=$(now)
   measured nncp big.send nncp-file -quiet -cfg "$D/n/a.hjson" "$D/big" b:big
   measured nncp big.toss_out nncp-xfer -quiet -cfg "$D/n/a.hjson" -mkdir "$D/n/stick"
