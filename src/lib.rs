@@ -5,6 +5,7 @@
 //! - [`cli`] speaks with a person, [`desk`] does what is asked, [`home`] is where a node lives;
 //! - [`api`] is every verb as a request, and how a running daemon is asked;
 //! - [`daemon`] keeps links to other nodes, as long as it runs;
+//! - [`simulate`] predicts what a crowd would get, in the world of `postrider-world`;
 //! - `postrider-engine` decides, `postrider-spool` keeps, `postrider-transports` moves bytes;
 //! - `postrider-base` has the values and codecs that all of them share.
 //!
@@ -18,3 +19,4 @@ pub mod daemon;
 pub mod demo;
 pub mod desk;
 pub mod home;
+pub mod simulate;

@@ -28,6 +28,7 @@ mod progress;
 mod queue;
 mod reserved;
 mod send;
+mod simulate;
 mod stick;
 mod text;
 mod upkeep;

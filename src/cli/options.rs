@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 use super::{
     Context, Ended, about, bundle, daemon, inbox, links, me,
     output::{Form, Loudness},
-    people, queue, reserved, send, stick, upkeep,
+    people, queue, reserved, send, simulate, stick, upkeep,
 };
 
 /// The first screen. By hand, because a list of verbs in the order of a newcomer's needs, several to
@@ -35,7 +35,7 @@ Look and arrange
 By hand
   pack, unpack          Exchange through a pipe, a tape or a disc
   key, bundle           The seal key for age; single bundles
-  spool, config, doctor Upkeep (and bench, completion, man, version)
+  spool, config, doctor Upkeep (and bench, simulate, completion, man, version)
 Everywhere: --home DIR  --json  -q  -v  --no-progress  --color WHEN  --yes
 ";
 
@@ -120,6 +120,7 @@ pub(super) enum Command {
     Doctor(upkeep::Doctor),
     Demo(about::Demo),
     Bench(about::Bench),
+    Simulate(simulate::Simulate),
     Completion(about::Completion),
     Man(about::Man),
     Version(about::Version),
@@ -187,6 +188,7 @@ impl Command {
             Self::Doctor(verb) => verb.run(context),
             Self::Demo(verb) => verb.run(context),
             Self::Bench(verb) => verb.run(context),
+            Self::Simulate(verb) => verb.run(context),
             Self::Completion(verb) => verb.run(&mut grammar()),
             Self::Man(verb) => verb.run(Cli::command()),
             Self::Version(verb) => verb.run(context),

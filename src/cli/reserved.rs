@@ -26,8 +26,6 @@ pub(super) enum Reserved {
     Board(Anything),
     #[command(hide = true)]
     Checkin(Anything),
-    #[command(hide = true)]
-    Simulate(Anything),
 }
 
 /// Arguments whose grammar is not there yet.
@@ -48,7 +46,6 @@ impl Reserved {
             Self::Group(_) => ("group", FailureKind::Failed),
             Self::Board(_) => ("board", FailureKind::Failed),
             Self::Checkin(_) => ("checkin", FailureKind::Failed),
-            Self::Simulate(_) => ("simulate", FailureKind::Failed),
         };
         Err(Failure::new(kind, format!("{name} is not in this version yet"))
             .next("nothing was changed; postrider --help lists what there is")

@@ -45,11 +45,42 @@ struct Fate {
     sent_ms: u64,
     lifetime_s: u64,
     locked: bool,
-    delivered: bool,
+    delivered_ms: Option<u64>,
     proved: bool,
     /// Who has a copy.
     live: BTreeSet<usize>,
     expectation: Expectation,
+}
+
+/// What became of a letter so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Who wrote it.
+    pub from: usize,
+    /// For whom.
+    pub to: usize,
+    /// When it was written.
+    pub sent_ms: u64,
+    /// When it arrived, if it has.
+    pub delivered_ms: Option<u64>,
+}
+
+impl Told {
+    /// How long it took.
+    pub fn took_ms(&self) -> Option<u64> {
+        Some(self.delivered_ms?.saturating_sub(self.sent_ms))
+    }
+}
+
+impl Fate {
+    fn is_delivered(&self) -> bool {
+        self.delivered_ms.is_some()
+    }
+
+    fn told(&self) -> Told {
+        let Self { from, to, sent_ms, delivered_ms, .. } = *self;
+        Told { from, to, sent_ms, delivered_ms }
+    }
 }
 
 /// What is to become of a letter in the end.
@@ -80,12 +111,20 @@ impl Laws {
             sent_ms: now_ms,
             lifetime_s: u64::from(letter.header.lifetime.seconds()),
             locked,
-            delivered: false,
+            delivered_ms: None,
             proved: false,
             live: [letter.from].into(),
             expectation: if locked { Expectation::Freed } else { Expectation::Delivered },
         };
         self.fates.insert(letter.id, fate);
+    }
+
+    pub fn told(&self) -> impl Iterator<Item = Told> {
+        self.fates.values().map(Fate::told)
+    }
+
+    pub fn told_of(&self, id: &BundleId) -> Option<Told> {
+        self.fates.get(id).map(Fate::told)
     }
 
     /// Asked of an output before it is obeyed.
@@ -162,7 +201,7 @@ impl Laws {
                 (!fresh).then(|| format!("node {at} admits {id} twice"))
             }
             Deed::Delivered(_) => {
-                let again = std::mem::replace(&mut fate.delivered, true);
+                let again = fate.delivered_ms.replace(now_ms).is_some();
                 let wrong = again || at != fate.to || fate.expectation == Expectation::Kept;
                 wrong.then(|| format!("{id} is delivered at node {at}: again {again}"))
             }
@@ -171,7 +210,7 @@ impl Laws {
                 let lived_s = at_most_s(now_ms.saturating_sub(fate.sent_ms));
                 match why {
                     _ if !had => Some(format!("node {at} retires {id}, which it does not have")),
-                    Why::Receipt if !fate.delivered => {
+                    Why::Receipt if !fate.is_delivered() => {
                         Some(format!("node {at} frees {id}, which has not arrived"))
                     }
                     Why::Expired if lived_s < fate.lifetime_s => {
@@ -186,7 +225,7 @@ impl Laws {
             }
             Deed::Proved(_) => {
                 fate.proved = true;
-                let wrong = !fate.delivered || at != fate.from;
+                let wrong = !fate.is_delivered() || at != fate.from;
                 wrong.then(|| format!("node {at} believes that {id} arrived"))
             }
         }
@@ -199,7 +238,7 @@ impl Laws {
             let want = fate.expectation;
             let arrives =
                 matches!(want, Expectation::Freed | Expectation::Proved | Expectation::Delivered);
-            if arrives && !fate.delivered {
+            if arrives && !fate.is_delivered() {
                 let live = &fate.live;
                 Some(format!("{id} from {from} to {to} has not arrived; copies at {live:?}"))
             } else if matches!(want, Expectation::Freed | Expectation::Proved) && !fate.proved {
@@ -240,12 +279,12 @@ impl World {
 
     /// Letters that have arrived.
     pub fn arrived(&self) -> usize {
-        self.laws.fates.values().filter(|fate| fate.delivered).count()
+        self.laws.fates.values().filter(|fate| fate.is_delivered()).count()
     }
 
     /// Whether a letter has arrived.
     pub fn has_arrived(&self, id: &BundleId) -> bool {
-        self.laws.fates.get(id).is_some_and(|fate| fate.delivered)
+        self.laws.fates.get(id).is_some_and(|fate| fate.is_delivered())
     }
 
     /// Whether a node has a copy.
@@ -278,9 +317,9 @@ impl World {
         for (id, fate) in &self.laws.fates {
             let to = &self.nodes[fate.to];
             let over = matches!(fate.expectation, Expectation::Nothing);
-            if fate.delivered != to.has_delivered(id) {
+            if fate.is_delivered() != to.has_delivered(id) {
                 faults.push((fate.to, format!("node {} has forgotten {id}", fate.to)));
-            } else if !fate.delivered && !over && !fate.live.contains(&fate.from) {
+            } else if !fate.is_delivered() && !over && !fate.live.contains(&fate.from) {
                 faults.push((fate.from, format!("{id} is lost")));
             }
         }

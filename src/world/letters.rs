@@ -4,7 +4,10 @@
 //! The seal draws chance of its own, so its bytes would differ from run to run. Here they are
 //! those of a hash; everything that a relay checks is as in earnest.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{LazyLock, OnceLock},
+};
 
 use bytes::Bytes;
 use postrider_base::{
@@ -17,8 +20,9 @@ use postrider_base::{
 };
 use postrider_engine::node::{Class, Destination as There, Row};
 
-/// Nodes of a world. Their keys are made once for all worlds of a process.
-pub const NODES_MAX: usize = 256;
+/// Nodes of a world. The key of each is made when it is first asked for, once for all worlds of a
+/// process.
+pub const NODES_MAX: usize = 1 << 14;
 /// Bytes of the shortest sealed payload here; no seal is shorter.
 const SEALED_MIN: usize = 64;
 /// What a compact seal takes.
@@ -30,23 +34,26 @@ struct Keys {
     seal: SealPublic,
 }
 
-static KEYS: LazyLock<Vec<Keys>> = LazyLock::new(|| {
-    let one = |n: usize| {
-        let seed = domain::derive("postrider world node", &[&n.to_be_bytes()]);
+static KEYS: LazyLock<Vec<OnceLock<Keys>>> =
+    LazyLock::new(|| (0..NODES_MAX).map(|_| OnceLock::new()).collect());
+
+fn keys(at: usize) -> &'static Keys {
+    let at = at % NODES_MAX;
+    KEYS[at].get_or_init(|| {
+        let seed = domain::derive("postrider world node", &[&at.to_be_bytes()]);
         let secret = NodeSecret::from_seed(seed);
         Keys { node: secret.id(), seal: secret.first_seal_key().public(), secret }
-    };
-    (0..NODES_MAX).map(one).collect()
-});
+    })
+}
 
 /// The key of a node.
 pub fn node_id(at: usize) -> NodeId {
-    KEYS[at % NODES_MAX].node
+    keys(at).node
 }
 
 /// The seal key of a node.
 pub fn seal_key(at: usize) -> SealPublic {
-    KEYS[at % NODES_MAX].seal
+    keys(at).seal
 }
 
 /// What is asked of a letter.
@@ -143,7 +150,7 @@ impl Letter {
             length: length as u64,
             hash: (length as u64 > SMALL_PAYLOAD_MAX).then(|| *blake3::hash(&body).as_bytes()),
         };
-        let head = Head::sign(header.clone(), &body, &KEYS[from % NODES_MAX].secret);
+        let head = Head::sign(header.clone(), &body, &keys(from).secret);
         let (id, head) = (head.id(&body), head.encode().into());
         Self { id, head, body: body.into(), header, from, to, sequence, secret }
     }

@@ -6,12 +6,13 @@
 //! node       an engine, a memory spool, clocks of its own
 //! shell      answers questions, writes what is to be written, as the daemon and the desk do
 //! roads      streams with rate, latency, stalls, half duplex, darkness, cuts at any byte
+//! meetings   crowds that meet as a contact trace lists     mobility   made-up ones
 //! couriers   media that are walked from node to node        medium     how one is read and written
 //! visit      an exchange with a medium, as the desk's, by the engine's planner
 //! world      what happens next: the loop that a shell has, for all nodes at once
 //! story      crashes, cuts, partitions, calm
 //! laws       what must hold after every step  history    the last events, and a digest of all
-//! telling    what goes there
+//! telling    what goes there           tally      what it all costs
 //! ```
 //!
 //! A seed decides everything: links, delays, crashes, the order of answers. When a law does not
@@ -27,10 +28,13 @@ mod history;
 mod laws;
 mod letters;
 mod medium;
+mod meetings;
+mod mobility;
 mod node;
 mod roads;
 mod shell;
 mod story;
+mod tally;
 mod telling;
 mod timeline;
 mod visit;
@@ -39,9 +43,12 @@ mod world;
 pub use chance::Chance;
 pub use couriers::{CourierId, Walk};
 pub use history::Broken;
-pub use laws::Expectation;
+pub use laws::{Expectation, Told};
 pub use letters::{Cover, NODES_MAX, Wish, node_id, seal_key};
 pub use medium::Medium;
+pub use meetings::{MEETINGS_MAX, Meeting, Meetings, TraceError};
+pub use mobility::Mobility;
+pub use node::Scheme;
 pub use roads::{RoadId, Wire};
 pub use shell::Nature;
 pub use world::World;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use postrider_base::NodeId;
 use postrider_engine::{
     node::{Engine, Instance, Local, Now, People, Policy, Seen, Ticket, TransferId},
-    router::Flood,
+    router::{Direct, Flood, Router},
 };
 use postrider_spool::{MemorySpool, Now as SpoolNow, Spool, Staging};
 
@@ -64,12 +64,23 @@ impl Clock {
     }
 }
 
+/// How the nodes of a world route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// To everybody who lacks it: the most that can arrive, at the highest price.
+    #[default]
+    Epidemic,
+    /// From its author to whom it is for: the least.
+    Direct,
+}
+
 /// What is remembered of a neighbour: my cursor into what it has, its cursor into what I have.
 pub(crate) type Cursors = (Option<Seen>, Option<Seen>);
 
 /// One node of a world.
 pub struct Node {
     pub(crate) at: usize,
+    scheme: Scheme,
     pub(crate) engine: Engine,
     pub(crate) spool: MemorySpool,
     pub(crate) clock: Clock,
@@ -99,16 +110,17 @@ pub struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(at: usize, clock: Clock, salt: u64) -> Self {
+    pub(crate) fn new(at: usize, clock: Clock, salt: u64, scheme: Scheme) -> Self {
         let seed = blake3::hash(&[at.to_be_bytes(), salt.to_be_bytes()].concat());
         let spool = MemorySpool::new(Arc::new(move |out: &mut [u8]| {
             let mut hasher = blake3::Hasher::new();
             hasher.update(seed.as_bytes());
             hasher.finalize_xof().fill(out);
         }));
-        let engine = engine(at, &spool);
+        let engine = engine(at, scheme, &spool);
         Self {
             at,
+            scheme,
             engine,
             spool,
             clock,
@@ -146,7 +158,7 @@ impl Node {
         self.cursors.clear();
         self.asked.clear();
         self.timer_ms = None;
-        self.engine = engine(self.at, &self.spool);
+        self.engine = engine(self.at, self.scheme, &self.spool);
     }
 
     /// What was remembered of a neighbour when it was last written down.
@@ -155,7 +167,7 @@ impl Node {
     }
 }
 
-fn engine(at: usize, spool: &MemorySpool) -> Engine {
+fn engine(at: usize, scheme: Scheme, spool: &MemorySpool) -> Engine {
     let tag_keys = vec![seal_key(at)];
     let local = Local {
         node: node_id(at),
@@ -163,7 +175,12 @@ fn engine(at: usize, spool: &MemorySpool) -> Engine {
         instance: Instance(spool.numbering().epoch.to_be_bytes()),
         policy: Policy::default(),
     };
-    Engine::new(local, Box::new(Flood::new(node_id(at), tag_keys)))
+    let flood = Flood::new(node_id(at), tag_keys);
+    let router: Box<dyn Router> = match scheme {
+        Scheme::Epidemic => Box::new(flood),
+        Scheme::Direct => Box::new(Direct::new(flood)),
+    };
+    Engine::new(local, router)
 }
 
 #[cfg(test)]

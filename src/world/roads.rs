@@ -126,6 +126,13 @@ impl Roads {
         RoadId(self.roads.len() - 1)
     }
 
+    /// One on which no link comes up before it is opened.
+    pub fn add_closed(&mut self, ends: [usize; 2], wire: Wire) -> RoadId {
+        let road = self.add(ends, wire);
+        self.roads[road.0].open = false;
+        road
+    }
+
     /// A link comes up: the numbers of its ends.
     pub fn connect(&mut self, road: usize, now_ms: u64) -> [LinkId; 2] {
         let links = [LinkId(self.last_link + 1), LinkId(self.last_link + 2)];

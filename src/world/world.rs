@@ -1,5 +1,7 @@
 //! The world itself: what happens next, and the loop that a shell has, for many nodes at once.
 
+use std::collections::BTreeMap;
+
 use postrider_base::{NodeId, link::LinkFacts};
 use postrider_engine::node::{
     Answer, Ending, Event, Input, LinkId, Output, People, ShortId, Ticket,
@@ -12,9 +14,10 @@ use crate::{
     history::{Broken, Digest},
     laws::Laws,
     letters::{Letter, Letters, NODES_MAX, Wish, node_id},
-    node::{Clock, Node},
+    node::{Clock, Node, Scheme},
     roads::{RoadId, Roads, Wire},
     shell::{Deed, Nature, Order, Turn, admission},
+    tally::Tally,
     telling::{describe, unit_name},
     timeline::Timeline,
 };
@@ -45,6 +48,8 @@ pub(crate) enum Happening {
     Timer { node: usize, life: u32, at_ms: u64 },
     Tidy { node: usize, life: u32 },
     Dial { road: usize },
+    Meet { road: usize },
+    Part { road: usize },
     Revive { node: usize },
     Courier { courier: usize },
 }
@@ -55,12 +60,16 @@ pub struct World {
     pub(crate) chance: Chance,
     pub(crate) nature: Nature,
     pub(crate) time: Timeline<Happening>,
+    pub(crate) scheme: Scheme,
     pub(crate) nodes: Vec<Node>,
+    numbers: BTreeMap<NodeId, usize>,
     pub(crate) roads: Roads,
     pub(crate) couriers: Vec<Courier>,
     pub(crate) letters: Letters,
     pub(crate) laws: Laws,
     pub(crate) step: u64,
+    look_every: u64,
+    pub(crate) tally: Tally,
     pub(crate) digest: Digest,
     pub(crate) broken: Option<Broken>,
 }
@@ -73,15 +82,29 @@ impl World {
             chance: Chance::new(seed),
             nature,
             time: Timeline::default(),
+            scheme: Scheme::default(),
             nodes: Vec::new(),
+            numbers: BTreeMap::new(),
             roads: Roads::default(),
             couriers: Vec::new(),
             letters: Letters::default(),
             laws: Laws::default(),
             step: 0,
+            look_every: LOOK_EVERY,
+            tally: Tally::default(),
             digest: Digest::default(),
             broken: None,
         }
+    }
+
+    /// How nodes that settle from now on route.
+    pub fn set_scheme(&mut self, scheme: Scheme) {
+        self.scheme = scheme;
+    }
+
+    /// The slow laws are looked at every so many steps; in large worlds that takes most of the time.
+    pub fn set_look_every(&mut self, steps: u64) {
+        self.look_every = steps.max(1);
     }
 
     /// One more node, at most [`NODES_MAX`]; its number.
@@ -92,7 +115,8 @@ impl World {
         let base_ms = self.chance.below(1 << 40);
         let clock = Clock::new(self.time.now_ms(), drift_ppm, base_ms);
         if at < NODES_MAX {
-            self.nodes.push(Node::new(at, clock, self.seed));
+            self.numbers.insert(node_id(at), at);
+            self.nodes.push(Node::new(at, clock, self.seed, self.scheme));
             self.time.after(TIDY_EVERY_MS, Happening::Tidy { node: at, life: 0 });
         }
         at
@@ -173,6 +197,7 @@ impl World {
             return None;
         }
         self.laws.sent(&letter, now_ms);
+        self.tally.sent(now_ms);
         self.letters.add(letter);
         self.trace(from, "send", LinkId(0), ShortId::of(&id), to as u64);
         let wait_ms = self.chance.below(self.nature.answer_ms + 1);
@@ -193,7 +218,7 @@ impl World {
         let Some(happening) = self.time.next_until(until_ms) else { return Ok(false) };
         self.step += 1;
         self.happen(happening);
-        if self.step.is_multiple_of(LOOK_EVERY) {
+        if self.step.is_multiple_of(self.look_every) {
             self.look_closely();
         }
         self.sound().map(|()| true)
@@ -268,6 +293,11 @@ impl World {
                 }
             }
             Happening::Dial { road } => self.dial(road),
+            Happening::Meet { road } => {
+                self.roads.roads[road].open = true;
+                self.dial_after(road, 0);
+            }
+            Happening::Part { road } => self.shut(RoadId(road)),
             Happening::Revive { node } => self.revive(node),
             Happening::Courier { courier } => self.courier_goes_on(courier),
         }
@@ -521,6 +551,7 @@ impl World {
             self.tell_after(0, at, Input::Gone { id });
         }
         let now_ms = self.time.now_ms();
+        self.tally.deed(&deed, now_ms);
         if let Some(fault) = self.laws.deed(at, deed, now_ms) {
             self.fault(at, fault);
         }
@@ -529,7 +560,7 @@ impl World {
     /// A settle says that a neighbour has a bundle: then it must be durable there.
     fn carried(&mut self, at: usize, id: &postrider_base::BundleId, peer: NodeId) {
         self.trace(at, "carried", LinkId(0), ShortId::of(id), 0);
-        let there = self.nodes.iter().find(|node| node_id(node.at) == peer);
+        let there = self.numbers.get(&peer).map(|at| &self.nodes[*at]);
         if let Some(there) = there.filter(|there| !there.knows(id)) {
             let fault = format!("node {} settled {id} and does not have it", there.at);
             self.fault(at, fault);

@@ -72,7 +72,7 @@ fn reserved_verbs_say_so_whatever_follows_them() {
         let ended = node.run([verb, "x", "--wait", "--", "y"]).code(6);
         assert!(ended.err.contains("not in this version yet"), "{verb}: {}", ended.err);
     }
-    for verb in "group board checkin simulate".split_whitespace() {
+    for verb in "group board checkin".split_whitespace() {
         let error = node.run(with_json([verb])).code(1).objects().remove(0);
         assert_eq!(error["type"], "error", "{verb}");
     }

@@ -16,6 +16,7 @@ mod links;
 mod narrow;
 mod node;
 mod peers;
+mod simulate;
 mod socket;
 mod streams;
 mod walk;

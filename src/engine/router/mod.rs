@@ -2,6 +2,7 @@
 //!
 //! The trait is all that the rest of the engine knows of routing. [`Flood`] is the first behind it.
 
+mod direct;
 mod flood;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use postrider_base::{Header, NodeId, bundle::Hop};
 
 use crate::node::{Class, Custody, LinkPolicy, Now, People, Reason, Row};
 
+pub use direct::Direct;
 pub use flood::Flood;
 
 /// Decides roads. It sees rows and headers, never bytes, and keeps no bundle.
@@ -70,6 +72,8 @@ pub enum NoRoad {
     Arrived,
     /// It has passed too many nodes to be flooded further.
     Hops,
+    /// The neighbour is neither whom it is for nor the way there, and no other carries it.
+    Stranger,
     /// The link carries nothing that nice.
     Nice,
     /// The link carries nothing that long.

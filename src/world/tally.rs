@@ -1,0 +1,68 @@
+//! What a world has cost so far: how often bundles went from node to node, and how many copies lie
+//! about.
+
+use postrider_base::BundleId;
+
+use crate::{laws::Told, shell::Deed, world::World};
+
+/// Counted while things happen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    transmissions: u64,
+    copies: u64,
+    /// Copies times milliseconds.
+    held: u128,
+    since_ms: u64,
+}
+
+impl Tally {
+    /// Its author keeps the first copy.
+    pub fn sent(&mut self, now_ms: u64) {
+        self.pass(now_ms);
+        self.copies += 1;
+    }
+
+    pub fn deed(&mut self, deed: &Deed, now_ms: u64) {
+        self.pass(now_ms);
+        match deed {
+            Deed::Admitted(..) => {
+                self.transmissions += 1;
+                self.copies += 1;
+            }
+            Deed::Delivered(_) => self.transmissions += 1,
+            Deed::Retired(..) => self.copies = self.copies.saturating_sub(1),
+            Deed::Proved(_) => {}
+        }
+    }
+
+    fn pass(&mut self, now_ms: u64) {
+        self.held += u128::from(self.copies) * u128::from(now_ms.saturating_sub(self.since_ms));
+        self.since_ms = now_ms;
+    }
+}
+
+impl World {
+    /// How often a bundle became durable at a node that had not written it.
+    pub fn transmissions(&self) -> u64 {
+        self.tally.transmissions
+    }
+
+    /// Copies that lay in all spools together, on average from the start until now.
+    pub fn copies_mean(&self) -> f64 {
+        let mut tally = self.tally;
+        tally.pass(self.now_ms());
+        #[expect(clippy::cast_precision_loss, reason = "a mean")]
+        let (held, time) = (tally.held as f64, self.now_ms().max(1) as f64);
+        held / time
+    }
+
+    /// What became of every letter so far.
+    pub fn fates(&self) -> impl Iterator<Item = Told> {
+        self.laws.told()
+    }
+
+    /// When a letter arrived, from when it was written.
+    pub fn took_ms(&self, id: &BundleId) -> Option<u64> {
+        self.laws.told_of(id).and_then(|told| told.took_ms())
+    }
+}
