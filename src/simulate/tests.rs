@@ -1,3 +1,5 @@
+//! What simulations show, with small crowds.
+
 use std::io::Write;
 
 use flate2::{Compression, write::GzEncoder};
