@@ -169,6 +169,7 @@ impl Shelf {
             Output::ReceiptsSince { ticket, .. } => {
                 (ticket, Answer::Receipts { list: vec![], more: false, upto: 0 })
             }
+            Output::Change { ticket, .. } => (ticket, Answer::Changed(true)),
             Output::TakeReceipts { ticket, .. } => (ticket, Answer::Taken { news: 0 }),
             Output::Stage { transfer, .. } => {
                 let mut slot = self.slots.pop().unwrap_or_default();

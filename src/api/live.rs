@@ -94,6 +94,7 @@ fn sentence(link: &PeerLine, said: Result<Road, NoRoad>) -> String {
         Err(NoRoad::Source) => "not there: that node wrote it",
         Err(NoRoad::Brought) => "not there: that node brought it",
         Err(NoRoad::Arrived) => "not there: it is for this node",
+        Ok(Road::Spray) => "a copy goes there, with some of its tokens",
         Err(NoRoad::Stranger) => "not there: it waits for whom it is for",
         Err(NoRoad::Hops) => "not there: it has passed too many nodes",
         Err(NoRoad::Nice) => "not there: that link carries nothing so nice",

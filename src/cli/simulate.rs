@@ -25,7 +25,7 @@ pub(super) struct Simulate {
     /// A file, - for standard input, or {town,commuters,disaster}:PEOPLE:TIME
     #[arg(value_parser = source)]
     trace: Source,
-    /// How nodes route: as this version does, to everybody, only to whom it is for; may be repeated
+    /// How nodes route; may be repeated, to compare
     #[arg(long, value_enum, default_values_t = [Named::Ours])]
     scheme: Vec<Named>,
     /// Messages, written in the middle half of the trace between random pairs
@@ -67,6 +67,7 @@ const HOURS_MAX: u64 = 366 * 24;
 enum Named {
     Ours,
     Epidemic,
+    Spray,
     Direct,
 }
 
@@ -114,6 +115,7 @@ impl Named {
         match self {
             Self::Ours => ("ours", Scheme::Epidemic),
             Self::Epidemic => ("epidemic", Scheme::Epidemic),
+            Self::Spray => ("spray", Scheme::Spray),
             Self::Direct => ("direct", Scheme::Direct),
         }
     }

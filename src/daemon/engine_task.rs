@@ -216,6 +216,9 @@ impl EngineTask<'_> {
             Output::Keep { ticket, bundle } => {
                 self.order(Order::Keep { ticket, bundle }, || failed(ticket));
             }
+            Output::Change { ticket, id, hop } => {
+                self.order(Order::Change { ticket, id, hop }, || failed(ticket));
+            }
             Output::TakeReceipts { ticket, list, .. } => {
                 self.order(Order::TakeReceipts { ticket, list }, || failed(ticket));
             }

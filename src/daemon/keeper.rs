@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use postrider_base::{BundleId, NodeId, bundle::Receipt};
+use postrider_base::{
+    BundleId, NodeId,
+    bundle::{Hop, Receipt},
+};
 use postrider_engine::node::{Answer, Input, Seen, Ticket};
 use tokio::{
     sync::{Notify, mpsc},
@@ -38,6 +41,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) enum Task {
     Keep { ticket: Ticket, arrival: Box<Arrival> },
+    Change { ticket: Ticket, id: BundleId, hop: Hop },
     TakeReceipts { ticket: Ticket, list: Vec<Receipt> },
     Remember { peer: NodeId, mine: Option<Seen>, theirs: Option<Seen> },
     Carried { id: BundleId, peer: NodeId },
@@ -56,6 +60,7 @@ pub(super) struct Keeper<'a> {
     /// Rung after every commit: verbs and media put things into the spool too.
     bell: Arc<Notify>,
     keeps: Vec<(Ticket, Arrival)>,
+    changes: Vec<(Ticket, BundleId, Hop)>,
     carried: Vec<(BundleId, NodeId)>,
     cursors: BTreeMap<NodeId, (Option<Seen>, Option<Seen>)>,
     remembered: Instant,
@@ -82,6 +87,7 @@ impl<'a> Keeper<'a> {
             board,
             bell,
             keeps: Vec::new(),
+            changes: Vec::new(),
             carried: Vec::new(),
             cursors: BTreeMap::new(),
             remembered: Instant::now(),
@@ -102,12 +108,13 @@ impl<'a> Keeper<'a> {
             match next {
                 Next::Asked(Some(task)) => {
                     self.take(task);
-                    while self.keeps.len() < BATCH_MAX
+                    while self.keeps.len() + self.changes.len() < BATCH_MAX
                         && let Ok(task) = tasks.try_recv()
                     {
                         self.take(task);
                     }
                     self.keep();
+                    self.change();
                 }
                 Next::Asked(None) => break,
                 Next::Look => {}
@@ -120,6 +127,7 @@ impl<'a> Keeper<'a> {
     fn take(&mut self, task: Task) {
         match task {
             Task::Keep { ticket, arrival } => self.keeps.push((ticket, *arrival)),
+            Task::Change { ticket, id, hop } => self.changes.push((ticket, id, hop)),
             Task::TakeReceipts { ticket, list } => {
                 // They may speak of what waits to be kept.
                 self.keep();
@@ -154,6 +162,22 @@ impl<'a> Keeper<'a> {
             Err(failure) => tickets.iter().map(|_| self.failed(&failure)).collect(),
         };
         for (ticket, answer) in tickets.into_iter().zip(answers) {
+            self.answer(ticket, answer);
+        }
+    }
+
+    /// Makes tokens durable that were taken off or put back, in order; every answer after the commit.
+    fn change(&mut self) {
+        if self.changes.is_empty() {
+            return;
+        }
+        let all = std::mem::take(&mut self.changes);
+        let list: Vec<_> = all.iter().map(|(_, id, hop)| (*id, *hop)).collect();
+        let answers = match self.live.change(&list) {
+            Ok(live) => live.into_iter().map(Answer::Changed).collect(),
+            Err(failure) => all.iter().map(|_| self.failed(&failure)).collect::<Vec<_>>(),
+        };
+        for ((ticket, ..), answer) in all.into_iter().zip(answers) {
             self.answer(ticket, answer);
         }
     }

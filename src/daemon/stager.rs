@@ -6,7 +6,10 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use postrider_base::{BundleId, NodeId, bundle::Receipt};
+use postrider_base::{
+    BundleId, NodeId,
+    bundle::{Hop, Receipt},
+};
 use postrider_engine::node::{Body, Input, NewBundle, Seen, Ticket, TransferId};
 use postrider_spool::Staging;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -36,6 +39,11 @@ pub(super) enum Order {
     Keep {
         ticket: Ticket,
         bundle: Box<NewBundle>,
+    },
+    Change {
+        ticket: Ticket,
+        id: BundleId,
+        hop: Hop,
     },
     TakeReceipts {
         ticket: Ticket,
@@ -104,6 +112,7 @@ impl Stager<'_> {
                 };
                 Task::Keep { ticket, arrival: Box::new(Arrival { bundle, staging }) }
             }
+            Order::Change { ticket, id, hop } => Task::Change { ticket, id, hop },
             Order::TakeReceipts { ticket, list } => Task::TakeReceipts { ticket, list },
             Order::Remember { peer, mine, theirs } => Task::Remember { peer, mine, theirs },
             Order::Carried { id, peer } => Task::Carried { id, peer },

@@ -8,14 +8,14 @@ use std::collections::HashSet;
 use bytes::{Bytes, BytesMut};
 use postrider_base::{
     BundleId, Head, NodeId,
-    bundle::{Receipt, SMALL_PAYLOAD_MAX},
+    bundle::{Hop, Receipt, SMALL_PAYLOAD_MAX},
 };
 use postrider_engine::node::{
     self as engine, Answer, Custody, Instance, Kept, Known, Loaded, Local, NewBundle, People,
     Place, Policy, Row, Seen, ShortId,
 };
 use postrider_spool::{
-    Change, Class, Cursor, Destination, DurableSpool, Entry, Queue, Spool, Staging,
+    Change, Class, Cursor, Destination, DurableSpool, Entry, Outcome, Queue, Spool, Staging,
 };
 use postrider_transports::lan::{LanOptions, Pattern, Rule};
 
@@ -277,6 +277,22 @@ impl Live<'_> {
             .collect();
         let gains = intake.finish()?;
         Ok((settled.into_iter().map(verdict).collect(), gains.into()))
+    }
+
+    /// Replaces hop data of live bundles, in order and in one group; durable when it returns. Which of
+    /// them were live.
+    pub fn change(&self, list: &[(BundleId, Hop)]) -> Result<Vec<bool>, Failure> {
+        let (mut changes, mut live) = (Vec::new(), Vec::with_capacity(list.len()));
+        for (id, hop) in list {
+            let entry = self.spool.entry(id)?;
+            live.push(entry.is_some());
+            let change = |entry: Entry| Change::Hop { id: *id, hop: *hop, class: entry.class };
+            changes.extend(entry.map(change));
+        }
+        let mut outcomes = self.spool.commit(clock::now(), changes)?.into_iter();
+        // It may have been retired in between.
+        let done = |live| live && outcomes.next() == Some(Outcome::Done);
+        Ok(live.into_iter().map(done).collect())
     }
 
     /// Takes receipts; durable when it returns. Also how many of them freed or proved something.

@@ -16,7 +16,7 @@ use postrider_spool::{Spool, Why};
 
 use crate::{
     letters::{Letter, node_id},
-    node::Node,
+    node::{Node, Scheme},
     shell::Deed,
     world::World,
 };
@@ -294,9 +294,10 @@ impl World {
 
     /// The slow laws: every spool holds what the deeds say, and every copy is the author's bytes;
     /// every letter has arrived, or is over, or its author still has it.
-    pub(crate) fn look_closely(&mut self) {
+    pub fn look_closely(&mut self) {
         let mut faults = Vec::new();
         let mut copies = 0;
+        let mut tokens: BTreeMap<BundleId, u64> = BTreeMap::new();
         for node in &self.nodes {
             let mut after = 0;
             while let Ok(page) = node.spool.since(after, ROWS_MAX)
@@ -304,6 +305,9 @@ impl World {
             {
                 after = last.arrival;
                 copies += page.len();
+                for entry in &page {
+                    *tokens.entry(entry.id).or_default() += u64::from(entry.hop.tokens);
+                }
                 faults.extend(page.iter().filter_map(|entry| {
                     let same = self.is_as_written(node, &entry.id);
                     (!same).then(|| (node.at, format!("node {} has spoiled {}", node.at, entry.id)))
@@ -311,6 +315,12 @@ impl World {
             }
         }
         let told: usize = self.laws.fates.values().map(|fate| fate.live.len()).sum();
+        // What goes by a medium has one token more each time: a stick can be copied.
+        let bounded = self.scheme == Scheme::Spray && self.couriers.is_empty();
+        let most = u64::from(Hop::TOKENS_NORMAL);
+        if let Some((id, sum)) = tokens.iter().find(|(_, sum)| bounded && **sum > most) {
+            faults.push((0, format!("{id} has {sum} tokens, not {most}")));
+        }
         if copies != told {
             faults.push((0, format!("the spools have {copies} bundles, their deeds say {told}")));
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use postrider_base::NodeId;
 use postrider_engine::{
     node::{Engine, Instance, Local, Now, People, Policy, Seen, Ticket, TransferId},
-    router::{Direct, Flood, Router},
+    router::{Flood, Router, Spray},
 };
 use postrider_spool::{MemorySpool, Now as SpoolNow, Spool, Staging};
 
@@ -72,6 +72,8 @@ pub enum Scheme {
     Epidemic,
     /// From its author to whom it is for: the least.
     Direct,
+    /// As many copies as a bundle has tokens, each of which waits for whom it is for.
+    Spray,
 }
 
 /// What is remembered of a neighbour: my cursor into what it has, its cursor into what I have.
@@ -178,7 +180,8 @@ fn engine(at: usize, scheme: Scheme, spool: &MemorySpool) -> Engine {
     let flood = Flood::new(node_id(at), tag_keys);
     let router: Box<dyn Router> = match scheme {
         Scheme::Epidemic => Box::new(flood),
-        Scheme::Direct => Box::new(Direct::new(flood)),
+        Scheme::Direct => Box::new(Spray::direct(flood)),
+        Scheme::Spray => Box::new(Spray::new(flood)),
     };
     Engine::new(local, router)
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use postrider_base::{
     BundleId, Head,
-    bundle::{Receipt, SMALL_PAYLOAD_MAX},
+    bundle::{Hop, Receipt, SMALL_PAYLOAD_MAX},
 };
 use postrider_engine::node::{
     self as engine, Answer, Custody, Input, Kept, Known, Loaded, NewBundle, Output, Row, Ticket,
@@ -66,6 +66,7 @@ pub(crate) enum Order {
     Append { transfer: TransferId, bytes: Bytes },
     Drop { transfer: TransferId },
     Keep { ticket: Ticket, bundle: Box<NewBundle> },
+    Change { ticket: Ticket, id: BundleId, hop: Hop },
     Take { ticket: Ticket, list: Vec<Receipt> },
 }
 
@@ -201,6 +202,11 @@ impl Node {
                     self.bodies.remove(&transfer);
                 }
                 Order::Keep { ticket, bundle } => keeps.push((ticket, bundle)),
+                Order::Change { ticket, id, hop } => {
+                    let answer =
+                        self.change(now_ms, id, hop).map_or(Answer::Failed, Answer::Changed);
+                    turn.answers.push(Input::Done { ticket, answer });
+                }
                 Order::Take { ticket, list } => {
                     // They may speak of what waits to be kept.
                     self.keep_all(now_ms, std::mem::take(&mut keeps), letters, &mut turn);
@@ -289,6 +295,14 @@ impl Node {
         }
         self.spool.commit(self.clock.spool_now(now_ms), changes)?;
         Ok(Kept::Kept)
+    }
+
+    /// Replaces the tokens of a bundle; whether it was live.
+    fn change(&self, now_ms: u64, id: BundleId, hop: Hop) -> Result<bool, SpoolError> {
+        let Some(entry) = self.spool.entry(&id)? else { return Ok(false) };
+        let change = Change::Hop { id, hop, class: entry.class };
+        let outcomes = self.spool.commit(self.clock.spool_now(now_ms), vec![change])?;
+        Ok(outcomes.first() == Some(&Outcome::Done))
     }
 
     /// The mark, and the receipt that speaks of it, in one group.

@@ -96,6 +96,7 @@ pub(crate) fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
                 Answer::Looked(_) => "looked",
                 Answer::Loaded(_) => "loaded",
                 Answer::Read(_) => "read",
+                Answer::Changed(_) => "changed",
                 Answer::Kept(_) => "kept",
                 Answer::Taken { .. } => "taken",
                 Answer::Receipts { .. } => "some receipts",

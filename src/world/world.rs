@@ -406,6 +406,11 @@ impl World {
                 self.nodes[at].asked.insert(ticket);
                 self.order(at, Order::Keep { ticket, bundle });
             }
+            Output::Change { ticket, id, hop } => {
+                self.trace(at, "change", LinkId(0), ShortId::of(&id), u64::from(hop.tokens));
+                self.nodes[at].asked.insert(ticket);
+                self.order(at, Order::Change { ticket, id, hop });
+            }
             Output::TakeReceipts { ticket, list, .. } => {
                 self.nodes[at].asked.insert(ticket);
                 self.order(at, Order::Take { ticket, list });

@@ -41,7 +41,8 @@ for pull in 1 2 3 4 5; do
   plug
   A toss /m >/tmp/log 2>&1 &
   toss=$!
-  sleep "$((RANDOM % 3)).$((RANDOM % 10))"
+  # Early at first: once a toss has ended there is nothing more to cut.
+  sleep "$((pull > 3 ? RANDOM % 3 : 0)).$((RANDOM % 10))"
   pull
   wait $toss
   code=$?

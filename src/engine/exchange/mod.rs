@@ -189,7 +189,7 @@ impl Exchange {
             }
             Unit::Sketch(step) => self.reconciling.take(core, peer, sending, &step),
             Unit::Halt { reason, retry_after_s } => Err(Ending::Halted { reason, retry_after_s }),
-            Unit::Stop(handles) => sending.stop(core, &handles),
+            Unit::Stop(handles) => sending.stop(core, peer, &handles),
             Unit::Withdraw(handles) => receiving.withdraw(core, peer, &handles),
             Unit::Reach(node) => {
                 let said = core.introductions.reach(core.now.mono_ms, peer.link, node);
@@ -248,9 +248,13 @@ impl Exchange {
             (What::Look { handles }, Answer::Looked(known)) => {
                 receiving.take_looked(core, peer, &handles, &known);
             }
-            (What::Load { handle }, Answer::Loaded(loaded)) => {
+            (What::Load { handle, .. }, Answer::Loaded(loaded)) => {
                 sending.take_loaded(core, peer, handle, loaded);
             }
+            (What::Change { handle: Some(handle), .. }, Answer::Changed(live)) => {
+                sending.take_changed(core, peer, handle, live);
+            }
+            (What::Change { handle: None, .. }, _) => {}
             (What::Read { handle, at, bytes }, Answer::Read(read)) => {
                 sending.take_read(core, peer, (handle, at, bytes), read);
             }
@@ -374,7 +378,7 @@ impl Exchange {
     pub fn end(&mut self, core: &mut Core) {
         core.forget_questions(self.peer.link);
         self.reconciling.end(core);
-        self.sending.end(core);
+        self.sending.end(core, &self.peer);
         if let Some(node) = self.peer.node {
             let passed_ms = core.now.mono_ms.saturating_sub(self.since_ms);
             core.memory.note_link_time(node, passed_ms);

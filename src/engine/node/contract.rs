@@ -240,6 +240,8 @@ pub enum Answer {
     Read(Option<Bytes>),
     /// To [`Output::Keep`].
     Kept(Kept),
+    /// To [`Output::Change`]: whether the bundle was live.
+    Changed(bool),
     /// To [`Output::TakeReceipts`]: how many of them were news and have an order number now.
     Taken {
         /// How many.
@@ -317,6 +319,17 @@ pub enum Output {
     Flushed {
         /// Which link.
         link: LinkId,
+    },
+    /// Replace a live bundle's tokens, durably; then answer [`Answer::Changed`]. Until then nothing
+    /// goes out that depends on it. Changes of one bundle are made in the order in which they were
+    /// asked.
+    Change {
+        /// Answer to this.
+        ticket: Ticket,
+        /// Which.
+        id: BundleId,
+        /// Its hop data from now on; only the tokens differ.
+        hop: Hop,
     },
     /// Send what was given before, then close the link. The engine has forgotten it already.
     Close {

@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use postrider_base::{NodeId, bundle::Receipt};
+use postrider_base::{
+    BundleId, NodeId,
+    bundle::{Hop, Receipt},
+};
 
 use super::{
     contract::{Class, Event, LinkId, Local, NewBundle, Now, Output, ShortId, Ticket, TransferId},
+    handover::Handovers,
     near::Near,
     partials::{Arrivals, Spot},
 };
@@ -33,6 +37,7 @@ pub(crate) struct Core {
     asked: BTreeMap<Ticket, Asked>,
     /// Who wants to hear that the questions up to these tickets are answered.
     flushes: VecDeque<(LinkId, Ticket)>,
+    pub handovers: Handovers,
     /// Small bundles that go over some link without having been asked for, a few for each link.
     pub given: BTreeSet<ShortId>,
     /// Reconciliations that are going on.
@@ -77,16 +82,47 @@ pub(crate) struct Asked {
 /// What a question was about.
 #[derive(Debug)]
 pub(crate) enum What {
-    Since { generation: u32 },
-    Page { generation: u32, class: Class },
-    Look { handles: Vec<u32> },
-    Load { handle: u32 },
-    Read { handle: u32, at: u64, bytes: usize },
-    Keep { handle: u32, bundle: Keeping },
-    Take { batch: u64 },
-    Receipts { generation: u32 },
-    Survey { session: u32 },
-    Sketch { session: u32 },
+    Since {
+        generation: u32,
+    },
+    Page {
+        generation: u32,
+        class: Class,
+    },
+    Look {
+        handles: Vec<u32>,
+    },
+    /// Tokens of the named one are to be handed over.
+    Load {
+        handle: u32,
+        spends: Option<BundleId>,
+    },
+    /// Without a handle tokens are put back.
+    Change {
+        handle: Option<u32>,
+        id: BundleId,
+    },
+    Read {
+        handle: u32,
+        at: u64,
+        bytes: usize,
+    },
+    Keep {
+        handle: u32,
+        bundle: Keeping,
+    },
+    Take {
+        batch: u64,
+    },
+    Receipts {
+        generation: u32,
+    },
+    Survey {
+        session: u32,
+    },
+    Sketch {
+        session: u32,
+    },
 }
 
 /// What is left in memory of a bundle on its way to the disk.
@@ -105,9 +141,11 @@ impl What {
             Self::Since { .. }
             | Self::Page { .. }
             | Self::Look { .. }
-            | Self::Load { .. }
+            | Self::Load { spends: None, .. }
             | Self::Receipts { .. } => true,
-            Self::Read { .. }
+            Self::Load { .. }
+            | Self::Change { .. }
+            | Self::Read { .. }
             | Self::Keep { .. }
             | Self::Take { .. }
             | Self::Survey { .. }
@@ -140,6 +178,7 @@ impl Core {
             near: Near::default(),
             outputs: VecDeque::new(),
             tasks: VecDeque::new(),
+            handovers: Handovers::default(),
             given: BTreeSet::new(),
             touched: BTreeSet::new(),
             asked: BTreeMap::new(),
@@ -164,10 +203,17 @@ impl Core {
         self.asked.remove(&ticket)
     }
 
-    /// Forgets what was asked for a link, but not what was asked to be kept.
+    /// Forgets what was asked for a link, but not what was asked to be kept or changed.
     pub fn forget_questions(&mut self, link: LinkId) {
+        let handovers = &mut self.handovers;
         self.asked.retain(|_, asked| {
-            asked.link != link || matches!(asked.what, What::Keep { .. } | What::Take { .. })
+            if asked.link != link {
+                return true;
+            }
+            if let What::Load { spends: Some(id), .. } = &asked.what {
+                handovers.answered(id);
+            }
+            matches!(asked.what, What::Keep { .. } | What::Take { .. } | What::Change { .. })
         });
         self.flushes.retain(|(of, _)| *of != link);
     }
@@ -206,6 +252,12 @@ impl Core {
         };
         let ticket = self.ask(link, What::Keep { handle, bundle: keeping });
         self.outputs.push_back(Output::Keep { ticket, bundle: Box::new(bundle) });
+    }
+
+    /// Asks for hop data to become durable; whoever hands tokens over waits for it with its handle.
+    pub fn change(&mut self, link: LinkId, handle: Option<u32>, id: BundleId, hop: Hop) {
+        let ticket = self.ask(link, What::Change { handle, id });
+        self.outputs.push_back(Output::Change { ticket, id, hop });
     }
 
     /// Takes receipts from a link.

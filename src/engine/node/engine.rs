@@ -189,7 +189,13 @@ impl Engine {
             }
             _ => {}
         }
+        let moved = match &what {
+            What::Load { spends, .. } => *spends,
+            What::Change { id, .. } => Some(*id),
+            _ => None,
+        };
         self.with(link, |exchange, core| exchange.answer(core, what, answer));
+        moved.iter().for_each(|id| self.core.handovers.answered(id));
     }
 
     /// A bundle came by another way: nobody need bring it any more.

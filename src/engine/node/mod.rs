@@ -4,6 +4,7 @@ pub mod contract;
 pub(crate) mod core;
 mod ending;
 mod engine;
+pub(crate) mod handover;
 pub(crate) mod near;
 pub(crate) mod partials;
 mod policy;

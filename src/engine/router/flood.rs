@@ -152,7 +152,7 @@ impl Router for Flood {
 
 #[cfg(test)]
 mod tests {
-    use postrider_base::{BundleId, Niceness, NodeSecret};
+    use postrider_base::{Niceness, NodeSecret};
 
     use super::*;
     use crate::node::LinkPolicy;
@@ -162,20 +162,8 @@ mod tests {
     }
 
     fn row(to: u8, from: Option<u8>) -> Row {
-        Row {
-            id: BundleId([9; 32]),
-            destination: Destination::Node(*node(to).as_bytes()),
-            tagged_for: None,
-            source: Some(*node(7).as_bytes()),
-            nice: 160,
-            lifetime_s: 1000,
-            length: 100,
-            hop: Hop::fresh(),
-            class: Class::Stranger,
-            from: from.map(|n| *node(n).as_bytes()),
-            arrived_held_ms: 0,
-            arrival: 1,
-        }
+        let source = Some(*node(7).as_bytes());
+        Row { source, ..crate::router::tests::row(&node(to), from.map(node)) }
     }
 
     #[test]

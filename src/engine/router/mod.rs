@@ -2,8 +2,8 @@
 //!
 //! The trait is all that the rest of the engine knows of routing. [`Flood`] is the first behind it.
 
-mod direct;
 mod flood;
+mod spray;
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use postrider_base::{Header, NodeId, bundle::Hop};
 
 use crate::node::{Class, Custody, LinkPolicy, Now, People, Reason, Row};
 
-pub use direct::Direct;
 pub use flood::Flood;
+pub use spray::Spray;
 
 /// Decides roads. It sees rows and headers, never bytes, and keeps no bundle.
 pub trait Router: fmt::Debug + Send {
@@ -27,6 +27,13 @@ pub trait Router: fmt::Debug + Send {
 
     /// Whether a neighbour may be offered a bundle, and why or why not. Also what `why` shows.
     fn eligible(&self, now: Now, to: &Neighbour<'_>, row: &Row) -> Result<Road, NoRoad>;
+
+    /// Of so many tokens of a bundle of this niceness, how many go along with a copy over
+    /// [`Road::Spray`]. One stays in any case.
+    fn share(&self, nice: u8, tokens: u8) -> u8 {
+        let _ = (nice, tokens);
+        0
+    }
 
     /// What becomes of a bundle whose head has been verified; `hop` as admitted here.
     fn place(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Placement;
@@ -59,6 +66,8 @@ pub enum Road {
     Via,
     /// Everybody who lacks it may have it.
     Flood,
+    /// A copy goes, with some of the tokens.
+    Spray,
 }
 
 /// Why a bundle does not go to a neighbour.
@@ -93,4 +102,30 @@ pub enum Placement {
     Keep(Custody, Class, Option<NodeId>),
     /// It is not kept.
     Refuse(Reason),
+}
+
+#[cfg(test)]
+mod tests {
+    use postrider_base::BundleId;
+
+    use super::*;
+    use crate::node::Destination;
+
+    /// A stranger's small bundle for somebody.
+    pub(super) fn row(to: &NodeId, from: Option<NodeId>) -> Row {
+        Row {
+            id: BundleId([9; 32]),
+            destination: Destination::Node(*to.as_bytes()),
+            tagged_for: None,
+            source: None,
+            nice: 160,
+            lifetime_s: 1000,
+            length: 100,
+            hop: Hop::fresh(),
+            class: Class::Stranger,
+            from: from.map(|node| *node.as_bytes()),
+            arrived_held_ms: 0,
+            arrival: 1,
+        }
+    }
 }

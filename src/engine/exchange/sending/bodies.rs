@@ -17,6 +17,7 @@ use crate::{
     node::{
         Ending, Loaded, Output, Row, ShortId, Violation,
         core::{Core, What},
+        handover::{Granted, Outcome},
     },
 };
 
@@ -45,6 +46,17 @@ pub(super) struct Bodies {
 /// Niceness, arrival, handle.
 type Turn = (u8, u64, u32);
 
+/// What becomes of a bundle that was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It goes, or will.
+    Goes,
+    /// It is not there as it was offered, the link may not carry it, or another one does.
+    NotHere,
+    /// Its tokens went elsewhere meanwhile.
+    Spent,
+}
+
 /// A wanted bundle, until it is settled or no longer wanted.
 #[derive(Debug)]
 struct Outgoing {
@@ -55,6 +67,10 @@ struct Outgoing {
     at: u64,
     /// It goes without being asked for.
     given: bool,
+    /// Tokens go along with it.
+    sprays: bool,
+    /// They have not been taken off here yet.
+    waits: bool,
     loading: bool,
     loaded: Option<Loaded>,
     begun: bool,
@@ -68,21 +84,22 @@ impl Bodies {
     pub fn give(&mut self, core: &mut Core, handle: u32, row: &Row) {
         let given = self.wanted.values().filter(|out| out.given).count();
         let is_free = given < GIVEN_MAX && !core.given.contains(&row.short());
-        if is_free && self.want(handle, row, 0).is_ok() {
+        if is_free && self.want(handle, row, 0, false).is_ok() {
             core.given.insert(row.short());
             self.wanted.entry(handle).and_modify(|out| out.given = true);
         }
     }
 
-    /// The link is over: others may give what it gave.
-    pub fn end(&self, core: &mut Core) {
+    /// The link is over: others may give what it gave, and have the tokens that did not leave.
+    pub fn end(&self, core: &mut Core, peer: &Peer) {
+        self.wanted.values().for_each(|out| out.hand_back(core, peer, Outcome::Unsaid));
         for out in self.wanted.values().filter(|out| out.given) {
             core.given.remove(&ShortId::of(&out.id));
         }
     }
 
     /// The neighbour wants a bundle that was offered, from this byte on.
-    pub fn want(&mut self, handle: u32, row: &Row, from: u64) -> Result<(), Ending> {
+    pub fn want(&mut self, handle: u32, row: &Row, from: u64, sprays: bool) -> Result<(), Ending> {
         let small = row.length <= SMALL_PAYLOAD_MAX;
         if self.wanted.get(&handle).is_some_and(|out| out.given) {
             // It was asked for while it was on its way.
@@ -103,6 +120,8 @@ impl Bodies {
             turn,
             at: from,
             given: false,
+            sprays,
+            waits: false,
             loading: false,
             loaded: None,
             begun: false,
@@ -119,9 +138,10 @@ impl Bodies {
         self.turns.len() - self.turns.iter().filter(given).count()
     }
 
-    /// It is not wanted any more, or it is settled.
-    pub fn forget(&mut self, core: &mut Core, handle: u32) {
+    /// It is settled, so; or, unsaid, not wanted any more.
+    pub fn forget(&mut self, core: &mut Core, peer: &Peer, handle: u32, how: Outcome) {
         let Some(out) = self.wanted.remove(&handle) else { return };
+        out.hand_back(core, peer, how);
         if out.given {
             core.given.remove(&ShortId::of(&out.id));
         }
@@ -130,18 +150,46 @@ impl Bodies {
         self.ready_bytes -= out.loaded.map_or(0, |loaded| loaded.payload.len());
     }
 
-    /// A head came from the disk. `false`: the bundle is not there as it was offered, or the link
-    /// may not carry it.
-    pub fn take_loaded(&mut self, peer: &Peer, handle: u32, loaded: Option<Loaded>) -> bool {
-        let Some(out) = self.wanted.get_mut(&handle).filter(|out| out.loading) else { return true };
+    /// A head came from the disk.
+    pub fn take_loaded(
+        &mut self,
+        core: &mut Core,
+        peer: &Peer,
+        handle: u32,
+        loaded: Option<Loaded>,
+    ) -> Taken {
+        let Some(out) = self.wanted.get_mut(&handle).filter(|out| out.loading) else {
+            return Taken::Goes;
+        };
         out.loading = false;
         let whole = |loaded: &Loaded| !out.is_small() || loaded.payload.len() as u64 == out.length;
-        let Some(loaded) = loaded.filter(|l| peer.may_carry(&l.head) && whole(l)) else {
-            return false;
+        let Some(mut loaded) = loaded.filter(|l| peer.may_carry(&l.head) && whole(l)) else {
+            return Taken::NotHere;
         };
+        if let Some(to) = peer.node.filter(|_| out.sprays) {
+            let (router, nice) = (&core.router, out.turn.0);
+            let share = |tokens| router.share(nice, tokens);
+            match core.handovers.grant(out.id, (to, peer.link), loaded.hop, share) {
+                Granted::Spent => return Taken::Spent,
+                Granted::Elsewhere => return Taken::NotHere,
+                Granted::Again(tokens) => loaded.hop.tokens = tokens,
+                Granted::After(tokens, left) => {
+                    loaded.hop.tokens = tokens;
+                    out.waits = true;
+                    core.change(peer.link, Some(handle), out.id, left);
+                }
+            }
+        }
         self.ready_bytes += loaded.payload.len();
         out.loaded = Some(loaded);
-        true
+        Taken::Goes
+    }
+
+    /// Its tokens were taken off here. `false`: it is not there any more.
+    pub fn take_changed(&mut self, handle: u32, live: bool) -> bool {
+        let Some(out) = self.wanted.get_mut(&handle) else { return true };
+        out.waits = false;
+        live
     }
 
     /// A piece of a body came from the disk. `false`: it is not there any more.
@@ -182,6 +230,9 @@ impl Bodies {
                 let Loaded { head, hop, arrived_held_ms, payload } = loaded;
                 self.ready_bytes -= payload.len();
                 out.begun = true;
+                if let Some(to) = peer.node.filter(|_| out.sprays) {
+                    core.handovers.begun(&out.id, (to, peer.link));
+                }
                 let hop = aged(hop, core.now.held_ms.saturating_sub(arrived_held_ms));
                 peer.send(core, &Unit::Begin(Begin { handle, hop, head, payload }));
             } else if let Some(bytes) = out.ready.pop_front() {
@@ -205,7 +256,9 @@ impl Bodies {
             let (id, length) = (out.id, out.length);
             if !out.begun && out.loaded.is_none() && !out.loading {
                 out.loading = true;
-                let ticket = core.ask(peer.link, What::Load { handle });
+                let spends = out.sprays.then_some(id);
+                spends.iter().for_each(|id| core.handovers.asked(*id));
+                let ticket = core.ask(peer.link, What::Load { handle, spends });
                 core.outputs.push_back(Output::Load { ticket, id });
             }
             let mut held = LOAD_BYTES.min(usize::try_from(length).unwrap_or(LOAD_BYTES));
@@ -251,9 +304,18 @@ impl Outgoing {
         self.length <= SMALL_PAYLOAD_MAX
     }
 
+    /// Tokens that were taken off for it and did not get there are put back.
+    fn hand_back(&self, core: &mut Core, peer: &Peer, how: Outcome) {
+        if let Some(to) = peer.node.filter(|_| self.sprays)
+            && let Some(hop) = core.handovers.end(&self.id, (to, peer.link), how)
+        {
+            core.change(peer.link, None, self.id, hop);
+        }
+    }
+
     /// Whether something of it can be sent now.
     fn is_ready(&self) -> bool {
-        self.loaded.is_some() || self.begun && !self.ready.is_empty()
+        !self.waits && (self.loaded.is_some() || self.begun && !self.ready.is_empty())
     }
 
     /// Bytes of chunks that can be sent.
@@ -268,7 +330,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        node::{Class, Destination, Instance, Local, Policy},
+        exchange::pace::Pace,
+        node::{Class, Destination, Instance, LinkId, LinkPolicy, Local, Policy},
         router::Flood,
     };
 
@@ -303,13 +366,22 @@ mod tests {
         }
         assert_eq!(bodies.turns.len(), GIVEN_MAX);
         for handle in 20..20 + most {
-            assert_eq!(bodies.want(handle, &row(handle.into()), 0), Ok(()), "{handle}");
+            assert_eq!(bodies.want(handle, &row(handle.into()), 0, false), Ok(()), "{handle}");
         }
-        let beyond = bodies.want(1000, &row(1000), 0);
+        let beyond = bodies.want(1000, &row(1000), 0, false);
         assert_eq!(beyond, Err(Ending::Protocol(Violation::Limit)));
         // One that was asked for while it was on its way is no other.
-        assert_eq!(bodies.want(0, &row(0), 0), Ok(()));
-        bodies.end(&mut core);
+        assert_eq!(bodies.want(0, &row(0), 0, false), Ok(()));
+        let peer = Peer {
+            link: LinkId(1),
+            node: None,
+            proven: true,
+            policy: LinkPolicy::default(),
+            clear_only: false,
+            pace: Pace::new(1 << 20, None),
+            hello: None,
+        };
+        bodies.end(&mut core, &peer);
         assert!(core.given.is_empty());
     }
 }

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use postrider_base::bundle::SMALL_PAYLOAD_MAX;
 
 use self::{
-    bodies::Bodies,
+    bodies::{Bodies, Taken},
     later::Later,
     marking::{Done, Marking, begin_behind},
     offers::{Backlog, PAGE_ROWS, Question},
@@ -33,11 +33,15 @@ use super::{
     peer::{May, Peer},
     unit::{Offered, Unit},
 };
-use crate::node::{
-    Class, Destination, Ending, Event, Loaded, Output, Reason, Row, Seen, ShortId, Verdict,
-    Violation,
-    core::{Core, Task, What},
-    near::recipient,
+use crate::{
+    node::{
+        Class, Destination, Ending, Event, Loaded, Output, Reason, Row, Seen, ShortId, Verdict,
+        Violation,
+        core::{Core, Task, What},
+        handover::Outcome,
+        near::recipient,
+    },
+    router::Road,
 };
 
 /// Bytes of an offer in its unit, at most.
@@ -197,7 +201,7 @@ impl Sending {
             peer.send(core, &Unit::Withdraw(part.iter().map(|(handle, _)| *handle).collect()));
         }
         for (handle, _) in all {
-            if let Some(row) = self.close(core, handle) {
+            if let Some(row) = self.close(core, peer, handle, Outcome::Unsaid) {
                 self.put_off(core, peer, row);
             }
         }
@@ -218,7 +222,7 @@ impl Sending {
     pub fn withdraw(&mut self, core: &mut Core, peer: &mut Peer, id: &ShortId) {
         self.later.forget(id);
         if let Some(handle) = self.ids.get(id).copied() {
-            self.close(core, handle);
+            self.close(core, peer, handle, Outcome::Unsaid);
             peer.send(core, &Unit::Withdraw(vec![handle]));
         }
     }
@@ -236,7 +240,8 @@ impl Sending {
             }
             // One that was withdrawn meanwhile is no fault.
             let Some(row) = self.open.get(&handle) else { continue };
-            self.bodies.want(handle, row, from)?;
+            let road = core.router.eligible(core.now, &peer.neighbour(), row);
+            self.bodies.want(handle, row, from, road == Ok(Road::Spray))?;
             // Of what its header does not say openly nothing is asked.
             if let Destination::Node(node) = row.destination
                 && row.source == Some(*core.local.node.as_bytes())
@@ -249,12 +254,12 @@ impl Sending {
     }
 
     /// The neighbour does not want them now; they stay offered.
-    pub fn stop(&mut self, core: &mut Core, handles: &[u32]) -> Result<(), Ending> {
+    pub fn stop(&mut self, core: &mut Core, peer: &Peer, handles: &[u32]) -> Result<(), Ending> {
         for handle in handles {
             if *handle >= self.next_handle {
                 return Err(Ending::Protocol(Violation::Handle));
             }
-            self.bodies.forget(core, *handle);
+            self.bodies.forget(core, peer, *handle, Outcome::Unsaid);
         }
         Ok(())
     }
@@ -270,7 +275,9 @@ impl Sending {
             if handle >= self.next_handle {
                 return Err(Ending::Protocol(Violation::Handle));
             }
-            let Some(row) = self.close(core, handle) else { continue };
+            let there = matches!(verdict, Verdict::Kept | Verdict::Known);
+            let how = if there { Outcome::There } else { Outcome::Refused };
+            let Some(row) = self.close(core, peer, handle, how) else { continue };
             let id = row.id;
             match verdict {
                 Verdict::Kept | Verdict::Known => {
@@ -296,8 +303,8 @@ impl Sending {
     }
 
     /// The link is over.
-    pub fn end(&self, core: &mut Core) {
-        self.bodies.end(core);
+    pub fn end(&self, core: &mut Core, peer: &Peer) {
+        self.bodies.end(core, peer);
     }
 
     /// When something waits for the clock.
@@ -347,10 +354,17 @@ impl Sending {
         handle: u32,
         loaded: Option<Loaded>,
     ) {
-        if !self.bodies.take_loaded(peer, handle, loaded)
-            && let Some(open) = self.open.get(&handle)
-        {
+        let taken = self.bodies.take_loaded(core, peer, handle, loaded);
+        let Some(open) = self.open.get(&handle).filter(|_| taken != Taken::Goes) else { return };
+        if taken == Taken::NotHere {
             self.marking.note_not_here(open.arrival);
+        }
+        self.gone(core, peer, handle);
+    }
+
+    /// Tokens were taken off for a neighbour.
+    pub fn take_changed(&mut self, core: &mut Core, peer: &mut Peer, handle: u32, live: bool) {
+        if !self.bodies.take_changed(handle, live) {
             self.gone(core, peer, handle);
         }
     }
@@ -490,12 +504,12 @@ impl Sending {
 
     /// What was offered cannot be sent: the disk has lost it, or the link may not carry it.
     fn gone(&mut self, core: &mut Core, peer: &mut Peer, handle: u32) {
-        self.close(core, handle);
+        self.close(core, peer, handle, Outcome::Unsaid);
         peer.send(core, &Unit::Withdraw(vec![handle]));
     }
 
-    fn close(&mut self, core: &mut Core, handle: u32) -> Option<Row> {
-        self.bodies.forget(core, handle);
+    fn close(&mut self, core: &mut Core, peer: &Peer, handle: u32, how: Outcome) -> Option<Row> {
+        self.bodies.forget(core, peer, handle, how);
         let row = self.open.remove(&handle)?;
         self.ids.remove(&row.short());
         Some(row)

@@ -428,6 +428,12 @@ impl Net {
                 let input = Input::Done { ticket, answer };
                 self.later(self.now_ms + delay, Happening::Worked(at, life, input));
             }
+            Output::Change { ticket, id, hop } => {
+                let answer = Answer::Changed(store.change(&id, hop));
+                let delay = self.commit_ms + self.chance.below(self.answer_ms + 1);
+                let input = Input::Done { ticket, answer };
+                self.later(self.now_ms + delay, Happening::Worked(at, life, input));
+            }
             Output::Keep { ticket, .. } => {
                 let delay = self.commit_ms + self.chance.below(self.answer_ms + 1);
                 self.later(self.now_ms + delay, Happening::Answer(at, life, output, ticket));

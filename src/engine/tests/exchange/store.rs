@@ -105,6 +105,13 @@ impl Store {
         }
     }
 
+    /// Replaces what rides beside a bundle; whether it is live.
+    pub fn change(&mut self, id: &BundleId, hop: Hop) -> bool {
+        let at = self.known.get(&ShortId::of(id)).copied().flatten();
+        let live = at.and_then(|at| self.live.get_mut(&at));
+        live.map(|stored| stored.row.hop = hop).is_some()
+    }
+
     /// As a send on this node does.
     pub fn put(&mut self, now: Now, made: &Made, hop: Hop, class: Class) {
         let row = Row {
