@@ -34,6 +34,9 @@ pub(super) struct Simulate {
     /// How long each lives
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = parse::lifetime)]
     ttl: Lifetime,
+    /// Copies of a message that `spray` makes
+    #[arg(long, value_name = "L", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=16))]
+    copies: u8,
     /// Bundles that a node carries for others; any number if not given
     #[arg(long, value_name = "N")]
     buffer: Option<u64>,
@@ -89,7 +92,7 @@ impl Simulate {
         let mut runs = Vec::with_capacity(self.scheme.len());
         for named in &self.scheme {
             let of = Simulation {
-                scheme: named.scheme(),
+                scheme: named.scheme(self.copies),
                 messages: usize::try_from(self.messages).unwrap_or(usize::MAX),
                 ttl: self.ttl,
                 buffer: self.buffer,
@@ -111,11 +114,11 @@ impl Simulate {
 }
 
 impl Named {
-    fn scheme(self) -> (&'static str, Scheme) {
+    fn scheme(self, copies: u8) -> (&'static str, Scheme) {
         match self {
             Self::Ours => ("ours", Scheme::Epidemic),
             Self::Epidemic => ("epidemic", Scheme::Epidemic),
-            Self::Spray => ("spray", Scheme::Spray),
+            Self::Spray => ("spray", Scheme::Spray { copies }),
             Self::Direct => ("direct", Scheme::Direct),
         }
     }

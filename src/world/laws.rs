@@ -123,10 +123,6 @@ impl Laws {
         self.fates.values().map(Fate::told)
     }
 
-    pub fn told_of(&self, id: &BundleId) -> Option<Told> {
-        self.fates.get(id).map(Fate::told)
-    }
-
     /// Asked of an output before it is obeyed.
     pub fn question(output: &Output) -> Option<String> {
         let (what, got, most) = match output {
@@ -293,7 +289,8 @@ impl World {
     }
 
     /// The slow laws: every spool holds what the deeds say, and every copy is the author's bytes;
-    /// every letter has arrived, or is over, or its author still has it.
+    /// every letter has arrived, or is over, or its author still has it. Where tokens count, no bundle
+    /// has more of them than it began with.
     pub fn look_closely(&mut self) {
         let mut faults = Vec::new();
         let mut copies = 0;
@@ -316,9 +313,11 @@ impl World {
         }
         let told: usize = self.laws.fates.values().map(|fate| fate.live.len()).sum();
         // What goes by a medium has one token more each time: a stick can be copied.
-        let bounded = self.scheme == Scheme::Spray && self.couriers.is_empty();
-        let most = u64::from(Hop::TOKENS_NORMAL);
-        if let Some((id, sum)) = tokens.iter().find(|(_, sum)| bounded && **sum > most) {
+        let most = match self.scheme {
+            Scheme::Spray { copies } if self.couriers.is_empty() => u64::from(copies),
+            _ => u64::MAX,
+        };
+        if let Some((id, sum)) = tokens.iter().find(|(_, sum)| **sum > most) {
             faults.push((0, format!("{id} has {sum} tokens, not {most}")));
         }
         if copies != told {

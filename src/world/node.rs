@@ -72,8 +72,11 @@ pub enum Scheme {
     Epidemic,
     /// From its author to whom it is for: the least.
     Direct,
-    /// As many copies as a bundle has tokens, each of which waits for whom it is for.
-    Spray,
+    /// So many copies, each of which waits for whom it is for.
+    Spray {
+        /// Tokens of a new bundle, at least 1.
+        copies: u8,
+    },
 }
 
 /// What is remembered of a neighbour: my cursor into what it has, its cursor into what I have.
@@ -181,7 +184,7 @@ fn engine(at: usize, scheme: Scheme, spool: &MemorySpool) -> Engine {
     let router: Box<dyn Router> = match scheme {
         Scheme::Epidemic => Box::new(flood),
         Scheme::Direct => Box::new(Spray::direct(flood)),
-        Scheme::Spray => Box::new(Spray::new(flood)),
+        Scheme::Spray { copies } => Box::new(Spray::new(flood, copies)),
     };
     Engine::new(local, router)
 }

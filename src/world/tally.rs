@@ -1,8 +1,6 @@
 //! What a world has cost so far: how often bundles went from node to node, and how many copies lie
 //! about.
 
-use postrider_base::BundleId;
-
 use crate::{laws::Told, shell::Deed, world::World};
 
 /// Counted while things happen.
@@ -59,10 +57,5 @@ impl World {
     /// What became of every letter so far.
     pub fn fates(&self) -> impl Iterator<Item = Told> {
         self.laws.told()
-    }
-
-    /// When a letter arrived, from when it was written.
-    pub fn took_ms(&self, id: &BundleId) -> Option<u64> {
-        self.laws.told_of(id).and_then(|told| told.took_ms())
     }
 }

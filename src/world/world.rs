@@ -185,7 +185,10 @@ impl World {
         let number = self.laws.letters_count();
         let letter = Letter::write(from, to, number, wish);
         let id = letter.id;
-        let row = letter.row();
+        let mut row = letter.row();
+        if let Scheme::Spray { copies } = self.scheme {
+            row.hop.tokens = copies.max(1);
+        }
         let own = letter.secret.map(|r| r.to_vec());
         let new = admission(&row, &letter.head, letter.body.to_vec(), own);
         let now_ms = self.time.now_ms();

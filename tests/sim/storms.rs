@@ -121,7 +121,8 @@ fn sprayed(seed: u64) -> Result<World, Broken> {
     let mut world = World::new(seed, Nature::default());
     let nature = any_nature(&mut world);
     world.set_nature(nature);
-    world.set_scheme(Scheme::Spray);
+    let copies = world.chance().one_of(&[2, 4, 8, 16]).unwrap();
+    world.set_scheme(Scheme::Spray { copies });
     world.set_look_every(200);
     let nodes = 5 + world.chance().index(8);
     world.settle_many(nodes);

@@ -11,18 +11,19 @@ use crate::node::{Now, People, Row};
 #[derive(Debug)]
 pub struct Spray {
     flood: Flood,
-    sprays: bool,
+    /// How many a normal bundle begins with; an urgent one has twice as many.
+    copies: u8,
 }
 
 impl Spray {
-    /// As many copies as a bundle has tokens.
-    pub fn new(flood: Flood) -> Self {
-        Self { flood, sprays: true }
+    /// So many copies of a normal bundle, twice as many of an urgent one.
+    pub fn new(flood: Flood, copies: u8) -> Self {
+        Self { flood, copies }
     }
 
     /// No copies: the least that a scheme can do, to compare others with.
     pub fn direct(flood: Flood) -> Self {
-        Self { flood, sprays: false }
+        Self { flood, copies: 1 }
     }
 }
 
@@ -41,7 +42,7 @@ impl Router for Spray {
 
     fn eligible(&self, now: Now, to: &Neighbour<'_>, row: &Row) -> Result<Road, NoRoad> {
         match self.flood.eligible(now, to, row)? {
-            Road::Flood if !self.sprays => Err(NoRoad::Stranger),
+            Road::Flood if self.copies <= 1 => Err(NoRoad::Stranger),
             // Only a proven neighbour's word counts for where tokens are.
             Road::Flood if row.hop.tokens > 1 && to.node.is_some() => Ok(Road::Spray),
             Road::Flood => Err(NoRoad::Stranger),
@@ -53,8 +54,8 @@ impl Router for Spray {
     /// many names, must not swallow them (format, B9).
     fn share(&self, nice: u8, tokens: u8) -> u8 {
         let urgent = nice <= Niceness::PRIORITY.value();
-        let all = if urgent { Hop::TOKENS_MAX } else { Hop::TOKENS_NORMAL };
-        (tokens / 2).min(all / 4)
+        let all = if urgent { self.copies.saturating_mul(2) } else { self.copies };
+        (tokens / 2).min((all / 4).max(1))
     }
 
     fn place(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Placement {
@@ -72,7 +73,7 @@ mod tests {
     #[test]
     fn no_neighbour_gets_more_than_a_quarter_and_half_of_what_is_left() {
         let node = NodeSecret::from_seed([1; 32]).id();
-        let router = Spray::new(Flood::new(node, vec![]));
+        let router = Spray::new(Flood::new(node, vec![]), Hop::TOKENS_NORMAL);
         let [normal, urgent] = [Niceness::NORMAL, Niceness::PRIORITY].map(Niceness::value);
         for (nice, tokens, share) in [
             (normal, 8, 2),
@@ -95,7 +96,7 @@ mod tests {
             hop: Hop { tokens, ..Hop::fresh() },
             ..crate::router::tests::row(&friend, None)
         };
-        let sprays = Spray::new(Flood::new(me, vec![]));
+        let sprays = Spray::new(Flood::new(me, vec![]), 8);
         let waits = Spray::direct(Flood::new(me, vec![]));
         for (router, to, tokens, expected) in [
             (&sprays, Some(stranger), 2, Ok(Road::Spray)),
