@@ -19,6 +19,7 @@ pub mod medium;
 pub mod reconciliation;
 pub mod sealed;
 pub mod seeds;
+pub mod trace;
 
 /// A decoder under test: whether it accepted the input.
 pub type Body = fn(&[u8]) -> bool;
@@ -77,6 +78,7 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("key_file", Cost::Files, home::key_file, seeds::key_file),
     ("contacts", Cost::Files, home::contacts, seeds::contacts),
     ("stream", Cost::Files, home::stream, seeds::stream),
+    ("trace", Cost::Light, trace::trace, trace::trace_seeds),
     ("log_segment", Cost::Files, log::segment, seeds::log_segment),
     ("log_records", Cost::Files, log::records, seeds::log_records),
 ];
