@@ -15,7 +15,10 @@ pub fn trace(input: &[u8]) -> bool {
         let [a, b] = meeting.ends;
         assert!(a < b && b < nodes && meeting.begin_ms < meeting.end_ms);
         let before = last.insert(meeting.ends, meeting.end_ms);
-        assert!(before.is_none_or(|end_ms| end_ms < meeting.begin_ms), "a pair meets twice at once");
+        assert!(
+            before.is_none_or(|end_ms| end_ms < meeting.begin_ms),
+            "a pair meets twice at once"
+        );
     }
     let (begin_ms, end_ms) = meetings.span_ms();
     assert!(list.iter().all(|m| begin_ms <= m.begin_ms && m.end_ms <= end_ms));
