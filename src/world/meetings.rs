@@ -96,7 +96,7 @@ impl Meetings {
                     let (at, pair) = (ms(time).map_err(bad)?, reading.pair(a, b)?);
                     let pair = pair.ok_or_else(|| bad("a node meets itself"))?;
                     match change {
-                        "up" => reading.up(pair, at),
+                        "up" => reading.up(pair, at)?,
                         "down" => reading.down(pair, at)?,
                         _ => return Err(bad("neither up nor down")),
                     }
@@ -178,9 +178,7 @@ impl Reading {
 
     fn meet(&mut self, pair: [usize; 2], start: u64, end: u64) -> Result<(), TraceError> {
         self.count += 1;
-        if self.count > MEETINGS_MAX {
-            return Err(TraceError::TooMany { what: "meetings", limit: MEETINGS_MAX });
-        }
+        self.bounded()?;
         self.last_ms = self.last_ms.max(end);
         if end > start {
             self.pairs.entry(pair).or_default().push((start, end));
@@ -188,9 +186,17 @@ impl Reading {
         Ok(())
     }
 
-    fn up(&mut self, pair: [usize; 2], at: u64) {
+    fn up(&mut self, pair: [usize; 2], at: u64) -> Result<(), TraceError> {
         self.last_ms = self.last_ms.max(at);
         self.open.entry(pair).or_insert(at);
+        self.bounded()
+    }
+
+    fn bounded(&self) -> Result<(), TraceError> {
+        if self.count + self.open.len() > MEETINGS_MAX {
+            return Err(TraceError::TooMany { what: "meetings", limit: MEETINGS_MAX });
+        }
+        Ok(())
     }
 
     fn down(&mut self, pair: [usize; 2], at: u64) -> Result<(), TraceError> {
