@@ -60,6 +60,7 @@ impl<W: Write> Write for BlockWriter<W> {
         Ok(n)
     }
 
+    /// A block that is not full stays until [`BlockWriter::finish`].
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }

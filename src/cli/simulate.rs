@@ -17,6 +17,7 @@ use crate::{
 #[command(after_help = "\
 A line of a trace: start end a b (seconds, two nodes), or an event of the ONE simulator;
 gzip is read too. Every node runs the real engine, and a seed decides all that chance does.
+Schemes: ours is what nodes do today (they flood), direct waits for whom a message is for.
 
 Examples:
   postrider simulate town:200:2d
@@ -65,7 +66,7 @@ enum Source {
 /// Hours of a made-up crowd: a year.
 const HOURS_MAX: u64 = 366 * 24;
 
-/// So far `ours` gives everybody what it lacks, as `epidemic` will when it does not any more.
+/// `ours` is the router of this version's nodes: so far it floods, as `epidemic` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Named {
     Ours,

@@ -48,9 +48,11 @@ fn answer(live: Live<'_>, question: Question, lent: &mut Lent) -> Result<Answer,
         Question::Look { ids } => Answer::Looked(live.look(&ids)?),
         Question::Load { id } => Answer::Loaded(live.load(&id)?),
         Question::Read { id, at, bytes } => {
-            let read = live.read(&id, at, bytes, lent.take().unwrap_or_default())?;
+            let large = bytes == CHUNK_MAX;
+            let memory = if large { lent.take() } else { None };
+            let read = live.read(&id, at, bytes, memory.unwrap_or_default())?;
             match &read {
-                Some(piece) if bytes == CHUNK_MAX => lent.note(piece),
+                Some(piece) if large => lent.note(piece),
                 _ => lent.note_small(),
             }
             Answer::Read(read)

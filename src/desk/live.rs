@@ -289,6 +289,9 @@ impl Live<'_> {
             let change = |entry: Entry| Change::Hop { id: *id, hop: *hop, class: entry.class };
             changes.extend(entry.map(change));
         }
+        if changes.is_empty() {
+            return Ok(live);
+        }
         let mut outcomes = self.spool.commit(clock::now(), changes)?.into_iter();
         // It may have been retired in between.
         let done = |live| live && outcomes.next() == Some(Outcome::Done);
@@ -421,5 +424,44 @@ pub(super) fn row(entry: &Entry) -> Row {
         from: entry.from,
         arrived_held_ms: entry.arrived_held_ms,
         arrival: entry.arrival,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::{AddRequest, InitRequest, SendRequest, Silent};
+
+    #[test]
+    fn tokens_are_changed_in_order_durably_and_only_where_the_bundle_is_live() {
+        let dir = tempfile::tempdir().unwrap();
+        let [alice, bob] = ["Alice", "Bob"].map(|name| {
+            let home = dir.path().join(name);
+            let request = InitRequest { home, name: Some(name.into()), even_if_public: false };
+            Desk::init(&request).unwrap().0
+        });
+        alice.add(&AddRequest { card: bob.home().card.clone(), name: None }).unwrap();
+        let request = SendRequest {
+            to: "Bob".into(),
+            text: Some("for many".into()),
+            files: Vec::new(),
+            nice: None,
+            lifetime: None,
+            hidden: None,
+            reply_to: None,
+        };
+        alice.send(&request, &Silent).unwrap();
+        let live = alice.open_live(&Silent).unwrap();
+        let id = live.arrivals(0).unwrap().0.pop().unwrap();
+        let hop = live.load(&id).unwrap().unwrap().hop;
+        let with = |tokens| Hop { tokens, ..hop };
+        let nobodys = BundleId([7; 32]);
+        let list = [(id, with(6)), (nobodys, with(3)), (id, with(4))];
+        assert_eq!(live.change(&list).unwrap(), [true, false, true]);
+        assert_eq!(live.change(&list[1..2]).unwrap(), [false]);
+        drop(alice);
+        let alice = Desk::open(&dir.path().join("Alice")).unwrap();
+        let loaded = alice.open_live(&Silent).unwrap().load(&id).unwrap().unwrap();
+        assert_eq!(loaded.hop, with(4));
     }
 }

@@ -45,6 +45,8 @@ pub fn length_prefix(mut length: usize) -> Bytes {
 pub struct Deframer {
     buffer: BytesMut,
     lent: Lent,
+    /// It is read into; what is pushed brings memory of its own.
+    reads: bool,
 }
 
 impl Deframer {
@@ -59,6 +61,7 @@ impl Deframer {
     /// It ends with the unit that has begun, if that is large: so the next has a buffer of its own,
     /// and nothing is moved. Small ones are read along with what follows them.
     pub fn inlet(&mut self) -> Limit<&mut BytesMut> {
+        self.reads = true;
         let spare = self.buffer.capacity() - self.buffer.len();
         let most = match self.missing_bytes() {
             Some(missing) => missing,
@@ -95,7 +98,8 @@ impl Deframer {
         }
         self.buffer.advance(prefix);
         let unit = self.buffer.split_to(length).freeze();
-        if length >= LARGE_BYTES {
+        // Those beyond what this version sends are not worth keeping.
+        if self.reads && (LARGE_BYTES..READ_BYTES).contains(&length) {
             self.lent.note(&unit);
         } else {
             self.lent.note_small();
