@@ -5,6 +5,7 @@
 
 pub mod age;
 pub mod compact;
+mod stream;
 
 /// Why a seal did not open. One answer for every cause, so that it tells an attacker nothing.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
