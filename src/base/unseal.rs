@@ -4,6 +4,8 @@
 //! inner signature where the envelope is hidden, the padding, and for large payloads the hash.
 //! Nothing that was opened may be used before all of it has passed.
 
+mod arriving;
+
 use std::io::{self, Read, Write};
 
 use subtle::ConstantTimeEq;
@@ -18,9 +20,11 @@ use crate::{
     id::NodeId,
     key::{SealPublic, SealSecret},
     packet::{Body, MANIFEST_MAX, Packet, PacketError, PartHead, decompress_part, padme},
-    seal::{age, compact},
+    seal::{SealError, age, compact},
     wire,
 };
+
+pub use self::arriving::PartOpening;
 
 /// How much of a streamed plaintext is read before its kind is known: a hidden start (57 bytes at
 /// most) and a part's packet with a full tail fit well.
@@ -87,6 +91,12 @@ pub enum OpenError {
     /// The part's bytes could not be written.
     #[error("could not write the part")]
     Write(#[source] io::Error),
+}
+
+impl From<SealError> for OpenError {
+    fn from(_: SealError) -> Self {
+        Self::Seal
+    }
 }
 
 impl Keyring<'_> {
@@ -219,17 +229,7 @@ fn open_age<R: Read, W: Write>(
     let mut reader = age::open_with(ring.keys, payload).map_err(|_| OpenError::Seal)?;
     let mut start = [0; 48];
     reader.read_exact(&mut start).map_err(|_| OpenError::Seal)?;
-    let (core_hash, r) = start.split_at(32);
-    if !bool::from(core_hash.ct_eq(blake3::hash(&core).as_bytes())) {
-        return Err(OpenError::Binding);
-    }
-    let mut secret = ReceiptSecret([0; 16]);
-    secret.0.copy_from_slice(r);
-    let secret = match &head.header().lock {
-        lock @ LockField::Age(_) if secret.opens(lock, &[]) => Some(secret),
-        LockField::None | LockField::Nonce(_) => None,
-        _ => return Err(OpenError::Binding),
-    };
+    let secret = check_start(head, &core, &start)?;
 
     let hidden = head.header().origin == Origin::Hidden;
     let digest = hidden.then(|| hidden_digest(&binding, &core));
@@ -275,6 +275,25 @@ fn open_age<R: Read, W: Write>(
     };
     let Author { source, sequence, created } = author;
     Ok(Opened { source, sequence, created, secret, packet, packet_bytes, part })
+}
+
+/// The seal's own start says for which header it was made, and what the receipt will show.
+fn check_start(
+    head: &Head,
+    core: &[u8],
+    start: &[u8; 48],
+) -> Result<Option<ReceiptSecret>, OpenError> {
+    let (core_hash, r) = start.split_at(32);
+    if !bool::from(core_hash.ct_eq(blake3::hash(core).as_bytes())) {
+        return Err(OpenError::Binding);
+    }
+    let mut secret = ReceiptSecret([0; 16]);
+    secret.0.copy_from_slice(r);
+    match &head.header().lock {
+        lock @ LockField::Age(_) if secret.opens(lock, &[]) => Ok(Some(secret)),
+        LockField::None | LockField::Nonce(_) => Ok(None),
+        _ => Err(OpenError::Binding),
+    }
 }
 
 /// Moves a part's raw bytes to `out`, then checks that only padding is left.

@@ -18,6 +18,7 @@ use age_core::{
 };
 use zeroize::Zeroizing;
 
+pub use super::stream::{Opener, SealWriter};
 use super::{
     SealError,
     stream::{self, Chunks},
@@ -31,8 +32,6 @@ const HEADER_MAX: usize = 16 * 1024;
 const HEADER_END_BYTES: usize = 43 + 1 + NONCE_BYTES;
 const NONCE_BYTES: usize = 16;
 
-/// A writer that seals what is written into it.
-pub type SealWriter<W> = stream::SealWriter<W>;
 /// A reader of what was sealed: the file's start was read ahead to bound it.
 pub type SealReader<R> = stream::SealReader<io::Chain<io::Cursor<Vec<u8>>, R>>;
 
@@ -50,7 +49,7 @@ pub fn seal_to<W: Write>(recipients: &[SealPublic], mut out: W) -> io::Result<Se
         .wrap_output(&mut start)?;
     let chunks = chunks(file_key.take(), &start)?;
     out.write_all(&start)?;
-    Ok(stream::SealWriter::new(out, chunks))
+    Ok(SealWriter::new(out, chunks))
 }
 
 /// Opens an age file with whichever of `keys` fits.
@@ -59,21 +58,34 @@ pub fn seal_to<W: Write>(recipients: &[SealPublic], mut out: W) -> io::Result<Se
 /// given out: use nothing before the end was reached without one.
 pub fn open_with<R: Read>(keys: &[SealSecret], mut input: R) -> Result<SealReader<R>, SealError> {
     let mut start = read_header(&mut input).map_err(|_| SealError)?;
+    let (chunks, at) = open_header(keys, &start)?;
+    let rest = start.split_off(at);
+    Ok(stream::SealReader::new(io::Cursor::new(rest).chain(input), chunks))
+}
+
+/// As [`open_with`], for a file that comes in pieces, the first of which holds all of the header.
+/// Also where in it the payload begins.
+pub fn open_pieces(keys: &[SealSecret], start: &[u8]) -> Result<(Opener, usize), SealError> {
+    let (chunks, at) = open_header(keys, &start[..start.len().min(HEADER_MAX)])?;
+    Ok((Opener::new(chunks), at))
+}
+
+/// The key of the payload, and where it begins.
+fn open_header(keys: &[SealSecret], start: &[u8]) -> Result<(Chunks, usize), SealError> {
     let file_key = Cell::new(None);
     let identities: Vec<Noting<'_, x25519::Identity>> = keys
         .iter()
         .map(|key| Ok(Noting { of: key.to_age_text().parse()?, file_key: &file_key }))
         .collect::<Result<_, &str>>()
         .map_err(|_| SealError)?;
-    let mut rest = &start[..];
+    let mut rest = start;
     // Reads the header and the nonce and nothing more, and compares the header with its MAC.
     age::Decryptor::new(&mut rest)
         .and_then(|file| file.decrypt(identities.iter().map(|i| i as &dyn age::Identity)))
         .map_err(|_| SealError)?;
-    let rest = rest.to_vec();
-    start.truncate(start.len() - rest.len());
-    let chunks = chunks(file_key.take(), &start).map_err(|_| SealError)?;
-    Ok(stream::SealReader::new(io::Cursor::new(rest).chain(input), chunks))
+    let at = start.len() - rest.len();
+    let chunks = chunks(file_key.take(), &start[..at]).map_err(|_| SealError)?;
+    Ok((chunks, at))
 }
 
 /// The key of a payload whose nonce ends `start`.

@@ -14,6 +14,8 @@ use std::io::{self, Read, Write};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
+use super::SealError;
+
 /// Plain bytes of every chunk but the last.
 const CHUNK_BYTES: usize = 64 << 10;
 const TAG_BYTES: usize = 16;
@@ -30,6 +32,15 @@ impl Chunks {
     pub fn new(key: &Zeroizing<[u8; 32]>) -> io::Result<Self> {
         let key = UnboundKey::new(&CHACHA20_POLY1305, &key[..]).map_err(|_| broken())?;
         Ok(Self { key: LessSafeKey::new(key), next: 0 })
+    }
+
+    /// Opens the next chunk where it lies.
+    fn open<'a>(&mut self, chunk: &'a mut [u8], last: bool) -> Result<&'a [u8], SealError> {
+        let is_first = self.next == 0;
+        let nonce = self.nonce(last);
+        let plain = self.key.open_in_place(nonce, Aad::empty(), chunk).map_err(|_| SealError)?;
+        // What ends with a full chunk has one way to say so.
+        if plain.is_empty() && !is_first { Err(SealError) } else { Ok(plain) }
     }
 
     fn nonce(&mut self, last: bool) -> Nonce {
@@ -128,7 +139,6 @@ impl<R: Read> SealReader<R> {
             State::Ended => return Ok(()),
             State::Broken => return Err(broken()),
         };
-        let is_first = self.state == State::Fresh;
         self.state = State::Broken;
         while filled < self.chunk.len() {
             match self.inner.read(&mut self.chunk[filled..]) {
@@ -140,14 +150,8 @@ impl<R: Read> SealReader<R> {
         }
         let last = filled <= SEALED_BYTES;
         let after = if last { State::Ended } else { State::Ahead(self.chunk[SEALED_BYTES]) };
-        let nonce = self.chunks.nonce(last);
         let sealed = &mut self.chunk[..filled.min(SEALED_BYTES)];
-        let opened = self.chunks.key.open_in_place(nonce, Aad::empty(), sealed);
-        let plain_bytes = opened.map_err(|_| broken())?.len();
-        if plain_bytes == 0 && !is_first {
-            // What ends with a full chunk has one way to say so.
-            return Err(broken());
-        }
+        let plain_bytes = self.chunks.open(sealed, last).map_err(|_| broken())?.len();
         self.plain = 0..plain_bytes;
         self.state = after;
         Ok(())
@@ -163,6 +167,45 @@ impl<R: Read> Read for SealReader<R> {
         out[..n].copy_from_slice(&self.chunk[self.plain.start..self.plain.start + n]);
         self.plain.start += n;
         Ok(n)
+    }
+}
+
+/// Opens what comes in pieces. The same holds as for [`SealReader`].
+pub struct Opener {
+    chunks: Chunks,
+    chunk: Vec<u8>,
+}
+
+impl Opener {
+    pub(super) fn new(chunks: Chunks) -> Self {
+        Self { chunks, chunk: Vec::with_capacity(SEALED_BYTES) }
+    }
+
+    /// Takes the next bytes, and gives `out` what is open by them.
+    pub fn push<E: From<SealError>>(
+        &mut self,
+        mut bytes: &[u8],
+        mut out: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while !bytes.is_empty() {
+            // Not before more comes: a full chunk may be the last.
+            if self.chunk.len() == SEALED_BYTES {
+                out(self.chunks.open(&mut self.chunk, false)?)?;
+                self.chunk.clear();
+            }
+            let n = bytes.len().min(SEALED_BYTES - self.chunk.len());
+            self.chunk.extend_from_slice(&bytes[..n]);
+            bytes = &bytes[n..];
+        }
+        Ok(())
+    }
+
+    /// No more comes. Without an error, all was there and nothing was changed.
+    pub fn finish<E: From<SealError>>(
+        mut self,
+        out: impl FnOnce(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        out(self.chunks.open(&mut self.chunk, true)?)
     }
 }
 
