@@ -199,8 +199,8 @@ impl EngineTask<'_> {
             Output::ReceiptsSince { ticket, after, limit } => {
                 self.ask(ticket, Question::ReceiptsSince { after, limit });
             }
-            Output::Stage { transfer, length, .. } => {
-                self.order(Order::Stage { transfer, length }, || Input::StageLost {
+            Output::Stage { transfer, length, head, custody, .. } => {
+                self.order(Order::Stage { transfer, length, head, custody }, || Input::StageLost {
                     transfer,
                     full: false,
                 });

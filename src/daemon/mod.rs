@@ -157,7 +157,8 @@ impl Daemon {
             move || match node.desk.open_live(&Silent) {
                 Ok(live) => {
                     let (board, bodies) = (&node.board, HashMap::new());
-                    Stager { live, engine, keeper, board, bodies }.run(orders);
+                    let arrivals = live.arrivals_of_bodies();
+                    Stager { arrivals, engine, keeper, board, bodies }.run(orders);
                 }
                 Err(failure) => node.board.trouble(&failure),
             }

@@ -1,4 +1,5 @@
-//! The thread that stages: bodies are written here piece by piece, in the order in which they come.
+//! The thread that stages: bodies are written here piece by piece, in the order in which they come,
+//! and parts of files for us opened.
 //!
 //! What is whole goes on to the keeper, so that the next body is written while the last is opened
 //! and synced.
@@ -10,14 +11,13 @@ use postrider_base::{
     BundleId, NodeId,
     bundle::{Hop, Receipt},
 };
-use postrider_engine::node::{Body, Input, NewBundle, Seen, Ticket, TransferId};
-use postrider_spool::Staging;
+use postrider_engine::node::{Body, Custody, Input, NewBundle, Seen, Ticket, TransferId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{board::Board, engine_task::ToEngine, keeper::Task};
 use crate::desk::{
     Failure, FailureKind,
-    live::{Arrival, Live},
+    live::{Arrival, Arrivals, Arriving},
 };
 
 /// What the engine orders; in order.
@@ -26,6 +26,8 @@ pub(super) enum Order {
     Stage {
         transfer: TransferId,
         length: u64,
+        head: Bytes,
+        custody: Custody,
     },
     /// The permit is freed when the bytes are written, so that a link is read no faster than that.
     Append {
@@ -61,11 +63,11 @@ pub(super) enum Order {
 }
 
 pub(super) struct Stager<'a> {
-    pub live: Live<'a>,
+    pub arrivals: Arrivals<'a>,
     pub engine: mpsc::Sender<ToEngine>,
     pub keeper: mpsc::Sender<Task>,
     pub board: &'a Board,
-    pub bodies: HashMap<TransferId, Staging>,
+    pub bodies: HashMap<TransferId, Arriving>,
 }
 
 impl Stager<'_> {
@@ -82,21 +84,21 @@ impl Stager<'_> {
     /// Does what concerns bodies; the rest is for the keeper.
     fn obey(&mut self, order: Order) -> Option<Task> {
         Some(match order {
-            Order::Stage { transfer, length } => {
-                match self.stage(length) {
-                    Ok(staging) => {
-                        self.bodies.insert(transfer, staging);
+            Order::Stage { transfer, length, head, custody } => {
+                match self.stage(length, &head, custody) {
+                    Ok(arriving) => {
+                        self.bodies.insert(transfer, arriving);
                     }
                     Err(failure) => self.lost(transfer, &failure),
                 }
                 return None;
             }
             Order::Append { transfer, bytes, permit } => {
-                if let Some(staging) = self.bodies.get_mut(&transfer)
-                    && let Err(error) = staging.append(&bytes)
+                if let Some(arriving) = self.bodies.get_mut(&transfer)
+                    && let Err(failure) = self.arrivals.append(arriving, &bytes)
                 {
                     self.bodies.remove(&transfer);
-                    self.lost(transfer, &error.into());
+                    self.lost(transfer, &failure);
                 }
                 drop(permit);
                 return None;
@@ -106,11 +108,11 @@ impl Stager<'_> {
                 return None;
             }
             Order::Keep { ticket, bundle } => {
-                let staging = match &bundle.body {
+                let arriving = match &bundle.body {
                     Body::Staged(transfer) => self.bodies.remove(transfer),
                     Body::Inline(_) => None,
                 };
-                Task::Keep { ticket, arrival: Box::new(Arrival { bundle, staging }) }
+                Task::Keep { ticket, arrival: Box::new(Arrival { bundle, arriving }) }
             }
             Order::Change { ticket, id, hop } => Task::Change { ticket, id, hop },
             Order::TakeReceipts { ticket, list } => Task::TakeReceipts { ticket, list },
@@ -119,11 +121,11 @@ impl Stager<'_> {
         })
     }
 
-    fn stage(&self, length: u64) -> Result<Staging, Failure> {
+    fn stage(&self, length: u64, head: &[u8], custody: Custody) -> Result<Arriving, Failure> {
         if length > self.board.free_bytes() {
             return Err(Failure::new(FailureKind::Full, "there is no room for a body"));
         }
-        self.live.stage()
+        self.arrivals.begin(head, length, custody)
     }
 
     fn lost(&self, transfer: TransferId, failure: &Failure) {

@@ -15,10 +15,11 @@ use postrider_engine::node::{
     Place, Policy, Row, Seen, ShortId,
 };
 use postrider_spool::{
-    Change, Class, Cursor, Destination, DurableSpool, Entry, Outcome, Queue, Spool, Staging,
+    Change, Class, Cursor, Destination, DurableSpool, Entry, Outcome, Queue, Spool,
 };
 use postrider_transports::lan::{LanOptions, Pattern, Rule};
 
+pub use super::arriving::{Arrivals, Arriving};
 use super::{
     Desk, Failure, FailureKind, Watch, clock, hex,
     incoming::{Gains, Intake, Ready, Refusal, lock},
@@ -46,8 +47,8 @@ pub struct Live<'a> {
 pub struct Arrival {
     /// As the engine gave it.
     pub bundle: Box<NewBundle>,
-    /// The body, if it was staged.
-    pub staging: Option<Staging>,
+    /// The body, if it came in pieces.
+    pub arriving: Option<Arriving>,
 }
 
 /// What a group brought beside the verdicts.
@@ -254,22 +255,22 @@ impl Live<'_> {
         Ok(Some(piece.freeze()))
     }
 
-    /// Begins a body.
-    pub fn stage(&self) -> Result<Staging, Failure> {
-        Ok(self.spool.stage()?)
+    /// Takes bodies that come in pieces.
+    pub fn arrivals_of_bodies(&self) -> Arrivals<'_> {
+        Arrivals::new(self.desk, self.spool)
     }
 
     /// Keeps bundles, in one or few groups; durable when it returns. One verdict for each.
     pub fn keep(&self, arrivals: Vec<Arrival>) -> Result<(Vec<Answer>, News), Failure> {
         let _taking = lock(&self.desk.taking);
         let intake = Intake::new(self.desk, self.spool)?;
-        let large = arrivals.iter().any(|arrival| arrival.staging.is_some());
+        let large = arrivals.iter().any(|arrival| arrival.arriving.is_some());
         let workers = if large || arrivals.len() >= PARALLEL_FROM {
             self.desk.home.config.worker_count()
         } else {
             1
         };
-        let ready = in_parallel(arrivals, workers, |arrival| open(&intake, arrival));
+        let ready = in_parallel(arrivals, workers, |arrival| open(&intake, self.spool, arrival));
         let mut synced = HashSet::new();
         let settled: Vec<Result<BundleId, Refusal>> = ready
             .into_iter()
@@ -376,23 +377,23 @@ fn verdict(settled: Result<BundleId, Refusal>) -> Answer {
     })
 }
 
-/// Opens what is for us, from memory or from where it was staged.
-fn open(intake: &Intake<'_>, arrival: Arrival) -> Result<Ready, Refusal> {
-    let Arrival { bundle, staging } = arrival;
+/// Opens what is for us, from memory or from where it was staged; or it is open already.
+fn open(intake: &Intake<'_>, spool: &DurableSpool, arrival: Arrival) -> Result<Ready, Refusal> {
+    let Arrival { bundle, arriving } = arrival;
     let NewBundle { row, head, custody, body } = *bundle;
     let head = Head::decode(&head).map_err(|error| Refusal::Damaged(error.to_string()))?;
-    let ready = match (body, staging) {
+    let ready = match (body, arriving) {
         (engine::Body::Inline(payload), _) => {
             intake.read_verified_small(row.id, &head, row.hop, &payload)
         }
-        (engine::Body::Staged(_), Some(staging)) if custody == Custody::Deliver => {
-            intake.open_staged(row.id, &head, row.hop, staging.into_reader()?)
+        (engine::Body::Staged(_), Some(arriving)) if custody == Custody::Deliver => {
+            arriving.deliver(intake, row.id, &head, row.hop, spool)
         }
-        (engine::Body::Staged(_), Some(staging)) => {
+        (engine::Body::Staged(_), Some(arriving)) => {
             if intake.knows(&row.id)? {
                 return Err(Refusal::Known);
             }
-            Ok(intake.staged(row.id, &head, row.hop, staging))
+            Ok(intake.staged(row.id, &head, row.hop, arriving.carry(spool)?))
         }
         (engine::Body::Staged(_), None) => {
             Err(Refusal::Failed(Failure::new(FailureKind::Failed, "what was staged is gone")))

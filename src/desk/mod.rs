@@ -9,6 +9,7 @@
 //! - `toss`: the loop that obeys the parcel planner of the engine;
 //! - [`reply`]: every reply, which is CLI.md's JSON; [`Failure`]: every way it can fail.
 
+mod arriving;
 mod bundles;
 mod carry;
 mod clock;
@@ -25,6 +26,7 @@ mod outgoing;
 mod parallel;
 mod parts;
 mod people;
+mod places;
 mod queue;
 mod receipts;
 pub mod reply;
@@ -39,7 +41,7 @@ mod watch;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -76,6 +78,8 @@ pub struct Desk {
     receipt_numbers: receipts::ReceiptNumbers,
     /// Held while bundles are taken in: deciding what is new and committing it is one step.
     taking: Mutex<()>,
+    /// Which part of what is written by whom.
+    places: Arc<places::Places>,
     /// Held during a toss: two at once would write one medium's leftover.
     tossing: Mutex<()>,
 }
@@ -90,6 +94,7 @@ impl Desk {
             sending: Mutex::default(),
             receipt_numbers: receipts::ReceiptNumbers::default(),
             taking: Mutex::default(),
+            places: Arc::default(),
             tossing: Mutex::default(),
         })
     }

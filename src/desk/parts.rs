@@ -26,6 +26,7 @@ pub(super) enum Place {
 }
 
 /// Where in the files of a set some bytes belong.
+#[derive(Debug)]
 pub(super) struct Layout {
     /// Where each file begins in the stream of all.
     pub starts: Arc<[u64]>,
@@ -36,6 +37,14 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// Into how many files so many bytes go.
+    pub(super) fn files_of(&self, bytes: u64) -> usize {
+        let end = self.at.saturating_add(bytes);
+        let from = self.starts.partition_point(|start| *start <= self.at);
+        let to = self.starts.partition_point(|start| *start < end);
+        to.saturating_sub(from) + 1
+    }
+
     /// Which file holds the next byte, where in it, and how much of it is left from there.
     fn file(&self) -> (usize, u64, u64) {
         let n = self.starts.partition_point(|start| *start <= self.at).saturating_sub(1);
@@ -45,12 +54,14 @@ impl Layout {
 }
 
 /// Writes one part to where it belongs.
+#[derive(Debug)]
 pub(super) struct PartWriter {
     target: Target,
     open: Option<(PathBuf, File)>,
     touched: Vec<(PathBuf, File)>,
 }
 
+#[derive(Debug)]
 enum Target {
     Files { dir: PathBuf, layout: Layout },
     One { place: Place, path: PathBuf, at: u64 },

@@ -33,6 +33,7 @@ use super::{
     incoming::{Refusal, lock},
     ledger::{MessageNote, remove_note, set_key, set_note, space},
     parts::{Layout, PartWriter, Place},
+    places::{LeasedWriter, Places},
 };
 
 /// Packets above this lie in a file: a note holds at most 1 MiB, and a group three.
@@ -45,6 +46,7 @@ pub(super) struct SetBook<'a> {
     known: Mutex<HashMap<[u8; 24], Arc<SetState>>>,
     /// Held while a manifest brings parts into place, and while a part chooses its own.
     placing: Mutex<()>,
+    places: Arc<Places>,
     /// Copied into place; removed after the commit that says so.
     obsolete: Mutex<Vec<PathBuf>>,
 }
@@ -82,14 +84,18 @@ const IN_STREAM: u8 = 2;
 /// only what the sender says, and no file reaches to the place of the four thousand millionth part.
 /// 1 TiB, a sixteenth of the longest file on ext4.
 const STREAM_PARTS_MAX: u32 = 1 << 17;
+/// A part of more files than this is not opened while it comes: each is a descriptor, and a part may
+/// wait for its rest for days.
+const LEASED_FILES_MAX: usize = 4;
 /// The file of whole parts that came before their manifest.
 const STREAM: &str = "s";
 
 impl<'a> SetBook<'a> {
-    pub(super) fn new(spool: &'a DurableSpool, inbox: PathBuf) -> Self {
+    pub(super) fn new(spool: &'a DurableSpool, inbox: PathBuf, places: Arc<Places>) -> Self {
         Self {
             spool,
             inbox,
+            places,
             known: Mutex::default(),
             placing: Mutex::default(),
             obsolete: Mutex::default(),
@@ -111,6 +117,7 @@ impl<'a> SetBook<'a> {
             && let Some(state) = self.state(&key).map_err(io::Error::other)?
             && state.list.bytes_of(part.index) == Some(part.plain_bytes)
             && !lock(&state.have).contains(&part.index)
+            && self.places.take(&key, part.index)
         {
             return Ok(PartWriter::into_files(self.dir(&key)?, state.layout(part.index)));
         }
@@ -136,6 +143,7 @@ impl<'a> SetBook<'a> {
         let noted = [&key[..], &part.index.to_be_bytes()].concat();
         if self.state(&key).map_err(io::Error::other)?.is_some()
             || self.spool.note(space::PART, &noted).map_err(io::Error::other)?.is_some()
+            || !self.places.take(&key, part.index)
         {
             return Ok(None);
         }
@@ -148,6 +156,36 @@ impl<'a> SetBook<'a> {
         PartWriter::into_stream(stream, part.index).map(Some)
     }
 
+    /// As [`Self::writer`], for a part that is opened while it comes and beside an intake: `None`
+    /// unless its place is free and certain.
+    pub(super) fn lease(&self, part: &PartHead, source: &NodeId) -> Option<LeasedWriter> {
+        let key = set_key(source.as_bytes(), &part.set);
+        self.places.lease(&key, part.index, || {
+            let noted = [&key[..], &part.index.to_be_bytes()].concat();
+            if self.spool.note(space::PART, &noted).ok()?.is_some() {
+                return None;
+            }
+            if let Some(state) = self.state(&key).ok()? {
+                let layout = state.layout(part.index);
+                let fits = state.list.bytes_of(part.index) == Some(part.plain_bytes)
+                    && layout.files_of(part.plain_bytes) <= LEASED_FILES_MAX;
+                let dir = fits.then(|| self.dir(&key).ok()).flatten()?;
+                // Until then the stream of all may take the only file's name, and the place of one
+                // that is made here.
+                let certain = state.starts.len() > 1 || dir.join("f0").exists();
+                return certain.then(|| PartWriter::into_files(dir, layout));
+            }
+            if part.plain_bytes != PART_BYTES || part.index >= STREAM_PARTS_MAX {
+                return None;
+            }
+            let dir = self.dir(&key).ok()?;
+            let (stream, renamed) = (dir.join(STREAM), dir.join("f0"));
+            // An intake sees to what a crash left.
+            let certain = stream.exists() || !renamed.exists();
+            certain.then(|| PartWriter::into_stream(stream, part.index).ok()).flatten()
+        })
+    }
+
     /// Takes note of a part. Returns the message when this was its last.
     pub(super) fn part(
         &self,
@@ -158,6 +196,7 @@ impl<'a> SetBook<'a> {
         let part = &arrived.part;
         let key = set_key(author.as_bytes(), &part.set);
         let note_key = [&key[..], &part.index.to_be_bytes()].concat();
+        self.places.take(&key, part.index);
         let Some(state) = self.state(&key)? else {
             let place = match &arrived.place {
                 Place::Loose(path) => {
@@ -202,6 +241,7 @@ impl<'a> SetBook<'a> {
             return Err(Refusal::Forged("a second manifest for the same parts".into()));
         }
         let _placing = lock(&self.placing);
+        self.places.close(&key, list.hashes.len());
         let state = Arc::new(SetState::new(message, manifest, list.clone(), receipt));
         self.dir(&key).map_err(|e| file_failure("create", &self.inbox, e))?;
         let mut bad = Vec::new();
@@ -309,12 +349,15 @@ impl<'a> SetBook<'a> {
         };
         let failed = |error| Failure::file("read", path, error);
         let dir = self.dir(key).map_err(failed)?;
+        let only = dir.join("f0");
         if matches!(place, Place::InStream(_))
             && state.list.part_bytes == PART_BYTES
             && state.starts.len() == 1
+            // Where a part was opened while the manifest came, others may be in the file already.
+            && !(path.exists() && only.exists())
         {
             // The stream of all is the only file. It may have its new name already.
-            return match publish(path, &dir.join("f0")) {
+            return match publish(path, &only) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 renamed => renamed.map_err(failed),
             };

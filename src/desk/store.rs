@@ -11,7 +11,7 @@ use postrider_spool::{
     Now, Options, Outcome, Place, Sequence, Spool, SpoolError, Staged, Staging, Summary,
 };
 
-use super::{Desk, Event, Failure, LOCK_WAIT, Watch, clock};
+use super::{Desk, Event, Failure, LOCK_WAIT, Watch, clock, sets::SetBook};
 
 /// What sending needs of a spool: no index, only the end of the log.
 pub(super) trait Post: Sync {
@@ -76,6 +76,11 @@ impl Desk {
             )));
         }
         Ok(self.spool.get_or_init(|| opened))
+    }
+
+    /// The sets of parts in the inbox.
+    pub(super) fn set_book<'a>(&self, spool: &'a DurableSpool) -> SetBook<'a> {
+        SetBook::new(spool, self.inbox_dir(), Arc::clone(&self.places))
     }
 
     /// Only the end of the log: what a process that sends and ends needs.

@@ -13,14 +13,14 @@ use std::{
     collections::HashSet,
     io::{self, Read},
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use postrider_base::{
     BundleId, Card, Head, NodeId, SealSecret,
     bundle::{HeadError, Hop, SealKind},
     packet::PartHead,
-    unseal::{Keyring, Opened, open_hashed_stream, open_small, open_stream},
+    unseal::{Keyring, Opened, PartOpening, open_hashed_stream, open_small, open_stream},
 };
 use postrider_spool::{Body as SpoolBody, Change, DurableSpool, Outcome, Spool, Staging};
 
@@ -30,6 +30,7 @@ use super::{
     Desk, Failure, FailureKind, clock,
     ledger::space,
     parts::PartWriter,
+    places::{LeasedWriter, Places},
     receipts::{Numbered, ReceiptNumbers},
     sets::SetBook,
 };
@@ -101,10 +102,20 @@ pub(super) struct Intake<'a> {
     /// What was learnt of contacts: that they know us, and perhaps a newer card.
     learnt: Mutex<Vec<(NodeId, Option<Card>)>>,
     sets: SetBook<'a>,
+    _end: EndOfIntake,
     receipt_numbers: &'a ReceiptNumbers,
     /// What strangers' and contacts' bundles may still take, in bytes.
     room: Mutex<[u64; 2]>,
     group: Mutex<Group>,
+}
+
+/// What the intake took of places is free when it ends.
+struct EndOfIntake(Arc<Places>);
+
+impl Drop for EndOfIntake {
+    fn drop(&mut self) {
+        self.0.end_intake();
+    }
 }
 
 /// Changes that wait for the next commit, and what they will mean.
@@ -145,7 +156,8 @@ impl<'a> Intake<'a> {
             senders: contacts.iter().map(|contact| contact.card.node).collect(),
             contacts: Mutex::new((*contacts).clone()),
             learnt: Mutex::default(),
-            sets: SetBook::new(spool, desk.inbox_dir()),
+            sets: desk.set_book(spool),
+            _end: EndOfIntake(Arc::clone(&desk.places)),
             receipt_numbers: &desk.receipt_numbers,
             room: Mutex::new([of_contacts, of_strangers]),
             group: Mutex::default(),
@@ -280,6 +292,28 @@ impl<'a> Intake<'a> {
         let begin = |part: &PartHead| self.sets.writer(&id, part, source.as_ref());
         let opened =
             open_hashed_stream(head, payload, &self.ring(), begin).map_err(open_refusal)?;
+        let work = Work::Opened(Box::new(opened));
+        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
+    }
+
+    /// A part for us that was verified, and opened while it came.
+    pub(super) fn opened(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        part: PartOpening<LeasedWriter>,
+    ) -> Result<Ready, Refusal> {
+        if self.knows(&id)? {
+            return Err(Refusal::Known);
+        }
+        let opened = part.finish().map_err(open_refusal)?;
+        let Opened { source, sequence, created, secret, packet, packet_bytes, part } = opened;
+        let part = match part {
+            Some((writer, hash)) => Some((writer.settle().map_err(write_refusal)?, hash)),
+            None => None,
+        };
+        let opened = Opened { source, sequence, created, secret, packet, packet_bytes, part };
         let work = Work::Opened(Box::new(opened));
         Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
     }

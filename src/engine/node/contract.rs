@@ -391,6 +391,11 @@ pub enum Output {
         id: BundleId,
         /// Its length: refuse ([`Input::StageLost`]) what cannot fit.
         length: u64,
+        /// The envelope head, as it will be in [`Output::Keep`].
+        head: Bytes,
+        /// What will be done with it, as far as can be seen now: what is for this node may be
+        /// opened while it comes. [`Output::Keep`] says what holds.
+        custody: Custody,
     },
     /// Write these bytes behind those that a transfer has.
     Append {

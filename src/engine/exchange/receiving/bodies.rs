@@ -71,6 +71,7 @@ impl Receiving {
         } else {
             let transfer = core.new_transfer();
             let (id, length) = (row.id, row.length);
+            let stage = Output::Stage { transfer, id, length, head: head.clone(), custody };
             let partial = Partial {
                 transfer,
                 at: 0,
@@ -83,7 +84,7 @@ impl Receiving {
                 begun_held_ms: now.held_ms,
             };
             core.arrivals.begin(&short, partial);
-            core.outputs.push_back(Output::Stage { transfer, id, length });
+            core.outputs.push_back(stage);
         }
         if let Some(incoming) = self.offers.get_mut(&handle)
             && let State::Wanted(bytes) = incoming.state
