@@ -105,7 +105,9 @@ impl Desk {
                     .collect();
                 ("file", manifest.text.clone().unwrap_or_default(), files, parts)
             }
-            Body::Part(_) | Body::Card(_) => ("post", String::new(), Vec::new(), (1, 1)),
+            Body::Part(_) | Body::Card(_) | Body::Introduction(_) | Body::Roster(_) => {
+                ("post", String::new(), Vec::new(), (1, 1))
+            }
         };
         let held_ms = spool.held_ms(clock::now());
         Ok(Received {

@@ -126,7 +126,7 @@ impl Intake<'_> {
                     self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
                     complete = Some(id);
                 }
-                Body::Card(_) => {}
+                Body::Card(_) | Body::Introduction(_) | Body::Roster(_) => {}
             }
         }
         receipts.extend(receipt.filter(|_| show_receipt).map(|receipt| (receipt, until)));
