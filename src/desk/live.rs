@@ -138,7 +138,7 @@ impl Desk {
             })
             .collect();
         let blocked = blocked.iter().map(|contact| contact.card.node).collect();
-        Ok(People { contacts, blocked, via: Vec::new() })
+        Ok(People { contacts, blocked, via: Vec::new(), groups: Vec::new() })
     }
 }
 
