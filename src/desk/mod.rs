@@ -9,6 +9,7 @@
 //! - `toss`: the loop that obeys the parcel planner of the engine;
 //! - [`reply`]: every reply, which is CLI.md's JSON; [`Failure`]: every way it can fail.
 
+mod alarm;
 mod bundles;
 mod carry;
 mod clock;
@@ -16,6 +17,7 @@ mod failure;
 mod identity;
 mod inbox;
 mod incoming;
+mod introduce;
 mod ledger;
 pub mod live;
 mod message_files;
@@ -28,6 +30,7 @@ mod people;
 mod queue;
 mod receipts;
 pub mod reply;
+mod rosters;
 mod save;
 mod send;
 mod sets;
@@ -47,10 +50,13 @@ pub use bundles::ExportForm;
 pub(crate) use clock::wall_s;
 pub use failure::{Failure, FailureKind};
 pub use identity::InitRequest;
+pub use introduce::IntroduceRequest;
 pub use neighbours::Neighbour;
 pub use people::{AddRequest, ContactChange};
+pub use rosters::{RosterChange, day_of};
 pub use send::SendRequest;
 pub use toss::{TossDirection, TossRequest};
+pub(crate) use upkeep::BUILT_AFTER_S;
 pub use upkeep::Figures;
 pub use watch::{Event, Silent, Unit, Watch};
 
@@ -78,6 +84,7 @@ pub struct Desk {
     taking: Mutex<()>,
     /// Held during a toss: two at once would write one medium's leftover.
     tossing: Mutex<()>,
+    alarms: alarm::Alarms,
 }
 
 impl Desk {
@@ -91,6 +98,7 @@ impl Desk {
             receipt_numbers: receipts::ReceiptNumbers::default(),
             taking: Mutex::default(),
             tossing: Mutex::default(),
+            alarms: alarm::Alarms::default(),
         })
     }
 
