@@ -19,3 +19,5 @@ mod privacy;
 mod rot;
 #[path = "e2e/town.rs"]
 mod town;
+#[path = "e2e/trust.rs"]
+mod trust;

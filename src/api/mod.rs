@@ -30,14 +30,15 @@ pub use openapi::document;
 pub(crate) use server::bind_metrics;
 pub use server::{Server, serve_metrics};
 pub use verb::{At, Field, Row, Verb};
-pub(crate) use verbs::bundle_id;
 pub use verbs::{
-    Add, BundleImport, BundleLs, BundleShow, BundleVerify, Call, ContactChangeVerb, ContactLs,
-    ContactShow, DaemonShow, Doctor, Down, Id, InboxLs, InboxRead, InboxSave, LinkAdd, LinkLs,
-    LinkRm, LinkTest, Log, MessageCard, PeersLs, Ping, QueueBump, QueueCancel, QueueLs, QueueShow,
-    SendBatch, SendOne, SendState, SpoolCheck, SpoolGc, SpoolRebuild, SpoolStats, StatusVerb,
-    TABLE, TossVerb, Trace, Why,
+    Add, AlarmClear, BundleImport, BundleLs, BundleShow, BundleVerify, Call, ContactChangeVerb,
+    ContactLs, ContactShow, DaemonShow, Doctor, Down, Id, InboxLs, InboxRead, InboxSave, Introduce,
+    LinkAdd, LinkLs, LinkRm, LinkTest, Log, MessageCard, PeersLs, Ping, QueueBump, QueueCancel,
+    QueueLs, QueueShow, RosterEdit, RosterExport, RosterFollow, RosterLeave, RosterLs, RosterNew,
+    RosterSend, RosterShow, RosterTake, SendBatch, SendOne, SendState, SpoolCheck, SpoolGc,
+    SpoolRebuild, SpoolStats, StatusVerb, TABLE, TossVerb, Trace, Why,
 };
+pub(crate) use verbs::{bundle_id, from_hex};
 pub use wire::{Object, Outcomes, Reply};
 
 use crate::desk::{Failure, FailureKind};

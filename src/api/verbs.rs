@@ -2,15 +2,21 @@
 
 use std::path::PathBuf;
 
-use postrider_base::{BundleId, Card, Lifetime, Niceness};
+use postrider_base::{BundleId, Card, Lifetime, Niceness, NodeId, Roster};
 use serde::{Deserialize, Serialize};
 
-use super::{live, verb::verbs, wire::Outcomes};
+use super::{
+    live,
+    verb::{At, verbs},
+    wire::Outcomes,
+};
 use crate::desk::{
-    AddRequest, ContactChange, Failure, FailureKind, SendRequest, TossDirection, TossRequest,
+    AddRequest, ContactChange, Failure, FailureKind, IntroduceRequest, RosterChange, SendRequest,
+    TossDirection, TossRequest, hex,
     reply::{
         CardLine, Checked, ContactLine, DaemonLine, Finding, Happening, Identity, LinkLine,
-        PeerLine, Ponged, Queued, Reason, Received, Saved, Sent, Shown, Status, Tossed, Traced,
+        MemberLine, PeerLine, Ponged, Queued, Reason, Received, RosterFile, RosterLine, Saved,
+        Sent, Shown, Status, Tossed, Traced,
     },
 };
 
@@ -56,13 +62,120 @@ verbs! {
     ContactChangeVerb "contact/change" {
         /// A name or an id.
         who: String,
-        /// {"rename":NAME}, "verify", {"block":BOOL}, {"hidden":BOOL or null} or "remove".
+        /// {"rename":NAME}, "verify", "accept", {"block":BOOL}, {"hidden":BOOL or null} or "remove".
         change: Option<ContactChange>,
     } -> ContactLine: |request, at| {
         let change = request.change.ok_or_else(|| missing("change"))?;
         let line = at.desk.change_contact(&request.who, &change)?;
         at.people_changed()?;
         Ok(line)
+    };
+
+    /// Send contacts each other's cards, with this node's word for them.
+    Introduce "contact/introduce" {
+        /// Whose card: a name or an id.
+        who: String,
+        /// To whom: a name or an id.
+        to: String,
+        /// What to say of them.
+        note: Option<String>,
+        /// The other way round as well.
+        both: bool = default,
+    } -> Vec<Sent>: |request, at| {
+        let Self { who, to, note, both } = request;
+        at.desk.introduce(&IntroduceRequest { who, to, note, both }, at.watch)
+    };
+
+    /// Rosters that are followed.
+    RosterLs "roster/ls" {} -> Vec<RosterLine>: |_request, at| at.desk.rosters();
+
+    /// Who is on a roster.
+    RosterShow "roster/show" {
+        /// Its name or key; the only one by default.
+        roster: Option<String>,
+    } -> Vec<MemberLine>: |request, at| at.desk.roster_members(request.roster.as_deref());
+
+    /// Begin a roster.
+    RosterNew "roster/new" {
+        /// What it is called.
+        name: String,
+        /// The public key that signs it, where that is not this node's own.
+        key: Option<String>,
+        /// The file of that key, by absolute path; it is not read.
+        file: Option<PathBuf>,
+    } -> RosterLine: |request, at| {
+        let with = match (&request.key, request.file) {
+            (None, None) => None,
+            (Some(key), Some(file)) => Some((node_id(key)?, file)),
+            _ => return Err(missing("key and file, both or none")),
+        };
+        changed(at, at.desk.begin_roster(&request.name, with)?)
+    };
+
+    /// Change a roster that is made here. Where another key than this node's signs it, the reply has
+    /// what is to be signed in `draft`.
+    RosterEdit "roster/edit" {
+        /// Its name or key; the only one by default.
+        roster: Option<String>,
+        /// {"add":{"who","role","groups","until"}} or {"revoke":{"who"}}.
+        change: Option<RosterChange>,
+    } -> RosterLine: |request, at| {
+        let change = request.change.ok_or_else(|| missing("change"))?;
+        changed(at, at.desk.change_roster(request.roster.as_deref(), &change, at.watch)?)
+    };
+
+    /// Take a roster that is followed.
+    RosterTake "roster/take" {
+        /// The whole of it, in hexadecimal.
+        roster: String,
+    } -> RosterLine: |request, at| {
+        changed(at, at.desk.take_roster(&roster(&request.roster)?, at.watch)?)
+    };
+
+    /// Follow a roster.
+    RosterFollow "roster/follow" {
+        /// Its key, pr1….
+        key: Option<String>,
+        /// The whole of it, in hexadecimal, if it is at hand.
+        roster: Option<String>,
+        /// The message that it came with, by its id.
+        message: Option<String>,
+    } -> RosterLine: |request, at| {
+        let roster = match (&request.roster, &request.message) {
+            (Some(text), _) => Some(roster(text)?),
+            (None, Some(id)) => Some(at.desk.roster_in_message(id, at.watch)?),
+            (None, None) => None,
+        };
+        let key = match (&request.key, &roster) {
+            (Some(key), _) => node_id(key)?,
+            (None, Some(roster)) => roster.key,
+            (None, None) => return Err(missing("key")),
+        };
+        changed(at, at.desk.follow_roster(key, roster.as_ref(), at.watch)?)
+    };
+
+    /// Send a contact the newest of a roster, for them to follow.
+    RosterSend "roster/send" {
+        /// To whom: a name or an id.
+        to: String,
+        /// Its name or key; the only one by default.
+        roster: Option<String>,
+    } -> Sent: |request, at| {
+        at.desk.send_roster(request.roster.as_deref(), &request.to, at.watch)
+    };
+
+    /// Follow a roster no more.
+    RosterLeave "roster/leave" {
+        /// Its name or key.
+        roster: String,
+    } -> RosterLine: |request, at| changed(at, at.desk.leave_roster(&request.roster)?);
+
+    /// The newest of a roster, whole.
+    RosterExport "roster/export" {
+        /// Its name or key; the only one by default.
+        roster: Option<String>,
+    } -> RosterFile: |request, at| {
+        Ok(RosterFile { roster: hex(&at.desk.roster_bytes(request.roster.as_deref())?) })
     };
 
     /// Queue a message; when this answers, it is durable.
@@ -225,6 +338,9 @@ verbs! {
     /// Look for what is wrong.
     Doctor "doctor" {} -> Vec<Finding>: |_request, at| at.desk.doctor(at.watch);
 
+    /// Clear every alarm; which there were.
+    AlarmClear "doctor/clear-alarm" {} -> Vec<Finding>: |_request, at| at.desk.clear_alarms(at.watch);
+
     /// Neighbours: who has a link now, and who had one.
     PeersLs "peers" {} -> Vec<PeerLine>: |_request, at| live::peers(at);
 
@@ -340,14 +456,30 @@ fn missing(what: &str) -> Failure {
         .next("nothing was changed; GET /v1/openapi.json describes every request")
 }
 
+/// After whom this node knows was changed by a roster.
+fn changed(at: &At<'_>, line: RosterLine) -> Result<RosterLine, Failure> {
+    at.people_changed()?;
+    Ok(line)
+}
+
+fn node_id(text: &str) -> Result<NodeId, Failure> {
+    text.parse().map_err(|error| missing("key").because(error))
+}
+
+fn roster(text: &str) -> Result<Roster, Failure> {
+    Ok(Roster::decode(&from_hex(text).ok_or_else(|| missing("roster"))?)?)
+}
+
 /// An id of 64 hexadecimal digits.
 pub(crate) fn bundle_id(text: &str) -> Option<BundleId> {
+    Some(BundleId(from_hex(text)?.try_into().ok()?))
+}
+
+/// Bytes from hexadecimal digits.
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    let bytes: Option<Vec<u8>> = pairs
-        .iter()
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
-    Some(BundleId(bytes?.try_into().ok()?))
+    let digits = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    pairs.iter().map(digits).collect()
 }
 
 #[cfg(test)]

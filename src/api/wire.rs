@@ -6,8 +6,8 @@ use crate::desk::{
     Event, Failure, FailureKind, Unit,
     reply::{
         CardLine, Checked, ContactLine, DaemonLine, ErrorLine, Finding, Happening, Identity, Line,
-        LinkLine, PeerLine, Ponged, Queued, Reason, Received, Saved, Sent, Shown, Status, Summary,
-        Tossed, Traced,
+        LinkLine, MemberLine, PeerLine, Ponged, Queued, Reason, Received, RosterFile, RosterLine,
+        Saved, Sent, Shown, Status, Summary, Tossed, Traced,
     },
 };
 
@@ -30,7 +30,8 @@ macro_rules! objects {
 
 objects! {
     CardLine "card", Checked "summary", ContactLine "contact", DaemonLine "daemon",
-    Finding "finding", Happening "event", Identity "identity", LinkLine "link", PeerLine "peer",
+    Finding "finding", Happening "event", Identity "identity", LinkLine "link",
+    MemberLine "member", PeerLine "peer", RosterFile "roster-file", RosterLine "roster",
     Ponged "pong", Queued "bundle", Reason "reason", Received "message", Saved "saved",
     Sent "message", Shown "bundle", Status "status", Tossed "summary", Traced "event",
 }

@@ -123,6 +123,11 @@ impl Card {
         Ok(Self::parse(&bytes_of(text)?)?.0)
     }
 
+    /// As [`Self::decode_kept`], of the bytes themselves.
+    pub(crate) fn decode_kept_bytes(bytes: &[u8]) -> Result<Self, CardError> {
+        Ok(Self::parse(bytes)?.0)
+    }
+
     fn parse(bytes: &[u8]) -> Result<(Self, ByteBuf, ByteBuf), CardError> {
         if bytes.len() > CARD_MAX {
             return Err(CardError::TooLong(bytes.len()));

@@ -11,6 +11,8 @@ pub const BUNDLE_OPEN: [u8; 32] = domain(b"postrider bundle open v1");
 pub const BUNDLE_HIDDEN: [u8; 32] = domain(b"postrider bundle hidden v1");
 /// The domain of a contact card's signature.
 pub const CARD: [u8; 32] = domain(b"postrider card v1");
+/// The domain of a roster's signature.
+pub const ROSTER: [u8; 32] = domain(b"postrider roster v1");
 /// The domain of a stranger's signature under the greeting of a Noise link.
 pub const NOISE: [u8; 32] = domain(b"postrider noise v1");
 
@@ -20,6 +22,10 @@ pub const ID: &str = "postrider 2026 bundle id v1";
 pub const HIDDEN: &str = "postrider 2026 hidden v1";
 /// BLAKE3 context of the digest that a card's owner signs.
 pub const CARD_DIGEST: &str = "postrider 2026 card v1";
+/// BLAKE3 context of the digest that a roster's key signs.
+pub const ROSTER_DIGEST: &str = "postrider 2026 roster v1";
+/// BLAKE3 context of the group that a key's rosters are addressed to.
+pub const ROSTER_GROUP: &str = "postrider 2026 roster group v1";
 /// BLAKE3 context of a node's first seal key.
 pub const SEAL_KEY: &str = "postrider 2026 seal key v1";
 /// BLAKE3 context of a receipt lock.
@@ -105,7 +111,7 @@ mod tests {
 
     #[test]
     fn signature_domains_are_distinct_and_start_like_no_other_protocol() {
-        let all = [BUNDLE_OPEN, BUNDLE_HIDDEN, CARD, NOISE];
+        let all = [BUNDLE_OPEN, BUNDLE_HIDDEN, CARD, ROSTER, NOISE];
         for (i, a) in all.iter().enumerate() {
             assert!(
                 a.starts_with(b"postrider "),

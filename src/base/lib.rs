@@ -3,8 +3,8 @@
 //! Everything here is a function of its arguments; time and randomness come in as arguments. The
 //! one exception is the `age` seal, whose library draws its own randomness from the system.
 //!
-//! - [`id`], [`key`], [`address`], [`words`], [`card`]: who somebody is; [`agreement`]: with
-//!   whom a link agrees on its keys;
+//! - [`id`], [`key`], [`address`], [`words`], [`card`]: who somebody is; [`roster`]: who
+//!   belongs together; [`agreement`]: with whom a link agrees on its keys;
 //! - [`nice`], [`time`]: how urgent, how long; [`link`]: where a link leads and what it can do;
 //! - [`bundle`]: what relays see; [`packet`]: what only the recipient sees; [`seal`]: the wall
 //!   between; [`compose`] and [`unseal`]: through that wall, out and in;
@@ -26,6 +26,7 @@ pub mod link;
 pub mod nice;
 pub mod packet;
 mod points;
+pub mod roster;
 pub mod seal;
 pub mod time;
 pub mod unseal;
@@ -38,4 +39,5 @@ pub use id::{BundleId, NodeId};
 pub use key::{NodeSecret, SealPublic, SealSecret};
 pub use link::{Address, LinkFacts};
 pub use nice::Niceness;
+pub use roster::Roster;
 pub use time::Lifetime;

@@ -2,7 +2,7 @@
 //! or JSON.
 //!
 //! - `options`: the whole grammar; the doc comment of a verb is its help;
-//! - one file per family of verbs: `me`, `people`, `send` and `batch`, `inbox`, `stick`, `queue`,
+//! - one file per family of verbs: `me`, `people`, `roster`, `send` and `batch`, `inbox`, `stick`, `queue`,
 //!   `bundle`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
 //! - `asker`: the one seam: a daemon answers, or a desk in this process;
 //! - `output`, `failure`, `progress`: what goes to which stream, for a person or for a program;
@@ -27,6 +27,7 @@ mod people;
 mod progress;
 mod queue;
 mod reserved;
+mod roster;
 mod send;
 mod simulate;
 mod stick;

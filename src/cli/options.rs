@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 use super::{
     Context, Ended, about, bundle, daemon, inbox, links, me,
     output::{Form, Loudness},
-    people, queue, reserved, send, simulate, stick, upkeep,
+    people, queue, reserved, roster, send, simulate, stick, upkeep,
 };
 
 /// The first screen. By hand, because a list of verbs in the order of a newcomer's needs, several to
@@ -31,7 +31,7 @@ With links
 Look and arrange
   status, queue         How I am; what waits
   trace ID, why ID      Where a message went; why it waits
-  contact               Names, and whom to trust
+  contact, roster       Names, and whom to trust; who belongs together
 By hand
   pack, unpack          Exchange through a pipe, a tape or a disc
   key, bundle           The seal key for age; single bundles
@@ -96,6 +96,7 @@ pub(super) enum Command {
     Id(me::Id),
     Add(people::Add),
     Contact(people::Contact),
+    Roster(roster::Roster),
     Send(Box<send::Send>),
     Inbox(inbox::Inbox),
     Toss(stick::Toss),
@@ -164,6 +165,7 @@ impl Command {
             Self::Id(verb) => verb.run(context),
             Self::Add(verb) => verb.run(context),
             Self::Contact(verb) => verb.run(context),
+            Self::Roster(verb) => verb.run(context),
             Self::Send(verb) => verb.run(context),
             Self::Inbox(verb) => verb.run(context),
             Self::Toss(verb) => verb.run(context),

@@ -12,7 +12,10 @@ use postrider_base::{Card, words};
 use super::{Context, Ended, Stop, asker::Asker, failure::usage, text};
 use crate::{
     api,
-    desk::{ContactChange, Desk, Failure, FailureKind, reply::ContactLine},
+    desk::{
+        ContactChange, Desk, Failure, FailureKind,
+        reply::{ContactLine, Sent},
+    },
 };
 
 /// A card is under a thousand bytes, as text; room for blank lines and a mail's quoting.
@@ -40,6 +43,7 @@ pub(super) struct Add {
 Examples:
   postrider contact ls
   postrider contact verify Bob        after comparing the words by voice or in person
+  postrider contact introduce Bob Carol --note 'she has the boat'
   postrider contact set Bob hidden=on")]
 pub(super) struct Contact {
     #[command(subcommand)]
@@ -66,6 +70,24 @@ enum ContactVerb {
     Verify {
         /// A name or an id
         who: String,
+    },
+    /// Take somebody who was introduced as a contact like any other
+    Accept {
+        /// A name or an id
+        who: String,
+    },
+    /// Send one contact's card to another, with my word for it
+    Introduce {
+        /// Whose card: a name or an id
+        who: String,
+        /// To whom: a name or an id
+        to: String,
+        /// What to say of them
+        #[arg(long)]
+        note: Option<String>,
+        /// The other way round as well
+        #[arg(long)]
+        both: bool,
     },
     /// Refuse what they send
     Block {
@@ -237,6 +259,11 @@ impl Contact {
                 }
                 (who, ContactChange::Verify)
             }
+            ContactVerb::Accept { who } => (who, ContactChange::Accept),
+            ContactVerb::Introduce { who, to, note, both } => {
+                let sent = asker.ask(api::Introduce { who, to, note, both })?;
+                return introduced(context, &sent);
+            }
             ContactVerb::Block { who, off } => (who, ContactChange::Block(!off)),
             ContactVerb::Set { who, choice: Choice::Hidden(choice) } => {
                 let hidden = match choice {
@@ -260,6 +287,7 @@ impl Contact {
         out.hint(match change {
             ContactChange::Rename(_) => format!("They are called {name} now."),
             ContactChange::Verify => format!("{name} is verified."),
+            ContactChange::Accept => format!("{name} is a contact now."),
             ContactChange::Block(true) => format!("What {name} sends is refused."),
             ContactChange::Block(false) => format!("What {name} sends is taken again."),
             ContactChange::Hidden(_) if line.hidden => {
@@ -274,6 +302,16 @@ impl Contact {
     }
 }
 
+fn introduced(context: &Context, sent: &[Sent]) -> Ended {
+    context.out.list("contact introduce", sent)?;
+    for sent in sent {
+        let (id, to) = (text::short_id(&sent.id), text::line(&sent.to));
+        context.out.say(format!("{id}  for {to}"))?;
+    }
+    context.out.hint("Saved. They decide themselves whether to take the card.")?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn list(context: &Context, contacts: &[ContactLine]) -> Ended {
     let out = &context.out;
     out.list("contact ls", contacts)?;
@@ -282,12 +320,13 @@ fn list(context: &Context, contacts: &[ContactLine]) -> Ended {
     }
     for line in contacts {
         out.say(format!(
-            "{}  {}  {}{}{}",
+            "{}  {}  {}{}{}{}",
             text::column(&text::line(&line.name), 20),
             text::column(trust(line), 10),
             line.id,
             if line.hidden { "  hidden" } else { "" },
             if line.blocked { "  blocked" } else { "" },
+            standing(line),
         ))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -322,7 +361,22 @@ fn show(context: &Context, line: &ContactLine) -> Result<(), Stop> {
     if line.blocked {
         out.say("  blocked  what they send is refused")?;
     }
+    let standing = standing(line);
+    if !standing.is_empty() {
+        out.say(format!("  standing{standing}"))?;
+    }
     Ok(())
+}
+
+/// Who introduced them, and which roster revokes their key.
+fn standing(line: &ContactLine) -> String {
+    let revoked = line.revoked_by.as_ref().map(|of| format!("REVOKED by {}", text::line(of)));
+    let by = line.by.as_ref().map(|by| {
+        let wait = if line.pending { ", not yet accepted" } else { "" };
+        format!("introduced by {}{wait}", text::line(by))
+    });
+    let words: Vec<String> = revoked.into_iter().chain(by).collect();
+    if words.is_empty() { String::new() } else { format!("  {}", words.join("; ")) }
 }
 
 fn trust(line: &ContactLine) -> &'static str {

@@ -62,8 +62,12 @@ enum ConfigVerb {
 #[command(after_help = "\
 Examples:
   postrider doctor
-  postrider doctor --json")]
-pub(super) struct Doctor {}
+  postrider doctor --clear-alarm      after having done what it asks for")]
+pub(super) struct Doctor {
+    /// Clear alarms: what they speak of has been dealt with
+    #[arg(long)]
+    clear_alarm: bool,
+}
 
 /// The settings as an object.
 #[derive(Serialize)]
@@ -113,7 +117,11 @@ impl Config {
 
 impl Doctor {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let findings = context.ask(api::Doctor::default())?;
+        let findings = if self.clear_alarm {
+            context.ask(api::AlarmClear::default())?
+        } else {
+            context.ask(api::Doctor::default())?
+        };
         context.out.list("doctor", &findings)?;
         for finding in &findings {
             show(context, finding)?;

@@ -66,6 +66,8 @@ pub struct Board {
     past: Mutex<VecDeque<Happening>>,
     next_ping: AtomicU64,
     pings: Mutex<HashMap<(LinkId, u64), Ping>>,
+    /// A link led to another node with this node's key, and nobody was told yet.
+    duplicate: Mutex<Option<String>>,
     /// Sticks that were seen and not mounted.
     media: Mutex<Vec<MediumLine>>,
     /// Neighbours that came or went since it was written down: where, if this end dialled.
@@ -86,6 +88,7 @@ impl Board {
             past: Mutex::default(),
             next_ping: AtomicU64::new(1 << 32),
             pings: Mutex::default(),
+            duplicate: Mutex::default(),
             media: Mutex::default(),
             seen: Mutex::default(),
         }
@@ -103,6 +106,11 @@ impl Board {
 
     pub(super) fn set_media(&self, lines: Vec<MediumLine>) {
         *lock(&self.media) = lines;
+    }
+
+    /// That a link led to another node with this node's key, once.
+    pub(super) fn take_duplicate(&self) -> Option<String> {
+        lock(&self.duplicate).take()
     }
 
     /// Everything that happens from now on.
@@ -246,6 +254,11 @@ impl Board {
 
     pub(super) fn closed(&self, link: LinkId, why: &Ending) {
         let row = lock(&self.links).get(&link).cloned();
+        if *why == Ending::Duplicate {
+            let at = row.as_ref().map_or_else(String::new, |row| row.facts.address.to_string());
+            let what = format!("a link to {at} led to another node with this node's key");
+            *lock(&self.duplicate) = Some(what);
+        }
         self.tell(Happening {
             who: row.and_then(|row| row.facts.peer).map(|peer| self.name(&peer)),
             detail: Some(format!("closed: {why:?}")),
@@ -337,7 +350,7 @@ impl Board {
 
     fn tell(&self, mut happening: Happening) {
         let Happening { what, id, who, detail, .. } = &happening;
-        if what == "trouble" {
+        if what == "trouble" || what == "alarm" {
             tracing::warn!(%what, id, who, detail);
         } else {
             tracing::info!(%what, id, who, detail);

@@ -69,8 +69,8 @@ impl Dials {
         let Ok(contacts) = self.node.desk.home().contacts() else { return };
         let own = self.node.desk.home().card.node;
         let wanted: BTreeSet<(NodeId, String)> = contacts
-            .iter()
-            .filter(|contact| !contact.blocked && contact.card.node != own)
+            .linked()
+            .filter(|contact| contact.card.node != own)
             .flat_map(|contact| {
                 let node = contact.card.node;
                 addresses(contact).into_iter().map(move |address| (node, address.to_string()))

@@ -19,9 +19,12 @@ use tokio::{
 };
 
 use super::{board::Board, engine_task::ToEngine};
-use crate::desk::{
-    Failure,
-    live::{Arrival, Live},
+use crate::{
+    desk::{
+        Failure,
+        live::{Arrival, Live},
+    },
+    home::FileMark,
 };
 
 /// Orders and tasks that wait. The engine bounds what it has open on each link; beyond this it is
@@ -68,6 +71,11 @@ pub(super) struct Keeper<'a> {
     /// What the engine was told of.
     told: u64,
     told_receipts: u64,
+    /// The contacts and rosters that the engine knows of, and the rosters' numbers.
+    people: FileMark,
+    rosters: BTreeMap<NodeId, u64>,
+    /// Alarms of this process that were told.
+    alarms: u64,
 }
 
 impl<'a> Keeper<'a> {
@@ -82,6 +90,10 @@ impl<'a> Keeper<'a> {
         Ok(Self {
             told: live.latest(),
             told_receipts: live.receipts_upto()?,
+            // Whatever changed since the engine was told is told once more.
+            people: FileMark::default(),
+            rosters: live.roster_numbers()?,
+            alarms: 0,
             live,
             engine,
             board,
@@ -193,6 +205,8 @@ impl<'a> Keeper<'a> {
                 self.board.carried(id, peer);
             }
         }
+        self.look_at_people();
+        self.look_for_alarms();
         if self.live.latest() > self.told {
             match self.live.arrivals(self.told) {
                 Ok((ids, latest)) => {
@@ -221,6 +235,49 @@ impl<'a> Keeper<'a> {
             if let Err(failure) = self.live.tidy() {
                 self.board.trouble(&failure);
             }
+        }
+    }
+
+    /// Contacts and rosters change by whatever comes in, over links and from sticks, and by verbs.
+    fn look_at_people(&mut self) {
+        let mark = self.live.people_mark();
+        if mark == self.people {
+            return;
+        }
+        match self.live.people() {
+            Ok(people) => {
+                self.people = mark;
+                self.tell(Input::People(people));
+            }
+            Err(failure) => self.board.trouble(&failure),
+        }
+        let numbers = self.live.roster_numbers().unwrap_or_default();
+        for (key, number) in &numbers {
+            if *number > self.rosters.get(key).copied().unwrap_or_default() {
+                let name = self.live.roster_name(key);
+                self.board.happened("roster", None, Some(name), Some(format!("number {number}")));
+            }
+        }
+        self.rosters = numbers;
+    }
+
+    /// An alarm is told when it is raised, and once in each run for as long as it stands.
+    fn look_for_alarms(&mut self) {
+        if let Some(what) = self.board.take_duplicate()
+            && let Err(failure) = self.live.alarm_of_identity(&what)
+        {
+            self.board.trouble(&failure);
+        }
+        let raised = self.live.alarms_raised() + 1;
+        if raised == self.alarms {
+            return;
+        }
+        self.alarms = raised;
+        match self.live.alarms() {
+            Ok(alarms) => alarms.into_iter().for_each(|alarm| {
+                self.board.happened("alarm", None, None, Some(alarm));
+            }),
+            Err(failure) => self.board.trouble(&failure),
         }
     }
 

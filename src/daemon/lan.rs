@@ -198,14 +198,12 @@ impl LanTask {
         if self.contacts.as_ref().is_some_and(|known| Arc::ptr_eq(known, &contacts)) {
             return;
         }
-        let (blocked, known): (Vec<_>, Vec<_>) =
-            contacts.iter().partition(|contact| contact.blocked);
         let known = Known {
-            contacts: known
-                .iter()
+            contacts: contacts
+                .linked()
                 .map(|contact| (contact.card.node, *contact.card.seal_key()))
                 .collect(),
-            blocked: blocked.iter().map(|contact| contact.card.node).collect(),
+            blocked: contacts.blocked().collect(),
         };
         self.contacts = Some(Arc::clone(&contacts));
         self.handle(Input::Known(known));

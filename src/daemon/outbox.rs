@@ -153,7 +153,7 @@ fn list(desk: &Desk) -> Result<Listing, Failure> {
         move |error| Failure::file("look into", &path, error)
     };
     make_folder(&top).map_err(failed(&top))?;
-    for contact in desk.home().contacts()?.iter().filter(|contact| !contact.blocked) {
+    for contact in desk.home().contacts()?.linked() {
         if is_folder_name(&contact.name) {
             let folder = top.join(&contact.name);
             make_folder(&folder).map_err(failed(&folder))?;

@@ -137,7 +137,7 @@ impl Desk {
             Err(Refusal::Forged(why) | Refusal::Unreadable(why)) => {
                 return Err(Failure::new(FailureKind::Damaged, why).next("nothing was taken"));
             }
-            Err(Refusal::NotCarried(why)) => {
+            Err(Refusal::NotCarried(why) | Refusal::Unwanted(why)) => {
                 return Err(Failure::new(FailureKind::Refused, why).next("nothing was taken"));
             }
         }

@@ -9,15 +9,17 @@ use postrider_base::{
     Head, NodeId,
     bundle::{HEAD_MAX, Hop, PAYLOAD_MAX, Receipt},
 };
-use postrider_spool::{Class, Cursor, DurableSpool, Entry, Queue, Spool};
+use postrider_spool::{Class, Cursor, Destination, DurableSpool, Entry, Queue, Spool};
 
 use super::{
     Desk, Failure, FailureKind, Watch, clock,
     incoming::{Intake, Refusal, lock},
     ledger::{OwnNote, SentNote, space},
+    people::Shut,
     receipts,
     reply::Tossed,
 };
+use crate::home::Contacts;
 
 /// How a stream begins.
 const MAGIC: [u8; 4] = *b"PRS1";
@@ -41,6 +43,7 @@ impl Desk {
             nodes.push(contacts.resolve(who)?.card.node);
         }
         let spool = self.spool(watch)?;
+        let shut = Shut::new(&contacts);
         self.tidy(spool)?;
         let mut reply = Tossed { verb: "pack".into(), safe_to_remove: true, ..Tossed::default() };
         out.write_all(&MAGIC).map_err(stream_failure)?;
@@ -57,7 +60,7 @@ impl Desk {
                 let done = page.len() < PAGE;
                 cursor = page.last().map(Entry::cursor);
                 for entry in &page {
-                    if nodes.is_empty() || is_for(spool, entry, &nodes)? {
+                    if goes_along(spool, &contacts, &shut, entry, &nodes)? {
                         reply.bytes_out += write_bundle(spool, entry, out)?;
                         reply.out += 1;
                     }
@@ -99,6 +102,26 @@ impl Desk {
         }
         Ok(reply)
     }
+}
+
+/// Whether a bundle goes into a stream for these nodes, or for everybody. Rosters that are followed
+/// go to all.
+fn goes_along(
+    spool: &DurableSpool,
+    contacts: &Contacts,
+    shut: &Shut,
+    entry: &Entry,
+    nodes: &[NodeId],
+) -> Result<bool, Failure> {
+    let Some(envelope) = spool.envelope(&entry.id)? else { return Ok(false) };
+    if shut.has(&entry.summary, &envelope.head) {
+        return Ok(false);
+    }
+    let followed = match entry.summary.destination {
+        Destination::Group(group) => contacts.rosters().of_group(&group).is_some(),
+        _ => false,
+    };
+    Ok(nodes.is_empty() || followed || is_for(spool, entry, nodes)?)
 }
 
 fn is_for(spool: &DurableSpool, entry: &Entry, nodes: &[NodeId]) -> Result<bool, Failure> {
@@ -201,7 +224,7 @@ fn read_bundle(
     match taken {
         Ok(_) | Err(Refusal::Known) => {}
         Err(Refusal::Failed(failure)) => return Err(failure),
-        Err(Refusal::NotCarried(reason)) => {
+        Err(Refusal::NotCarried(reason) | Refusal::Unwanted(reason)) => {
             *reply.left_out.entry(reason.to_owned()).or_default() += 1;
         }
         Err(Refusal::Damaged(why) | Refusal::Forged(why) | Refusal::Unreadable(why)) => {

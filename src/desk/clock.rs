@@ -5,6 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use postrider_base::roster::Day;
 use postrider_spool::Now;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -25,6 +26,11 @@ pub(super) fn now() -> Now {
 /// Unix seconds by the wall clock; for display only, 0 when it stands before 1970.
 pub(crate) fn wall_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// The day by the wall clock: for what a roster says of days, and nothing else.
+pub(super) fn today() -> Day {
+    Day(u32::try_from(wall_s() / 86_400).unwrap_or(u32::MAX))
 }
 
 /// Random bytes for a key, an id or a nonce.

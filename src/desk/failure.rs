@@ -2,12 +2,12 @@
 
 use std::{error::Error, fmt};
 
-use postrider_base::card::CardError;
+use postrider_base::{card::CardError, roster::RosterError};
 use postrider_spool::SpoolError;
 use serde::{Deserialize, Serialize};
 
 use super::reply::ErrorLine;
-use crate::home::{ConfigError, ContactsError, HomeError, KeyFileError};
+use crate::home::{ConfigError, ContactsError, HomeError, KeyFileError, RostersError};
 
 /// Every failure of a verb: what happened, whether mail is safe, what to do next.
 #[derive(Debug)]
@@ -222,6 +222,27 @@ impl From<ContactsError> for Failure {
             Some(next) => failure.next(next),
             None => failure.because(error),
         }
+    }
+}
+
+impl From<RostersError> for Failure {
+    fn from(error: RostersError) -> Self {
+        match error {
+            RostersError::Contacts(error) => error.into(),
+            RostersError::TooMany => Self::new(FailureKind::Full, error.to_string())
+                .next("nothing was changed; leave one: postrider roster leave NAME"),
+            RostersError::Io { path, source } => Self::file("use", &path, source),
+        }
+    }
+}
+
+impl From<RosterError> for Failure {
+    fn from(error: RosterError) -> Self {
+        let kind = match error {
+            RosterError::Field(_) | RosterError::TooLong(_) => FailureKind::Usage,
+            _ => FailureKind::Damaged,
+        };
+        Self::new(kind, error.to_string()).next("nothing was changed")
     }
 }
 

@@ -1,8 +1,8 @@
 //! `inbox`: what arrived, and reading it.
 
 use postrider_base::{
-    BundleId, NodeId,
-    packet::{Body, Packet},
+    BundleId, Card, NodeId, Roster,
+    packet::{Body, Introduction, Packet},
 };
 use postrider_spool::{DurableSpool, Spool, contract::PAGE_MAX};
 
@@ -105,6 +105,10 @@ impl Desk {
                     .collect();
                 ("file", manifest.text.clone().unwrap_or_default(), files, parts)
             }
+            Body::Introduction(said) => {
+                ("introduction", introduces(contacts, author, said), Vec::new(), (1, 1))
+            }
+            Body::Roster(bytes) => ("roster", offers(contacts, id, bytes), Vec::new(), (1, 1)),
             Body::Part(_) | Body::Card(_) => ("post", String::new(), Vec::new(), (1, 1)),
         };
         let held_ms = spool.held_ms(clock::now());
@@ -129,15 +133,14 @@ impl Desk {
         })
     }
 
-    /// The card that came with a message, for `add`.
-    pub fn card_from_message(
-        &self,
-        id: &str,
-        watch: &dyn Watch,
-    ) -> Result<postrider_base::Card, Failure> {
+    /// The card that came with a message, or is what the message is about, for `add`.
+    pub fn card_from_message(&self, id: &str, watch: &dyn Watch) -> Result<Card, Failure> {
         let spool = self.spool(watch)?;
         let kept = self.find_received(spool, id)?;
-        let card = kept.packet.tail.card.as_deref().map(postrider_base::Card::decode);
+        if let Body::Introduction(said) = &kept.packet.body {
+            return Ok(Card::decode(&said.card)?);
+        }
+        let card = kept.packet.tail.card.as_deref().map(Card::decode);
         match card {
             Some(Ok(card)) if card.node == kept.author => Ok(card),
             _ => Err(Failure::new(
@@ -147,6 +150,34 @@ impl Desk {
             .next("ask the sender for a card: postrider id --card FILE")),
         }
     }
+}
+
+/// What an introduction says, in words.
+fn introduces(contacts: &Contacts, author: &NodeId, said: &Introduction) -> String {
+    let Ok(card) = Card::decode(&said.card) else {
+        return "introduces somebody by a card that is damaged or forged".into();
+    };
+    let suggested = if card.name.is_empty() { "somebody" } else { &card.name };
+    let who = match contacts.of(&card.node) {
+        Some(contact) if contact.pending => format!("{suggested}, here called {}", contact.name),
+        Some(contact) => format!("{}, whom you know", contact.name),
+        None if contacts.is_chosen(author) => suggested.to_owned(),
+        None => format!("{suggested}, and is nobody that you know"),
+    };
+    let note = said.note.as_ref().map_or_else(String::new, |note| format!("\n{note}"));
+    format!("introduces {who} ({}){note}", card.node)
+}
+
+/// What a roster that somebody sent is.
+fn offers(contacts: &Contacts, id: &BundleId, bytes: &[u8]) -> String {
+    let Ok(roster) = Roster::decode(bytes) else {
+        return "sends a roster that is damaged or forged".into();
+    };
+    let followed = match contacts.rosters().of(&roster.key) {
+        Some(followed) => format!("followed as {}", followed.name),
+        None => format!("to follow it: postrider roster follow {}", hex(&id.0[..4])),
+    };
+    format!("sends the roster {} ({} entries; {followed})", roster.name, roster.entries.len())
 }
 
 /// All keys of a namespace.

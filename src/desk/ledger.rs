@@ -46,6 +46,12 @@ pub(super) mod space {
     pub const CURSOR: u8 = 14;
     /// Neighbours, by their key: [`super::NeighbourNote`].
     pub const NEIGHBOUR: u8 = 15;
+    /// What a person must look at, by its kind.
+    pub const ALARM: u8 = 20;
+    /// Bundles with this node's signature that it did not make and that raised an alarm, by id.
+    pub const ALARMED: u8 = 22;
+    /// Epochs that this node has numbered its bundles with.
+    pub const EPOCH: u8 = 21;
 }
 
 const VERSION: u8 = 1;
@@ -293,6 +299,12 @@ impl CursorNote {
 /// A change that sets a note.
 pub(super) fn set_note(space: u8, key: &[u8], value: Vec<u8>) -> Change {
     Change::Note { space, key: key.to_vec(), value: Some(value) }
+}
+
+/// Changes that make a sequence durable, and remember its epoch for as long as this node is itself.
+pub(super) fn used(sequence: postrider_spool::Sequence) -> [Change; 2] {
+    let epoch = sequence.epoch.to_be_bytes();
+    [set_note(space::EPOCH, &epoch, Vec::new()), Change::Sequence(sequence)]
 }
 
 /// A change that removes a note.

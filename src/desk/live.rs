@@ -3,25 +3,28 @@
 //! The daemon's threads call this; nothing here knows of links. What comes in goes the same way as
 //! what a stick brings: [`Intake`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::{Bytes, BytesMut};
 use postrider_base::{
     BundleId, Head, NodeId,
     bundle::{Hop, Receipt, SMALL_PAYLOAD_MAX},
+    roster::Entry,
 };
 use postrider_engine::node::{
     self as engine, Answer, Custody, Instance, Kept, Known, Loaded, Local, NewBundle, People,
     Place, Policy, Row, Seen, ShortId,
 };
 use postrider_spool::{
-    Change, Class, Cursor, Destination, DurableSpool, Entry, Outcome, Queue, Spool,
+    Change, Class, Cursor, Destination, DurableSpool, Entry as SpoolEntry, Outcome, Queue, Spool,
 };
 use postrider_transports::lan::{LanOptions, Pattern, Rule};
 
+use crate::home::{By, FileMark, Followed};
+
 pub use super::arriving::{Arrivals, Arriving};
 use super::{
-    Desk, Failure, FailureKind, Watch, clock, hex,
+    Desk, Failure, FailureKind, Silent, Watch, clock, hex,
     incoming::{Gains, Intake, Ready, Refusal, lock},
     ledger::{CursorNote, OwnNote, event, set_note, space},
     parallel::in_parallel,
@@ -91,13 +94,13 @@ impl Desk {
     /// Whether a node may have a link at all.
     pub fn admits(&self, node: &NodeId) -> bool {
         let known = self.home.contacts();
-        known.is_ok_and(|known| known.of(node).is_none_or(|contact| !contact.blocked))
+        known.is_ok_and(|known| !known.is_blocked(node))
     }
 
     /// Whether a node is a contact, and not a blocked one.
     pub fn is_contact(&self, node: &NodeId) -> bool {
         let known = self.home.contacts();
-        known.is_ok_and(|known| known.of(node).is_some_and(|contact| !contact.blocked))
+        known.is_ok_and(|known| known.is_known(node))
     }
 
     /// What a node is called here, or its id.
@@ -129,17 +132,40 @@ impl Desk {
     /// Whom this node knows, for the engine.
     pub fn known_people(&self) -> Result<People, Failure> {
         let contacts = self.home.contacts()?;
-        let (blocked, known): (Vec<_>, Vec<_>) =
-            contacts.iter().partition(|contact| contact.blocked);
-        let contacts = known
+        let me = self.home.card.node;
+        let chosen = contacts.iter().filter(|contact| contacts.is_chosen(&contact.card.node));
+        Ok(People {
+            blocked: contacts.blocked().filter(|node| *node != me).collect(),
+            via: Vec::new(),
+            groups: contacts.rosters().iter().map(Followed::group).collect(),
+            contacts: chosen
+                .map(|contact| engine::Contact {
+                    node: contact.card.node,
+                    seal_keys: vec![*contact.card.seal_key()],
+                })
+                .collect(),
+        })
+    }
+
+    /// Whom others vouch for and I have not accepted: introductions that wait, and members of rosters
+    /// whose last day is not over.
+    pub fn friends(&self) -> Result<Vec<NodeId>, Failure> {
+        let (contacts, today) = (self.home.contacts()?, clock::today());
+        let (rosters, me) = (contacts.rosters(), self.home.card.node);
+        let listed = rosters.iter().filter_map(|followed| followed.roster.as_ref());
+        let members = listed.flat_map(|roster| roster.entries.iter().map(Entry::node));
+        let members = members.filter(|node| rosters.standing_of(node, today).next().is_some());
+        let introduced = contacts
             .iter()
-            .map(|contact| engine::Contact {
-                node: contact.card.node,
-                seal_keys: vec![*contact.card.seal_key()],
-            })
+            .filter(|contact| contact.pending && matches!(contact.by, Some(By::Contact(_))));
+        let mut friends: Vec<NodeId> = introduced
+            .map(|contact| contact.card.node)
+            .chain(members)
+            .filter(|node| *node != me && !contacts.is_blocked(node) && !contacts.is_chosen(node))
             .collect();
-        let blocked = blocked.iter().map(|contact| contact.card.node).collect();
-        Ok(People { contacts, blocked, via: Vec::new() })
+        friends.sort_unstable();
+        friends.dedup();
+        Ok(friends)
     }
 }
 
@@ -147,6 +173,45 @@ impl Live<'_> {
     /// Calls this after every commit, by whomever; see [`DurableSpool::on_commit`].
     pub fn on_commit(&self, tell: impl Fn() + Send + Sync + 'static) -> bool {
         self.spool.on_commit(tell)
+    }
+
+    /// What changes whenever contacts or rosters do.
+    pub fn people_mark(&self) -> FileMark {
+        self.desk.home.people_mark()
+    }
+
+    /// Whom this node knows.
+    pub fn people(&self) -> Result<People, Failure> {
+        self.desk.known_people()
+    }
+
+    /// The numbers of the rosters that are followed.
+    pub fn roster_numbers(&self) -> Result<BTreeMap<NodeId, u64>, Failure> {
+        let contacts = self.desk.home.contacts()?;
+        let rosters = contacts.rosters().iter();
+        Ok(rosters.filter_map(|of| Some((of.key, of.roster.as_ref()?.number))).collect())
+    }
+
+    /// What a roster is called here.
+    pub fn roster_name(&self, key: &NodeId) -> String {
+        let contacts = self.desk.home.contacts();
+        let name = contacts.ok().and_then(|all| Some(all.rosters().of(key)?.name.clone()));
+        name.unwrap_or_else(|| key.to_string())
+    }
+
+    /// Raises the alarm that this node's key is in two places.
+    pub fn alarm_of_identity(&self, what: &str) -> Result<(), Failure> {
+        self.desk.alarm_of_identity(self.spool, what)
+    }
+
+    /// How many alarms this process has raised.
+    pub fn alarms_raised(&self) -> u64 {
+        self.desk.alarms_raised()
+    }
+
+    /// Alarms that nobody has cleared.
+    pub fn alarms(&self) -> Result<Vec<String>, Failure> {
+        self.desk.alarms(&Silent)
     }
 
     /// The custody clock.
@@ -287,7 +352,7 @@ impl Live<'_> {
         for (id, hop) in list {
             let entry = self.spool.entry(id)?;
             live.push(entry.is_some());
-            let change = |entry: Entry| Change::Hop { id: *id, hop: *hop, class: entry.class };
+            let change = |entry: SpoolEntry| Change::Hop { id: *id, hop: *hop, class: entry.class };
             changes.extend(entry.map(change));
         }
         if changes.is_empty() {
@@ -371,7 +436,12 @@ fn verdict(settled: Result<BundleId, Refusal>) -> Answer {
         Ok(_) => Kept::Kept,
         Err(Refusal::Known) => Kept::Known,
         Err(Refusal::NotCarried(_)) => Kept::Full,
-        Err(Refusal::Damaged(_) | Refusal::Forged(_) | Refusal::Unreadable(_)) => Kept::Refused,
+        Err(
+            Refusal::Damaged(_)
+            | Refusal::Forged(_)
+            | Refusal::Unreadable(_)
+            | Refusal::Unwanted(_),
+        ) => Kept::Refused,
         Err(Refusal::Failed(failure)) if failure.kind == FailureKind::Full => Kept::Full,
         Err(Refusal::Failed(_)) => return Answer::Failed,
     })
@@ -393,7 +463,13 @@ fn open(intake: &Intake<'_>, spool: &DurableSpool, arrival: Arrival) -> Result<R
             if intake.knows(&row.id)? {
                 return Err(Refusal::Known);
             }
-            Ok(intake.staged(row.id, &head, row.hop, arriving.carry(spool)?))
+            let staging = arriving.carry(spool)?;
+            if intake.is_for_followers(&head) {
+                return Ok(intake
+                    .read_large(&head, row.hop, staging.into_reader()?)?
+                    .brought_by(row.from));
+            }
+            Ok(intake.staged(row.id, &head, row.hop, staging))
         }
         (engine::Body::Staged(_), None) => {
             Err(Refusal::Failed(Failure::new(FailureKind::Failed, "what was staged is gone")))
@@ -403,7 +479,7 @@ fn open(intake: &Intake<'_>, spool: &DurableSpool, arrival: Arrival) -> Result<R
 }
 
 /// A bundle of the spool, as the engine sees it.
-pub(super) fn row(entry: &Entry) -> Row {
+pub(super) fn row(entry: &SpoolEntry) -> Row {
     Row {
         id: entry.id,
         destination: match entry.summary.destination {
@@ -431,7 +507,7 @@ pub(super) fn row(entry: &Entry) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desk::{AddRequest, InitRequest, SendRequest, Silent};
+    use crate::desk::{AddRequest, InitRequest, SendRequest};
 
     #[test]
     fn tokens_are_changed_in_order_durably_and_only_where_the_bundle_is_live() {

@@ -9,6 +9,7 @@
 //! - `toss`: the loop that obeys the parcel planner of the engine;
 //! - [`reply`]: every reply, which is CLI.md's JSON; [`Failure`]: every way it can fail.
 
+mod alarm;
 mod arriving;
 mod bundles;
 mod carry;
@@ -17,6 +18,7 @@ mod failure;
 mod identity;
 mod inbox;
 mod incoming;
+mod introduce;
 mod ledger;
 pub mod live;
 mod message_files;
@@ -30,6 +32,7 @@ mod places;
 mod queue;
 mod receipts;
 pub mod reply;
+mod rosters;
 mod save;
 mod send;
 mod sets;
@@ -49,10 +52,13 @@ pub use bundles::ExportForm;
 pub(crate) use clock::wall_s;
 pub use failure::{Failure, FailureKind};
 pub use identity::InitRequest;
+pub use introduce::IntroduceRequest;
 pub use neighbours::Neighbour;
 pub use people::{AddRequest, ContactChange};
+pub use rosters::{RosterChange, day_of};
 pub use send::SendRequest;
 pub use toss::{TossDirection, TossRequest};
+pub(crate) use upkeep::BUILT_AFTER_S;
 pub use upkeep::Figures;
 pub use watch::{Event, Silent, Unit, Watch};
 
@@ -82,6 +88,7 @@ pub struct Desk {
     places: Arc<places::Places>,
     /// Held during a toss: two at once would write one medium's leftover.
     tossing: Mutex<()>,
+    alarms: alarm::Alarms,
 }
 
 impl Desk {
@@ -96,6 +103,7 @@ impl Desk {
             taking: Mutex::default(),
             places: Arc::default(),
             tossing: Mutex::default(),
+            alarms: alarm::Alarms::default(),
         })
     }
 

@@ -158,8 +158,10 @@ impl Desk {
         let spool = self.spool(watch)?;
         if let Ok(id) = find_note(spool, space::SENT, id, "message") {
             let note = self.sent_note(spool, id)?;
-            let to = NodeId::from_bytes(&note.1)
-                .map_or_else(|_| "somebody".to_owned(), |to| self.name(&to));
+            let contacts = self.home.contacts()?;
+            let node = NodeId::from_bytes(&note.1).ok();
+            let to = node.map_or_else(|| "somebody".to_owned(), |to| name_of(&contacts, &to));
+            let revoked = node.and_then(|to| contacts.rosters().revoked_by(&to));
             let mut lines = match ended(spool, id)? {
                 Some(End::Delivered) => {
                     return Ok(vec![format!(
@@ -170,7 +172,13 @@ impl Desk {
                 Some(End::Expired) => {
                     return Ok(vec!["its lifetime ended before a receipt came".into()]);
                 }
-                None => vec![format!("it is safe here and waits for a receipt from {to}")],
+                None => match revoked {
+                    Some(roster) => vec![format!(
+                        "it stays here: the key of {to} is revoked by the roster {roster}; it goes if \
+                         a newer one takes that back, or postrider queue cancel ends it"
+                    )],
+                    None => vec![format!("it is safe here and waits for a receipt from {to}")],
+                },
             };
             let waiting = own_bundles(spool)?
                 .into_iter()
@@ -204,9 +212,13 @@ impl Desk {
         let spool = self.spool(watch)?;
         let id = find_note(spool, space::SENT, id, "sent message")?;
         let note = self.sent_note(spool, id)?;
-        let to = NodeId::from_bytes(&note.1).map_or_else(|_| String::new(), |to| self.name(&to));
+        let node = NodeId::from_bytes(&note.1).ok();
+        let contacts = self.home.contacts()?;
+        let to = node.map_or_else(String::new, |to| name_of(&contacts, &to));
+        let revoked = node.is_some_and(|to| contacts.rosters().revoked_by(&to).is_some());
         let state = match ended(spool, id)? {
             Some(end) => end.word(),
+            None if revoked => "refused",
             None if self.has_left(spool, id)? => "carried",
             None => "saved",
         };
@@ -254,6 +266,9 @@ impl Desk {
         if disk_free < LOW_DISK_BYTES {
             ills.push("the disk is nearly full".to_owned());
         }
+        let alarms = self.alarms(watch)?;
+        ills.extend(alarms.iter().map(|alarm| format!("ALARM: {alarm}; see postrider doctor")));
+        ills.extend(self.roster_ills(&contacts));
         Ok(Status {
             name: self.home.card.name.clone(),
             id: self.home.card.node.to_string(),
@@ -266,11 +281,13 @@ impl Desk {
             disk_free,
             health: if ills.is_empty() { "ok".to_owned() } else { ills.join("; ") },
             media: Vec::new(),
+            alarms,
         })
     }
 
     /// Ends what has outlived itself, and what a crash left half-sent.
     pub(super) fn tidy(&self, spool: &DurableSpool) -> Result<(), Failure> {
+        self.renew_rosters(spool)?;
         loop {
             let now = clock::now();
             let expired = spool.expired(now, PAGE)?;
@@ -352,10 +369,6 @@ impl Desk {
                 .next("postrider spool check says what is damaged")
         })
     }
-
-    fn name(&self, node: &NodeId) -> String {
-        self.home.contacts().map_or_else(|_| node.to_string(), |known| name_of(&known, node))
-    }
 }
 
 /// Below this a node cannot take much more mail.
@@ -414,9 +427,17 @@ pub(super) fn queued(
                 .and_then(|key| contacts.iter().find(|c| c.card.seal_key() == key))
                 .map_or_else(|| format!("tag {}", hex(&tag)), |contact| contact.name.clone())
         }
-        (None, Some(Destination::Group(group))) => format!("group {}", hex(&group)),
+        (None, Some(Destination::Group(group))) => match contacts.rosters().of_group(&group) {
+            Some(followed) => format!("who follows {}", followed.name),
+            None => format!("group {}", hex(&group)),
+        },
         (None, None) => String::new(),
     };
+    let for_whom = match (sent_to, head.as_ref().map(|head| head.header().destination)) {
+        (Some(node), _) | (None, Some(Destination::Node(node))) => Some(node),
+        _ => None,
+    };
+    let revoked = for_whom.and_then(|node| contacts.rosters().revoked_by(&node));
     let held_ms = spool.held_ms(clock::now());
     Ok(Queued {
         id: entry.id.to_string(),
@@ -426,9 +447,13 @@ pub(super) fn queued(
         bytes: entry.summary.length,
         age_s: entry.age_s(held_ms),
         expires_in_s: entry.expires_held_ms().saturating_sub(held_ms) / 1000,
-        state: "saved".into(),
+        state: if revoked.is_some() { "refused" } else { "saved" }.into(),
         tokens: entry.hop.tokens,
-        reason: if own.is_some() { "waits for a receipt" } else { "carried for others" }.into(),
+        reason: match revoked {
+            Some(roster) => format!("stays here: the key it is for is revoked by {roster}"),
+            None if own.is_some() => "waits for a receipt".into(),
+            None => "carried for others".into(),
+        },
         class: match entry.class {
             Class::Own => "own",
             Class::Contact => "contact",

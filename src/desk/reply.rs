@@ -62,9 +62,77 @@ pub struct ContactLine {
     /// The six comparison words, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<String>>,
+    /// Who introduced them: a contact's name, or a roster's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Introduced, and not accepted by me yet.
+    #[serde(default)]
+    pub pending: bool,
+    /// The roster that revokes their key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<String>,
     /// What adding did: new, updated or known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added: Option<Word>,
+}
+
+/// A roster that is followed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "roster")]
+pub struct RosterLine {
+    /// What I call it.
+    pub name: String,
+    /// Its key, `pr1…`.
+    pub key: String,
+    /// The number of the newest that is known; 0 where none has come yet.
+    pub number: u64,
+    /// The day on which that was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<String>,
+    /// Members and guests.
+    pub members: u64,
+    /// Keys that it revokes.
+    pub revoked: u64,
+    /// Whether it is made here.
+    pub made_here: bool,
+    /// The file of its secret key, where that is not this node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+    /// What is to be signed with that key, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<String>,
+}
+
+/// Somebody on a roster.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "member")]
+pub struct MemberLine {
+    /// Which roster.
+    pub roster: String,
+    /// What it calls them.
+    pub name: String,
+    /// `pr1…`.
+    pub id: String,
+    /// What I call them, where they are a contact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+    /// Their role; empty for none.
+    pub role: String,
+    /// Their groups.
+    pub groups: Vec<String>,
+    /// The last day on which role and groups count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// good, ended or revoked.
+    pub state: Word,
+}
+
+/// A roster as a file has it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "roster-file")]
+pub struct RosterFile {
+    /// In hexadecimal.
+    pub roster: String,
 }
 
 /// A message that was sent.
@@ -253,6 +321,9 @@ pub struct Status {
     /// Sticks that were seen and not mounted (none without a daemon).
     #[serde(default)]
     pub media: Vec<MediumLine>,
+    /// What a person must look at, and has not cleared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<String>,
 }
 
 /// A stick that carries our label.
@@ -370,7 +441,8 @@ pub struct DaemonLine {
 pub struct Happening {
     /// Counts from 1 in each run of the daemon.
     pub number: u64,
-    /// What: `link-up`, `link-down`, `received`, `carried`, `message`, `delivered`, `trouble`.
+    /// What: `link-up`, `link-down`, `received`, `carried`, `message`, `delivered`, `roster`, `alarm`,
+    /// `trouble`.
     pub what: Word,
     /// Of which bundle or message.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,7 +14,7 @@ use postrider_spool::{Body as SpoolBody, Change, Destination, contract::GROUP_MA
 use super::{
     Desk, Failure, FailureKind, Watch, clock,
     incoming::lock,
-    ledger::{OwnNote, SentNote, event, set_note, space},
+    ledger::{OwnNote, SentNote, event, set_note, space, used},
     message_files::{self, Outgoing, Stream},
     outgoing::{self, Parts},
     parallel::in_parallel,
@@ -51,10 +51,10 @@ const BULK_FROM: u64 = 1 << 20;
 const GROUP_BYTES: u64 = GROUP_MAX as u64 / 2;
 
 /// The content of a small message and what is said about it.
-struct Small {
-    packet: Packet,
-    bytes: u64,
-    preview: String,
+pub(super) struct Small {
+    pub packet: Packet,
+    pub bytes: u64,
+    pub preview: String,
 }
 
 impl Desk {
@@ -112,6 +112,7 @@ impl Desk {
         let make = |request: Result<SendRequest, Failure>| {
             let request = request?;
             let contact = contacts.resolve(&request.to)?;
+            refuse_revoked(contacts, contact)?;
             let mut changes = Vec::new();
             let sent = match self.small(contact, &request, watch)? {
                 Some(small) => self.seal_small(post, contact, &request, small, &mut changes),
@@ -149,6 +150,7 @@ impl Desk {
     ) -> Result<Sent, Failure> {
         let contacts = self.home.contacts()?;
         let contact = contacts.resolve(&request.to)?;
+        refuse_revoked(&contacts, contact)?;
         let Some(small) = self.small(contact, request, watch)? else {
             return self.send_parts(post, contact, request, more, watch);
         };
@@ -209,7 +211,7 @@ impl Desk {
     }
 
     /// Seals a small message; its changes join the group that the caller commits.
-    fn seal_small(
+    pub(super) fn seal_small(
         &self,
         post: &dyn Post,
         contact: &Contact,
@@ -226,7 +228,7 @@ impl Desk {
         let bundle = own_bundle(sealed.id, &sealed.head, SpoolBody::Inline(sealed.payload), own);
         let to = contact.card.node.as_bytes();
         let note = SentNote::new(to, held_ms, small.bytes, small.preview, None, 1);
-        changes.push(Change::Sequence(sequence));
+        changes.extend(used(sequence));
         changes.push(Change::Bundle(bundle));
         changes.push(set_note(space::SENT, &sealed.id.0, wire::encode(&note)));
         changes.push(event(&sealed.id, held_ms, 0, ("saved", &contact.name, "")));
@@ -280,16 +282,16 @@ impl Desk {
         let to = contact.card.node.as_bytes();
         let note = SentNote::new(to, held_ms, bytes, preview, Some(set), bundles);
         let mut changes = vec![
-            Change::Sequence(sequence),
             Change::Bundle(bundle),
             set_note(space::SENT, &sealed.id.0, wire::encode(&note)),
             set_note(space::SENT_SET, &set.0, sealed.id.0.to_vec()),
             Change::Note { space: space::SENDING, key: set.0.to_vec(), value: None },
             event(&sealed.id, held_ms, 0, ("saved", &contact.name, "")),
         ];
+        changes.extend(used(sequence));
         changes.extend(more);
         let outcomes = post.commit(clock::now(), changes)?;
-        must_admit(&outcomes, 1, &sealed.id)?;
+        must_admit(&outcomes, 0, &sealed.id)?;
         Ok(sent(&sealed.id, contact, bytes))
     }
 
@@ -325,10 +327,17 @@ impl Desk {
     }
 
     /// What a message brings along: my card, until its recipient has shown to have it.
-    fn tail(&self, contact: &Contact, request: &SendRequest) -> Tail {
+    pub(super) fn tail(&self, contact: &Contact, request: &SendRequest) -> Tail {
         let card = (!contact.answered).then(|| self.home.card.as_bytes().to_vec());
         Tail { reply_to: request.reply_to, card }
     }
+}
+
+/// Nothing is written to a key that a roster revokes.
+pub(super) fn refuse_revoked(contacts: &Contacts, contact: &Contact) -> Result<(), Failure> {
+    let Some(roster) = contacts.rosters().revoked_by(&contact.card.node) else { return Ok(()) };
+    let what = format!("the key of {} is revoked by the roster {roster}", contact.name);
+    Err(Failure::new(FailureKind::Refused, what).next("nothing was sent; ask them for a new card"))
 }
 
 /// Commits the changes of several messages, then tells each what became of it.

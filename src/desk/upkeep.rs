@@ -3,7 +3,7 @@
 use postrider_spool::Spool;
 
 use super::{
-    Desk, Failure, Watch, clock,
+    Desk, Failure, Watch, alarm, clock,
     inbox::note_keys,
     ledger::{remove_note, space},
     reply::{Checked, Finding},
@@ -141,6 +141,12 @@ impl Desk {
                 Some("move the home to a disk with permissions"),
             )
         });
+        for alarm in self.alarms(watch)? {
+            found.push(finding("alarm", "fail", alarm, Some(alarm::IDENTITY_NEXT)));
+        }
+        for ill in self.roster_ills(&*self.home.contacts()?) {
+            found.push(finding("roster", "warn", ill, Some("postrider roster show")));
+        }
         let wall_s = clock::wall_s();
         found.push(if wall_s >= BUILT_AFTER_S {
             finding("clock", "ok", "plausible".into(), None)
@@ -180,4 +186,4 @@ impl Desk {
 }
 
 /// 2026-11-01: no clock of a machine that runs this stands before it, unless it is wrong.
-const BUILT_AFTER_S: u64 = 1_793_491_200;
+pub(crate) const BUILT_AFTER_S: u64 = 1_793_491_200;

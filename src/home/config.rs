@@ -8,7 +8,7 @@ use postrider_base::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::files::replace;
+use super::{acl::Acl, files::replace};
 
 /// Everything that can be set. Every key is described in docs/config.md.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,8 @@ pub struct Config {
     pub outbox: bool,
     /// The daemon uses a Yggdrasil network where this machine is in one.
     pub ygg: bool,
+    /// Who may do what.
+    pub acl: Acl,
 }
 
 /// What holds for the interfaces that a pattern names.
@@ -100,6 +102,7 @@ impl Default for Config {
             media_dirs: Vec::new(),
             outbox: true,
             ygg: true,
+            acl: Acl::default(),
         }
     }
 }
@@ -119,6 +122,11 @@ pub enum ConfigError {
         /// What it can be.
         range: &'static str,
     },
+    /// A word in the table of rights means nobody.
+    #[error(
+        "config.toml: {0:?} in [acl] means nobody; it can be a contact's name, @role, %group, contacts or *"
+    )]
+    Who(String),
     /// The list of peers was not found where it stands.
     #[error("config.toml: peers is written in a way that cannot be changed by a command")]
     Peers,
@@ -153,7 +161,10 @@ fn with_peers(text: &str, wanted: &Config) -> Option<String> {
     let is_old = |line: &&str| {
         line.trim_start().strip_prefix("peers").is_some_and(|l| l.trim_start().starts_with('='))
     };
-    let begin = lines.iter().position(is_old).unwrap_or(lines.len());
+    // What stands behind the head of a table belongs to that table.
+    let is_table = |line: &&str| line.trim_start().starts_with('[');
+    let place = || lines.iter().position(is_table).unwrap_or(lines.len());
+    let begin = lines.iter().position(is_old).unwrap_or_else(place);
     // The old list may go over several lines: it ends where what remains says what is wanted.
     (begin..=lines.len()).find_map(|end| {
         let text = [&lines[..begin], &[&*new], &lines[end..], &[""]].concat().join("\n");
@@ -185,6 +196,9 @@ impl Config {
             let range = "up to 8 addresses as tls://home.example:7531, of 128 bytes at most";
             return Err(ConfigError::Range { key: "addresses", range });
         }
+        if let Some(word) = config.acl.wrong_word() {
+            return Err(ConfigError::Who(word.to_owned()));
+        }
         if config.workers > 64 {
             return Err(ConfigError::Range { key: "workers", range: "0 to 64" });
         }
@@ -201,7 +215,8 @@ impl Config {
              lifetime-days = {}\ncarry-strangers = {}\n\
              strangers-mib = {}\ncontacts-mib = {}\nworkers = {}\n\
              listen = {}\npeers = {}\ndial-contacts = {}\npublic = {}\nlan = {}\nlan-port = {}\n\
-             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n",
+             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n\n\
+             [acl]\nreach = {}\nrelay = {}\nrun = {}\nfiles = {}\n",
             value(&self.name),
             self.hidden,
             list(&self.addresses),
@@ -220,7 +235,11 @@ impl Config {
             self.mount_media,
             list(&self.media_dirs),
             self.outbox,
-            self.ygg
+            self.ygg,
+            list(&self.acl.reach),
+            list(&self.acl.relay),
+            list(&self.acl.run),
+            list(&self.acl.files)
         )
     }
 
@@ -252,6 +271,7 @@ mod tests {
         for (before, after) in [
             ("", "peers = [\"tls://b:1\"]\n"),
             ("# mine\nname = 'x' # me\n", "# mine\nname = 'x' # me\npeers = [\"tls://b:1\"]\n"),
+            ("[acl]\nrun = ['Bob']\n", "peers = [\"tls://b:1\"]\n[acl]\nrun = ['Bob']\n"),
             ("peers = []\nhidden = true\n", "peers = [\"tls://b:1\"]\nhidden = true\n"),
             (
                 "peers = [\n  'tls://a:1', # one\n]\n# end\n",
@@ -276,6 +296,8 @@ mod tests {
             ("workers = 65", "workers"),
             ("lifetime-days = 0", "lifetime-days"),
             ("addresses = ['somewhere']", "addresses"),
+            ("[acl]\nrun = ['@']", "@"),
+            ("[acl]\nlisten = []", "listen"),
             ("name = ", "name"),
         ] {
             let error = Config::parse(text).unwrap_err().to_string();

@@ -5,16 +5,18 @@
 //! version before when it stands there.
 
 use std::{
+    collections::HashMap,
     fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use postrider_base::{Card, NodeId, link::Address};
+use postrider_base::{Card, NodeId, Roster, link::Address, roster::Entry};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::files::replace;
+use super::{files::replace, rosters::Rosters};
 
 /// How sure I am that a key is who the petname says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +48,25 @@ pub struct Contact {
     /// Whether they have shown that they know me: then mail need not bring my card again.
     #[serde(default)]
     pub answered: bool,
+    /// Who introduced them.
+    #[serde(default)]
+    pub by: Option<By>,
+    /// Introduced, and not accepted by me yet.
+    #[serde(default)]
+    pub pending: bool,
     /// Their card.
     #[serde(with = "card_text")]
     pub card: Card,
+}
+
+/// Who introduced a contact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// Another contact, by its id.
+    Contact(String),
+    /// A roster that is followed, by its key.
+    Roster(String),
 }
 
 /// All contacts.
@@ -58,6 +76,25 @@ pub struct Contacts {
     list: Vec<Contact>,
     damaged: usize,
     repaired: usize,
+    /// The rosters that were followed when the contacts were read; none for those who edit them.
+    rosters: Arc<Rosters>,
+}
+
+/// Introductions that wait to be accepted: some for every day of a month, and a file that is read
+/// in no time.
+pub const PENDING_MAX: usize = 256;
+/// Of those, what one contact may bring: eight who introduce at random leave room for others.
+pub const PENDING_OF_ONE: usize = 32;
+
+/// What an introduction did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Introduced {
+    /// A new contact, which waits to be accepted.
+    New,
+    /// A newer card of a known contact; nothing else of it changed.
+    Updated,
+    /// Nothing.
+    Nothing,
 }
 
 /// Why contacts cannot be read or changed.
@@ -83,6 +120,9 @@ pub enum ContactsError {
     /// Nobody of that name.
     #[error("no contact is called {0}")]
     Unknown(String),
+    /// The rosters beside them cannot be read.
+    #[error("could not use the rosters")]
+    Rosters(#[source] Box<super::RostersError>),
     /// Several names begin like that.
     #[error("{0} could be any of {1}")]
     Ambiguous(String, String),
@@ -118,6 +158,12 @@ fn is_elsewhere(address: &Address) -> bool {
     }
 }
 
+impl From<super::RostersError> for ContactsError {
+    fn from(error: super::RostersError) -> Self {
+        Self::Rosters(Box::new(error))
+    }
+}
+
 /// What adding a card did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
@@ -148,7 +194,7 @@ impl Contacts {
                 }
             }
         }
-        Ok(Self { path: path.to_owned(), list, damaged, repaired })
+        Ok(Self { path: path.to_owned(), list, damaged, repaired, rosters: Arc::default() })
     }
 
     /// Reads the contacts, lets `change` change them, and writes them, while no other process does
@@ -195,6 +241,47 @@ impl Contacts {
         self.list.iter().find(|contact| contact.card.node == *node)
     }
 
+    /// These contacts beside the rosters that are followed.
+    pub(super) fn beside(self, rosters: Arc<Rosters>) -> Self {
+        Self { rosters, ..self }
+    }
+
+    /// The rosters that are followed.
+    pub fn rosters(&self) -> &Rosters {
+        &self.rosters
+    }
+
+    /// Whether nothing is taken from a node or carried for it: I refuse it, or its key is revoked.
+    pub fn is_blocked(&self, node: &NodeId) -> bool {
+        self.of(node).is_some_and(|contact| contact.blocked)
+            || self.rosters.revoked_by(node).is_some()
+    }
+
+    /// Whether a node is a contact from whom something is taken.
+    pub fn is_known(&self, node: &NodeId) -> bool {
+        self.of(node).is_some() && !self.is_blocked(node)
+    }
+
+    /// Whether a node is a contact that I chose myself, and from whom something is taken.
+    pub fn is_chosen(&self, node: &NodeId) -> bool {
+        self.of(node).is_some_and(|contact| !contact.pending) && !self.is_blocked(node)
+    }
+
+    /// Those to whom links are made without being asked: whom I chose, and whom a roster brought.
+    pub fn linked(&self) -> impl Iterator<Item = &Contact> {
+        self.list.iter().filter(|contact| {
+            let invited = !contact.pending || matches!(contact.by, Some(By::Roster(_)));
+            let shut = contact.blocked || self.rosters.revoked_by(&contact.card.node).is_some();
+            invited && !shut
+        })
+    }
+
+    /// Every key from which nothing is taken.
+    pub fn blocked(&self) -> impl Iterator<Item = NodeId> {
+        let refused = self.list.iter().filter(|contact| contact.blocked);
+        refused.map(|contact| contact.card.node).chain(self.rosters.revoked())
+    }
+
     /// Who is meant: a petname (any case), or an id.
     pub fn resolve(&self, who: &str) -> Result<&Contact, ContactsError> {
         let unknown = || ContactsError::Unknown(who.to_owned());
@@ -229,6 +316,12 @@ impl Contacts {
             if newer {
                 self.list[at].card = card;
             }
+            if std::mem::take(&mut self.list[at].pending) {
+                // Whoever adds the card of somebody introduced has accepted them.
+                let node = self.list[at].card.node;
+                name.map_or(Ok(()), |name| self.rename(&node, name))?;
+                return Ok((Added::New, &self.list[at]));
+            }
             let known = &self.list[at];
             return Ok((if newer { Added::Updated } else { Added::Known }, known));
         }
@@ -244,15 +337,87 @@ impl Contacts {
             blocked: false,
             hidden: None,
             answered: false,
+            by: None,
+            pending: false,
             card,
         });
         Ok((Added::New, &self.list[self.list.len() - 1]))
     }
 
+    /// Takes a card that somebody vouches for. Whom I know keeps name, key and trust; whom I block
+    /// keeps everything. Beyond the bounds the oldest introduction of the same contact gives way, and
+    /// never one of another.
+    pub fn introduce(&mut self, card: Card, by: &NodeId) -> Introduced {
+        if let Some(known) = self.list.iter_mut().find(|c| c.card.node == card.node) {
+            if known.blocked || card.number <= known.card.number {
+                return Introduced::Nothing;
+            }
+            known.card = card;
+            return Introduced::Updated;
+        }
+        let by = By::Contact(by.to_string());
+        let waits = |c: &&Contact| c.pending && !c.blocked && matches!(c.by, Some(By::Contact(_)));
+        let theirs = |c: &Contact| waits(&c) && c.by.as_ref() == Some(&by);
+        let all = self.list.iter().filter(waits).count();
+        let of_one = self.list.iter().filter(|c| theirs(c)).count();
+        if all >= PENDING_MAX || of_one >= PENDING_OF_ONE {
+            let Some(oldest) = self.list.iter().position(theirs) else {
+                return Introduced::Nothing;
+            };
+            self.list.remove(oldest);
+        }
+        let name = self.free_name(&card.name, &card.node);
+        self.vouched(card, name, by);
+        Introduced::New
+    }
+
+    /// Makes those on a roster contacts, and takes away those who are no longer on it, unless I have
+    /// accepted them. Whom I know keeps name, key and trust.
+    pub fn take_roster(&mut self, roster: &Roster, me: &NodeId) {
+        let by = By::Roster(roster.key.to_string());
+        // One who is revoked stays, so that it can be seen that they are.
+        let on_it = |contact: &Contact| roster.entry(&contact.card.node).is_some();
+        let only_by_it = |c: &Contact| c.pending && !c.blocked && c.by.as_ref() == Some(&by);
+        self.list.retain(|contact| !only_by_it(contact) || on_it(contact));
+        let known: HashMap<NodeId, usize> =
+            self.list.iter().enumerate().map(|(at, contact)| (contact.card.node, at)).collect();
+        let others = |entry: &&Entry| !entry.revoked && entry.node() != *me;
+        for entry in roster.entries.iter().filter(others) {
+            let Some(card) = entry.card() else { continue };
+            match known.get(&card.node).map(|at| &mut self.list[*at]) {
+                Some(contact) if contact.blocked || card.number <= contact.card.number => {}
+                Some(contact) => contact.card = card.clone(),
+                None => {
+                    let name = self.free_name(&entry.name, &card.node);
+                    self.vouched(card.clone(), name, by.clone());
+                }
+            }
+        }
+    }
+
+    /// A roster is followed no more: those whom only it brought are forgotten.
+    pub fn leave_roster(&mut self, key: &NodeId) {
+        let by = Some(By::Roster(key.to_string()));
+        self.list.retain(|contact| !contact.pending || contact.blocked || contact.by != by);
+    }
+
+    fn vouched(&mut self, card: Card, name: String, by: By) {
+        self.list.push(Contact {
+            name,
+            trust: Trust::Introduced,
+            blocked: false,
+            hidden: None,
+            answered: false,
+            by: Some(by),
+            pending: true,
+            card,
+        });
+    }
+
     /// A name for a card that came by itself: the suggested one, or that with a number behind it.
-    pub fn free_name(&self, card: &Card) -> String {
-        let short: String = card.node.to_string().chars().take(10).collect();
-        let base = check_name(card.name.trim()).unwrap_or(short);
+    pub fn free_name(&self, suggested: &str, node: &NodeId) -> String {
+        let short: String = node.to_string().chars().take(10).collect();
+        let base = check_name(suggested.trim()).unwrap_or(short);
         let cut: String = base.chars().take(16).collect();
         std::iter::once(base)
             .chain((2..).map(|n| format!("{cut} {n}")))
@@ -445,12 +610,141 @@ mod tests {
             contacts.add(mallory.clone(), None, Trust::Unverified),
             Err(ContactsError::NameTaken(_))
         ));
-        assert_eq!(contacts.free_name(&mallory), "ALICE 2");
+        assert_eq!(contacts.free_name(&mallory.name, &mallory.node), "ALICE 2");
         for (number, what) in [(4, Added::Known), (5, Added::Known), (6, Added::Updated)] {
             let (added, contact) =
                 contacts.add(card(1, "Alice", number), None, Trust::Unverified).unwrap();
             assert_eq!((added, contact.name.as_str()), (what, "Alice"), "{number}");
         }
+    }
+
+    fn node(n: u8) -> NodeId {
+        NodeSecret::from_seed([n; 32]).id()
+    }
+
+    #[test]
+    fn an_introduction_adds_somebody_who_waits_and_changes_nobody_who_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut contacts = contacts(dir.path());
+        contacts.change(&node(1), |contact| contact.trust = Trust::Verified);
+        contacts.change(&node(3), |contact| contact.blocked = true);
+        let by = node(2);
+        for (what, card, did) in [
+            ("somebody new", card(6, "Dora", 1), Introduced::New),
+            ("the same again", card(6, "Dora", 1), Introduced::Nothing),
+            ("a newer card of theirs", card(6, "Eve", 2), Introduced::Updated),
+            ("a known name", card(7, "ALICE", 9), Introduced::New),
+            ("a known key under another name", card(1, "Boss", 5), Introduced::Nothing),
+            ("an older card", card(1, "Alice", 4), Introduced::Nothing),
+            ("a newer card", card(1, "Boss", 6), Introduced::Updated),
+            ("a blocked key", card(3, "Carol", 6), Introduced::Nothing),
+        ] {
+            assert_eq!(contacts.introduce(card, &by), did, "{what}");
+        }
+        let shown: Vec<_> = contacts
+            .iter()
+            .map(|c| (&*c.name, c.trust, c.blocked, c.pending, c.card.number))
+            .collect();
+        use Trust::{Introduced as I, Unverified as U, Verified as V};
+        assert_eq!(
+            shown,
+            [
+                ("Alice", V, false, false, 6),
+                ("Bob", U, false, false, 5),
+                ("Carol", U, true, false, 5),
+                ("Dora", I, false, true, 2),
+                ("ALICE 2", I, false, true, 9),
+            ]
+        );
+        assert!(!contacts.is_chosen(&node(6)) && contacts.is_known(&node(6)));
+        // Whoever adds the card has accepted them, and may give another name.
+        contacts.add(card(6, "Dora", 2), Some("Dora B"), Trust::Unverified).unwrap();
+        assert_eq!(contacts.of(&node(6)).unwrap().name, "Dora B");
+        assert!(contacts.is_chosen(&node(6)));
+    }
+
+    #[test]
+    fn of_too_many_introductions_the_oldest_of_the_same_contact_gives_way() {
+        let many = |n: u16| {
+            let mut seed = [9; 32];
+            seed[..2].copy_from_slice(&n.to_be_bytes());
+            let secret = NodeSecret::from_seed(seed);
+            let seal_keys = vec![(1, secret.first_seal_key().public())];
+            let (name, node) = (format!("M{n}"), secret.id());
+            let facts = Facts { node, number: 1, seal_keys, name, hints: vec![], features: 0 };
+            Card::sign(facts, &secret).unwrap()
+        };
+        let mut contacts = Contacts::default();
+        let waiting = |contacts: &Contacts, by: u8| {
+            let by = Some(By::Contact(node(by).to_string()));
+            contacts.iter().filter(|contact| contact.by == by).count()
+        };
+        (0..40).for_each(|n| _ = contacts.introduce(many(n), &node(1)));
+        assert_eq!(waiting(&contacts, 1), PENDING_OF_ONE);
+        assert!(contacts.resolve("M7").is_err() && contacts.resolve("M8").is_ok());
+        // Whom I block or accept gives way to nobody.
+        let of = |n| many(n).node;
+        contacts.change(&of(8), |contact| contact.blocked = true);
+        contacts.change(&of(9), |contact| contact.pending = false);
+        (40..80).for_each(|n| _ = contacts.introduce(many(n), &node(1)));
+        assert!(contacts.resolve("M8").is_ok() && contacts.resolve("M9").is_ok());
+        for by in 2..=9 {
+            let from = u16::from(by) * 100;
+            (from..from + 40).for_each(|n| _ = contacts.introduce(many(n), &node(by)));
+        }
+        let pending = contacts.iter().filter(|c| c.pending && !c.blocked).count();
+        assert_eq!((pending, waiting(&contacts, 9)), (PENDING_MAX, 0));
+        assert_eq!(waiting(&contacts, 8), PENDING_OF_ONE);
+    }
+
+    #[test]
+    fn a_roster_brings_and_takes_its_own_and_nobody_else() {
+        let roster = |number, list: &[(u8, &str, bool)]| {
+            let (key, name) = (node(9), "Relief".to_owned());
+            let issued = postrider_base::roster::Day(1);
+            let mut facts =
+                postrider_base::roster::RosterFacts { key, number, issued, name, entries: vec![] };
+            for (n, name, revoked) in list {
+                facts.put(Entry {
+                    who: postrider_base::roster::Member::Card(Box::new(card(*n, name, 7))),
+                    name: (*name).into(),
+                    role: String::new(),
+                    groups: vec![],
+                    until: None,
+                    revoked: *revoked,
+                });
+            }
+            Roster::sign(&facts, &NodeSecret::from_seed([9; 32])).unwrap()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let mut contacts = contacts(dir.path());
+        let me = node(8);
+        let all = [
+            (1, "Boss", false),
+            (4, "Dora", false),
+            (5, "bob", false),
+            (6, "Nick", false),
+            (7, "Eve", false),
+            (8, "Me", false),
+        ];
+        contacts.take_roster(&roster(1, &all), &me);
+        let names = |contacts: &Contacts| {
+            contacts.iter().map(|contact| contact.name.clone()).collect::<Vec<_>>()
+        };
+        let mut wanted = vec!["Alice", "Bob", "Carol", "Dora", "bob 2", "Nick", "Eve"];
+        let mut got = names(&contacts);
+        got.sort();
+        wanted.sort_unstable();
+        assert_eq!(got, wanted);
+        assert_eq!(contacts.of(&node(1)).unwrap().card.number, 7);
+        // Dora was accepted, Nick is revoked, Eve and the second Bob are gone.
+        contacts.change(&node(4), |contact| contact.pending = false);
+        contacts.take_roster(&roster(2, &[(6, "Nick", true)]), &me);
+        let mut got = names(&contacts);
+        got.sort();
+        assert_eq!(got, ["Alice", "Bob", "Carol", "Dora", "Nick"]);
+        contacts.leave_roster(&node(9));
+        assert_eq!(names(&contacts).len(), 4);
     }
 
     #[test]

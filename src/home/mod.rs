@@ -3,13 +3,16 @@
 //! ```text
 //! config.toml   what a person may edit            contacts    whom I know, one line each
 //! key           the secrets (0600)                spool/      the mail
-//! card          my contact card, as text
+//! card          my contact card, as text      rosters/    whose rosters I follow
 //! ```
 
+mod acl;
 mod config;
 mod contacts;
 mod files;
 mod key_file;
+mod roster_key;
+mod rosters;
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -17,14 +20,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub use acl::{Acl, Right};
 pub use config::{Config, ConfigError};
-pub use contacts::{Added, Contact, Contacts, ContactsError, Trust};
+pub use contacts::{Added, By, Contact, Contacts, ContactsError, Introduced, Trust};
 pub use files::{is_private, replace};
 pub use key_file::{KeyFile, KeyFileError};
 use postrider_base::{
-    Card, NodeSecret,
+    Card, NodeId, NodeSecret, Roster,
     card::{CardError, Facts},
 };
+pub use roster_key::{BYTES_MAX as ROSTER_KEY_MAX, RosterKey, RosterKeyError};
+pub use rosters::{FOLLOWED_MAX, Followed, Rosters, RostersError, Taken};
 
 /// An opened home: identity, card and settings. Contacts and spool are opened when needed.
 #[derive(Debug)]
@@ -40,8 +46,8 @@ pub struct Home {
     known: Mutex<Option<(FileMark, Arc<Contacts>)>>,
 }
 
-/// What changes whenever the contacts file is replaced: its inode, size and time.
-type FileMark = Option<(u64, u64, i64, i64)>;
+/// What changes whenever the contacts file or one of the rosters is replaced: their inodes and times.
+pub type FileMark = (Option<(u64, u64, i64, i64)>, Vec<(u64, i64, i64)>);
 
 /// Why a home cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -139,20 +145,32 @@ impl Home {
         self.dir.join("spool")
     }
 
-    /// The contacts; read again only when their file was replaced, by whichever process.
-    pub fn contacts(&self) -> Result<Arc<Contacts>, ContactsError> {
-        let path = self.dir.join("contacts");
-        // Before the file is read: at worst it is read once more than needed.
-        let mark = std::fs::metadata(&path)
+    /// What changes whenever somebody changed the contacts or a roster.
+    pub fn people_mark(&self) -> FileMark {
+        let contacts = std::fs::metadata(self.dir.join("contacts"))
             .ok()
             .map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec()));
+        (contacts, Rosters::mark(&self.rosters_dir()))
+    }
+
+    fn rosters_dir(&self) -> PathBuf {
+        self.dir.join("rosters")
+    }
+
+    /// The contacts beside the rosters that are followed; read again only when one of their files was
+    /// replaced, by whichever process.
+    pub fn contacts(&self) -> Result<Arc<Contacts>, ContactsError> {
+        let path = self.dir.join("contacts");
+        // Before the files are read: at worst they are read once more than needed.
+        let mark = self.people_mark();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, contacts)) = &*known
             && *of == mark
         {
             return Ok(Arc::clone(contacts));
         }
-        let contacts = Arc::new(Contacts::read(&path)?);
+        let rosters = Arc::new(Rosters::read(&self.rosters_dir())?);
+        let contacts = Arc::new(Contacts::read(&path)?.beside(rosters));
         *known = Some((mark, Arc::clone(&contacts)));
         Ok(contacts)
     }
@@ -165,6 +183,43 @@ impl Home {
         let edited = Contacts::edit(&self.dir.join("contacts"), change);
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
         edited
+    }
+
+    /// Changes which rosters are followed; see [`Rosters::edit`].
+    pub fn edit_rosters<T>(
+        &self,
+        change: impl FnOnce(&mut Rosters) -> Result<T, RostersError>,
+    ) -> Result<T, RostersError> {
+        let edited = Rosters::edit(&self.rosters_dir(), change);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        edited
+    }
+
+    /// Takes a roster whose signature held, if its key is followed and it is the newest; durable when
+    /// it returns. Its members come first: a cut in between takes them once more.
+    pub fn take_roster(&self, roster: &Roster) -> Result<Taken, RostersError> {
+        self.edit_rosters(|rosters| {
+            let taken = rosters.take(roster);
+            if taken == Taken::Newer {
+                self.edit_contacts(|contacts| {
+                    contacts.take_roster(roster, &self.card.node);
+                    Ok(())
+                })?;
+            }
+            Ok(taken)
+        })
+    }
+
+    /// Follows a roster no more, and forgets whom only it brought.
+    pub fn leave_roster(&self, key: &NodeId) -> Result<(), RostersError> {
+        self.edit_rosters(|rosters| {
+            self.edit_contacts(|contacts| {
+                contacts.leave_roster(key);
+                Ok(())
+            })?;
+            rosters.leave(key);
+            Ok(())
+        })
     }
 }
 

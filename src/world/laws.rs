@@ -157,7 +157,7 @@ impl Laws {
     /// Asked when an engine ends a link. All nodes are honest, so none may blame another.
     pub fn ending(&self, at: usize, why: &Ending) -> Option<String> {
         let fine = match why {
-            Ending::Protocol(_) | Ending::Myself => false,
+            Ending::Protocol(_) | Ending::Myself | Ending::Duplicate => false,
             Ending::Halted { reason, .. } => *reason >= 17,
             Ending::Stuck => self.darkened,
             Ending::Silent | Ending::Blocked | Ending::Disk | Ending::Crowded => true,

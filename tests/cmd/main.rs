@@ -19,4 +19,5 @@ mod peers;
 mod simulate;
 mod socket;
 mod streams;
+mod trust;
 mod walk;

@@ -15,6 +15,7 @@ import bundle
 import card
 import identity
 import opening
+import roster
 from postrider_decode import decode, plain
 from refused import STAGES, Opaque, Refused
 
@@ -70,6 +71,7 @@ READERS = {
     "node-id": read_node,
     "node-id-text": lambda v: {"node": identity.read_node_text(bytes.fromhex(v["hex"]).decode())},
     "receipt": read_receipt,
+    "roster": lambda v: roster.read(bytes.fromhex(v["hex"])),
     "seed": read_seed,
 }
 

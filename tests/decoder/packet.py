@@ -4,16 +4,21 @@ import unicodedata
 
 import card
 import cbor
+import roster
 import zstd
 from blake3 import blake3
 from refused import require
 
 STAGE = "packet"
 MAIL, MANIFEST, PART, CARD = range(4)
-KINDS = {MAIL: "mail", MANIFEST: "manifest", PART: "part", CARD: "card"}
+INTRODUCTION, ROSTER = 9, 10
+KINDS = {MAIL: "mail", MANIFEST: "manifest", PART: "part", CARD: "card",
+         INTRODUCTION: "introduction", ROSTER: "roster"}
 TEXT_MAX, MANIFEST_MAX, INLINE_MAX = 64 * 1024, 8 * 1024 * 1024, 256 * 1024
 PART_BYTES_MIN, PART_BYTES_MAX = 1024 * 1024, 63 * 1024 * 1024
-CAPS = {MAIL: TEXT_MAX, MANIFEST: MANIFEST_MAX, CARD: card.CARD_MAX}
+NOTE_MAX = 1024
+CAPS = {MAIL: TEXT_MAX, MANIFEST: MANIFEST_MAX, CARD: card.CARD_MAX,
+        INTRODUCTION: card.CARD_MAX + NOTE_MAX + 16, ROSTER: roster.ROSTER_MAX}
 FILES_MAX, DEPTH_MAX, COMPONENT_MAX, NAMES_MAX = 65_536, 64, 255, 524_288
 DIRECTORY = 2
 
@@ -65,8 +70,20 @@ def _body(kind, plain, out):
             check(False, "text is not UTF-8")
     elif kind == MANIFEST:
         _manifest(plain, out)
+    elif kind == INTRODUCTION:
+        _introduction(plain, out)
     else:
-        out["contact"] = plain
+        # Only carried here, as a card is: whoever uses it checks it.
+        out["roster" if kind == ROSTER else "contact"] = plain
+
+
+def _introduction(raw, out):
+    said = cbor.decode(raw, STAGE)
+    check(type(said) is list and len(said) == 2, "not [card, note]")
+    contact, note = said
+    check(cbor.is_bytes(contact) and 1 <= len(contact) <= card.CARD_MAX, "card in an introduction")
+    check(note is None or type(note) is str and 1 <= len(note.encode()) <= NOTE_MAX, "note")
+    out.update(contact=contact, note=note)
 
 
 def _part(body, compressed, rest, out):

@@ -44,6 +44,16 @@ impl Running {
         Self::start(desk, &DaemonOptions { listen, peers, ..DaemonOptions::default() }, runtime)
     }
 
+    /// Waits until the newest roster that is followed has this number.
+    async fn until_roster(&mut self, number: u64) {
+        let wait = async {
+            while self.daemon.node().desk.rosters().unwrap()[0].number < number {
+                while self.heard.recv().await.unwrap().what != "roster" {}
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no roster {number}"));
+    }
+
     /// Waits for something to happen.
     async fn until(&mut self, what: &str, id: &str) {
         let wait = async {
@@ -153,4 +163,45 @@ fn two_who_never_meet_write_through_a_third_who_cannot_read() {
     });
     assert_eq!(texts(carol), ["through the middle"]);
     assert!(inbox(middle).is_empty());
+}
+
+/// Too large for a small bundle: it is staged, hashed, and looked at before it is kept. Bob carries
+/// nothing for strangers, and the roster all the same.
+#[test]
+fn a_large_roster_comes_over_a_wire_and_goes_on() {
+    let town = Town::new();
+    let (anna, carol) = (Arc::new(town.node("anna")), Arc::new(town.node("carol")));
+    let bob = town.set(town.node("bob"), "carry-strangers = true", "carry-strangers = false");
+    let bob = Arc::new(bob);
+    know_each_other(&anna, &bob);
+    know_each_other(&bob, &carol);
+    anna.take_roster(&crate::trust::large_roster(&anna), &postrider::desk::Silent).unwrap_err();
+    anna.begin_roster("Relief", None).unwrap();
+    let key = anna.home().card.node;
+    for desk in [&bob, &carol] {
+        desk.follow_roster(key, None, &postrider::desk::Silent).unwrap();
+    }
+    let runtime = runtime();
+    let mut at_bob = Running::listening(&bob, &runtime);
+    let at_anna = Running::dialling(&anna, &at_bob, "bob", &runtime);
+    let mut at_carol = Running::dialling(&carol, &at_bob, "bob", &runtime);
+    runtime.block_on(async {
+        at_bob.until_roster(1).await;
+        at_carol.until_roster(1).await;
+    });
+    anna.take_roster(&crate::trust::large_roster(&anna), &postrider::desk::Silent).unwrap();
+    runtime.block_on(async {
+        at_bob.until_roster(2).await;
+        at_carol.until_roster(2).await;
+        for running in [at_anna, at_carol, at_bob] {
+            running.daemon.stop().await;
+        }
+    });
+    for desk in [&bob, &carol] {
+        let line = &desk.rosters().unwrap()[0];
+        assert_eq!((&*line.name, line.members), ("Relief", 200));
+        let queue = desk.queue(&postrider::desk::Silent).unwrap();
+        assert_eq!(queue.len(), 1, "{queue:?}");
+        assert!(queue[0].bytes > 4096);
+    }
 }

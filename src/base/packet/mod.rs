@@ -9,6 +9,7 @@
 //! size class. The message id is the bundle's id: a packet has none of its own.
 
 mod compress;
+mod introduction;
 mod listing;
 mod manifest;
 mod padding;
@@ -17,15 +18,18 @@ use serde_bytes::ByteBuf;
 
 pub use compress::compress_part;
 pub(crate) use compress::decompress_part;
+pub use introduction::{Introduction, NOTE_MAX};
 pub use manifest::{
     Content, FILES_MAX, FileEntry, INLINE_MAX, MANIFEST_MAX, Manifest, NAMES_MAX, PART_BYTES,
     PATH_DEPTH_MAX, PartList, is_component,
 };
 pub use padding::{padme, payload_class};
 
+use self::introduction::INTRODUCTION_MAX;
 use crate::{
     card::CARD_MAX,
     id::{BundleId, SetId},
+    roster::ROSTER_MAX,
     wire::{self, WireError},
 };
 
@@ -42,7 +46,7 @@ pub struct Packet {
 }
 
 /// The kinds of version 1. Numbers 4 to 8 are reserved for receipt batches, file requests, jobs,
-/// results and group posts, and refused.
+/// results and group posts, and refused; so is 11.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// A text.
@@ -53,6 +57,10 @@ pub enum Body {
     Part(PartHead),
     /// A contact card.
     Card(Vec<u8>),
+    /// Somebody's card, vouched for by the author.
+    Introduction(Introduction),
+    /// A roster. It is only carried here: whoever uses it checks it.
+    Roster(Vec<u8>),
 }
 
 /// What a packet refers to and brings along.
@@ -115,6 +123,8 @@ const MAIL: u8 = 0;
 const FILES: u8 = 1;
 const PART: u8 = 2;
 const CARD: u8 = 3;
+const INTRODUCTION: u8 = 9;
+const ROSTER: u8 = 10;
 
 type TailWire = (Option<ByteBuf>, Option<ByteBuf>);
 type PartWire = (ByteBuf, u32, u64, u64);
@@ -126,6 +136,8 @@ impl Packet {
             Body::Mail(text) => self.encode_bytes(MAIL, text.as_bytes()),
             Body::Files(manifest) => self.encode_bytes(FILES, &manifest.encode()),
             Body::Card(card) => self.encode_bytes(CARD, card),
+            Body::Introduction(said) => self.encode_bytes(INTRODUCTION, &said.encode()),
+            Body::Roster(roster) => self.encode_bytes(ROSTER, roster),
             Body::Part(part) => {
                 let body =
                     (ByteBuf::from(part.set.0), part.index, part.stored_bytes, part.plain_bytes);
@@ -174,7 +186,7 @@ impl Packet {
 
     fn peek_kind(bytes: &[u8]) -> Result<u8, PacketError> {
         match bytes {
-            [0x82 | 0x83, kind @ 0..24, ..] if kind / 2 <= CARD => Ok(*kind),
+            [0x82 | 0x83, kind @ 0..24, ..] if is_kind(*kind / 2) => Ok(*kind),
             [0x82 | 0x83, kind @ 0..24, ..] => Err(PacketError::Kind(*kind)),
             _ => Err(PacketError::Field("kind")),
         }
@@ -197,6 +209,8 @@ impl Packet {
         let cap = match kind {
             MAIL => TEXT_MAX,
             FILES => MANIFEST_MAX,
+            INTRODUCTION => INTRODUCTION_MAX,
+            ROSTER => ROSTER_MAX,
             _ => CARD_MAX,
         };
         let body = if compressed { compress::decompress(&raw, cap)? } else { raw };
@@ -206,6 +220,8 @@ impl Packet {
         Ok(match kind {
             MAIL => Body::Mail(String::from_utf8(body).map_err(|_| PacketError::Text)?),
             FILES => Body::Files(Manifest::decode(&body)?),
+            INTRODUCTION => Body::Introduction(Introduction::decode(&body)?),
+            ROSTER => Body::Roster(body),
             _ => Body::Card(body),
         })
     }
@@ -223,6 +239,10 @@ impl Packet {
             None => wire::encode(&(kind, body)),
         }
     }
+}
+
+fn is_kind(kind: u8) -> bool {
+    kind <= CARD || matches!(kind, INTRODUCTION | ROSTER)
 }
 
 impl Tail {
@@ -294,6 +314,14 @@ mod tests {
             mail("we are at the school, we are safe, we are at the school"),
             Packet { tail, ..mail("hello") },
             Packet { body: Body::Card(vec![1; 50]), tail: Tail::default() },
+            Packet { body: Body::Roster(vec![1; 9000]), tail: Tail::default() },
+            Packet {
+                body: Body::Introduction(Introduction {
+                    card: vec![1; 200],
+                    note: Some("she runs the clinic".into()),
+                }),
+                tail: Tail::default(),
+            },
             Packet {
                 body: Body::Part(PartHead {
                     set: SetId([1; 16]),
@@ -316,7 +344,9 @@ mod tests {
 
     #[test]
     fn reserved_kinds_and_empty_tails_are_refused() {
-        assert_eq!(Packet::decode(b"\x82\x08\x40"), Err(PacketError::Kind(8)));
+        for kind in [8, 16, 22] {
+            assert_eq!(Packet::decode(&[0x82, kind, 0x40]), Err(PacketError::Kind(kind)));
+        }
         assert_eq!(Packet::decode(b"\x83\x00\x40\x82\xf6\xf6"), Err(PacketError::Field("tail")));
     }
 }

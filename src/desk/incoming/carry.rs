@@ -7,13 +7,18 @@ use postrider_base::{
 use postrider_spool::{Body as SpoolBody, Change, Class, NewBundle};
 
 use super::{Brought, Intake, Refusal, lock};
-use crate::desk::store::summary;
+use crate::{desk::store::summary, home::Right};
 
 impl Intake<'_> {
     /// Whose a bundle is, from where we stand.
     fn class_of(&self, head: &Head) -> Class {
         let contacts = lock(&self.contacts);
-        let known = |node: &NodeId| contacts.of(node).is_some_and(|contact| !contact.blocked);
+        let known = |node: &NodeId| contacts.is_chosen(node);
+        if let Destination::Group(group) = head.header().destination
+            && contacts.rosters().of_group(&group).is_some()
+        {
+            return Class::Contact;
+        }
         let to_contact = match head.header().destination {
             Destination::Node(node) => known(&node),
             Destination::Tag(_) => {
@@ -38,15 +43,45 @@ impl Intake<'_> {
         Ok(class)
     }
 
+    /// Whether a bundle is carried, for the sake of whoever wrote it or of whom it is for.
+    fn check_author(&self, head: &Head) -> Result<(), Refusal> {
+        let contacts = lock(&self.contacts);
+        let source = head.header().source().map(|(source, _)| source);
+        if source.is_some_and(|source| contacts.is_blocked(&source)) {
+            return Err(Refusal::Unwanted("its author is not carried"));
+        }
+        let may = |who: Option<&NodeId>| self.acl.may(&contacts, who, Right::Relay, self.today);
+        let allowed = may(source.as_ref())
+            || match head.header().destination {
+                Destination::Node(node) => may(Some(&node)),
+                Destination::Tag(_) => contacts
+                    .iter()
+                    .find(|c| resolve_tag(head.header(), [c.card.seal_key()]).is_some())
+                    .is_some_and(|contact| may(Some(&contact.card.node))),
+                Destination::Group(_) => false,
+            };
+        if allowed { Ok(()) } else { Err(Refusal::Unwanted("nothing is carried for its author")) }
+    }
+
     pub(super) fn carry(
         &self,
         id: BundleId,
         head: &Head,
-        hop: Hop,
-        brought: Brought,
+        (hop, brought): (Hop, Brought),
+        followed: bool,
         body: SpoolBody,
     ) -> Result<(), Refusal> {
         let length = head.header().length;
+        if let Some((source, _)) = head.header().source()
+            && source == self.node
+        {
+            // Our own came back. What is known of it was settled before this.
+            self.check_own(&id, head)?;
+            return Err(Refusal::Unwanted("it is our own"));
+        }
+        if !followed {
+            self.check_author(head)?;
+        }
         let class = self.check_room(head, length)?;
         let (hop, from) = match brought {
             Brought::Unchecked => (hop.admitted(), None),
@@ -55,13 +90,6 @@ impl Intake<'_> {
         let hop = hop.ok_or(Refusal::NotCarried("it has passed too many nodes"))?;
         if hop.age_s >= head.header().lifetime.seconds() {
             return Err(Refusal::NotCarried("its lifetime is over"));
-        }
-        if let Some((source, _)) = head.header().source()
-            && (source == self.node
-                || lock(&self.contacts).of(&source).is_some_and(|contact| contact.blocked))
-        {
-            // Our own came back (and was settled), or somebody whom we refuse.
-            return Err(Refusal::NotCarried("its author is not carried"));
         }
         {
             let mut room = lock(&self.room);

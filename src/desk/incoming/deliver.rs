@@ -1,7 +1,7 @@
 //! What is for this node: a bundle becomes a message or a part of one, a receipt frees and proves.
 
 use postrider_base::{
-    BundleId, Card, Head, NodeId,
+    BundleId, Card, Head, NodeId, Roster,
     bundle::{Hop, Receipt},
     packet::{Body, Packet},
     unseal::Opened,
@@ -9,12 +9,15 @@ use postrider_base::{
 use postrider_spool::{Change, Class, Delivered, Spool};
 
 use super::{Group, Intake, Refusal, change_bytes, lock};
-use crate::desk::{
-    Failure, clock,
-    ledger::{End, MessageNote, OwnNote, SentNote, event, set_note, space},
-    parts::Place,
-    people,
-    sets::Arrived,
+use crate::{
+    desk::{
+        Failure, clock,
+        ledger::{End, MessageNote, OwnNote, SentNote, event, set_note, space},
+        parts::Place,
+        people,
+        sets::Arrived,
+    },
+    home::{Right, Taken},
 };
 
 impl Intake<'_> {
@@ -66,6 +69,7 @@ impl Intake<'_> {
         place: Option<Place>,
     ) -> Result<(), Refusal> {
         let author = opened.source;
+        let blocked = self.check_reach(&author)?;
         let sequence = opened.sequence;
         let mut group = lock(&self.group);
         let key = (author, sequence.epoch, sequence.counter);
@@ -81,7 +85,6 @@ impl Intake<'_> {
         let left_s = head.header().lifetime.seconds().saturating_sub(hop.age_s);
         let until = held_ms.saturating_add(u64::from(left_s) * 1000);
         let receipt = opened.secret.as_ref().map(|secret| Receipt::new(&id, secret));
-        let blocked = lock(&self.contacts).of(&author).is_some_and(|contact| contact.blocked);
         let mut changes = vec![
             Change::Delivered(Delivered {
                 source: *author.as_bytes(),
@@ -122,7 +125,8 @@ impl Intake<'_> {
                     });
                     self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
                 }
-                Body::Mail(_) | Body::Files(_) => {
+                Body::Mail(_) | Body::Files(_) | Body::Introduction(_) | Body::Roster(_) => {
+                    self.learn_of_others(&mut group, &author, &opened.packet.body)?;
                     self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
                     complete = Some(id);
                 }
@@ -144,6 +148,55 @@ impl Intake<'_> {
         group.pending.taken += 1;
         group.pending.bytes += head.header().length;
         Ok(self.flush_if_full(&mut group)?)
+    }
+
+    /// Whether what an author sends is taken and not shown, as from somebody whom I refuse. Whose key
+    /// is revoked, or who may not reach me, is told so: that can change.
+    fn check_reach(&self, author: &NodeId) -> Result<bool, Refusal> {
+        let contacts = lock(&self.contacts);
+        if *author == self.node {
+            return Ok(false);
+        }
+        if contacts.rosters().revoked_by(author).is_some() {
+            return Err(Refusal::Unwanted("its author's key is revoked"));
+        }
+        if contacts.is_blocked(author) {
+            return Ok(true);
+        }
+        if !self.acl.may(&contacts, Some(author), Right::Reach, self.today) {
+            return Err(Refusal::Unwanted("its author may not write to this node"));
+        }
+        Ok(false)
+    }
+
+    /// What a message says of others counts if its author does: an introduction by a contact that I
+    /// chose, a roster of a key that I follow by itself.
+    fn learn_of_others(
+        &self,
+        group: &mut Group,
+        author: &NodeId,
+        body: &Body,
+    ) -> Result<(), Refusal> {
+        match body {
+            Body::Introduction(said) if lock(&self.contacts).is_chosen(author) => {
+                if let Ok(card) = Card::decode(&said.card)
+                    && card.node != self.node
+                    && card.node != *author
+                {
+                    group.introduced.push((card, *author));
+                }
+            }
+            Body::Roster(bytes) => {
+                if let Ok(roster) = Roster::decode(bytes)
+                    && self.home.take_roster(&roster).map_err(Failure::from)? == Taken::Newer
+                {
+                    let contacts = self.home.contacts().map_err(Failure::from)?;
+                    *lock(&self.contacts) = (*contacts).clone();
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn keep_message<W>(

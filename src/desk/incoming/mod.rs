@@ -7,7 +7,9 @@
 
 mod carry;
 mod deliver;
+mod own;
 mod refusal;
+mod rosters;
 
 use std::{
     collections::HashSet,
@@ -17,24 +19,30 @@ use std::{
 };
 
 use postrider_base::{
-    BundleId, Card, Head, NodeId, SealSecret,
+    BundleId, Card, Head, NodeId, Roster, SealSecret,
     bundle::{HeadError, Hop, SealKind},
     packet::PartHead,
+    roster::Day,
     unseal::{Keyring, Opened, PartOpening, open_hashed_stream, open_small, open_stream},
 };
 use postrider_spool::{Body as SpoolBody, Change, DurableSpool, Outcome, Spool, Staging};
 
-pub(super) use self::refusal::Refusal;
 use self::refusal::{head_refusal, open_refusal, read_failure, write_refusal};
+pub(super) use self::{
+    refusal::Refusal,
+    rosters::{is_here, roster_of, whole},
+};
 use super::{
-    Desk, Failure, FailureKind, clock,
+    Desk, Failure, FailureKind,
+    alarm::Alarms,
+    clock,
     ledger::space,
     parts::PartWriter,
     places::{LeasedWriter, Places},
     receipts::{Numbered, ReceiptNumbers},
     sets::SetBook,
 };
-use crate::home::{Contacts, Home};
+use crate::home::{Acl, Contacts, Home};
 
 /// A group is committed when it has so many changes or bytes: small enough to lose little time at
 /// a crash, large enough that a sync is shared.
@@ -61,6 +69,8 @@ pub(super) struct Ready {
     hop: Hop,
     brought: Brought,
     work: Work,
+    /// What it brings to those who follow its key.
+    roster: Option<Box<Roster>>,
 }
 
 impl Ready {
@@ -107,6 +117,9 @@ pub(super) struct Intake<'a> {
     /// What strangers' and contacts' bundles may still take, in bytes.
     room: Mutex<[u64; 2]>,
     group: Mutex<Group>,
+    alarms: &'a Alarms,
+    acl: &'a Acl,
+    today: Day,
 }
 
 /// What the intake took of places is free when it ends.
@@ -127,6 +140,8 @@ struct Group {
     sequences: HashSet<(NodeId, u32, u64)>,
     /// Numbers of the receipts among the changes.
     numbered: Vec<Numbered>,
+    /// Whom contacts introduced, and which contact.
+    introduced: Vec<(Card, NodeId)>,
     /// A commit has failed: what was in its group was answered as taken and is not durable, so
     /// nothing may follow, and whoever ends the intake must hear of it.
     broken: Option<(FailureKind, String)>,
@@ -161,6 +176,9 @@ impl<'a> Intake<'a> {
             receipt_numbers: &desk.receipt_numbers,
             room: Mutex::new([of_contacts, of_strangers]),
             group: Mutex::default(),
+            alarms: &desk.alarms,
+            acl: &config.acl,
+            today: clock::today(),
         })
     }
 
@@ -206,6 +224,7 @@ impl<'a> Intake<'a> {
         if self.knows(&id)? {
             return Err(Refusal::Known);
         }
+        let roster = self.roster_in(head, payload)?;
         let work = if !self.ring().is_for_us(head) {
             Work::Inline(payload.to_vec())
         } else if head.header().seal == SealKind::Age {
@@ -214,7 +233,7 @@ impl<'a> Intake<'a> {
         } else {
             Work::Small(Box::new(open_small(head, payload, &self.ring()).map_err(open_refusal)?))
         };
-        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
+        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work, roster })
     }
 
     /// Takes a bundle whose payload streams. For us, it is opened while it is read.
@@ -246,8 +265,13 @@ impl<'a> Intake<'a> {
         if self.knows(&id)? {
             return Err(Refusal::Known);
         }
+        let mut roster = None;
         let work = if self.ring().is_for_us(head) {
             Work::Opened(Box::new(self.open_age(id, head, payload)?))
+        } else if self.is_for_followers(head) {
+            let payload = self.read_for_followers(head, payload)?;
+            roster = self.roster_in(head, &payload)?;
+            Work::Inline(payload)
         } else {
             let length = head.header().length;
             self.check_room(head, length)?;
@@ -274,7 +298,7 @@ impl<'a> Intake<'a> {
             }
             Work::Staged(Box::new(staging))
         };
-        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
+        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work, roster })
     }
 
     /// Opens a large bundle for us that was verified and staged before.
@@ -293,7 +317,8 @@ impl<'a> Intake<'a> {
         let opened =
             open_hashed_stream(head, payload, &self.ring(), begin).map_err(open_refusal)?;
         let work = Work::Opened(Box::new(opened));
-        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
+        let brought = Brought::Unchecked;
+        Ok(Ready { id, head: head.clone(), hop, brought, work, roster: None })
     }
 
     /// A part for us that was verified, and opened while it came.
@@ -315,13 +340,13 @@ impl<'a> Intake<'a> {
         };
         let opened = Opened { source, sequence, created, secret, packet, packet_bytes, part };
         let work = Work::Opened(Box::new(opened));
-        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
+        Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work, roster: None })
     }
 
     /// A large bundle for somebody else that was verified and staged before.
     pub(super) fn staged(&self, id: BundleId, head: &Head, hop: Hop, staging: Staging) -> Ready {
         let work = Work::Staged(Box::new(staging));
-        Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work }
+        Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work, roster: None }
     }
 
     /// Makes a bundle's bytes durable and puts it into the group. `synced` has what was synced
@@ -332,14 +357,19 @@ impl<'a> Intake<'a> {
         synced: &mut HashSet<PathBuf>,
     ) -> Result<BundleId, Refusal> {
         lock(&self.group).sound()?;
-        let Ready { id, head, hop, brought, work } = ready;
+        let Ready { id, head, hop, brought, work, roster } = ready;
+        if let Some(roster) = &roster {
+            self.take_roster(roster)?;
+        }
+        let followed = roster.is_some();
         match work {
             Work::Small(opened) => self.deliver(id, &head, hop, *opened, None)?,
             Work::Inline(payload) => {
-                self.carry(id, &head, hop, brought, SpoolBody::Inline(payload))?;
+                self.carry(id, &head, (hop, brought), followed, SpoolBody::Inline(payload))?;
             }
             Work::Staged(staging) => {
-                self.carry(id, &head, hop, brought, SpoolBody::Staged(staging.finish()?))?;
+                let body = SpoolBody::Staged(staging.finish()?);
+                self.carry(id, &head, (hop, brought), followed, body)?;
             }
             Work::Opened(mut opened) => {
                 let place = match &mut opened.part {
@@ -417,6 +447,16 @@ impl<'a> Intake<'a> {
         group.sound()?;
         // Over when this returns, whether it succeeds or not.
         let _numbered = std::mem::take(&mut group.numbered);
+        // Before what brought them counts as known.
+        let introduced = std::mem::take(&mut group.introduced);
+        if !introduced.is_empty() {
+            self.home.edit_contacts(|contacts| {
+                for (card, by) in introduced {
+                    contacts.introduce(card, &by);
+                }
+                Ok(())
+            })?;
+        }
         if !group.changes.is_empty() {
             let changes = std::mem::take(&mut group.changes);
             if let Err(failure) = self.commit(changes) {

@@ -20,6 +20,8 @@ pub(in crate::desk) enum Refusal {
     Known,
     /// Not carried: over a limit, and which.
     NotCarried(&'static str),
+    /// Never taken here, and why.
+    Unwanted(&'static str),
     /// The reading or writing itself failed.
     Failed(Failure),
 }

@@ -23,6 +23,7 @@ use super::{
 use crate::desk::{
     Unit, clock, hex,
     ledger::{OwnNote, event, space},
+    people::Shut,
     receipts,
     reply::Tossed,
 };
@@ -41,6 +42,7 @@ pub(super) struct Giver<'a> {
     pub disk: &'a MediumDisk,
     pub volume: VolumeId,
     pub request: &'a TossRequest,
+    pub shut: Shut,
     pub watch: &'a dyn Watch,
 }
 
@@ -161,6 +163,9 @@ impl Giver<'_> {
 
     fn candidate(&self, entry: &Entry) -> Result<Option<Candidate>, Failure> {
         let Some(envelope) = self.spool.envelope(&entry.id)? else { return Ok(None) };
+        if self.shut.has(&entry.summary, &envelope.head) {
+            return Ok(None);
+        }
         Ok(Niceness::new(entry.summary.nice).map(|nice| Candidate {
             id: entry.id,
             class: whose(entry.class),

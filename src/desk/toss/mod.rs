@@ -19,6 +19,7 @@ use postrider_transports::media::{MediumDisk, MediumError, Mounted, Place, Prese
 use super::{
     Desk, Event, Failure, FailureKind, Watch, clock,
     incoming::{Intake, lock},
+    people::Shut,
     reply::Tossed,
 };
 
@@ -110,10 +111,11 @@ impl Desk {
             }
         }
         if gives {
-            let giver = give::Giver { desk: self, spool, disk: &disk, volume, request, watch };
+            let (disk, shut) = (&disk, Shut::new(&contacts));
+            let giver = give::Giver { desk: self, spool, disk, volume, request, shut, watch };
             giver.give(inventory, &mut reply)?;
             if request.with_card && writes {
-                self.leave_card(&disk)?;
+                self.leave_card(disk)?;
             }
         }
         reply.skipped = reply.left_out.values().sum();

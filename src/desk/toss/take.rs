@@ -319,7 +319,7 @@ impl Visit<'_> {
         let (damaged, text) = match outcome {
             Ok(_) | Err(Refusal::Known) => return Ok(false),
             Err(Refusal::Failed(failure)) => return Err(failure),
-            Err(Refusal::NotCarried(reason)) => {
+            Err(Refusal::NotCarried(reason) | Refusal::Unwanted(reason)) => {
                 *reply.left_out.entry(reason.to_owned()).or_default() += 1;
                 return Ok(false);
             }

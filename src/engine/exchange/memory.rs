@@ -25,6 +25,7 @@ pub(crate) struct Memory {
 struct Known {
     blocked: BTreeSet<NodeId>,
     via: BTreeSet<(NodeId, NodeId)>,
+    groups: BTreeSet<[u8; 16]>,
 }
 
 /// How far a neighbour was offered all that a restricted link carries, although its cursor could not
@@ -100,10 +101,13 @@ impl Memory {
         self.covered.clear();
         let blocked = people.blocked.iter().copied().collect();
         let via = people.via.iter().copied().collect();
-        let now = Known { blocked, via };
+        let groups = people.groups.iter().copied().collect();
+        let now = Known { blocked, via, groups };
         let before = self.people.replace(now);
         let widened = before.zip(self.people.as_ref()).is_some_and(|(before, now)| {
-            !before.blocked.is_subset(&now.blocked) || !now.via.is_subset(&before.via)
+            !before.blocked.is_subset(&now.blocked)
+                || !now.via.is_subset(&before.via)
+                || !now.groups.is_subset(&before.groups)
         });
         if widened {
             self.compared = Some(BTreeSet::new());
@@ -161,6 +165,7 @@ mod tests {
             contacts: vec![],
             blocked: blocked.iter().map(|n| node(*n)).collect(),
             via: via.iter().map(|(a, b)| (node(*a), node(*b))).collect(),
+            groups: vec![],
         };
         let mut memory = Memory::default();
         for (blocked, via, widened) in [

@@ -56,6 +56,9 @@ const FEATURES: u64 = FEATURE_SKETCH | introduce::FEATURE;
 /// The number of pings that nobody asked for and no silence: beyond those that are counted.
 const SIGN_OF_LIFE: u64 = 1 << 16;
 
+/// The reason of a Halt by which the other end says that it has the same key.
+pub(crate) const DUPLICATE: u8 = 20;
+
 /// One end of one link.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -76,6 +79,8 @@ pub(crate) struct Exchange {
     /// When silence is to be filled; `None` where it is not.
     ping_at: Option<u64>,
     pings_lost: u32,
+    /// What is asked of an end with this node's key; nobody guesses it.
+    own_ping: u64,
 }
 
 /// What is known of a link when it comes up.
@@ -124,6 +129,7 @@ impl Exchange {
             hinted: hint.is_some(),
             ping_at: keepalive.then(|| core.now.mono_ms.saturating_add(ping_after_ms)),
             pings_lost: 0,
+            own_ping: own_ping(&random),
         }
     }
 
@@ -178,6 +184,8 @@ impl Exchange {
                 receiving.mark(core, peer, bundles, receipts);
                 Ok(())
             }
+            Unit::Ping(nonce) if core.own_pings.contains(&nonce) => Err(Ending::Myself),
+            Unit::Pong(nonce) if core.own_pings.contains(&nonce) => Err(Ending::Duplicate),
             Unit::Ping(nonce) => {
                 peer.send(core, &Unit::Pong(nonce));
                 Ok(())
@@ -188,6 +196,9 @@ impl Exchange {
                 Ok(())
             }
             Unit::Sketch(step) => self.reconciling.take(core, peer, sending, &step),
+            Unit::Halt { reason: DUPLICATE, .. } if peer.node == Some(core.local.node) => {
+                Err(Ending::Duplicate)
+            }
             Unit::Halt { reason, retry_after_s } => Err(Ending::Halted { reason, retry_after_s }),
             Unit::Stop(handles) => sending.stop(core, peer, &handles),
             Unit::Withdraw(handles) => receiving.withdraw(core, peer, &handles),
@@ -207,8 +218,8 @@ impl Exchange {
     }
 
     fn greet(&mut self, core: &mut Core, hello: Hello) -> Result<(), Ending> {
-        if hello.instance == core.local.instance && self.peer.node == Some(core.local.node) {
-            return Err(Ending::Myself);
+        if self.peer.node == Some(core.local.node) {
+            self.doubt(core, hello)?;
         }
         self.peer.hello = Some(hello);
         // Somebody who may not be there is introduced to nobody.
@@ -224,6 +235,18 @@ impl Exchange {
             self.compare();
         }
         core.event(Event::Greeted { link: self.peer.link, peer: self.peer.node });
+        Ok(())
+    }
+
+    /// The other end has this node's key: it is this node itself, or somebody else has the key too.
+    /// Another numbering tells at once; a copy of the whole home has the same, so it is asked for
+    /// something that only this node hears.
+    fn doubt(&mut self, core: &mut Core, hello: Hello) -> Result<(), Ending> {
+        if self.peer.proven && hello.instance != core.local.instance {
+            return Err(Ending::Duplicate);
+        }
+        core.own_pings.insert(self.own_ping);
+        self.peer.send(core, &Unit::Ping(self.own_ping));
         Ok(())
     }
 
@@ -377,6 +400,7 @@ impl Exchange {
     /// The link is over.
     pub fn end(&mut self, core: &mut Core) {
         core.forget_questions(self.peer.link);
+        core.own_pings.remove(&self.own_ping);
         self.reconciling.end(core);
         self.sending.end(core, &self.peer);
         if let Some(node) = self.peer.node {
@@ -391,6 +415,12 @@ impl Exchange {
 fn aged(hop: Hop, held_ms: u64) -> Hop {
     let held_s = u32::try_from(held_ms / 1000).unwrap_or(u32::MAX);
     Hop { age_s: hop.age_s.saturating_add(held_s), ..hop }
+}
+
+/// The number of a ping, from a link's random bytes: never one of those that are counted.
+fn own_ping(random: &[u8; 16]) -> u64 {
+    let (first, _) = random.split_first_chunk().unwrap_or((&[0; 8], &[]));
+    u64::from_be_bytes(*first) | 1 << 63
 }
 
 fn decode(unit: &Bytes) -> Result<Unit, Ending> {

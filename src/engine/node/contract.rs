@@ -106,6 +106,9 @@ pub struct People {
     pub blocked: Vec<NodeId>,
     /// (destination, neighbour): what is for the first goes to the second.
     pub via: Vec<(NodeId, NodeId)>,
+    /// Groups whose bundles this node takes for itself and for others, over any link and from
+    /// anybody: its shell lets none in that is not what the group is for.
+    pub groups: Vec<[u8; 16]>,
 }
 
 /// One contact, as far as carrying for it asks.

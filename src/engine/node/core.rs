@@ -43,6 +43,8 @@ pub(crate) struct Core {
     /// Reconciliations that are going on.
     pub sketching: usize,
     pub memory: Memory,
+    /// What was asked over links to this node's own key: whoever hears it is this node itself.
+    pub own_pings: BTreeSet<u64>,
     next_ticket: u64,
     next_transfer: u64,
 }
@@ -185,6 +187,7 @@ impl Core {
             flushes: VecDeque::new(),
             sketching: 0,
             memory: Memory::default(),
+            own_pings: BTreeSet::new(),
             next_ticket: 0,
             next_transfer: 0,
         }

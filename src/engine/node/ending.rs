@@ -20,8 +20,10 @@ pub enum Ending {
     Silent,
     /// The peer does not read what it asks for.
     Stuck,
-    /// The peer is this node itself.
+    /// The peer is this node itself: it has dialled an address of its own.
     Myself,
+    /// The peer is another node with this node's key.
+    Duplicate,
     /// The peer is blocked.
     Blocked,
     /// The shell's disk does not answer.

@@ -12,7 +12,7 @@ use super::{
     core::{Asked, Core, Task, What},
 };
 use crate::{
-    exchange::{Exchange, LINKS_MAX, Opening, Unit},
+    exchange::{DUPLICATE, Exchange, LINKS_MAX, Opening, Unit},
     router::{Contact, NoRoad, Road, Router},
 };
 
@@ -280,6 +280,7 @@ impl Engine {
             Ending::Halted { .. } | Ending::Silent | Ending::Stuck => None,
             Ending::Protocol(violation) => Some((number(violation), RETRY_PROTOCOL_S)),
             Ending::Myself => Some((16, 0)),
+            Ending::Duplicate => Some((DUPLICATE, RETRY_PROTOCOL_S)),
             Ending::Blocked => Some((17, 0)),
             Ending::Disk => Some((18, RETRY_SHORTAGE_S)),
             Ending::Crowded => Some((19, RETRY_SHORTAGE_S)),

@@ -24,6 +24,7 @@ pub struct Flood {
     seal_keys: Vec<(SealPublic, NodeId)>,
     blocked: BTreeSet<[u8; 32]>,
     via: BTreeMap<[u8; 32], BTreeSet<[u8; 32]>>,
+    groups: BTreeSet<[u8; 16]>,
 }
 
 impl Flood {
@@ -36,6 +37,7 @@ impl Flood {
             seal_keys: Vec::new(),
             blocked: BTreeSet::new(),
             via: BTreeMap::new(),
+            groups: BTreeSet::new(),
         }
     }
 
@@ -61,6 +63,7 @@ impl Router for Flood {
         self.seal_keys =
             people.contacts.iter().flat_map(|c| c.seal_keys.iter().map(|k| (*k, c.node))).collect();
         self.blocked = people.blocked.iter().map(|node| *node.as_bytes()).collect();
+        self.groups = people.groups.iter().copied().collect();
         self.via.clear();
         for (destination, neighbour) in &people.via {
             self.via.entry(*destination.as_bytes()).or_default().insert(*neighbour.as_bytes());
@@ -82,6 +85,8 @@ impl Router for Flood {
             Destination::Tag(_) => row.tagged_for,
         };
         let blocked = |node: Option<[u8; 32]>| node.is_some_and(|n| self.blocked.contains(&n));
+        // Of what goes to those who follow a group, its author is of no account.
+        let followed = matches!(row.destination, Destination::Group(g) if self.groups.contains(&g));
         let is_peer = |node: Option<[u8; 32]>| peer.is_some() && node == peer;
         if row.expired(now.held_ms) {
             Err(NoRoad::Expired)
@@ -91,7 +96,7 @@ impl Router for Flood {
             Err(NoRoad::Brought)
         } else if recipient == me {
             Err(NoRoad::Arrived)
-        } else if blocked(recipient) || blocked(row.source) || blocked(peer) {
+        } else if blocked(recipient) || !followed && blocked(row.source) || blocked(peer) {
             Err(NoRoad::Blocked)
         } else if row.nice > to.policy.nice_max.value() {
             Err(NoRoad::Nice)
@@ -99,13 +104,13 @@ impl Router for Flood {
             Err(NoRoad::Size)
         } else if is_peer(recipient) {
             Ok(Road::Direct)
-        } else if !to.policy.transit && row.class != Class::Own {
+        } else if !to.policy.transit && row.class != Class::Own && !followed {
             Err(NoRoad::Transit)
         } else if let (Some(recipient), Some(peer)) = (recipient, peer)
             && self.via.get(&recipient).is_some_and(|via| via.contains(&peer))
         {
             Ok(Road::Via)
-        } else if row.hop.hops >= FLOOD_HOPS_MAX {
+        } else if row.hop.hops >= FLOOD_HOPS_MAX && !followed {
             Err(NoRoad::Hops)
         } else {
             Ok(Road::Flood)
@@ -118,7 +123,11 @@ impl Router for Flood {
         let known =
             |node: Option<NodeId>| node.is_some_and(|node| self.contacts.contains(node.as_bytes()));
         let blocked = |node: Option<NodeId>| node.is_some_and(|node| self.is_blocked(&node));
-        if blocked(recipient) || blocked(source) || blocked(from.node) {
+        let followed = matches!(
+            header.destination,
+            bundle::Destination::Group(group) if self.groups.contains(&group)
+        );
+        if blocked(recipient) || !followed && blocked(source) || blocked(from.node) {
             return Placement::Refuse(Reason::Blocked);
         }
         if header.nice > from.policy.nice_max {
@@ -134,14 +143,14 @@ impl Router for Flood {
             return Placement::Keep(Custody::Deliver, Class::Own, recipient);
         }
         let by_peer = source.is_some() && source == from.node;
-        if !from.policy.transit && !by_peer {
+        if !from.policy.transit && !by_peer && !followed {
             return Placement::Refuse(Reason::Transit);
         }
         // A bundle of ours that comes back is ours; an unproven neighbour is a stranger, whatever
         // the bundle says.
         let class = if source == Some(self.node) {
             Class::Own
-        } else if from.node.is_some() && (known(recipient) || known(source)) {
+        } else if followed || from.node.is_some() && (known(recipient) || known(source)) {
             Class::Contact
         } else {
             Class::Stranger
@@ -199,5 +208,29 @@ mod tests {
             let to = Neighbour { node: Some(node(peer)), policy };
             assert_eq!(router.eligible(now, &to, &row), expected, "{what}");
         }
+    }
+
+    /// What a group is for comes through where nothing else is carried for others, whoever wrote it.
+    #[test]
+    fn a_group_that_is_followed_is_carried_over_any_link_and_any_distance() {
+        let mut router = Flood::new(node(1), vec![]);
+        router.set_people(People {
+            blocked: vec![node(7)],
+            groups: vec![[9; 16]],
+            ..People::default()
+        });
+        let closed = LinkPolicy { transit: false, ..LinkPolicy::default() };
+        let to = Neighbour { node: Some(node(5)), policy: &closed };
+        let now = Now::default();
+        let for_group = |group| {
+            let mut row = Row { destination: Destination::Group(group), ..row(3, None) };
+            row.hop.hops = 20;
+            row
+        };
+        assert_eq!(router.eligible(now, &to, &for_group([9; 16])), Ok(Road::Flood));
+        assert_eq!(router.eligible(now, &to, &for_group([8; 16])), Err(NoRoad::Blocked));
+        let blocked = Neighbour { node: Some(node(7)), policy: &closed };
+        let from_it = Row { source: None, ..for_group([9; 16]) };
+        assert_eq!(router.eligible(now, &blocked, &from_it), Err(NoRoad::Blocked));
     }
 }

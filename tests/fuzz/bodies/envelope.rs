@@ -1,9 +1,11 @@
-//! What relays read: CBOR items, headers, heads, whole small bundles, receipts, cards, ids.
+//! What relays read: CBOR items, headers, heads, whole small bundles, receipts, cards, rosters, ids.
 
 use postrider_base::{
-    Card, Head, Header, NodeId, SealPublic,
+    Card, Head, Header, NodeId, Roster, SealPublic,
     bundle::{Origin, Receipt, SmallBundle},
-    domain, wire as cbor,
+    domain,
+    roster::{RosterFacts, is_word},
+    wire as cbor,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_bytes::{ByteBuf, Bytes};
@@ -113,6 +115,31 @@ fn says_itself(card: &Card) -> bool {
     assert_eq!(card.to_string().parse().as_ref(), Ok(card));
     assert_eq!(Card::decode(card.as_bytes()).as_ref(), Ok(card));
     assert!(!card.seal_keys.is_empty() && !card.name.chars().any(char::is_control));
+    true
+}
+
+pub fn roster(data: &[u8]) -> bool {
+    Roster::decode(data).is_ok_and(|roster| lists_itself(&roster))
+}
+
+/// The signed part of a roster; Alice signs whatever it is.
+pub fn roster_body(data: &[u8]) -> bool {
+    let digest = domain::derive(domain::ROSTER_DIGEST, &[data]);
+    let signature = alice().sign(&domain::ROSTER, &digest);
+    let bytes = cbor::encode(&(Bytes::new(data), Bytes::new(&signature)));
+    let Ok(roster) = Roster::decode(&bytes) else { return false };
+    assert_eq!((roster.as_bytes(), roster.key), (&*bytes, alice().id()));
+    assert_eq!(roster.encode(), data);
+    lists_itself(&roster)
+}
+
+fn lists_itself(roster: &Roster) -> bool {
+    assert_eq!(Roster::decode_kept(roster.as_bytes()).as_ref(), Ok(roster));
+    assert_eq!(RosterFacts::decode(&roster.encode()).as_ref(), Ok(&**roster));
+    for entry in &roster.entries {
+        assert_eq!(roster.entry(&entry.node()), Some(entry));
+        assert!(entry.role.is_empty() || is_word(&entry.role));
+    }
     true
 }
 

@@ -47,6 +47,8 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("receipt", Cost::Light, envelope::receipt, seeds::receipt),
     ("card", Cost::Keys, envelope::card, seeds::card),
     ("card_body", Cost::Keys, envelope::card_body, seeds::card_body),
+    ("roster", Cost::Keys, envelope::roster, seeds::roster),
+    ("roster_body", Cost::Keys, envelope::roster_body, seeds::roster_body),
     ("node_text", Cost::Keys, envelope::node_text, seeds::node_text),
     ("seal_key_text", Cost::Light, envelope::seal_key_text, seeds::seal_key_text),
     ("packet", Cost::Light, sealed::packet, seeds::packet),

@@ -9,12 +9,16 @@ use postrider::{
     home::{Config, Contacts, KeyFile, Trust},
 };
 use postrider_base::{
-    BundleId, Card, Head, Lifetime, Niceness, NodeSecret,
+    BundleId, Card, Head, Lifetime, Niceness, NodeSecret, Roster,
     bundle::{Hop, LockField, SealKind, Sequence, SmallBundle},
     card::Facts,
     compose::{Letter, Padding, Privacy, Sealed, To, seal},
     id::SetId,
-    packet::{Body, Content, FileEntry, Manifest, Packet, PartHead, PartList, Tail, compress_part},
+    packet::{
+        Body, Content, FileEntry, Introduction, Manifest, Packet, PartHead, PartList, Tail,
+        compress_part,
+    },
+    roster::{Day, Entry, Member, RosterFacts},
     seal::{age, compact},
     wire as cbor,
 };
@@ -133,6 +137,39 @@ pub(super) fn card_body() -> Inputs {
     vec![body.into_vec()]
 }
 
+pub(super) fn roster() -> Inputs {
+    let entry = |who, name: &str| Entry {
+        who,
+        name: name.into(),
+        role: "medic".into(),
+        groups: vec!["field".into(), "night-1".into()],
+        until: Some(Day(20_830)),
+        revoked: false,
+    };
+    let mut facts = RosterFacts {
+        key: alice().id(),
+        number: 3,
+        issued: Day(20_800),
+        name: "Relief".into(),
+        entries: vec![],
+    };
+    let empty = Roster::sign(&facts, &alice()).unwrap();
+    facts.put(entry(Member::Card(Box::new(card_of(&alice(), vec![]))), "Alice"));
+    let gone = entry(Member::Key(NodeSecret::from_seed(BOB).id()), "Bob");
+    facts.put(Entry { revoked: true, role: String::new(), until: None, ..gone });
+    let full = Roster::sign(&facts, &alice()).unwrap();
+    [empty, full].map(|roster| roster.as_bytes().to_vec()).into()
+}
+
+pub(super) fn roster_body() -> Inputs {
+    let body = |roster: Vec<u8>| {
+        let (body, _): (serde_bytes::ByteBuf, serde_bytes::ByteBuf) =
+            cbor::decode(&roster).unwrap();
+        body.into_vec()
+    };
+    roster().into_iter().map(body).collect()
+}
+
 pub(super) fn node_text() -> Inputs {
     let id = alice().id();
     let text = id.to_string();
@@ -197,7 +234,9 @@ fn packets() -> Inputs {
         Body::Mail("x".into()),
         Body::Files(small_manifest()),
         Body::Files(large_manifest()),
-        Body::Card(card),
+        Body::Card(card.clone()),
+        Body::Introduction(Introduction { card, note: Some("a friend".into()) }),
+        Body::Roster(roster().remove(1)),
     ];
     let mut all: Inputs =
         bodies.into_iter().map(|body| Packet { body, tail: Tail::default() }.encode()).collect();

@@ -8,6 +8,7 @@ use postrider_base::{
     bundle::{Destination, Head, HeadError, LockField, Origin, Receipt, SealKind, SmallBundle},
     id::BundleId,
     packet::{Body, Content, Packet, PacketError},
+    roster::{Roster, RosterError},
     unseal::{Keyring, OpenError, Opened, open_small, open_stream},
     wire, words,
 };
@@ -29,6 +30,7 @@ pub(crate) fn run(vector: &Value) -> Result<Value, Refused> {
             .map(|node| json!({ "node": hex(node.as_bytes()) }))
             .map_err(|_| "node-id"),
         "receipt" => receipt(&bytes, vector),
+        "roster" => roster(&bytes),
         "seed" => Ok(seed(&bytes)),
         other => panic!("no reader for {other}"),
     }
@@ -53,6 +55,29 @@ fn card(read: &Result<Card, postrider_base::card::CardError>) -> Result<Value, R
         Err(CardError::Signature) => Err("signature"),
         Err(_) => Err("card"),
     }
+}
+
+fn roster(bytes: &[u8]) -> Result<Value, Refused> {
+    let roster = Roster::decode(bytes).map_err(|error| match error {
+        RosterError::Signature => "signature",
+        _ => "roster",
+    })?;
+    let entries: Vec<Value> = roster
+        .entries
+        .iter()
+        .map(|entry| {
+            json!({
+                "node": hex(entry.node().as_bytes()),
+                "card": entry.card().map(|card| hex(card.as_bytes())),
+                "name": entry.name, "role": entry.role, "groups": entry.groups,
+                "until": entry.until.map(|day| day.0), "revoked": entry.revoked,
+            })
+        })
+        .collect();
+    Ok(json!({
+        "key": hex(roster.key.as_bytes()), "number": roster.number, "issued": roster.issued.0,
+        "name": roster.name, "entries": entries, "group": hex(roster.group()),
+    }))
 }
 
 fn node(bytes: &[u8], vector: &Value) -> Result<Value, Refused> {
@@ -225,6 +250,10 @@ pub(crate) fn describe(packet: &Packet) -> Value {
     let body = match &packet.body {
         Body::Mail(text) => json!({ "kind": "mail", "text": text }),
         Body::Card(card) => json!({ "kind": "card", "contact": hex(card) }),
+        Body::Introduction(said) => {
+            json!({ "kind": "introduction", "contact": hex(&said.card), "note": said.note })
+        }
+        Body::Roster(roster) => json!({ "kind": "roster", "roster": hex(roster) }),
         Body::Part(part) => json!({
             "kind": "part", "set": hex(part.set.0), "index": part.index,
             "stored": part.stored_bytes, "plain": part.plain_bytes,

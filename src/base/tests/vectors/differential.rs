@@ -1,4 +1,4 @@
-//! Thousands of spoiled bundles and cards, for both decoders to judge.
+//! Thousands of spoiled bundles, cards and rosters, for both decoders to judge.
 //!
 //! Vectors hold the faults somebody thought of; here are those that nobody did. Bytes are spoiled
 //! *before* they are sealed and signed, so that both decoders come to the deep checks.
@@ -15,7 +15,7 @@ use std::{env, fs, path::Path};
 use serde_json::{Value, json};
 
 use crate::{
-    bad_card,
+    bad_card, bad_roster,
     cbor::{V, b, t},
     craft::{BOB, Craft, mail, seed},
     decode,
@@ -83,11 +83,12 @@ fn packet(draw: &mut Draw) -> Vec<V> {
     let files = V::A(vec![V::A(vec![path, V::U(1), b(hash), V::Null, V::U(0)])]);
     let parts = V::A(vec![V::U(1 << 20), V::U(1), b([3; 32])]);
     let compressed = [&[0x20, 5, 0x29, 0, 0][..], b"hello"].concat();
-    match draw.below(6) {
+    match draw.below(7) {
         0 => mail("hello"),
         1 => vec![V::U(1), b(compressed)],
         2 => vec![V::U(2), b(V::A(vec![V::Null, t("hi"), files, b("x")]).bytes())],
         3 => vec![V::U(2), b(V::A(vec![b([1; 16]), V::Null, files, parts]).bytes())],
+        5 => vec![V::U(18), b(V::A(vec![b([9; 40]), t("a friend")]).bytes())],
         4 => vec![V::U(0), b("x"), V::A(vec![b([1; 32]), b([9; 40])])],
         _ => vec![V::U(4), V::A(vec![b([1; 16]), V::U(0), V::U(10), V::U(10)])],
     }
@@ -122,6 +123,12 @@ fn card(draw: &mut Draw) -> Value {
     json!({ "kind": "card", "hex": hex(bad_card::signed(&body)) })
 }
 
+fn roster(draw: &mut Draw) -> Value {
+    let mut body = V::A(bad_roster::body()).bytes();
+    Edits::draw(draw).spoil(&mut body, 4096);
+    json!({ "kind": "roster", "hex": hex(bad_roster::signed(&body)) })
+}
+
 fn committed(draw: &mut Draw, golden: &[(String, Value)]) -> Value {
     let mut vector = golden[draw.below(golden.len())].1.clone();
     let mut bytes = unhex(vector["hex"].as_str().unwrap());
@@ -135,12 +142,15 @@ fn spoiled_bundles_and_cards_are_judged_without_a_panic() {
     let out = env::var_os("POSTRIDER_DIFFERENTIAL");
     let cases = env::var("POSTRIDER_CASES").map_or(300, |n| n.parse().unwrap());
     let mut golden = crate::committed("good");
-    golden.retain(|(_, v)| v["kind"] == "bundle" || v["kind"] == "card" || v["kind"] == "receipt");
+    golden.retain(|(_, v)| {
+        ["bundle", "card", "roster", "receipt"].contains(&v["kind"].as_str().unwrap())
+    });
     for case in 0..cases {
         let mut draw = Draw::new(case);
         let mut vector = match draw.below(10) {
             0 => committed(&mut draw, &golden),
             1 => card(&mut draw),
+            2 => roster(&mut draw),
             _ => bundle(&mut draw),
         };
         let verdict = std::panic::catch_unwind(|| decode::run(&vector));

@@ -6,7 +6,8 @@ use postrider_base::{
     card::{Card, Facts},
     compose::{Letter, Padding, Privacy, Sealed, To, seal},
     id::{BundleId, SetId},
-    packet::{Body, Content, FileEntry, Manifest, Packet, PartHead, PartList, Tail},
+    packet::{Body, Content, FileEntry, Introduction, Manifest, Packet, PartHead, PartList, Tail},
+    roster::{Day, Entry, Member, Roster, RosterFacts},
 };
 use serde_json::{Value, json};
 
@@ -22,7 +23,10 @@ const HINT: Privacy = Privacy::Hidden { known: true };
 const FULL: Privacy = Privacy::Hidden { known: false };
 
 pub(crate) fn all() -> Vec<Vector> {
-    [letters(), crafted(), cards(), identities(), receipts()].into_iter().flatten().collect()
+    [letters(), crafted(), cards(), rosters(), identities(), receipts()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A letter of Alice's to Bob, spelled out and changed where a case asks for it.
@@ -109,6 +113,7 @@ fn letters() -> Vec<Vector> {
     };
     let group = To::Group([0x67; 16], vec![node(BOB).first_seal_key().public()]);
     let public = To::Public(Destination::Group([0x70; 16]));
+    let to_followers = To::Public(Destination::Group(relief().group()));
     let long = "Nobody knows when the trains will run again. ".repeat(200);
     let noisy = hex(noise(5000));
     let several: Vec<SealPublic> =
@@ -199,6 +204,13 @@ fn letters() -> Vec<Vector> {
         ),
         sent("hidden-age", "hidden under age, key in full", &letter(&alice, FULL), &text(&noisy)),
         sent("open-card", "somebody else's card, passed on", &open, &card_packet()),
+        sent("open-introduction", "Mallory's card, vouched for", &open, &introduction()),
+        sent(
+            "open-none-roster",
+            "a roster for all who follow it",
+            &Letter { to: to_followers, ..open.clone() },
+            &roster_packet(),
+        ),
         sent("open-manifest-inline", "two small files and a folder", &open, &inline_files()),
         sent("open-manifest-parts", "a manifest of two parts", &open, &files_in_parts()),
     ]
@@ -256,6 +268,71 @@ fn mallory_card() -> Card {
         features: 1,
     };
     Card::sign(facts, &mallory).unwrap()
+}
+
+fn introduction() -> Packet {
+    let note = Some("she knows the way over the pass".into());
+    let said = Introduction { card: mallory_card().as_bytes().to_vec(), note };
+    Packet { body: Body::Introduction(said), tail: Tail::default() }
+}
+
+fn roster_packet() -> Packet {
+    Packet { body: Body::Roster(relief().as_bytes().to_vec()), tail: Tail::default() }
+}
+
+/// A member with a card, a guest and a revoked key.
+fn relief() -> Roster {
+    let entry = |who: Member, name: &str, role: &str| Entry {
+        who,
+        name: name.into(),
+        role: role.into(),
+        groups: vec![],
+        until: None,
+        revoked: false,
+    };
+    let mut facts = RosterFacts {
+        key: node(ALICE).id(),
+        number: 2,
+        issued: Day(20_800),
+        name: "Relief".into(),
+        entries: vec![],
+    };
+    let member = entry(Member::Card(Box::new(mallory_card())), "Małgorzata", "medic");
+    facts.put(Entry { groups: vec!["field".into(), "night-1".into()], ..member });
+    let guest = entry(Member::Key(node(BOB).id()), "Bob", "guest");
+    facts.put(Entry { until: Some(Day(20_830)), ..guest });
+    facts.put(Entry { revoked: true, ..entry(Member::Key(node(9).id()), "Nick", "") });
+    Roster::sign(&facts, &node(ALICE)).unwrap()
+}
+
+fn rosters() -> Vec<Vector> {
+    let full = relief();
+    let of = |entry: &Entry, card: Option<&Card>| {
+        json!({
+            "node": hex(entry.node().as_bytes()), "card": card.map(|card| hex(card.as_bytes())),
+            "name": entry.name, "role": entry.role, "groups": entry.groups,
+            "until": entry.until.map(|day| day.0), "revoked": entry.revoked,
+        })
+    };
+    let says = |name: &str, what: &str, roster: &Roster| {
+        let entries: Vec<Value> =
+            roster.entries.iter().map(|entry| of(entry, entry.card())).collect();
+        let expect = json!({
+            "key": hex(roster.key.as_bytes()), "number": roster.number,
+            "issued": roster.issued.0, "name": roster.name, "entries": entries,
+            "group": hex(roster.group()),
+        });
+        good(name, what, "roster", roster.as_bytes(), expect)
+    };
+    let empty = RosterFacts { entries: vec![], number: u64::MAX, ..(*full).clone() };
+    vec![
+        says("roster", "a member with a card, a guest with a last day, a revoked key", &full),
+        says(
+            "roster-empty",
+            "nobody on it, and the largest number",
+            &Roster::sign(&empty, &node(ALICE)).unwrap(),
+        ),
+    ]
 }
 
 fn file(path: &[&str], bytes: &[u8]) -> FileEntry {

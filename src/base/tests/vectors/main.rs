@@ -9,6 +9,7 @@ mod bad_card;
 mod bad_header;
 mod bad_outside;
 mod bad_packet;
+mod bad_roster;
 mod bad_seal;
 mod cbor;
 mod craft;
@@ -44,6 +45,7 @@ fn all() -> Vec<Vector> {
         bad_seal::all(),
         bad_packet::all(),
         bad_card::all(),
+        bad_roster::all(),
     ];
     let all: Vec<_> = good::all().into_iter().chain(bad.into_iter().flatten()).collect();
     let names: BTreeSet<_> = all.iter().map(|vector| &vector.name).collect();

@@ -6,6 +6,7 @@
 mod bytes_spent;
 mod cuts;
 mod directly;
+mod duplicate;
 mod early;
 mod flooding;
 mod hostile;

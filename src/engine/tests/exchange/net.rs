@@ -505,7 +505,7 @@ pub fn engine(n: u8) -> Engine {
     engine_of(n, Store::new(n).instance)
 }
 
-fn engine_of(n: u8, instance: Instance) -> Engine {
+pub fn engine_of(n: u8, instance: Instance) -> Engine {
     let local = Local { node: node(n), tag_keys: vec![], instance, policy: Policy::default() };
     Engine::new(local, Box::new(Flood::new(node(n), vec![])))
 }
