@@ -82,6 +82,7 @@ impl Desk {
         let gains = intake.finish()?;
         reply.taken = gains.taken;
         reply.bytes_in = gains.bytes;
+        gains.note_left_out(&mut reply.left_out);
         reply.delivered = gains.delivered.iter().map(ToString::to_string).collect();
         let contacts = self.home.contacts()?;
         for id in &gains.messages {

@@ -11,8 +11,8 @@ use postrider_base::{
     bundle::{Hop, Receipt, SMALL_PAYLOAD_MAX},
 };
 use postrider_engine::node::{
-    self as engine, Answer, Custody, Instance, Kept, Known, Loaded, Local, NewBundle, People,
-    Place, Policy, Row, Seen, ShortId,
+    self as engine, Answer, CarriedMax, Custody, Instance, Kept, Known, Loaded, Local, NewBundle,
+    People, Place, Policy, Row, Seen, ShortId,
 };
 use postrider_spool::{
     Change, Class, Cursor, Destination, DurableSpool, Entry, Outcome, Queue, Spool, Staging,
@@ -73,12 +73,20 @@ impl Desk {
 
     /// Who this node is, for the engine.
     pub fn local(&self, watch: &dyn Watch) -> Result<Local, Failure> {
-        let epoch = self.spool(watch)?.numbering().epoch;
+        let spool = self.spool(watch)?;
+        let epoch = spool.numbering().epoch;
+        let quotas = self.quotas(&spool.stats()?)?;
+        let longest = |class| self.longest(&quotas, class);
+        let carried = CarriedMax {
+            contact_bytes: longest(Class::Contact),
+            friend_bytes: longest(Class::Friend),
+            stranger_bytes: longest(Class::Stranger),
+        };
         Ok(Local {
             node: self.home.card.node,
             tag_keys: self.home.key.seal_secrets().iter().map(|key| key.public()).collect(),
             instance: Instance(epoch.to_be_bytes()),
-            policy: Policy::default(),
+            policy: Policy { carried, ..Policy::default() },
         })
     }
 
@@ -138,7 +146,7 @@ impl Desk {
             })
             .collect();
         let blocked = blocked.iter().map(|contact| contact.card.node).collect();
-        Ok(People { contacts, blocked, via: Vec::new() })
+        Ok(People { contacts, friends: Vec::new(), blocked, via: Vec::new() })
     }
 }
 
@@ -189,11 +197,7 @@ impl Live<'_> {
         limit: usize,
     ) -> Result<Answer, Failure> {
         let upto = self.latest();
-        let class = match class {
-            engine::Class::Own => Class::Own,
-            engine::Class::Contact => Class::Contact,
-            engine::Class::Stranger => Class::Stranger,
-        };
+        let class = class_here(class);
         let after = after.map(|place| Cursor { nice: place.nice, arrival: place.arrival });
         let entries = self.spool.page(Queue::Class(class), after, limit)?;
         let more = entries.len() >= limit;
@@ -276,7 +280,12 @@ impl Live<'_> {
             .map(|ready| ready.and_then(|ready| intake.settle(ready, &mut synced)))
             .collect();
         let gains = intake.finish()?;
-        Ok((settled.into_iter().map(verdict).collect(), gains.into()))
+        let full = |id: &BundleId| gains.full.contains(id);
+        let settled = settled.into_iter().map(|settled| match settled {
+            Ok(id) if full(&id) => Answer::Kept(Kept::Full),
+            settled => verdict(settled),
+        });
+        Ok((settled.collect(), gains.into()))
     }
 
     /// Replaces hop data of live bundles, in order and in one group; durable when it returns. Which of
@@ -398,7 +407,7 @@ fn open(intake: &Intake<'_>, arrival: Arrival) -> Result<Ready, Refusal> {
             Err(Refusal::Failed(Failure::new(FailureKind::Failed, "what was staged is gone")))
         }
     };
-    ready.map(|ready| ready.brought_by(row.from))
+    ready.map(|ready| ready.brought_by(row.from, class_here(row.class)))
 }
 
 /// A bundle of the spool, as the engine sees it.
@@ -419,11 +428,21 @@ pub(super) fn row(entry: &Entry) -> Row {
         class: match entry.class {
             Class::Own => engine::Class::Own,
             Class::Contact => engine::Class::Contact,
+            Class::Friend => engine::Class::Friend,
             Class::Stranger => engine::Class::Stranger,
         },
         from: entry.from,
         arrived_held_ms: entry.arrived_held_ms,
         arrival: entry.arrival,
+    }
+}
+
+fn class_here(class: engine::Class) -> Class {
+    match class {
+        engine::Class::Own => Class::Own,
+        engine::Class::Contact => Class::Contact,
+        engine::Class::Friend => Class::Friend,
+        engine::Class::Stranger => Class::Stranger,
     }
 }
 

@@ -10,7 +10,7 @@ mod deliver;
 mod refusal;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     io::{self, Read},
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -22,7 +22,7 @@ use postrider_base::{
     packet::PartHead,
     unseal::{Keyring, Opened, open_hashed_stream, open_small, open_stream},
 };
-use postrider_spool::{Body as SpoolBody, Change, DurableSpool, Outcome, Spool, Staging};
+use postrider_spool::{Body as SpoolBody, Change, Class, DurableSpool, Outcome, Spool, Staging};
 
 pub(super) use self::refusal::Refusal;
 use self::refusal::{head_refusal, open_refusal, read_failure, write_refusal};
@@ -51,7 +51,21 @@ pub(super) struct Gains {
     pub messages: Vec<BundleId>,
     /// Our messages whose receipts came.
     pub delivered: Vec<BundleId>,
+    /// Bundles for others that there was no room for after all.
+    pub full: HashSet<BundleId>,
 }
+
+impl Gains {
+    /// Counts what there was no room for among what was not taken.
+    pub(super) fn note_left_out(&self, left_out: &mut BTreeMap<String, u64>) {
+        if !self.full.is_empty() {
+            *left_out.entry(NO_ROOM.to_owned()).or_default() += self.full.len() as u64;
+        }
+    }
+}
+
+/// Said of what was not carried because others have their part.
+const NO_ROOM: &str = "no room for more of others' bundles";
 
 /// A bundle that was read and checked, and is not durable yet.
 pub(super) struct Ready {
@@ -63,9 +77,10 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    /// It came over a link, from a neighbour if that is proven; its hop data was admitted there.
-    pub(super) fn brought_by(mut self, from: Option<[u8; 32]>) -> Self {
-        self.brought = Brought::ByLink(from);
+    /// It came over a link, from a neighbour if that is proven; its hop data was admitted there, and
+    /// it was said whose it is.
+    pub(super) fn brought_by(mut self, from: Option<[u8; 32]>, class: Class) -> Self {
+        self.brought = Brought::ByLink(from, class);
         self
     }
 }
@@ -76,7 +91,7 @@ enum Brought {
     /// By a medium or a stream, with hop data of which nothing was checked.
     Unchecked,
     /// By a link.
-    ByLink(Option<[u8; 32]>),
+    ByLink(Option<[u8; 32]>, Class),
 }
 
 enum Work {
@@ -102,8 +117,8 @@ pub(super) struct Intake<'a> {
     learnt: Mutex<Vec<(NodeId, Option<Card>)>>,
     sets: SetBook<'a>,
     receipt_numbers: &'a ReceiptNumbers,
-    /// What strangers' and contacts' bundles may still take, in bytes.
-    room: Mutex<[u64; 2]>,
+    /// The longest bundle of each class that is carried.
+    longest: [u64; Class::ALL.len()],
     group: Mutex<Group>,
 }
 
@@ -114,6 +129,8 @@ struct Group {
     bytes: usize,
     ids: HashSet<BundleId>,
     sequences: HashSet<(NodeId, u32, u64)>,
+    /// Which changes are bundles to carry, and how long those are.
+    carried: Vec<(usize, BundleId, u64)>,
     /// Numbers of the receipts among the changes.
     numbered: Vec<Numbered>,
     /// A commit has failed: what was in its group was answered as taken and is not durable, so
@@ -127,16 +144,8 @@ impl<'a> Intake<'a> {
     pub(super) fn new(desk: &'a Desk, spool: &'a DurableSpool) -> Result<Self, Failure> {
         let contacts = desk.home.contacts()?;
         let stats = spool.stats()?;
-        let config = &desk.home.config;
-        let free = desk.free_bytes()?;
-        let of_contacts = (config.contacts_mib << 20).saturating_sub(stats.classes[1].bytes);
-        let of_strangers = if config.carry_strangers {
-            // A tenth of what would be free without them (DESIGN §6).
-            let share = free.saturating_add(stats.classes[2].bytes) / 10;
-            (config.strangers_mib << 20).min(share).saturating_sub(stats.classes[2].bytes)
-        } else {
-            0
-        };
+        let quotas = desk.quotas(&stats)?;
+        spool.set_quotas(quotas);
         Ok(Self {
             spool,
             home: &desk.home,
@@ -147,7 +156,7 @@ impl<'a> Intake<'a> {
             learnt: Mutex::default(),
             sets: SetBook::new(spool, desk.inbox_dir()),
             receipt_numbers: &desk.receipt_numbers,
-            room: Mutex::new([of_contacts, of_strangers]),
+            longest: Class::ALL.map(|class| desk.longest(&quotas, class)),
             group: Mutex::default(),
         })
     }
@@ -238,7 +247,7 @@ impl<'a> Intake<'a> {
             Work::Opened(Box::new(self.open_age(id, head, payload)?))
         } else {
             let length = head.header().length;
-            self.check_room(head, length)?;
+            self.check_length(self.class_of(head), length)?;
             let mut staging = self.spool.stage()?;
             let mut hasher = blake3::Hasher::new();
             let mut chunk = vec![0; 64 * 1024];
@@ -363,13 +372,13 @@ impl<'a> Intake<'a> {
         Keyring { node: &self.node, keys: &self.keys, senders: &self.senders }
     }
 
-    fn commit(&self, changes: Vec<Change>) -> Result<(), Failure> {
+    fn commit(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, Failure> {
         let outcomes = self.spool.commit(clock::now(), changes)?;
         if outcomes.contains(&Outcome::Void) {
             let what = "a delivery was known although it was asked for";
             return Err(Failure::new(FailureKind::Fault, what));
         }
-        Ok(())
+        Ok(outcomes)
     }
 
     fn flush_if_full(&self, group: &mut Group) -> Result<(), Failure> {
@@ -385,10 +394,20 @@ impl<'a> Intake<'a> {
         let _numbered = std::mem::take(&mut group.numbered);
         if !group.changes.is_empty() {
             let changes = std::mem::take(&mut group.changes);
-            if let Err(failure) = self.commit(changes) {
-                group.broken = Some((failure.kind, failure.what.clone()));
-                self.sets.abandoned();
-                return Err(failure);
+            let outcomes = match self.commit(changes) {
+                Ok(outcomes) => outcomes,
+                Err(failure) => {
+                    group.broken = Some((failure.kind, failure.what.clone()));
+                    self.sets.abandoned();
+                    return Err(failure);
+                }
+            };
+            for (at, id, length) in std::mem::take(&mut group.carried) {
+                if outcomes.get(at) == Some(&Outcome::Full) {
+                    group.pending.taken -= 1;
+                    group.pending.bytes -= length;
+                    group.gains.full.insert(id);
+                }
             }
         }
         group.bytes = 0;

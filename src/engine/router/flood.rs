@@ -21,6 +21,7 @@ pub struct Flood {
     node: NodeId,
     tag_keys: Vec<SealPublic>,
     contacts: BTreeSet<[u8; 32]>,
+    friends: BTreeSet<[u8; 32]>,
     seal_keys: Vec<(SealPublic, NodeId)>,
     blocked: BTreeSet<[u8; 32]>,
     via: BTreeMap<[u8; 32], BTreeSet<[u8; 32]>>,
@@ -33,6 +34,7 @@ impl Flood {
             node,
             tag_keys,
             contacts: BTreeSet::new(),
+            friends: BTreeSet::new(),
             seal_keys: Vec::new(),
             blocked: BTreeSet::new(),
             via: BTreeMap::new(),
@@ -58,6 +60,7 @@ impl Flood {
 impl Router for Flood {
     fn set_people(&mut self, people: People) {
         self.contacts = people.contacts.iter().map(|c| *c.node.as_bytes()).collect();
+        self.friends = people.friends.iter().map(|node| *node.as_bytes()).collect();
         self.seal_keys =
             people.contacts.iter().flat_map(|c| c.seal_keys.iter().map(|k| (*k, c.node))).collect();
         self.blocked = people.blocked.iter().map(|node| *node.as_bytes()).collect();
@@ -115,8 +118,9 @@ impl Router for Flood {
     fn place(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Placement {
         let source = header.source().map(|(source, _)| source);
         let recipient = self.recipient(header);
-        let known =
-            |node: Option<NodeId>| node.is_some_and(|node| self.contacts.contains(node.as_bytes()));
+        let among = |people: &BTreeSet<[u8; 32]>| {
+            [recipient, source].iter().flatten().any(|node| people.contains(node.as_bytes()))
+        };
         let blocked = |node: Option<NodeId>| node.is_some_and(|node| self.is_blocked(&node));
         if blocked(recipient) || blocked(source) || blocked(from.node) {
             return Placement::Refuse(Reason::Blocked);
@@ -141,8 +145,10 @@ impl Router for Flood {
         // the bundle says.
         let class = if source == Some(self.node) {
             Class::Own
-        } else if from.node.is_some() && (known(recipient) || known(source)) {
+        } else if from.node.is_some() && among(&self.contacts) {
             Class::Contact
+        } else if from.node.is_some() && among(&self.friends) {
+            Class::Friend
         } else {
             Class::Stranger
         };
