@@ -13,7 +13,7 @@ use postrider_spool::{Class, Cursor, DurableSpool, Entry, Queue, Spool};
 
 use super::{
     Desk, Failure, FailureKind, Watch, clock,
-    incoming::{Intake, Refusal, lock},
+    incoming::{ASIDE, Intake, Refusal, lock},
     ledger::{OwnNote, SentNote, space},
     receipts,
     reply::Tossed,
@@ -202,6 +202,9 @@ fn read_bundle(
     match taken {
         Ok(_) | Err(Refusal::Known) => {}
         Err(Refusal::Failed(failure)) => return Err(failure),
+        Err(Refusal::Aside) => {
+            *reply.left_out.entry(ASIDE.to_owned()).or_default() += 1;
+        }
         Err(Refusal::NotCarried(reason)) => {
             *reply.left_out.entry(reason.to_owned()).or_default() += 1;
         }

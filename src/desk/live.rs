@@ -379,7 +379,9 @@ fn verdict(settled: Result<BundleId, Refusal>) -> Answer {
         Ok(_) => Kept::Kept,
         Err(Refusal::Known) => Kept::Known,
         Err(Refusal::NotCarried(_)) => Kept::Full,
-        Err(Refusal::Damaged(_) | Refusal::Forged(_) | Refusal::Unreadable(_)) => Kept::Refused,
+        Err(Refusal::Damaged(_) | Refusal::Forged(_) | Refusal::Unreadable(_) | Refusal::Aside) => {
+            Kept::Refused
+        }
         Err(Refusal::Failed(failure)) if failure.kind == FailureKind::Full => Kept::Full,
         Err(Refusal::Failed(_)) => return Answer::Failed,
     })

@@ -191,6 +191,15 @@ impl Desk {
             }
             return Ok(lines);
         }
+        if let Ok(found) = find_note(spool, space::OPENING, id, "bundle")
+            && self.opening(spool)?.aside(spool.held_ms(clock::now())).contains(&found)
+        {
+            return Ok(vec![
+                "it is set aside: this program died twice when it was opened".to_owned(),
+                "it is tried again when it comes again after a day; nothing else waits for it"
+                    .into(),
+            ]);
+        }
         if let Some(line) = gone(spool, id)? {
             return Ok(vec![line]);
         }
@@ -252,6 +261,14 @@ impl Desk {
         let disk_free = self.free_bytes()?;
         let carried = &stats.classes[1..];
         let mut ills = Vec::new();
+        let aside = self.opening(spool)?.aside(held_ms).len();
+        if aside > 0 {
+            let (bundles, them) =
+                if aside == 1 { ("bundle is", "it") } else { ("bundles are", "them") };
+            ills.push(format!(
+                "{aside} {bundles} set aside: this program died twice when it opened {them}"
+            ));
+        }
         if contacts.damage().0 > 0 {
             ills.push("the contacts file is damaged".to_owned());
         }

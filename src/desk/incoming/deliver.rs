@@ -143,7 +143,7 @@ impl Intake<'_> {
         group.sequences.insert(key);
         group.pending.taken += 1;
         group.pending.bytes += head.header().length;
-        Ok(self.flush_if_full(&mut group)?)
+        Ok(())
     }
 
     fn keep_message<W>(

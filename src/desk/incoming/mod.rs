@@ -29,7 +29,8 @@ use self::refusal::{head_refusal, open_refusal, read_failure, write_refusal};
 use super::{
     Desk, Failure, FailureKind, clock,
     ledger::space,
-    parts::PartWriter,
+    opening::{Mark, Opening},
+    parts::{PartWriter, Place},
     receipts::{Numbered, ReceiptNumbers},
     sets::SetBook,
 };
@@ -64,8 +65,10 @@ impl Gains {
     }
 }
 
+/// Said of what is set aside.
+pub(super) const ASIDE: &str = "set aside: this program died twice when it was opened";
 /// Said of what was not carried because others have their part.
-const NO_ROOM: &str = "no room for more of others' bundles";
+pub(super) const NO_ROOM: &str = "no room for more of others' bundles";
 
 /// A bundle that was read and checked, and is not durable yet.
 pub(super) struct Ready {
@@ -117,6 +120,7 @@ pub(super) struct Intake<'a> {
     learnt: Mutex<Vec<(NodeId, Option<Card>)>>,
     sets: SetBook<'a>,
     receipt_numbers: &'a ReceiptNumbers,
+    opening: &'a Opening,
     /// The longest bundle of each class that is carried.
     longest: [u64; Class::ALL.len()],
     group: Mutex<Group>,
@@ -156,6 +160,7 @@ impl<'a> Intake<'a> {
             learnt: Mutex::default(),
             sets: SetBook::new(spool, desk.inbox_dir()),
             receipt_numbers: &desk.receipt_numbers,
+            opening: desk.opening(spool)?,
             longest: Class::ALL.map(|class| desk.longest(&quotas, class)),
             group: Mutex::default(),
         })
@@ -209,7 +214,9 @@ impl<'a> Intake<'a> {
             // Small as it is, it may be the last part of something large.
             Work::Opened(Box::new(self.open_age(id, head, payload)?))
         } else {
-            Work::Small(Box::new(open_small(head, payload, &self.ring()).map_err(open_refusal)?))
+            let opened =
+                self.marked(&id, || open_small(head, payload, &self.ring()).map_err(open_refusal))?;
+            Work::Small(Box::new(opened))
         };
         Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
     }
@@ -287,8 +294,9 @@ impl<'a> Intake<'a> {
         }
         let source = head.header().source().map(|(source, _)| source);
         let begin = |part: &PartHead| self.sets.writer(&id, part, source.as_ref());
-        let opened =
-            open_hashed_stream(head, payload, &self.ring(), begin).map_err(open_refusal)?;
+        let opened = self.marked(&id, || {
+            open_hashed_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
+        })?;
         let work = Work::Opened(Box::new(opened));
         Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
     }
@@ -309,7 +317,7 @@ impl<'a> Intake<'a> {
         lock(&self.group).sound()?;
         let Ready { id, head, hop, brought, work } = ready;
         match work {
-            Work::Small(opened) => self.deliver(id, &head, hop, *opened, None)?,
+            Work::Small(opened) => self.deliver_marked(id, &head, hop, *opened, None)?,
             Work::Inline(payload) => {
                 self.carry(id, &head, hop, brought, SpoolBody::Inline(payload))?;
             }
@@ -324,10 +332,42 @@ impl<'a> Intake<'a> {
                     }
                     None => None,
                 };
-                self.deliver(id, &head, hop, *opened, place)?;
+                self.deliver_marked(id, &head, hop, *opened, place)?;
             }
         }
         Ok(id)
+    }
+
+    /// Delivers with the bundle marked as being worked on; not while others' commits are waited for.
+    fn deliver_marked<W>(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        opened: Opened<W>,
+        place: Option<Place>,
+    ) -> Result<(), Refusal> {
+        let mark = self.mark(&id)?;
+        self.deliver(id, head, hop, opened, place)?;
+        drop(mark);
+        self.opening.acquit(&id);
+        Ok(self.flush_if_full(&mut lock(&self.group))?)
+    }
+
+    fn mark(&self, id: &BundleId) -> Result<Mark<'a>, Refusal> {
+        self.opening.begin(id, self.spool.held_ms(clock::now())).ok_or(Refusal::Aside)
+    }
+
+    /// Opens a bundle that is marked meanwhile. One that is refused ended nothing.
+    fn marked<T>(
+        &self,
+        id: &BundleId,
+        open: impl FnOnce() -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let mark = self.mark(id)?;
+        let opened = open();
+        drop(mark);
+        opened.inspect_err(|_| self.opening.acquit(id))
     }
 
     fn open_age(
@@ -339,7 +379,7 @@ impl<'a> Intake<'a> {
         // Verified with the head.
         let source = head.header().source().map(|(source, _)| source);
         let begin = |part: &PartHead| self.sets.writer(&id, part, source.as_ref());
-        open_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
+        self.marked(&id, || open_stream(head, payload, &self.ring(), begin).map_err(open_refusal))
     }
 
     /// Commits what is gathered; what it means counts only from here on.
@@ -350,6 +390,7 @@ impl<'a> Intake<'a> {
 
     /// Ends the intake: commits, writes changed contacts, and says what it all brought.
     pub(super) fn finish(self) -> Result<Gains, Failure> {
+        lock(&self.group).changes.extend(self.opening.acquittals());
         self.flush()?;
         let learnt = std::mem::take(&mut *lock(&self.learnt));
         if !learnt.is_empty() {
