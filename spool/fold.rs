@@ -8,7 +8,11 @@
 //! - A tombstone ends by the custody clock at the time of the next admission, not at the time of
 //!   reading.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{
+    cell::{Cell, RefCell},
+    cmp::Reverse,
+    collections::HashMap,
+};
 
 use crate::{
     bounds::{Carried, EXPIRED_MAX, Owner, Party, Rank, Turn, counted_bytes},
@@ -33,11 +37,23 @@ pub(crate) struct Fold<'a> {
     changed: Batch,
     totals: Option<Totals>,
     counting: HashMap<u32, u64>,
+    /// Rows as they were read: while these changes gather nobody makes others, and one bundle's are
+    /// asked for several times.
+    read: RefCell<HashMap<Vec<u8>, Option<Vec<u8>>>>,
+    /// Up to when it is known that nothing has ended.
+    none_ended_ms: Cell<Option<u64>>,
 }
 
 impl<'a> Fold<'a> {
     pub(crate) fn new(index: &'a dyn Index) -> Self {
-        Self { index, changed: Batch::new(), totals: None, counting: HashMap::new() }
+        Self {
+            index,
+            changed: Batch::new(),
+            totals: None,
+            counting: HashMap::new(),
+            read: RefCell::default(),
+            none_ended_ms: Cell::new(None),
+        }
     }
 
     /// A live bundle.
@@ -277,7 +293,7 @@ impl<'a> Fold<'a> {
         party: Party,
         change: &impl Fn(u64) -> u64,
     ) -> Result<(), SpoolError> {
-        let stored = decode_value(self.index.get(&sum)?, keys::share_from)?;
+        let stored = decode_value(self.stored_row(&sum)?, keys::share_from)?;
         let before = self.decoded(&sum, keys::share_from)?;
         let rank = |share| keys::ranked(ranks.clone(), (Reverse(share), party));
         if let Some(share) = before {
@@ -301,6 +317,8 @@ impl<'a> Fold<'a> {
     }
 
     fn insert(&mut self, new: &Live) {
+        let ends_ms = new.entry.expires_held_ms();
+        self.none_ended_ms.set(self.none_ended_ms.get().filter(|upto_ms| ends_ms > *upto_ms));
         self.put(keys::live(new.entry.arrival), new.encode());
         self.put(keys::id(&new.entry.id), new.entry.arrival.to_be_bytes().to_vec());
         for key in keys::places(&new.entry) {
@@ -351,8 +369,18 @@ impl<'a> Fold<'a> {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {
         match self.changed.get(key) {
             Some(value) => Ok(value.clone()),
-            None => self.index.get(key),
+            None => self.stored_row(key),
         }
+    }
+
+    /// A value as it is without these changes.
+    fn stored_row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {
+        if let Some(value) = self.read.borrow().get(key) {
+            return Ok(value.clone());
+        }
+        let value = self.index.get(key)?;
+        self.read.borrow_mut().insert(key.to_vec(), value.clone());
+        Ok(value)
     }
 
     fn decoded<T>(
@@ -377,9 +405,15 @@ impl Carried for Fold<'_> {
     }
 
     fn ended(&self, held_ms: u64) -> Result<Vec<Entry>, SpoolError> {
+        if self.none_ended_ms.get().is_some_and(|upto_ms| held_ms <= upto_ms) {
+            return Ok(Vec::new());
+        }
         let mut high = vec![keys::EXPIRY];
         high.extend_from_slice(&held_ms.saturating_add(1).to_be_bytes());
         let rows = self.range(&[keys::EXPIRY], &high, EXPIRED_MAX)?;
+        if rows.is_empty() {
+            self.none_ended_ms.set(Some(held_ms));
+        }
         let arrivals = rows.iter().filter_map(|(key, _)| keys::arrival_of(key));
         let entries = arrivals.map(|arrival| Ok(self.arrived(arrival)?.map(|live| live.entry)));
         entries.filter_map(Result::transpose).collect()
