@@ -333,3 +333,35 @@ pub(crate) fn decode_watermark(bytes: &[u8]) -> Option<Watermark> {
     f.done()?;
     Some(mark)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_and_turns_are_keys_in_their_order() {
+        let [a, b] = [Party::of(None), Party::of(Some(&[3; 32]))];
+        let ranks = [(Reverse(9), a), (Reverse(9), b), (Reverse(256), a), (Reverse(0), b)];
+        for x in ranks {
+            assert_eq!(rank_of(&ranked(neighbour_ranks(Class::Friend), x)), Some(x));
+            for y in ranks {
+                let key = |rank| ranked(source_ranks(Class::Stranger, a), rank);
+                assert_eq!(key(x).cmp(&key(y)), x.cmp(&y), "{x:?} {y:?}");
+            }
+        }
+        let turns_in = [(Reverse(1), 7), (Reverse(255), 300), (Reverse(160), 2), (Reverse(160), 1)];
+        let owner = Owner { class: Class::Contact, neighbour: b, source: a };
+        for (x, y) in turns_in.into_iter().zip(turns_in.into_iter().skip(1)) {
+            assert_eq!(turn(turns(owner), x).cmp(&turn(turns(owner), y)), x.cmp(&y));
+        }
+    }
+
+    #[test]
+    fn an_index_with_other_rows_does_not_say_what_it_follows() {
+        let mark = Watermark { segment: 3, seed: 4, end: 5 };
+        let value = encode_watermark(&mark);
+        assert_eq!(decode_watermark(&value), Some(mark));
+        // As it was before there was a layout.
+        assert_eq!(decode_watermark(&value[1..]), None);
+    }
+}

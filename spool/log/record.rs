@@ -543,6 +543,24 @@ mod tests {
     }
 
     #[test]
+    fn classes_have_the_numbers_they_always_had_and_others_are_not_guessed_at() {
+        let id = BundleId([7; 32]);
+        let hop = Hop { tokens: 4, hops: 2, age_s: 70 };
+        for (number, class) in
+            [(0, Class::Own), (1, Class::Contact), (2, Class::Stranger), (3, Class::Friend)]
+        {
+            let mut body = encode_hop(&id, hop, class);
+            assert_eq!(body.last(), Some(&number));
+            body.pop();
+            body.push(number);
+            assert_eq!(decode(3, VERSION, &body), Record::Hop { id, hop, class });
+        }
+        let mut body = encode_hop(&id, hop, Class::Friend);
+        *body.last_mut().unwrap() = 4;
+        assert_eq!(decode(3, VERSION, &body), Record::Unknown);
+    }
+
+    #[test]
     fn no_prefix_of_a_record_with_a_fixed_end_decodes() {
         for (kind, body, _) in all() {
             for len in 0..body.len() {

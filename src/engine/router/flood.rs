@@ -158,7 +158,7 @@ impl Router for Flood {
 
 #[cfg(test)]
 mod tests {
-    use postrider_base::{Niceness, NodeSecret};
+    use postrider_base::{Lifetime, Niceness, NodeSecret};
 
     use super::*;
     use crate::node::LinkPolicy;
@@ -170,6 +170,46 @@ mod tests {
     fn row(to: u8, from: Option<u8>) -> Row {
         let source = Some(*node(7).as_bytes());
         Row { source, ..crate::router::tests::row(&node(to), from.map(node)) }
+    }
+
+    #[test]
+    fn whose_a_bundle_is_counts_for_proven_neighbours_only() {
+        let (contact, friend, stranger) = (node(3), node(4), node(5));
+        let mut router = Flood::new(node(1), vec![]);
+        router.set_people(People {
+            contacts: vec![crate::node::Contact { node: contact, seal_keys: vec![] }],
+            friends: vec![friend],
+            ..People::default()
+        });
+        let policy = LinkPolicy::default();
+        let header = |source: NodeId, to: NodeId| Header {
+            destination: bundle::Destination::Node(to),
+            lifetime: Lifetime::DEFAULT,
+            nice: Niceness::NORMAL,
+            seal: bundle::SealKind::None,
+            lock: bundle::LockField::None,
+            origin: bundle::Origin::Open {
+                source,
+                sequence: bundle::Sequence { epoch: 1, counter: 1 },
+                created: 0,
+            },
+            length: 10,
+            hash: None,
+        };
+        for (source, to, proven, class) in [
+            (stranger, contact, true, Class::Contact),
+            (contact, stranger, true, Class::Contact),
+            (friend, contact, true, Class::Contact),
+            (friend, stranger, true, Class::Friend),
+            (stranger, friend, true, Class::Friend),
+            (stranger, node(6), true, Class::Stranger),
+            (friend, contact, false, Class::Stranger),
+            (node(1), friend, true, Class::Own),
+        ] {
+            let from = Neighbour { node: proven.then(|| node(9)), policy: &policy };
+            let placed = router.place(&header(source, to), Hop::fresh(), &from);
+            assert_eq!(placed, Placement::Keep(Custody::Carry, class, Some(to)));
+        }
     }
 
     #[test]
