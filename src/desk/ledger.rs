@@ -138,6 +138,8 @@ pub(super) struct OpeningNote(
     pub u64,
     /// The custody clock when that was found the last time.
     pub u64,
+    /// How far its body was read then, in steps.
+    pub u64,
 );
 
 /// Numbering, arrival, receipt.
@@ -278,8 +280,8 @@ impl NeighbourNote {
 }
 
 impl OpeningNote {
-    pub(super) fn new(deaths: u64, held_ms: u64) -> Self {
-        Self(VERSION, deaths, held_ms)
+    pub(super) fn new(deaths: u64, held_ms: u64, step: u64) -> Self {
+        Self(VERSION, deaths, held_ms, step)
     }
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {

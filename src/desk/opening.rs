@@ -7,12 +7,17 @@
 //! to outlive the process and not a power cut. Whoever opens the spool next finds the ids there:
 //! 1. once, the bundle is a suspect: the next time it is opened alone, so that it is not mistaken
 //!    for another that is opened beside it. When that ends well all is forgotten;
-//! 2. twice, it is set aside: for a day of this node's running time it is refused, and after that
-//!    opened alone again, for a process can also be killed twice by chance.
+//! 2. twice in a row at the same place, it is set aside: for a day of this node's running time it
+//!    is refused, and after that opened alone again.
+//!
+//! A process is also killed from outside. That hits a long body now here, now there, and what is to
+//! blame ends the program where it did before: so the mark says how far a body has been read, and
+//! beyond its beginning a third time is asked for.
 
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
+    io::{self, Read},
     os::unix::fs::FileExt,
     path::Path,
     sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -30,9 +35,14 @@ use super::{
 
 /// Bundles that are marked at once; more than threads open any.
 const SLOTS: usize = 64;
-const ID_BYTES: u64 = 32;
-/// So many deaths of the process are the bundle's fault.
+/// An id, and how far its body was read.
+const SLOT_BYTES: usize = 40;
+/// How exactly that is marked: as much as the seal reads at once.
+const STEP_BYTES: u64 = 64 << 10;
+/// So many deaths of the process at one place are the bundle's fault.
 const DEATHS: u64 = 2;
+/// The same beyond the first step of a body, where much more time is spent.
+const DEATHS_WITHIN: u64 = 3;
 /// For how long it is not tried again.
 const ASIDE_MS: u64 = 24 * 3_600_000;
 
@@ -89,9 +99,10 @@ impl Opening {
         if !left.is_empty() {
             let held_ms = spool.held_ms(clock::now());
             let mut changes = Vec::new();
-            for id in left {
-                let deaths = known.get(&id).map_or(0, |note| note.1);
-                let note = OpeningNote::new(deaths.saturating_add(1), held_ms);
+            for (id, step) in left {
+                let before = known.get(&id).filter(|note| note.3 == step);
+                let deaths = before.map_or(0, |note| note.1);
+                let note = OpeningNote::new(deaths.saturating_add(1), held_ms, step);
                 changes.push(set_note(space::OPENING, &id.0, note.encode()));
                 known.insert(id, note);
             }
@@ -127,9 +138,9 @@ impl Opening {
         };
         let slot = self.file.as_ref().and_then(|file| {
             let slot = self.take_slot()?;
-            // Half a mark is nobody's id.
-            let marked = file.write_all_at(&id.0, slot as u64 * ID_BYTES);
-            marked.is_ok().then_some(slot)
+            let mut mark = [0; SLOT_BYTES];
+            mark[..32].copy_from_slice(&id.0);
+            file.write_all_at(&mark, (slot * SLOT_BYTES) as u64).is_ok().then_some(slot)
         });
         Some(Mark { opening: self, slot, _together: together })
     }
@@ -162,25 +173,61 @@ impl Opening {
     }
 }
 
+impl Mark<'_> {
+    /// A body that is read while it is marked how far.
+    pub(super) fn follow<R: Read>(&self, body: R) -> Followed<'_, R> {
+        Followed { body, mark: self, read: 0, step: 0 }
+    }
+
+    fn note_step(&self, step: u64) {
+        if let (Some(slot), Some(file)) = (self.slot, &self.opening.file) {
+            // Without it a death counts for another place.
+            let _ = file.write_all_at(&step.to_be_bytes(), (slot * SLOT_BYTES + 32) as u64);
+        }
+    }
+}
+
+/// See [`Mark::follow`].
+pub(super) struct Followed<'a, R> {
+    body: R,
+    mark: &'a Mark<'a>,
+    read: u64,
+    step: u64,
+}
+
+impl<R: Read> Read for Followed<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let step = self.read / STEP_BYTES;
+        if step != self.step {
+            self.step = step;
+            self.mark.note_step(step);
+        }
+        let n = self.body.read(out)?;
+        self.read += n as u64;
+        Ok(n)
+    }
+}
+
 impl Drop for Mark<'_> {
     fn drop(&mut self) {
         let (Some(slot), Some(file)) = (self.slot, &self.opening.file) else { return };
         if std::thread::panicking() {
             return;
         }
-        if file.write_all_at(&[0; 32], slot as u64 * ID_BYTES).is_ok() {
+        if file.write_all_at(&[0; SLOT_BYTES], (slot * SLOT_BYTES) as u64).is_ok() {
             *lock(&self.opening.used) &= !(1 << slot);
         }
     }
 }
 
 fn is_aside(note: &OpeningNote, held_ms: u64) -> bool {
-    note.1 >= DEATHS && held_ms.saturating_sub(note.2) < ASIDE_MS
+    let deaths = if note.3 == 0 { DEATHS } else { DEATHS_WITHIN };
+    note.1 >= deaths && held_ms.saturating_sub(note.2) < ASIDE_MS
 }
 
-/// The ids in a file of marks.
-fn left_in(file: &File) -> Vec<BundleId> {
-    let mut marks = [0; SLOTS * 32];
+/// The ids in a file of marks, and how far each was read.
+fn left_in(file: &File) -> Vec<(BundleId, u64)> {
+    let mut marks = [0; SLOTS * SLOT_BYTES];
     let mut read = 0;
     while read < marks.len() {
         match file.read_at(&mut marks[read..], read as u64) {
@@ -188,8 +235,12 @@ fn left_in(file: &File) -> Vec<BundleId> {
             _ => break,
         }
     }
-    let (ids, _) = marks[..read].as_chunks::<32>();
-    ids.iter().filter(|id| **id != [0; 32]).map(|id| BundleId(*id)).collect()
+    let (slots, _) = marks[..read].as_chunks::<SLOT_BYTES>();
+    let mark = |slot: &[u8; SLOT_BYTES]| {
+        let (id, step) = slot.split_first_chunk::<32>()?;
+        Some((BundleId(*id), u64::from_be_bytes(step.try_into().ok()?)))
+    };
+    slots.iter().filter_map(mark).filter(|(id, _)| id.0 != [0; 32]).collect()
 }
 
 #[cfg(test)]
@@ -198,6 +249,32 @@ mod tests {
 
     use super::*;
     use crate::desk::{InitRequest, Silent};
+
+    /// What ends the program ends it where it did before; who is killed from outside is killed
+    /// somewhere.
+    #[test]
+    fn deaths_at_different_places_of_a_body_are_no_fault_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        let request = InitRequest { home: home.clone(), name: None, even_if_public: false };
+        drop(Desk::init(&request).unwrap());
+        let id = BundleId([1; 32]);
+        let mut deaths = Vec::new();
+        for bytes in [200_000_u64, 900_000, 0, 900_000, 900_000, 900_000] {
+            let desk = Desk::open(&home).unwrap();
+            let spool = desk.spool(&Silent).unwrap();
+            let opening = desk.opening(spool).unwrap();
+            assert!(opening.aside(0).is_empty(), "{bytes}");
+            let mark = opening.begin(&id, 0).unwrap();
+            let body = io::repeat(1).take(bytes);
+            io::copy(&mut mark.follow(body), &mut io::sink()).unwrap();
+            forget(mark);
+            deaths.push(bytes);
+        }
+        let desk = Desk::open(&home).unwrap();
+        let opening = desk.opening(desk.spool(&Silent).unwrap()).unwrap();
+        assert_eq!(opening.aside(0), [id], "{deaths:?}");
+    }
 
     #[test]
     fn who_was_opened_beside_the_culprit_is_opened_alone_and_cleared() {

@@ -214,8 +214,8 @@ impl<'a> Intake<'a> {
             // Small as it is, it may be the last part of something large.
             Work::Opened(Box::new(self.open_age(id, head, payload)?))
         } else {
-            let opened =
-                self.marked(&id, || open_small(head, payload, &self.ring()).map_err(open_refusal))?;
+            let opened = self
+                .marked(&id, |_| open_small(head, payload, &self.ring()).map_err(open_refusal))?;
             Work::Small(Box::new(opened))
         };
         Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work })
@@ -294,7 +294,8 @@ impl<'a> Intake<'a> {
         }
         let source = head.header().source().map(|(source, _)| source);
         let begin = |part: &PartHead| self.sets.writer(&id, part, source.as_ref());
-        let opened = self.marked(&id, || {
+        let opened = self.marked(&id, |mark| {
+            let payload = mark.follow(payload);
             open_hashed_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
         })?;
         let work = Work::Opened(Box::new(opened));
@@ -362,10 +363,10 @@ impl<'a> Intake<'a> {
     fn marked<T>(
         &self,
         id: &BundleId,
-        open: impl FnOnce() -> Result<T, Refusal>,
+        open: impl FnOnce(&Mark<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let mark = self.mark(id)?;
-        let opened = open();
+        let opened = open(&mark);
         drop(mark);
         opened.inspect_err(|_| self.opening.acquit(id))
     }
@@ -379,7 +380,10 @@ impl<'a> Intake<'a> {
         // Verified with the head.
         let source = head.header().source().map(|(source, _)| source);
         let begin = |part: &PartHead| self.sets.writer(&id, part, source.as_ref());
-        self.marked(&id, || open_stream(head, payload, &self.ring(), begin).map_err(open_refusal))
+        self.marked(&id, |mark| {
+            let payload = mark.follow(payload);
+            open_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
+        })
     }
 
     /// Commits what is gathered; what it means counts only from here on.
