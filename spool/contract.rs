@@ -20,6 +20,7 @@ use postrider_base::bundle;
 
 use crate::{error::SpoolError, staging::Staging};
 
+pub use crate::bounds::{COUNTED_MIN, Quota, Quotas, counted_bytes};
 pub use crate::staging::Staged;
 pub use postrider_base::{BundleId, bundle::Hop};
 
@@ -118,13 +119,26 @@ pub enum Class {
     Own,
     /// To or from a contact.
     Contact,
+    /// To or from a friend of a contact.
+    Friend,
     /// Carried blind.
     Stranger,
 }
 
 impl Class {
     /// Every class, in the order of [`Stats::classes`].
-    pub const ALL: [Self; 3] = [Self::Own, Self::Contact, Self::Stranger];
+    pub const ALL: [Self; 4] = [Self::Own, Self::Contact, Self::Friend, Self::Stranger];
+
+    /// Its word, in one piece of text.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Contact => "contact",
+            Self::Friend => "friend",
+            Self::Stranger => "stranger",
+        }
+    }
 }
 
 /// A bundle to admit.
@@ -180,8 +194,8 @@ pub enum Why {
     Expired,
     /// Its sender took it back.
     Cancelled,
-    /// It made room for others.
-    Evicted,
+    /// It made room for others: its class was over its quota, and its turn had come.
+    Dropped,
     /// This node will not carry it.
     Refused,
     /// The disk lost its bytes. Leaves no tombstone: a good copy is welcome again.
@@ -273,6 +287,8 @@ pub enum Outcome {
     New,
     /// Its sequence is known with another id: the source was cloned or rolled back, or cheats.
     Equivocation,
+    /// There is no room for the bundle in its class; nothing was written for it.
+    Full,
     /// Not done, because another change of the group was a known delivery.
     Void,
 }
@@ -380,13 +396,15 @@ pub struct Share {
     pub bundles: u64,
     /// Bytes of their bodies.
     pub bytes: u64,
+    /// What they count against the quota: no bundle less than [`COUNTED_MIN`].
+    pub counted_bytes: u64,
 }
 
 /// Totals, kept while changes happen: asking costs the same for any number of bundles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// By class, in the order of [`Class::ALL`].
-    pub classes: [Share; 3],
+    pub classes: [Share; 4],
     /// The custody clock when the oldest live bundle arrived.
     pub oldest_held_ms: Option<u64>,
 }
@@ -411,6 +429,14 @@ pub trait Spool: Send + Sync {
     ///
     /// Groups of several threads share one sync.
     fn commit(&self, now: Now, changes: Vec<Change>) -> Result<Vec<Outcome>, SpoolError>;
+
+    /// From now on a bundle of one of these classes is only admitted when it fits, and others of its
+    /// class are dropped for it as [`bounds`](crate::bounds) says, in the same group. A spool begins
+    /// without limits; they are not kept.
+    fn set_quotas(&self, quotas: Quotas);
+
+    /// The quotas in force.
+    fn quotas(&self) -> Quotas;
 
     /// Starts a body that arrives in pieces. Dropping it unfinished leaves nothing behind.
     fn stage(&self) -> Result<Staging, SpoolError>;

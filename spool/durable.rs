@@ -5,7 +5,7 @@ use crate::{
     blobs::Blobs,
     contract::{
         BundleId, Change, Cursor, Delivered, Destination, Entry, Envelope, Now, Numbering, Outcome,
-        PAGE_MAX, Queue, RESOLVE_MAX, Seen, Sequence, Spool, Stats, prefix_bounds,
+        PAGE_MAX, Queue, Quotas, RESOLVE_MAX, Seen, Sequence, Spool, Stats, prefix_bounds,
     },
     error::SpoolError,
     fold::{Fold, decode_value},
@@ -132,6 +132,14 @@ impl DurableSpool {
 impl Spool for DurableSpool {
     fn commit(&self, now: Now, changes: Vec<Change>) -> Result<Vec<Outcome>, SpoolError> {
         self.writer.commit(now, changes)
+    }
+
+    fn set_quotas(&self, quotas: Quotas) {
+        self.writer.set_quotas(quotas);
+    }
+
+    fn quotas(&self) -> Quotas {
+        self.writer.quotas()
     }
 
     fn stage(&self) -> Result<Staging, SpoolError> {

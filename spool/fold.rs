@@ -8,14 +8,20 @@
 //! - A tombstone ends by the custody clock at the time of the next admission, not at the time of
 //!   reading.
 
-use std::collections::HashMap;
+use std::{
+    cell::{Cell, RefCell},
+    cmp::Reverse,
+    collections::HashMap,
+};
 
 use crate::{
-    contract::{BundleId, Delivered, Entry},
+    bounds::{Carried, EXPIRED_MAX, Owner, Party, Rank, Turn, counted_bytes},
+    contract::{BundleId, Class, Delivered, Entry},
     error::SpoolError,
     index::{
-        Batch, Index,
+        Batch, Index, Row, after_prefix,
         keys::{self, Live, Tombstone, Totals},
+        merge,
     },
     log::{
         Watermark,
@@ -31,11 +37,23 @@ pub(crate) struct Fold<'a> {
     changed: Batch,
     totals: Option<Totals>,
     counting: HashMap<u32, u64>,
+    /// Rows as they were read: while these changes gather nobody makes others, and one bundle's are
+    /// asked for several times.
+    read: RefCell<HashMap<Vec<u8>, Option<Vec<u8>>>>,
+    /// Up to when it is known that nothing has ended.
+    none_ended_ms: Cell<Option<u64>>,
 }
 
 impl<'a> Fold<'a> {
     pub(crate) fn new(index: &'a dyn Index) -> Self {
-        Self { index, changed: Batch::new(), totals: None, counting: HashMap::new() }
+        Self {
+            index,
+            changed: Batch::new(),
+            totals: None,
+            counting: HashMap::new(),
+            read: RefCell::default(),
+            none_ended_ms: Cell::new(None),
+        }
     }
 
     /// A live bundle.
@@ -178,7 +196,7 @@ impl<'a> Fold<'a> {
             new.entry.arrival += 1;
         }
         self.count(new.at)?;
-        self.totals()?.add(&new.entry);
+        self.gain(&new.entry)?;
         self.insert(&new);
         Ok(())
     }
@@ -187,7 +205,7 @@ impl<'a> Fold<'a> {
         let id = retired.id;
         if let Some(old) = self.live(&id)? {
             self.uncount(old.at)?;
-            self.totals()?.take(&old.entry);
+            self.lose(&old.entry)?;
             self.remove(&old.entry);
         }
         if let Some(old) = self.tombstone(&id)? {
@@ -234,15 +252,73 @@ impl<'a> Fold<'a> {
 
     fn replace(&mut self, old: &Live, new: &Live) -> Result<(), SpoolError> {
         if old.entry.class != new.entry.class {
-            self.totals()?.take(&old.entry);
-            self.totals()?.add(&new.entry);
+            self.lose(&old.entry)?;
+            self.gain(&new.entry)?;
         }
         self.remove(&old.entry);
         self.insert(new);
         Ok(())
     }
 
+    fn gain(&mut self, entry: &Entry) -> Result<(), SpoolError> {
+        self.totals()?.add(entry);
+        self.move_shares(entry, |share, counted| share.saturating_add(counted))
+    }
+
+    fn lose(&mut self, entry: &Entry) -> Result<(), SpoolError> {
+        self.totals()?.take(entry);
+        self.move_shares(entry, u64::saturating_sub)
+    }
+
+    fn move_shares(
+        &mut self,
+        entry: &Entry,
+        change: impl Fn(u64, u64) -> u64,
+    ) -> Result<(), SpoolError> {
+        if entry.class == Class::Own {
+            return Ok(());
+        }
+        let owner @ Owner { class, neighbour, source } = Owner::of(entry);
+        let change = |share| change(share, counted_bytes(entry.summary.length));
+        let ranks = keys::neighbour_ranks(class);
+        self.move_share(keys::neighbour(class, neighbour), ranks, neighbour, &change)?;
+        let ranks = keys::source_ranks(class, neighbour);
+        self.move_share(keys::source(owner), ranks, source, &change)
+    }
+
+    fn move_share(
+        &mut self,
+        sum: Vec<u8>,
+        ranks: Vec<u8>,
+        party: Party,
+        change: &impl Fn(u64) -> u64,
+    ) -> Result<(), SpoolError> {
+        let stored = decode_value(self.stored_row(&sum)?, keys::share_from)?;
+        let before = self.decoded(&sum, keys::share_from)?;
+        let rank = |share| keys::ranked(ranks.clone(), (Reverse(share), party));
+        if let Some(share) = before {
+            // A rank that only these changes know leaves nothing behind: with every bundle of a
+            // group there comes another.
+            match stored == before {
+                true => self.changed.insert(rank(share), None),
+                false => self.changed.remove(&rank(share)),
+            };
+        }
+        match change(before.unwrap_or(0)) {
+            0 => {
+                self.changed.insert(sum, None);
+            }
+            share => {
+                self.put(rank(share), Vec::new());
+                self.put(sum, share.to_be_bytes().to_vec());
+            }
+        }
+        Ok(())
+    }
+
     fn insert(&mut self, new: &Live) {
+        let ends_ms = new.entry.expires_held_ms();
+        self.none_ended_ms.set(self.none_ended_ms.get().filter(|upto_ms| ends_ms > *upto_ms));
         self.put(keys::live(new.entry.arrival), new.encode());
         self.put(keys::id(&new.entry.id), new.entry.arrival.to_be_bytes().to_vec());
         for key in keys::places(&new.entry) {
@@ -293,8 +369,18 @@ impl<'a> Fold<'a> {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {
         match self.changed.get(key) {
             Some(value) => Ok(value.clone()),
-            None => self.index.get(key),
+            None => self.stored_row(key),
         }
+    }
+
+    /// A value as it is without these changes.
+    fn stored_row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {
+        if let Some(value) = self.read.borrow().get(key) {
+            return Ok(value.clone());
+        }
+        let value = self.index.get(key)?;
+        self.read.borrow_mut().insert(key.to_vec(), value.clone());
+        Ok(value)
     }
 
     fn decoded<T>(
@@ -303,6 +389,97 @@ impl<'a> Fold<'a> {
         decode: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<Option<T>, SpoolError> {
         decode_value(self.get(key)?, decode)
+    }
+}
+
+/// What is carried, with these changes.
+impl Carried for Fold<'_> {
+    fn counted(&self, class: Class) -> Result<(u64, u64), SpoolError> {
+        let stored = match &self.totals {
+            Some(_) => None,
+            None => self.decoded(&[keys::TOTALS], Totals::decode)?,
+        };
+        let totals = self.totals.as_ref().or(stored.as_ref());
+        let share = totals.map(|totals| totals.classes[class as usize]).unwrap_or_default();
+        Ok((share.counted_bytes, share.bundles))
+    }
+
+    fn ended(&self, held_ms: u64) -> Result<Vec<Entry>, SpoolError> {
+        if self.none_ended_ms.get().is_some_and(|upto_ms| held_ms <= upto_ms) {
+            return Ok(Vec::new());
+        }
+        let mut high = vec![keys::EXPIRY];
+        high.extend_from_slice(&held_ms.saturating_add(1).to_be_bytes());
+        let rows = self.range(&[keys::EXPIRY], &high, EXPIRED_MAX)?;
+        if rows.is_empty() {
+            self.none_ended_ms.set(Some(held_ms));
+        }
+        let arrivals = rows.iter().filter_map(|(key, _)| keys::arrival_of(key));
+        let entries = arrivals.map(|arrival| Ok(self.arrived(arrival)?.map(|live| live.entry)));
+        entries.filter_map(Result::transpose).collect()
+    }
+
+    fn of_neighbour(&self, class: Class, neighbour: Party) -> Result<u64, SpoolError> {
+        let share = self.decoded(&keys::neighbour(class, neighbour), keys::share_from)?;
+        Ok(share.unwrap_or(0))
+    }
+
+    fn of_source(&self, owner: Owner) -> Result<u64, SpoolError> {
+        Ok(self.decoded(&keys::source(owner), keys::share_from)?.unwrap_or(0))
+    }
+
+    fn next_neighbour(
+        &self,
+        class: Class,
+        after: Option<Rank>,
+    ) -> Result<Option<Rank>, SpoolError> {
+        self.next_rank(keys::neighbour_ranks(class), after)
+    }
+
+    fn next_source(
+        &self,
+        class: Class,
+        neighbour: Party,
+        after: Option<Rank>,
+    ) -> Result<Option<Rank>, SpoolError> {
+        self.next_rank(keys::source_ranks(class, neighbour), after)
+    }
+
+    fn next_bundle(&self, owner: Owner, after: Option<Turn>) -> Result<Option<Entry>, SpoolError> {
+        let turns = keys::turns(owner);
+        let after = after.map(|after| keys::turn(turns.clone(), after));
+        let Some((key, _)) = self.next_row(turns, after)? else { return Ok(None) };
+        let arrival = keys::arrival_of(&key);
+        let live = arrival.map(|arrival| self.arrived(arrival)).transpose()?.flatten();
+        match live {
+            Some(live) => Ok(Some(live.entry)),
+            None => Err(SpoolError::Index("a carried bundle is not there".to_owned())),
+        }
+    }
+}
+
+impl Fold<'_> {
+    fn next_rank(&self, ranks: Vec<u8>, after: Option<Rank>) -> Result<Option<Rank>, SpoolError> {
+        let after = after.map(|after| keys::ranked(ranks.clone(), after));
+        let row = self.next_row(ranks, after)?;
+        Ok(row.and_then(|(key, _)| keys::rank_of(&key)))
+    }
+
+    /// The first row with a prefix, or the first behind another.
+    fn next_row(&self, prefix: Vec<u8>, after: Option<Vec<u8>>) -> Result<Option<Row>, SpoolError> {
+        let end = after_prefix(&prefix);
+        let low = match after {
+            None => prefix,
+            Some(mut key) => {
+                key.push(0);
+                key
+            }
+        };
+        Ok(self.range(&low, &end, 1)?.pop())
+    }
+
+    fn range(&self, low: &[u8], high: &[u8], limit: usize) -> Result<Vec<Row>, SpoolError> {
+        merge(&self.changed, low, high, limit, |low, limit| self.index.range(low, high, limit))
     }
 }
 

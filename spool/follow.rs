@@ -96,7 +96,11 @@ fn on_disk(
 /// as everything it lacks is still there: no segment from its watermark on may be missing.
 fn trusted(log: &Log, index: &dyn Index) -> Result<Result<(), String>, SpoolError> {
     let refuse = |why: &str| Ok(Err(why.to_owned()));
-    let Some(mark) = decode_value(index.get(keys::WATERMARK)?, keys::decode_watermark)? else {
+    let value = index.get(keys::WATERMARK)?;
+    if value.as_deref().is_some_and(|value| keys::decode_watermark(value).is_none()) {
+        return refuse("its rows are laid out in another way");
+    }
+    let Some(mark) = decode_value(value, keys::decode_watermark)? else {
         let empty = index.range(&[], &[u8::MAX], 1)?.is_empty();
         return if empty { Ok(Ok(())) } else { refuse("it does not say what it follows") };
     };

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::{
     blobs::Blobs,
+    bounds::{DROPS_MAX, Newcomer, Owner, Quotas, counted_bytes, make_room},
     clock::{POINT_EVERY_MS, Point},
     contract::{Body, BundleId, Change, Delivered, Entry, NewBundle, Now, Outcome, Why},
     counters::Counters,
@@ -30,6 +31,8 @@ pub(crate) struct Group {
     pub(crate) point: Option<Point>,
     /// Bundles whose body files are free once the group is durable.
     pub(crate) freed: Vec<BundleId>,
+    /// How many bundles it drops for others.
+    pub(crate) dropped: usize,
 }
 
 /// Lays out one group.
@@ -41,6 +44,7 @@ pub(crate) struct Deciding<'a, 'i> {
     pub(crate) offset: usize,
     pub(crate) group: Group,
     pub(crate) blobs: &'a Blobs,
+    pub(crate) quotas: &'a Quotas,
 }
 
 /// Why a group could not be laid out.
@@ -148,15 +152,7 @@ impl Deciding<'_, '_> {
         if self.fold.known(&new.id, held_ms)? {
             return Ok(Outcome::Duplicate);
         }
-        if let Body::Staged(staged) = &mut new.body
-            && let Some(path) = staged.path().map(Path::to_owned)
-            && !self.has_file(&new.id, staged)?
-        {
-            self.blobs.adopt(&path, &new.id).map_err(Undecided::Body)?;
-            staged.disarm();
-        }
         let arrival = self.counters.next_arrival;
-        self.counters.next_arrival += 1;
         let entry = Entry {
             id: new.id,
             summary: new.summary,
@@ -166,6 +162,17 @@ impl Deciding<'_, '_> {
             arrived_held_ms: held_ms,
             arrival,
         };
+        if !self.makes_room(&entry)? {
+            return Ok(Outcome::Full);
+        }
+        if let Body::Staged(staged) = &mut new.body
+            && let Some(path) = staged.path().map(Path::to_owned)
+            && !self.has_file(&new.id, staged)?
+        {
+            self.blobs.adopt(&path, &new.id).map_err(Undecided::Body)?;
+            staged.disarm();
+        }
+        self.counters.next_arrival += 1;
         let body = match &new.body {
             Body::Inline(bytes) => BodyBytes::Inline(bytes),
             Body::Staged(staged) => match staged.memory() {
@@ -175,6 +182,23 @@ impl Deciding<'_, '_> {
         };
         self.add(Kind::Bundle, encode_bundle(&entry, new.own.as_deref(), &new.head, &body))?;
         Ok(Outcome::Admitted)
+    }
+
+    /// Drops what must go for a newcomer; whether it is kept.
+    fn makes_room(&mut self, new: &Entry) -> Result<bool, SpoolError> {
+        let newcomer = Newcomer {
+            owner: Owner::of(new),
+            nice: new.summary.nice,
+            counted: counted_bytes(new.summary.length),
+        };
+        let quota = self.quotas.of(new.class);
+        let most = DROPS_MAX.saturating_sub(self.group.dropped);
+        let room = make_room(self.fold, quota, &newcomer, new.arrived_held_ms, most)?;
+        for (id, why) in &room.drops {
+            self.retire(id, *why)?;
+        }
+        self.group.dropped += room.drops.len();
+        Ok(room.keeps)
     }
 
     /// Whether the file of a bundle that comes again is still there, whole: the log owns it until

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! contract     what can be committed and asked, and what that means
+//! bounds       how much is carried for others, and what goes when it is too much
 //! place        the disk, the lock, chance        disk       real files
 //! log/         frame, record, scan, segments     blobs      large bodies, staging
 //! writer       group commit: commits, group, fold, counters, clock
@@ -18,6 +19,7 @@
 mod appender;
 mod ballast;
 mod blobs;
+pub mod bounds;
 mod check;
 mod clock;
 mod commits;
@@ -43,7 +45,8 @@ pub use check::{CheckReport, Damage};
 pub use compact::CompactReport;
 pub use contract::{
     Body, BundleId, Change, Class, Cursor, Delivered, Destination, Entry, Envelope, Hop, NewBundle,
-    Now, Numbering, Outcome, Queue, Seen, Sequence, Share, Spool, Stats, Summary, Why,
+    Now, Numbering, Outcome, Queue, Quota, Quotas, Seen, Sequence, Share, Spool, Stats, Summary,
+    Why,
 };
 pub use disk::RealDisk;
 pub use durable::{DurableSpool, Options};

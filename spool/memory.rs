@@ -1,19 +1,25 @@
 //! The memory twin: the contract in its plainest form.
 //!
-//! It shares no decision with the durable spool (only the clock's arithmetic and the limits), so
-//! that the two can be compared; it is also what simulations with many nodes use. What their shells
-//! ask all the time goes by an ordered map; every other query walks what it needs to.
+//! It shares no decision with the durable spool (only the clock's arithmetic, the limits, and what
+//! goes when a quota is full), so that the two can be compared; it is also what simulations with
+//! many nodes use. What their shells ask all the time goes by an ordered map; every other query
+//! walks what it needs to.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
+    bounds::{
+        Carried, DROPS_MAX, EXPIRED_MAX, Newcomer, Owner, Party, Quotas, Rank, Turn, counted_bytes,
+        make_room, turn_of,
+    },
     clock::{CustodyClock, POINT_EVERY_MS, TICK_EVERY_MS},
     contract::{
-        Body, BundleId, Change, Cursor, Delivered, Destination, Entry, Envelope, NewBundle, Now,
-        Numbering, Outcome, PAGE_MAX, Queue, RESOLVE_MAX, Seen, Sequence, Spool, Stats, Why,
+        Body, BundleId, Change, Class, Cursor, Delivered, Destination, Entry, Envelope, NewBundle,
+        Now, Numbering, Outcome, PAGE_MAX, Queue, RESOLVE_MAX, Seen, Sequence, Spool, Stats, Why,
         check_group, prefix_bounds,
     },
     error::SpoolError,
@@ -29,6 +35,9 @@ pub struct MemorySpool {
 
 #[derive(Clone, Default)]
 struct State {
+    quotas: Option<Quotas>,
+    /// Dropped since somebody asked.
+    dropped: Vec<(BundleId, Why)>,
     clock: CustodyClock,
     live: BTreeMap<BundleId, Held>,
     arrivals: BTreeMap<u64, BundleId>,
@@ -68,6 +77,13 @@ impl MemorySpool {
         Self { state: Mutex::new(state), entropy: self.entropy.clone() }
     }
 
+    /// What was dropped for others since this was last asked: simulations tell of it. Beyond
+    /// [`PAGE_MAX`] the oldest are forgotten.
+    #[must_use]
+    pub fn take_dropped(&self) -> Vec<(BundleId, Why)> {
+        std::mem::take(&mut self.state().dropped)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,7 +98,16 @@ impl Spool for MemorySpool {
             return Ok(void);
         }
         state.store_point(now, POINT_EVERY_MS);
-        Ok(changes.into_iter().map(|change| state.change(change, held_ms)).collect())
+        let mut most = DROPS_MAX;
+        changes.into_iter().map(|change| state.change(change, held_ms, &mut most)).collect()
+    }
+
+    fn set_quotas(&self, quotas: Quotas) {
+        self.state().quotas = Some(quotas);
+    }
+
+    fn quotas(&self) -> Quotas {
+        self.state().quotas.unwrap_or(Quotas::UNLIMITED)
     }
 
     fn stage(&self) -> Result<Staging, SpoolError> {
@@ -230,6 +255,7 @@ impl Spool for MemorySpool {
             let share = &mut stats.classes[held.entry.class as usize];
             share.bundles += 1;
             share.bytes += held.body.len() as u64;
+            share.counted_bytes += counted_bytes(held.body.len() as u64);
         }
         let oldest = state.live.values().min_by_key(|held| held.entry.arrival);
         stats.oldest_held_ms = oldest.map(|held| held.entry.arrived_held_ms);
@@ -239,14 +265,8 @@ impl Spool for MemorySpool {
     fn expired(&self, now: Now, limit: usize) -> Result<Vec<BundleId>, SpoolError> {
         let mut state = self.state();
         let held_ms = state.clock.read(now);
-        let mut ended: Vec<&Entry> = state
-            .live
-            .values()
-            .map(|held| &held.entry)
-            .filter(|entry| entry.expires_held_ms() <= held_ms)
-            .collect();
-        ended.sort_by_key(|entry| (entry.expires_held_ms(), entry.arrival));
-        Ok(ended.into_iter().take(limit.min(PAGE_MAX)).map(|entry| entry.id).collect())
+        let ended = state.ended_entries(held_ms).into_iter();
+        Ok(ended.take(limit.min(PAGE_MAX)).map(|entry| entry.id).collect())
     }
 }
 
@@ -274,20 +294,17 @@ impl State {
         outcomes.contains(&Outcome::Duplicate).then_some(outcomes)
     }
 
-    fn change(&mut self, change: Change, held_ms: u64) -> Outcome {
-        match change {
-            Change::Bundle(bundle) => self.admit(bundle, held_ms),
-            Change::Retire { id, why } => {
-                let Some(held) = self.live.remove(&id) else { return Outcome::Unknown };
-                self.arrivals.remove(&held.entry.arrival);
-                let lifetime_ms = u64::from(held.entry.summary.lifetime_s) * 1000;
-                if why != Why::Damaged {
-                    self.retired.insert(id, (why, held.entry.arrived_held_ms + lifetime_ms));
-                }
-                Outcome::Done
-            }
+    fn change(
+        &mut self,
+        change: Change,
+        held_ms: u64,
+        most: &mut usize,
+    ) -> Result<Outcome, SpoolError> {
+        Ok(match change {
+            Change::Bundle(bundle) => self.admit(bundle, held_ms, most)?,
+            Change::Retire { id, why } => self.retire(id, why),
             Change::Hop { id, hop, class } => {
-                let Some(held) = self.live.get_mut(&id) else { return Outcome::Unknown };
+                let Some(held) = self.live.get_mut(&id) else { return Ok(Outcome::Unknown) };
                 let age_s = held.entry.hop.age_s.max(hop.age_s);
                 held.entry.hop = crate::contract::Hop { age_s, ..hop };
                 held.entry.class = class;
@@ -306,15 +323,29 @@ impl State {
                 Outcome::Done
             }
             Change::Sequence(_) => Outcome::Done,
-        }
+        })
     }
 
-    fn admit(&mut self, new: NewBundle, held_ms: u64) -> Outcome {
+    fn retire(&mut self, id: BundleId, why: Why) -> Outcome {
+        let Some(held) = self.live.remove(&id) else { return Outcome::Unknown };
+        self.arrivals.remove(&held.entry.arrival);
+        let lifetime_ms = u64::from(held.entry.summary.lifetime_s) * 1000;
+        if why != Why::Damaged {
+            self.retired.insert(id, (why, held.entry.arrived_held_ms + lifetime_ms));
+        }
+        Outcome::Done
+    }
+
+    fn admit(
+        &mut self,
+        new: NewBundle,
+        held_ms: u64,
+        most: &mut usize,
+    ) -> Result<Outcome, SpoolError> {
         let id = new.id;
         if self.live.contains_key(&id) || self.remembered(&id).is_some() {
-            return Outcome::Duplicate;
+            return Ok(Outcome::Duplicate);
         }
-        self.retired.remove(&id);
         let entry = Entry {
             id,
             summary: new.summary,
@@ -324,6 +355,24 @@ impl State {
             arrived_held_ms: held_ms,
             arrival: self.admitted + 1,
         };
+        let newcomer = Newcomer {
+            owner: Owner::of(&entry),
+            nice: entry.summary.nice,
+            counted: counted_bytes(entry.summary.length),
+        };
+        let quota = self.quotas.unwrap_or(Quotas::UNLIMITED).of(entry.class);
+        let room = make_room(self, quota, &newcomer, held_ms, *most)?;
+        *most -= room.drops.len();
+        for (id, why) in room.drops {
+            self.retire(id, why);
+            self.dropped.push((id, why));
+        }
+        let surplus = self.dropped.len().saturating_sub(PAGE_MAX);
+        self.dropped.drain(..surplus);
+        if !room.keeps {
+            return Ok(Outcome::Full);
+        }
+        self.retired.remove(&id);
         self.admitted += 1;
         let body = match new.body {
             Body::Inline(bytes) => bytes.into(),
@@ -331,7 +380,32 @@ impl State {
         };
         self.arrivals.insert(self.admitted, id);
         self.live.insert(id, Held { entry, head: new.head, own: new.own, body });
-        Outcome::Admitted
+        Ok(Outcome::Admitted)
+    }
+
+    /// What has ended by then, first ended first.
+    fn ended_entries(&self, held_ms: u64) -> Vec<&Entry> {
+        let entries = self.live.values().map(|held| &held.entry);
+        let mut ended: Vec<_> = entries.filter(|e| e.expires_held_ms() <= held_ms).collect();
+        ended.sort_by_key(|entry| (entry.expires_held_ms(), entry.arrival));
+        ended
+    }
+
+    /// What the bundles count that `is_among`, by something of theirs; in order of that.
+    fn shares(
+        &self,
+        is_among: impl Fn(&Owner) -> bool,
+        by: impl Fn(&Owner) -> Party,
+    ) -> BTreeMap<Party, u64> {
+        let mut shares = BTreeMap::new();
+        for entry in self.live.values().map(|held| &held.entry) {
+            let owner = Owner::of(entry);
+            if is_among(&owner) {
+                let share: &mut u64 = shares.entry(by(&owner)).or_default();
+                *share += counted_bytes(entry.summary.length);
+            }
+        }
+        shares
     }
 
     fn store_point(&mut self, now: Now, older_ms: u64) {
@@ -345,6 +419,59 @@ impl State {
         entropy(&mut bytes);
         self.epoch = u32::from_be_bytes(bytes);
         self.sequences.clear();
+    }
+}
+
+fn next_rank(shares: BTreeMap<Party, u64>, after: Option<Rank>) -> Option<Rank> {
+    let ranks = shares.into_iter().map(|(party, share)| (Reverse(share), party));
+    ranks.filter(|rank| after.is_none_or(|after| *rank > after)).min()
+}
+
+impl Carried for State {
+    fn counted(&self, class: Class) -> Result<(u64, u64), SpoolError> {
+        let entries = self.live.values().map(|held| &held.entry);
+        let of_class = entries.filter(|entry| entry.class == class);
+        Ok(of_class.fold((0, 0), |(bytes, bundles), entry| {
+            (bytes + counted_bytes(entry.summary.length), bundles + 1)
+        }))
+    }
+
+    fn ended(&self, held_ms: u64) -> Result<Vec<Entry>, SpoolError> {
+        Ok(self.ended_entries(held_ms).into_iter().take(EXPIRED_MAX).cloned().collect())
+    }
+
+    fn of_neighbour(&self, class: Class, neighbour: Party) -> Result<u64, SpoolError> {
+        let is_among = |owner: &Owner| owner.class == class && owner.neighbour == neighbour;
+        Ok(self.shares(is_among, |owner| owner.neighbour).into_values().sum())
+    }
+
+    fn of_source(&self, owner: Owner) -> Result<u64, SpoolError> {
+        Ok(self.shares(|other| *other == owner, |owner| owner.source).into_values().sum())
+    }
+
+    fn next_neighbour(
+        &self,
+        class: Class,
+        after: Option<Rank>,
+    ) -> Result<Option<Rank>, SpoolError> {
+        Ok(next_rank(self.shares(|owner| owner.class == class, |owner| owner.neighbour), after))
+    }
+
+    fn next_source(
+        &self,
+        class: Class,
+        neighbour: Party,
+        after: Option<Rank>,
+    ) -> Result<Option<Rank>, SpoolError> {
+        let is_among = |owner: &Owner| owner.class == class && owner.neighbour == neighbour;
+        Ok(next_rank(self.shares(is_among, |owner| owner.source), after))
+    }
+
+    fn next_bundle(&self, owner: Owner, after: Option<Turn>) -> Result<Option<Entry>, SpoolError> {
+        let entries = self.live.values().map(|held| &held.entry);
+        let theirs = entries.filter(|entry| Owner::of(entry) == owner);
+        let behind = theirs.filter(|entry| after.is_none_or(|after| turn_of(entry) > after));
+        Ok(behind.min_by_key(|entry| turn_of(entry)).cloned())
     }
 }
 

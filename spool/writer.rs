@@ -10,10 +10,11 @@ use postrider_base::disk::Disk;
 use crate::{
     ballast::Ballast,
     blobs::Blobs,
+    bounds::{Carried, DROP_BYTES, DROPS_MAX, Quota, Quotas, counted_bytes},
     clock::{Point, TICK_EVERY_MS},
     commits::Commits,
     contract::{
-        BLOB_FROM, Body, Change, Destination, GROUP_MAX, Now, Numbering, Outcome, Sequence,
+        BLOB_FROM, Body, Change, Class, Destination, GROUP_MAX, Now, Numbering, Outcome, Sequence,
         check_group,
     },
     counters::Counters,
@@ -39,6 +40,7 @@ pub(crate) struct Writer {
     log: Mutex<Log>,
     counters: Mutex<Counters>,
     commits: Commits<Request, Answer>,
+    quotas: Mutex<Quotas>,
     /// The highest arrival number that queries can see.
     latest: AtomicU64,
     /// Told after every write.
@@ -87,6 +89,7 @@ impl Writer {
             listener: OnceLock::new(),
             counters: Mutex::new(counters),
             commits: Commits::new(GROUP_MAX),
+            quotas: Mutex::new(Quotas::UNLIMITED),
             index: Switch::new(index),
             blobs,
             entropy: place.entropy.clone(),
@@ -112,6 +115,14 @@ impl Writer {
             }
         }
         self.submit(Request { now, work: Work::Changes(changes), bound, done: None })
+    }
+
+    pub(crate) fn quotas(&self) -> Quotas {
+        *self.quotas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_quotas(&self, quotas: Quotas) {
+        *self.quotas.lock().unwrap_or_else(PoisonError::into_inner) = quotas;
     }
 
     pub(crate) fn tick(&self, now: Now) -> Result<(), SpoolError> {
@@ -218,6 +229,7 @@ impl Writer {
         log.settle(&mut self.counters())?;
         let mut window = Window::default();
         let mut fold = Fold::new(&self.index);
+        let quotas = self.quotas();
         for i in 0..requests.len() {
             if requests[i].done.is_some() {
                 continue;
@@ -227,14 +239,16 @@ impl Writer {
                 requests[i].done = Some(Err(SpoolError::Full(full)));
                 continue;
             }
-            let bound = requests[i].bound + self.counters().checkpoint_bound();
+            let drops =
+                if requests[i].may_drop(&fold, &quotas)? { DROPS_MAX * DROP_BYTES } else { 0 };
+            let bound = requests[i].bound + drops + self.counters().checkpoint_bound();
             if !log.fits(bound) {
                 self.finish(log, fold, window, requests)?;
                 log.rotate(&mut self.counters())?;
                 (window, fold) = (Window::default(), Fold::new(&self.index));
             }
             let request = &mut requests[i];
-            let group = match self.decide(log, &mut fold, request) {
+            let group = match self.decide(log, &mut fold, &quotas, request) {
                 Ok(group) => group,
                 Err(Undecided::Spool(e)) => return Err(e),
                 Err(Undecided::Body(e)) => {
@@ -257,6 +271,7 @@ impl Writer {
         &self,
         log: &Log,
         fold: &mut Fold<'_>,
+        quotas: &Quotas,
         request: &mut Request,
     ) -> Result<Group, Undecided> {
         let mut counters = self.counters();
@@ -270,6 +285,7 @@ impl Writer {
             offset: log.position(),
             group: Group::default(),
             blobs: &self.blobs,
+            quotas,
         };
         match &mut request.work {
             Work::Changes(changes) => deciding.changes(request.now, changes),
@@ -382,6 +398,30 @@ impl Request {
     fn admits(&self) -> bool {
         let admits = |change: &Change| matches!(change, Change::Bundle(_));
         matches!(&self.work, Work::Changes(changes) if changes.iter().any(admits))
+    }
+}
+
+impl Request {
+    /// Whether a class would be over its quota with what this brings.
+    fn may_drop(&self, fold: &Fold<'_>, quotas: &Quotas) -> Result<bool, SpoolError> {
+        let Work::Changes(changes) = &self.work else { return Ok(false) };
+        for class in Class::ALL.into_iter().filter(|class| quotas.of(*class) != Quota::UNLIMITED) {
+            let brought = changes.iter().filter_map(|change| match change {
+                Change::Bundle(new) if new.class == class => Some(new.summary.length),
+                _ => None,
+            });
+            let (mut bytes, mut bundles) = (0, 0);
+            for length in brought {
+                bytes += counted_bytes(length);
+                bundles += 1;
+            }
+            let (held_bytes, held_bundles) = fold.counted(class)?;
+            let quota = quotas.of(class);
+            if bundles > 0 && !quota.allows(held_bytes + bytes, held_bundles + bundles) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -5,6 +5,7 @@
 //! ```
 //!
 //! DIR must be new or empty and should be on the disk that matters (a tmpfs has no fsync to pay).
+//! `measure DIR BUNDLES full` fills a quota and goes on admitting: each newcomer then drops one.
 //! Every step runs in a process of its own, so that memory is its own.
 #![allow(clippy::unwrap_used, reason = "a measurement that fails shall say where")]
 
@@ -19,7 +20,7 @@ use std::{
 
 use postrider_spool::{
     Appender, Body, BundleId, Change, Class, Destination, DurableSpool, Hop, NewBundle, Now,
-    Options, Place, Queue, Spool, Summary,
+    Options, Place, Queue, Quota, Quotas, Spool, Summary,
 };
 
 const WRITERS: u64 = 64;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     let number = |i: usize, default| args.get(i).and_then(|n| n.parse().ok()).unwrap_or(default);
     match args.get(2).map(String::as_str) {
         Some("fill") => fill(root, number(1, 0), number(3, 0)),
+        Some("full") => full(root, number(1, 0), number(3, 1000)),
         Some("append") => append(root, number(3, 0)),
         Some("open") => open(root),
         Some("check") => check(root),
@@ -130,6 +132,41 @@ fn fill(root: &Path, bundles: u64, from: u64) {
     let started = Instant::now();
     drop(spool);
     println!("  closing: {:.2?}", started.elapsed());
+}
+
+/// As many bundles as the quota allows, then as many again, from so many sources behind 16
+/// neighbours.
+fn full(root: &Path, bundles: u64, sources: u64) {
+    let (spool, _) = DurableSpool::open(place(root), &Options::default()).unwrap();
+    let contact = Quota { bytes: u64::MAX, bundles };
+    spool.set_quotas(Quotas { contact, ..Quotas::UNLIMITED });
+    for (what, from) in [("empty", 0), ("full", bundles)] {
+        let started = Instant::now();
+        thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let spool = &spool;
+                scope.spawn(move || {
+                    for n in (writer..bundles).step_by(usize::try_from(WRITERS).unwrap()) {
+                        let mut new = bundle(from + n);
+                        let mixed = (from + n).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+                        let mut source = [0; 32];
+                        source[..8].copy_from_slice(&(mixed % sources).to_le_bytes());
+                        new.summary.source = Some(source);
+                        new.from = Some([u8::try_from(mixed % 16).unwrap(); 32]);
+                        spool.commit(now(), vec![Change::Bundle(new)]).unwrap();
+                    }
+                });
+            }
+        });
+        let took = started.elapsed();
+        let stats = spool.stats().unwrap();
+        println!(
+            "quota {what}: {bundles} admitted in {took:.2?}, {:.0}/s; {} here; {}",
+            bundles as f64 / took.as_secs_f64(),
+            stats.bundles(),
+            memory()
+        );
+    }
 }
 
 fn append(root: &Path, from: u64) {

@@ -11,13 +11,11 @@
 //! measured.
 
 use std::{
-    iter::Peekable,
-    ops::Bound,
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc},
     thread,
 };
 
-use super::{Batch, Index, Row};
+use super::{Batch, Index, Row, merge};
 use crate::error::SpoolError;
 
 /// Rows gathered at most. More would be passed on a little more cheaply and cost more memory in
@@ -130,61 +128,6 @@ impl<I: Index + 'static> Drop for DelayedIndex<I> {
             // Without work the thread ends, and with it the other handle of the index behind.
             drop(work);
             let _ = thread.join();
-        }
-    }
-}
-
-/// Up to `limit` rows from `low` to `high` of an older map with newer changes over it.
-fn merge(
-    newer: &Batch,
-    low: &[u8],
-    high: &[u8],
-    limit: usize,
-    older: impl Fn(&[u8], usize) -> Result<Vec<Row>, SpoolError>,
-) -> Result<Vec<Row>, SpoolError> {
-    if low >= high {
-        return Ok(Vec::new());
-    }
-    let bounds = (Bound::Included(low), Bound::Excluded(high));
-    let mut newer = newer.range::<[u8], _>(bounds).peekable();
-    let mut out = Vec::new();
-    let mut from = low.to_vec();
-    while out.len() < limit {
-        let rows = older(&from, limit)?;
-        let last = rows.last().map(|(key, _)| key.clone()).filter(|_| rows.len() == limit);
-        for row in rows {
-            take_until(&mut newer, Some(&row.0), limit, &mut out);
-            match newer.peek() {
-                Some((key, _)) if **key == row.0 => {
-                    if let Some((key, Some(value))) = newer.next() {
-                        out.push((key.clone(), value.clone()));
-                    }
-                }
-                _ => out.push(row),
-            }
-        }
-        let Some(last) = last else {
-            take_until(&mut newer, None, limit, &mut out);
-            break;
-        };
-        from = last;
-        from.push(0);
-    }
-    out.truncate(limit);
-    Ok(out)
-}
-
-type Newer<'a> = Peekable<std::collections::btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>>>;
-
-/// Takes the newer rows before a key (or all), while there is room.
-fn take_until(newer: &mut Newer<'_>, before: Option<&Vec<u8>>, limit: usize, out: &mut Vec<Row>) {
-    while out.len() < limit {
-        let Some((key, value)) = newer.next_if(|(key, _)| before.is_none_or(|end| *key < end))
-        else {
-            return;
-        };
-        if let Some(value) = value {
-            out.push((key.clone(), value.clone()));
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The keys and values of the index: see the table in [`super`].
 
+use std::cmp::Reverse;
+
 use crate::{
+    bounds::{Owner, Party, Rank, Turn, counted_bytes, turn_of},
     contract::{BundleId, Class, Cursor, Destination, Entry, Queue, Share, Why},
     log::{
         Watermark,
@@ -39,6 +42,11 @@ pub(crate) const TOMBSTONE_END: u8 = b'y';
 pub(crate) const SEGMENT: u8 = b'g';
 pub(crate) const DELIVERED: u8 = b'd';
 pub(crate) const NOTE: u8 = b'n';
+pub(crate) const NEIGHBOUR: u8 = b'a';
+pub(crate) const NEIGHBOUR_RANK: u8 = b'A';
+pub(crate) const SOURCE: u8 = b'b';
+pub(crate) const SOURCE_RANK: u8 = b'B';
+pub(crate) const CARRIED: u8 = b'c';
 
 pub(crate) fn live(arrival: u64) -> Vec<u8> {
     key(LIVE, &[&arrival.to_be_bytes()])
@@ -99,13 +107,70 @@ pub(crate) fn queued(mut queue: Vec<u8>, cursor: &Cursor) -> Vec<u8> {
 }
 
 /// Every key a live bundle has beside its own two.
-pub(crate) fn places(entry: &Entry) -> [Vec<u8>; 3] {
+pub(crate) fn places(entry: &Entry) -> impl Iterator<Item = Vec<u8>> {
     let cursor = entry.cursor();
+    let carried = entry.class != Class::Own;
+    let turn = carried.then(|| turn(turns(Owner::of(entry)), turn_of(entry)));
     [
         queued(class_queue(entry.class), &cursor),
         queued(destination_queue(&entry.summary.destination), &cursor),
         expiry(entry),
     ]
+    .into_iter()
+    .chain(turn)
+}
+
+/// What a neighbour's bundles of a class count.
+pub(crate) fn neighbour(class: Class, neighbour: Party) -> Vec<u8> {
+    key(NEIGHBOUR, &[&[class_number(class)], &neighbour.0])
+}
+
+/// What all rows share that rank the neighbours of a class.
+pub(crate) fn neighbour_ranks(class: Class) -> Vec<u8> {
+    vec![NEIGHBOUR_RANK, class_number(class)]
+}
+
+/// What a source's bundles from a neighbour count.
+pub(crate) fn source(owner: Owner) -> Vec<u8> {
+    let Owner { class, neighbour, source } = owner;
+    key(SOURCE, &[&[class_number(class)], &neighbour.0, &source.0])
+}
+
+/// What all rows share that rank the sources of a neighbour.
+pub(crate) fn source_ranks(class: Class, neighbour: Party) -> Vec<u8> {
+    key(SOURCE_RANK, &[&[class_number(class)], &neighbour.0])
+}
+
+/// A row of a ranking: the largest share comes first.
+pub(crate) fn ranked(mut ranks: Vec<u8>, (share, party): Rank) -> Vec<u8> {
+    ranks.extend_from_slice(&(!share.0).to_be_bytes());
+    ranks.extend_from_slice(&party.0);
+    ranks
+}
+
+/// The rank that a row of a ranking stands for.
+pub(crate) fn rank_of(key: &[u8]) -> Option<Rank> {
+    let (_, rank) = key.split_last_chunk::<17>()?;
+    let (share, party) = rank.split_first_chunk::<8>()?;
+    Some((Reverse(!u64::from_be_bytes(*share)), Party(party.try_into().ok()?)))
+}
+
+/// What all rows share of the bundles of an owner.
+pub(crate) fn turns(owner: Owner) -> Vec<u8> {
+    let Owner { class, neighbour, source } = owner;
+    key(CARRIED, &[&[class_number(class)], &neighbour.0, &source.0])
+}
+
+/// A carried bundle's row: the nicest comes first, then the oldest.
+pub(crate) fn turn(mut turns: Vec<u8>, (nice, arrival): Turn) -> Vec<u8> {
+    turns.push(!nice.0);
+    turns.extend_from_slice(&arrival.to_be_bytes());
+    turns
+}
+
+/// A share, from the value of its row.
+pub(crate) fn share_from(value: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(value.try_into().ok()?))
 }
 
 /// The order of admission at the end of a key, or a value that is nothing else.
@@ -199,7 +264,7 @@ pub(crate) fn location_from(bytes: &[u8]) -> Option<Location> {
 /// Totals over all rows, kept in the batches that change them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
-    pub(crate) classes: [Share; 3],
+    pub(crate) classes: [Share; Class::ALL.len()],
     pub(crate) tombstones: u64,
     pub(crate) notes: u64,
     pub(crate) delivered: u64,
@@ -210,23 +275,27 @@ impl Totals {
         let share = self.share(entry.class);
         share.bundles += 1;
         share.bytes += entry.summary.length;
+        share.counted_bytes += counted_bytes(entry.summary.length);
     }
 
     pub(crate) fn take(&mut self, entry: &Entry) {
         let share = self.share(entry.class);
         share.bundles = share.bundles.saturating_sub(1);
         share.bytes = share.bytes.saturating_sub(entry.summary.length);
+        let counted = counted_bytes(entry.summary.length);
+        share.counted_bytes = share.counted_bytes.saturating_sub(counted);
     }
 
     fn share(&mut self, class: Class) -> &mut Share {
-        &mut self.classes[usize::from(class_number(class))]
+        &mut self.classes[class as usize]
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(72);
+        let mut out = Vec::with_capacity(120);
         for share in &self.classes {
             out.extend_from_slice(&share.bundles.to_be_bytes());
             out.extend_from_slice(&share.bytes.to_be_bytes());
+            out.extend_from_slice(&share.counted_bytes.to_be_bytes());
         }
         for count in [self.tombstones, self.notes, self.delivered] {
             out.extend_from_slice(&count.to_be_bytes());
@@ -238,7 +307,7 @@ impl Totals {
         let mut f = Fields::new(bytes);
         let mut totals = Self::default();
         for share in &mut totals.classes {
-            *share = Share { bundles: f.u64()?, bytes: f.u64()? };
+            *share = Share { bundles: f.u64()?, bytes: f.u64()?, counted_bytes: f.u64()? };
         }
         (totals.tombstones, totals.notes, totals.delivered) = (f.u64()?, f.u64()?, f.u64()?);
         f.done()?;
@@ -246,16 +315,53 @@ impl Totals {
     }
 }
 
+/// Of the rows in the table: an index with others is made anew.
+const LAYOUT: u8 = 2;
+
 pub(crate) fn encode_watermark(mark: &Watermark) -> Vec<u8> {
-    let mut out = mark.segment.to_be_bytes().to_vec();
+    let mut out = vec![LAYOUT];
+    out.extend_from_slice(&mark.segment.to_be_bytes());
     out.extend_from_slice(&mark.seed.to_be_bytes());
     out.extend_from_slice(&mark.end.to_be_bytes());
     out
 }
 
 pub(crate) fn decode_watermark(bytes: &[u8]) -> Option<Watermark> {
-    let mut f = Fields::new(bytes);
+    let (_, mark) = bytes.split_first().filter(|(layout, _)| **layout == LAYOUT)?;
+    let mut f = Fields::new(mark);
     let mark = Watermark { segment: f.u32()?, seed: f.u64()?, end: f.u32()? };
     f.done()?;
     Some(mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_and_turns_are_keys_in_their_order() {
+        let [a, b] = [Party::of(None), Party::of(Some(&[3; 32]))];
+        let ranks = [(Reverse(9), a), (Reverse(9), b), (Reverse(256), a), (Reverse(0), b)];
+        for x in ranks {
+            assert_eq!(rank_of(&ranked(neighbour_ranks(Class::Friend), x)), Some(x));
+            for y in ranks {
+                let key = |rank| ranked(source_ranks(Class::Stranger, a), rank);
+                assert_eq!(key(x).cmp(&key(y)), x.cmp(&y), "{x:?} {y:?}");
+            }
+        }
+        let turns_in = [(Reverse(1), 7), (Reverse(255), 300), (Reverse(160), 2), (Reverse(160), 1)];
+        let owner = Owner { class: Class::Contact, neighbour: b, source: a };
+        for (x, y) in turns_in.into_iter().zip(turns_in.into_iter().skip(1)) {
+            assert_eq!(turn(turns(owner), x).cmp(&turn(turns(owner), y)), x.cmp(&y));
+        }
+    }
+
+    #[test]
+    fn an_index_with_other_rows_does_not_say_what_it_follows() {
+        let mark = Watermark { segment: 3, seed: 4, end: 5 };
+        let value = encode_watermark(&mark);
+        assert_eq!(decode_watermark(&value), Some(mark));
+        // As it was before there was a layout.
+        assert_eq!(decode_watermark(&value[1..]), None);
+    }
 }

@@ -11,6 +11,11 @@
 //! q class nice arrival                   queue of a class
 //! p hash nice arrival                    queue of a destination
 //! x end arrival                          expiry of live bundles
+//! a class neighbour                      what the bundles count that it brought
+//! A class share neighbour                these, the largest first
+//! b class neighbour source               what the bundles count that are by this source
+//! B class neighbour share source         these, the largest first
+//! c class neighbour source nice arrival  carried bundle, in the order in which they are dropped
 //! y end id                               end of tombstones
 //! d source epoch counter                 ids delivered, 8 bytes each
 //! n space key                            note: location
@@ -26,6 +31,7 @@ mod audit;
 mod delayed;
 pub(crate) mod keys;
 mod memory;
+mod overlay;
 mod switch;
 mod tree;
 
@@ -35,6 +41,7 @@ use crate::error::SpoolError;
 
 pub(crate) use delayed::DelayedIndex;
 pub(crate) use memory::MemoryIndex;
+pub(crate) use overlay::merge;
 pub(crate) use switch::Switch;
 pub(crate) use tree::TreeIndex;
 

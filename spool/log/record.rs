@@ -19,6 +19,7 @@
 //! 10 void      from u32 | to u32
 //! 16-19        reserved: rate, cursor, contact, job
 //! destination, source, from: u8 length (0: none), bytes
+//! class: 0 own, 1 contact, 2 stranger, 3 friend
 //! ```
 
 use std::ops::Range;
@@ -427,11 +428,13 @@ pub(crate) fn class_number(class: Class) -> u8 {
         Class::Own => 0,
         Class::Contact => 1,
         Class::Stranger => 2,
+        // Came later: the numbers of the others stand in logs.
+        Class::Friend => 3,
     }
 }
 
 fn class_from(number: u8) -> Option<Class> {
-    Class::ALL.get(usize::from(number)).copied()
+    Class::ALL.into_iter().find(|class| class_number(*class) == number)
 }
 
 const WHYS: [Why; 7] = [
@@ -439,7 +442,7 @@ const WHYS: [Why; 7] = [
     Why::Receipt,
     Why::Expired,
     Why::Cancelled,
-    Why::Evicted,
+    Why::Dropped,
     Why::Refused,
     Why::Damaged,
 ];
@@ -537,6 +540,24 @@ mod tests {
             assert_eq!(decode(kind.number(), VERSION + 1, &body), Record::Unknown);
         }
         assert_eq!(decode(16, VERSION, b"a rate"), Record::Unknown);
+    }
+
+    #[test]
+    fn classes_have_the_numbers_they_always_had_and_others_are_not_guessed_at() {
+        let id = BundleId([7; 32]);
+        let hop = Hop { tokens: 4, hops: 2, age_s: 70 };
+        for (number, class) in
+            [(0, Class::Own), (1, Class::Contact), (2, Class::Stranger), (3, Class::Friend)]
+        {
+            let mut body = encode_hop(&id, hop, class);
+            assert_eq!(body.last(), Some(&number));
+            body.pop();
+            body.push(number);
+            assert_eq!(decode(3, VERSION, &body), Record::Hop { id, hop, class });
+        }
+        let mut body = encode_hop(&id, hop, Class::Friend);
+        *body.last_mut().unwrap() = 4;
+        assert_eq!(decode(3, VERSION, &body), Record::Unknown);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use std::{
 use common::{at, body_of, bundle, entropy, id, node};
 use postrider_spool::{
     Body, Change, Class, Delivered, Destination, DurableSpool, Hop, MemorySpool, NewBundle,
-    Options, Outcome, Place, Queue, Seen, Spool, SpoolError, Why,
-    contract::{BLOB_FROM, HEAD_MAX, NOTE_KEY_MAX, NOTE_MAX, OWN_MAX},
+    Options, Outcome, Place, Queue, Quota, Quotas, Seen, Spool, SpoolError, Why,
+    contract::{BLOB_FROM, COUNTED_MIN, HEAD_MAX, NOTE_KEY_MAX, NOTE_MAX, OWN_MAX},
 };
 use postrider_testkit::{CrashDisk, Names};
 
@@ -221,7 +221,7 @@ fn queues_are_ordered_by_niceness_then_admission() {
         let stats = spool.stats().unwrap();
         assert_eq!(
             stats.classes.map(|share| (share.bundles, share.bytes)),
-            [(1, 4), (3, 12), (1, 4)]
+            [(1, 4), (3, 12), (0, 0), (1, 4)]
         );
     });
 }
@@ -334,5 +334,179 @@ fn a_prefix_of_an_id_finds_live_and_retired_bundles() {
         assert_eq!(spool.resolve("a500").unwrap(), both);
         assert!(spool.resolve("ffff").unwrap().is_empty());
         assert!(matches!(spool.resolve("a5"), Err(SpoolError::BadPrefix)));
+    });
+}
+
+/// Room for so many bundles of strangers, and no other limit.
+fn strangers(spool: &dyn Spool, bundles: u64) {
+    let stranger = Quota { bytes: u64::MAX, bundles };
+    spool.set_quotas(Quotas { stranger, ..Quotas::UNLIMITED });
+}
+
+/// A stranger's bundle, brought by `from`, written by `source`.
+fn carried(n: u64, from: u8, source: u8) -> NewBundle {
+    let mut new = bundle(n, b"body");
+    new.class = Class::Stranger;
+    new.from = (from > 0).then_some([from; 32]);
+    new.summary.source = (source > 0).then_some([source; 32]);
+    new
+}
+
+fn live(spool: &dyn Spool, ns: impl IntoIterator<Item = u64>) -> Vec<u64> {
+    ns.into_iter().filter(|n| spool.seen(&id(*n)).unwrap() == Some(Seen::Live)).collect()
+}
+
+#[test]
+fn a_class_that_is_full_drops_the_nicest_and_then_the_oldest_for_a_newcomer() {
+    on_both(|spool| {
+        strangers(spool, 3);
+        let nice = |n, nice| {
+            let mut new = carried(n, 5, 7);
+            new.summary.nice = nice;
+            new
+        };
+        for (n, niceness) in [(1, 200), (2, 160), (3, 160)] {
+            assert_eq!(admit(spool, nice(n, niceness)), Outcome::Admitted);
+        }
+        assert_eq!(admit(spool, nice(4, 160)), Outcome::Admitted);
+        assert_eq!(live(spool, 1..=4), [2, 3, 4]);
+        assert_eq!(admit(spool, nice(5, 160)), Outcome::Admitted);
+        assert_eq!(live(spool, 1..=5), [3, 4, 5]);
+        // Nicer than all that is there, it is itself the one that would go.
+        assert_eq!(admit(spool, nice(6, 161)), Outcome::Full);
+        assert_eq!(live(spool, 1..=6), [3, 4, 5]);
+        assert_eq!(spool.seen(&id(6)).unwrap(), None);
+        assert_eq!(spool.stats().unwrap().classes[3].counted_bytes, 3 * COUNTED_MIN);
+    });
+}
+
+#[test]
+fn what_was_dropped_does_not_come_back_before_it_would_have_expired() {
+    on_both(|spool| {
+        strangers(spool, 1);
+        assert_eq!(admit(spool, carried(1, 5, 7)), Outcome::Admitted);
+        assert_eq!(admit(spool, carried(2, 5, 7)), Outcome::Admitted);
+        assert_eq!(spool.seen(&id(1)).unwrap(), Some(Seen::Retired(Why::Dropped)));
+        assert_eq!(spool.envelope(&id(1)).unwrap(), None);
+        assert_eq!(admit(spool, carried(1, 5, 7)), Outcome::Duplicate);
+        strangers(spool, 2);
+        let again = |at_s| {
+            let change = Change::Bundle(carried(1, 5, 7));
+            spool.commit(at(1, at_s), vec![change]).unwrap()[0]
+        };
+        assert_eq!(again(86_400), Outcome::Duplicate);
+        assert_eq!(again(86_411), Outcome::Admitted);
+    });
+}
+
+#[test]
+fn a_flood_from_one_neighbour_only_pushes_out_its_own_whatever_keys_it_writes_with() {
+    on_both(|spool| {
+        strangers(spool, 20);
+        let honest: Vec<u64> = (1..=6).collect();
+        honest.iter().for_each(|n| {
+            let from = if *n < 4 { 1 } else { 2 };
+            assert_eq!(admit(spool, carried(*n, from, 7)), Outcome::Admitted);
+        });
+        for n in 100..200_u64 {
+            let mut new = carried(n, 9, u8::try_from(n).unwrap());
+            // More urgent than anything that is there, and from a key of its own.
+            new.summary.nice = 1;
+            assert_eq!(admit(spool, new), Outcome::Admitted);
+        }
+        assert_eq!(live(spool, honest.iter().copied()), honest);
+        assert_eq!(live(spool, 100..200).len(), 14);
+        // Who has less than its part gets it from the flood.
+        let late: Vec<u64> = (10..14).collect();
+        late.iter().for_each(|n| assert_eq!(admit(spool, carried(*n, 3, 8)), Outcome::Admitted));
+        assert_eq!(live(spool, late.iter().copied()), late);
+        assert_eq!(live(spool, honest.iter().copied()), honest);
+        assert_eq!(live(spool, 100..200).len(), 10);
+    });
+}
+
+#[test]
+fn nobody_is_one_neighbour_and_behind_one_neighbour_sources_share_alike() {
+    on_both(|spool| {
+        strangers(spool, 6);
+        // Hidden ones count as one source's, unproven neighbours as one.
+        for (n, source) in [(1, 0), (2, 0), (3, 0), (4, 0), (5, 7)] {
+            assert_eq!(admit(spool, carried(n, 0, source)), Outcome::Admitted);
+        }
+        assert_eq!(admit(spool, carried(6, 4, 7)), Outcome::Admitted);
+        assert_eq!(admit(spool, carried(7, 4, 7)), Outcome::Admitted);
+        assert_eq!(live(spool, 1..=7), [2, 3, 4, 5, 6, 7]);
+        assert_eq!(admit(spool, carried(8, 0, 7)), Outcome::Admitted);
+        assert_eq!(live(spool, 1..=8), [3, 4, 5, 6, 7, 8]);
+    });
+}
+
+#[test]
+fn what_has_ended_goes_before_anything_else() {
+    on_both(|spool| {
+        strangers(spool, 3);
+        let mut brief = carried(1, 2, 7);
+        (brief.summary.lifetime_s, brief.summary.nice) = (60, 1);
+        assert_eq!(admit(spool, brief), Outcome::Admitted);
+        assert_eq!(admit(spool, carried(2, 5, 7)), Outcome::Admitted);
+        assert_eq!(admit(spool, carried(3, 5, 7)), Outcome::Admitted);
+        let change = Change::Bundle(carried(4, 5, 7));
+        assert_eq!(spool.commit(at(1, 100), vec![change]).unwrap(), [Outcome::Admitted]);
+        assert_eq!(live(spool, 1..=4), [2, 3, 4]);
+        assert_eq!(spool.seen(&id(1)).unwrap(), None, "its tombstone has ended as well");
+    });
+}
+
+#[test]
+fn bytes_count_and_what_fits_no_quota_drops_nothing() {
+    on_both(|spool| {
+        let stranger = Quota { bytes: 10_000, bundles: 1000 };
+        spool.set_quotas(Quotas { stranger, ..Quotas::UNLIMITED });
+        let large = |n, from, bytes: usize| {
+            let new = bundle(n, &vec![1; bytes]);
+            NewBundle { class: Class::Stranger, from: Some([from; 32]), ..new }
+        };
+        assert_eq!(admit(spool, large(1, 1, 4000)), Outcome::Admitted);
+        assert_eq!(admit(spool, large(2, 2, 4000)), Outcome::Admitted);
+        assert_eq!(admit(spool, large(3, 3, 10_001)), Outcome::Full);
+        // It would have more than any other neighbour.
+        assert_eq!(admit(spool, large(4, 3, 6000)), Outcome::Full);
+        assert_eq!(live(spool, 1..=4), [1, 2]);
+        assert_eq!(admit(spool, large(5, 3, 3000)), Outcome::Admitted);
+        assert_eq!(live(spool, 1..=5), [2, 5]);
+        // Tiny ones count for more than they have; and a neighbour's only bundle goes, too, when it
+        // is the largest part of all.
+        for n in 20..40 {
+            assert_eq!(admit(spool, large(n, 4, 1)), Outcome::Admitted);
+        }
+        let there = live(spool, 20..40);
+        assert_eq!((there.len(), live(spool, [2, 5])), (13, vec![5]));
+        // Other classes are not concerned, and own mail knows no limit.
+        let contact = NewBundle { class: Class::Contact, ..large(50, 4, 20_000) };
+        let own = NewBundle { class: Class::Own, ..large(51, 4, 20_000) };
+        assert_eq!(admit(spool, contact), Outcome::Admitted);
+        assert_eq!(admit(spool, own), Outcome::Admitted);
+        assert_eq!(live(spool, 20..40), there);
+    });
+}
+
+#[test]
+fn very_many_tiny_ones_make_room_for_a_large_one_in_steps() {
+    on_both(|spool| {
+        let tiny = 10_000;
+        let stranger = Quota { bytes: tiny * COUNTED_MIN, bundles: u64::MAX };
+        spool.set_quotas(Quotas { stranger, ..Quotas::UNLIMITED });
+        for from in (0..tiny).step_by(2000) {
+            let all = (from..from + 2000).map(|n| Change::Bundle(carried(n, 9, 7))).collect();
+            spool.commit(at(1, 10), all).unwrap();
+        }
+        let large = || {
+            let body = vec![1; usize::try_from(4500 * COUNTED_MIN).unwrap()];
+            NewBundle { class: Class::Stranger, ..bundle(tiny, &body) }
+        };
+        assert_eq!(admit(spool, large()), Outcome::Full);
+        assert_eq!(spool.stats().unwrap().classes[3].bundles, tiny - 4096);
+        assert_eq!(admit(spool, large()), Outcome::Admitted);
+        assert_eq!(spool.stats().unwrap().classes[3].bundles, tiny - 4500 + 1);
     });
 }

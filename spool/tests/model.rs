@@ -6,8 +6,13 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{OnPanic, at, build, difference, entropy, picture, random_group};
-use postrider_spool::{DurableSpool, MemorySpool, Options, Place, Spool};
+use common::{
+    OnPanic, at, build, bundle, difference, entropy, id, picture, random_group, random_quotas,
+};
+use postrider_spool::{
+    Body, Change, Class, DurableSpool, MemorySpool, NewBundle, Options, Outcome, Place, Quota,
+    Quotas, Seen, Spool,
+};
 use postrider_testkit::{CrashDisk, Names, Seeded};
 
 fn options() -> Options {
@@ -30,6 +35,9 @@ fn durable_and_memory_agree_after_every_step_and_every_reopening() {
         let disk = CrashDisk::new(Names::Atomic);
         let twin = MemorySpool::new(entropy(seed));
         let mut durable = open(&disk, seed);
+        let quotas = random_quotas(&mut chance);
+        twin.set_quotas(quotas);
+        durable.set_quotas(quotas);
         let mut time_s = 100;
         for step in 0..25 {
             time_s += chance.below(200);
@@ -44,10 +52,137 @@ fn durable_and_memory_agree_after_every_step_and_every_reopening() {
             if chance.chance(1, 8) {
                 drop(durable);
                 durable = open(&disk, seed + 1000 + step);
+                durable.set_quotas(quotas);
             }
             let (a, b) = (picture(&durable, now), picture(&twin, now));
             if let Some(line) = difference(&a, &b) {
                 panic!("seed {seed} step {step} (left durable)\n{line}\n{group:?}");
+            }
+        }
+    }
+}
+
+/// A bundle as the rules for dropping see it.
+#[derive(Clone, Debug)]
+struct Carried {
+    n: u64,
+    from: Option<u8>,
+    source: Option<u8>,
+    nice: u8,
+    counted: u64,
+    ends_s: u64,
+}
+
+/// The rules as they are written down: whoever must go goes one at a time, and all is looked at
+/// again. `None` when the newcomer would be the one.
+fn naive(
+    before: &[Carried],
+    new: &Carried,
+    quota: Quota,
+    now_s: u64,
+    spool: &dyn Spool,
+) -> Option<Vec<u64>> {
+    let mut all = before.to_vec();
+    all.push(new.clone());
+    let fits = |all: &[Carried]| {
+        let bytes: u64 = all.iter().map(|one| one.counted).sum();
+        bytes <= quota.bytes && all.len() as u64 <= quota.bundles
+    };
+    if !fits(std::slice::from_ref(new)) {
+        return None;
+    }
+    let mut gone = Vec::new();
+    while !fits(&all) {
+        let share = |is_of: &dyn Fn(&Carried) -> bool| {
+            all.iter().filter(|one| is_of(one)).map(|one| one.counted).sum::<u64>()
+        };
+        let ended = all.iter().filter(|one| one.ends_s <= now_s && one.n != new.n);
+        let victim = match ended.min_by_key(|one| (one.ends_s, one.n)) {
+            Some(ended) => ended.n,
+            None => {
+                // Among equals the one without a name, then the lower name.
+                let larger = |a: &(u64, Option<u8>), b: &(u64, Option<u8>)| {
+                    a.0.cmp(&b.0).then(b.1.cmp(&a.1))
+                };
+                let froms = all.iter().map(|one| one.from);
+                let shares = froms.map(|from| (share(&|one| one.from == from), from));
+                let from = shares.max_by(larger).unwrap().1;
+                let of = |source| share(&|one| one.from == from && one.source == source);
+                let theirs = all.iter().filter(|one| one.from == from);
+                let source = theirs.map(|one| (of(one.source), one.source)).max_by(larger).unwrap();
+                let theirs = all.iter().filter(|one| one.from == from && one.source == source.1);
+                theirs.max_by_key(|one| (one.nice, u64::MAX - arrival(spool, one.n))).unwrap().n
+            }
+        };
+        if victim == new.n {
+            return None;
+        }
+        all.retain(|one| one.n != victim);
+        gone.push(victim);
+    }
+    Some(gone)
+}
+
+/// What is not there yet is the youngest.
+fn arrival(spool: &dyn Spool, n: u64) -> u64 {
+    spool.entry(&id(n)).unwrap().map_or(u64::MAX, |entry| entry.arrival)
+}
+
+#[test]
+fn what_goes_is_what_the_rules_say() {
+    for seed in 0..12 {
+        let _seed = OnPanic(seed);
+        let mut chance = Seeded::new(seed);
+        let disk = CrashDisk::new(Names::Atomic);
+        let durable = open(&disk, seed);
+        let twin = MemorySpool::new(entropy(seed));
+        let quota = Quota { bytes: 4000 + chance.below(40_000), bundles: 5 + chance.below(40) };
+        let quotas = Quotas { friend: quota, ..Quotas::UNLIMITED };
+        let mut here: Vec<Carried> = Vec::new();
+        let mut time_s = 0;
+        for n in 0..150 {
+            time_s += chance.below(20);
+            let pick = |most: u64, chance: &mut Seeded| {
+                let n = u8::try_from(chance.below(most)).unwrap();
+                (n > 0).then_some(n)
+            };
+            let (from, source) = (pick(4, &mut chance), pick(4, &mut chance));
+            let length = chance.index(2500);
+            let lifetime_s = 30 + chance.below(3000);
+            let new = Carried {
+                n,
+                from,
+                source,
+                nice: [32, 160, 160, 224][chance.index(4)],
+                counted: (length as u64).max(512),
+                ends_s: time_s + lifetime_s,
+            };
+            let wanted = naive(&here, &new, quota, time_s, &twin);
+            let mut outcomes = Vec::new();
+            for spool in [&durable as &dyn Spool, &twin] {
+                spool.set_quotas(quotas);
+                let mut bundle = NewBundle { class: Class::Friend, ..bundle(n, b"") };
+                bundle.from = from.map(|n| [n; 32]);
+                bundle.summary.source = source.map(|n| [n; 32]);
+                bundle.summary.nice = new.nice;
+                bundle.summary.length = length as u64;
+                bundle.summary.lifetime_s = u32::try_from(lifetime_s).unwrap();
+                bundle.body = Body::Inline(vec![1; length]);
+                let now = at(1, time_s);
+                outcomes.push(spool.commit(now, vec![Change::Bundle(bundle)]).unwrap()[0]);
+            }
+            let outcome = if wanted.is_some() { Outcome::Admitted } else { Outcome::Full };
+            assert_eq!(outcomes, [outcome; 2], "seed {seed}, {n}");
+            if let Some(gone) = wanted {
+                here.push(new);
+                here.retain(|one| !gone.contains(&one.n));
+            }
+            for n in 0..=n {
+                let wanted = here.iter().any(|one| one.n == n);
+                for spool in [&durable as &dyn Spool, &twin] {
+                    let is_here = spool.seen(&id(n)).unwrap() == Some(Seen::Live);
+                    assert_eq!(is_here, wanted, "seed {seed}, {n} at {time_s} s");
+                }
             }
         }
     }

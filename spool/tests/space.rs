@@ -145,7 +145,7 @@ fn a_full_disk_refuses_admissions_but_lets_room_be_made_and_recovers_by_itself()
     let refused = spool.commit(now, vec![Change::Bundle(bundle(admitted, &[7; 10]))]);
     assert!(matches!(refused, Err(SpoolError::Full(_))), "the ballast is not for admissions");
     for n in 1..admitted * 9 / 10 {
-        let retire = vec![Change::Retire { id: id(n), why: Why::Evicted }];
+        let retire = vec![Change::Retire { id: id(n), why: Why::Dropped }];
         assert_eq!(spool.commit(now, retire).unwrap(), [Outcome::Done], "{n}");
     }
     let report = spool.compact(now).unwrap();

@@ -10,11 +10,12 @@ mod common;
 use std::{collections::HashSet, sync::Arc, thread};
 
 use common::{
-    OnPanic, Spec, at, build, bundle, difference, entropy, id, node, picture, random_group, wrote,
+    OnPanic, Spec, at, build, bundle, difference, entropy, id, node, picture, random_group,
+    random_quotas, wrote,
 };
 use postrider_spool::{
-    Appender, Change, DurableSpool, MemorySpool, Now, Options, Outcome, Place, Seen, Sequence,
-    Spool, SpoolError, contract::Destination,
+    Appender, Change, DurableSpool, MemorySpool, Now, Options, Outcome, Place, Quotas, Seen,
+    Sequence, Spool, SpoolError, contract::Destination,
 };
 use postrider_testkit::{CrashDisk, Fault, Names, Seeded};
 
@@ -45,11 +46,13 @@ fn place(disk: &CrashDisk, seed: u64) -> Place {
 struct Ledger {
     acked: Vec<(Now, Vec<Spec>)>,
     used: HashSet<(Destination, u32, u64)>,
+    quotas: Quotas,
 }
 
 impl Ledger {
     fn twin(&self, more: Option<&(Now, Vec<Spec>)>) -> MemorySpool {
         let twin = MemorySpool::new(entropy(0));
+        twin.set_quotas(self.quotas);
         for (now, group) in self.acked.iter().chain(more) {
             twin.commit(*now, build(&twin, group).unwrap()).unwrap();
         }
@@ -120,13 +123,15 @@ fn storm(seed: u64, names: Names) {
     let _seed = OnPanic(seed);
     let mut chance = Seeded::new(seed);
     let disk = CrashDisk::new(names);
-    let mut ledger = Ledger { acked: Vec::new(), used: HashSet::new() };
+    let quotas = random_quotas(&mut chance);
+    let mut ledger = Ledger { acked: Vec::new(), used: HashSet::new(), quotas };
     let mut clock = (1, 1000);
     for life in 0..5 {
         disk.fail_at(disk.ops() + chance.below(160), Fault::Power);
         let entropy_seed = chance.next_u64();
         let mut cut = None;
         if let Ok((spool, _)) = DurableSpool::open(place(&disk, entropy_seed), &options()) {
+            spool.set_quotas(quotas);
             cut = live(&spool, &mut chance, &mut ledger, &mut clock, seed);
         }
         if chance.chance(1, 4) && !disk.is_off() {

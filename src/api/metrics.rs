@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn every_sample_belongs_to_a_family_that_was_described() {
         let figures = Figures {
-            classes: [("own", 1, 2), ("contact", 3, 4), ("stranger", 5, 6)],
+            classes: [("own", 1, 2), ("contact", 3, 4), ("friend", 7, 8), ("stranger", 5, 6)],
             messages: 7,
             receipts: 8,
             disk_free: 9,

@@ -195,6 +195,12 @@ fn show(context: &Context, status: &reply::Status) -> Result<(), Stop> {
         text::count(status.carried, "bundle"),
         text::bytes(status.carried_bytes)
     ))?;
+    for line in status.classes.iter().filter(|line| line.bundles > 0) {
+        if let Some(quota) = line.quota_bytes {
+            let (counted, quota) = (text::bytes(line.counted_bytes), text::bytes(quota));
+            out.say(format!("           {}s: {counted} of {quota}", line.class))?;
+        }
+    }
     out.say(format!("  disk     {} free", text::bytes(status.disk_free)))?;
     out.say(format!("  health   {}", text::line(&status.health)))?;
     for medium in &status.media {

@@ -15,7 +15,7 @@ use postrider_spool::{DurableSpool, Entry, Spool};
 
 use super::{
     Desk, Failure, FailureKind, Watch, hex,
-    incoming::{Intake, Refusal, lock},
+    incoming::{ASIDE, Intake, NO_ROOM, Refusal, lock},
     people::name_of,
     reply::{Queued, Received, Shown},
 };
@@ -134,6 +134,9 @@ impl Desk {
             Ok(_) | Err(Refusal::Known) => {}
             Err(Refusal::Failed(failure)) => return Err(failure),
             Err(Refusal::Damaged(why)) => return Err(damaged(why)),
+            Err(Refusal::Aside) => {
+                return Err(Failure::new(FailureKind::Refused, ASIDE).next("nothing was taken"));
+            }
             Err(Refusal::Forged(why) | Refusal::Unreadable(why)) => {
                 return Err(Failure::new(FailureKind::Damaged, why).next("nothing was taken"));
             }
@@ -142,6 +145,9 @@ impl Desk {
             }
         }
         let gains = intake.finish()?;
+        if !gains.full.is_empty() {
+            return Err(Failure::new(FailureKind::Refused, NO_ROOM).next("nothing was taken"));
+        }
         let contacts = self.home.contacts()?;
         let mut messages = Vec::new();
         for id in &gains.messages {

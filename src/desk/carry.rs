@@ -13,7 +13,7 @@ use postrider_spool::{Class, Cursor, Destination, DurableSpool, Entry, Queue, Sp
 
 use super::{
     Desk, Failure, FailureKind, Watch, clock,
-    incoming::{Intake, Refusal, lock},
+    incoming::{ASIDE, Intake, Refusal, lock},
     ledger::{OwnNote, SentNote, space},
     people::Shut,
     receipts,
@@ -85,6 +85,7 @@ impl Desk {
         let gains = intake.finish()?;
         reply.taken = gains.taken;
         reply.bytes_in = gains.bytes;
+        gains.note_left_out(&mut reply.left_out);
         reply.delivered = gains.delivered.iter().map(ToString::to_string).collect();
         let contacts = self.home.contacts()?;
         for id in &gains.messages {
@@ -224,6 +225,9 @@ fn read_bundle(
     match taken {
         Ok(_) | Err(Refusal::Known) => {}
         Err(Refusal::Failed(failure)) => return Err(failure),
+        Err(Refusal::Aside) => {
+            *reply.left_out.entry(ASIDE.to_owned()).or_default() += 1;
+        }
         Err(Refusal::NotCarried(reason) | Refusal::Unwanted(reason)) => {
             *reply.left_out.entry(reason.to_owned()).or_default() += 1;
         }

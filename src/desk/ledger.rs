@@ -52,6 +52,8 @@ pub(super) mod space {
     pub const ALARMED: u8 = 22;
     /// Epochs that this node has numbered its bundles with.
     pub const EPOCH: u8 = 21;
+    /// Bundles in whose opening this program died, by id: [`super::OpeningNote`].
+    pub const OPENING: u8 = 30;
 }
 
 const VERSION: u8 = 1;
@@ -131,6 +133,18 @@ pub(super) struct NeighbourNote(
     /// Where it was last.
     pub String,
     /// The custody clock when something was last heard of it.
+    pub u64,
+);
+
+/// A bundle in whose opening this program died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OpeningNote(
+    pub u8,
+    /// How often in a row.
+    pub u64,
+    /// The custody clock when that was found the last time.
+    pub u64,
+    /// How far its body was read then, in steps.
     pub u64,
 );
 
@@ -260,6 +274,20 @@ impl ReceiptNote {
 impl NeighbourNote {
     pub(super) fn new(address: &str, held_ms: u64) -> Self {
         Self(VERSION, address.into(), held_ms)
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+}
+
+impl OpeningNote {
+    pub(super) fn new(deaths: u64, held_ms: u64, step: u64) -> Self {
+        Self(VERSION, deaths, held_ms, step)
     }
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {

@@ -12,15 +12,15 @@ use postrider_base::{
     roster::Entry,
 };
 use postrider_engine::node::{
-    self as engine, Answer, Custody, Instance, Kept, Known, Loaded, Local, NewBundle, People,
-    Place, Policy, Row, Seen, ShortId,
+    self as engine, Answer, CarriedMax, Custody, Instance, Kept, Known, Loaded, Local, NewBundle,
+    People, Place, Policy, Row, Seen, ShortId,
 };
 use postrider_spool::{
     Change, Class, Cursor, Destination, DurableSpool, Entry as SpoolEntry, Outcome, Queue, Spool,
 };
 use postrider_transports::lan::{LanOptions, Pattern, Rule};
 
-use crate::home::{By, FileMark, Followed};
+use crate::home::{FileMark, Followed};
 
 pub use super::arriving::{Arrivals, Arriving};
 use super::{
@@ -77,12 +77,20 @@ impl Desk {
 
     /// Who this node is, for the engine.
     pub fn local(&self, watch: &dyn Watch) -> Result<Local, Failure> {
-        let epoch = self.spool(watch)?.numbering().epoch;
+        let spool = self.spool(watch)?;
+        let epoch = spool.numbering().epoch;
+        let quotas = self.quotas(&spool.stats()?)?;
+        let longest = |class| self.longest(&quotas, class);
+        let carried = CarriedMax {
+            contact_bytes: longest(Class::Contact),
+            friend_bytes: longest(Class::Friend),
+            stranger_bytes: longest(Class::Stranger),
+        };
         Ok(Local {
             node: self.home.card.node,
             tag_keys: self.home.key.seal_secrets().iter().map(|key| key.public()).collect(),
             instance: Instance(epoch.to_be_bytes()),
-            policy: Policy::default(),
+            policy: Policy { carried, ..Policy::default() },
         })
     }
 
@@ -136,6 +144,7 @@ impl Desk {
         let chosen = contacts.iter().filter(|contact| contacts.is_chosen(&contact.card.node));
         Ok(People {
             blocked: contacts.blocked().filter(|node| *node != me).collect(),
+            friends: self.friends()?,
             via: Vec::new(),
             groups: contacts.rosters().iter().map(Followed::group).collect(),
             contacts: chosen
@@ -154,14 +163,11 @@ impl Desk {
         let (rosters, me) = (contacts.rosters(), self.home.card.node);
         let listed = rosters.iter().filter_map(|followed| followed.roster.as_ref());
         let members = listed.flat_map(|roster| roster.entries.iter().map(Entry::node));
-        let members = members.filter(|node| rosters.standing_of(node, today).next().is_some());
-        let introduced = contacts
+        let mut friends: Vec<NodeId> = contacts
             .iter()
-            .filter(|contact| contact.pending && matches!(contact.by, Some(By::Contact(_))));
-        let mut friends: Vec<NodeId> = introduced
             .map(|contact| contact.card.node)
             .chain(members)
-            .filter(|node| *node != me && !contacts.is_blocked(node) && !contacts.is_chosen(node))
+            .filter(|node| *node != me && contacts.is_friend(node, today))
             .collect();
         friends.sort_unstable();
         friends.dedup();
@@ -255,11 +261,7 @@ impl Live<'_> {
         limit: usize,
     ) -> Result<Answer, Failure> {
         let upto = self.latest();
-        let class = match class {
-            engine::Class::Own => Class::Own,
-            engine::Class::Contact => Class::Contact,
-            engine::Class::Stranger => Class::Stranger,
-        };
+        let class = class_here(class);
         let after = after.map(|place| Cursor { nice: place.nice, arrival: place.arrival });
         let entries = self.spool.page(Queue::Class(class), after, limit)?;
         let more = entries.len() >= limit;
@@ -342,7 +344,12 @@ impl Live<'_> {
             .map(|ready| ready.and_then(|ready| intake.settle(ready, &mut synced)))
             .collect();
         let gains = intake.finish()?;
-        Ok((settled.into_iter().map(verdict).collect(), gains.into()))
+        let full = |id: &BundleId| gains.full.contains(id);
+        let settled = settled.into_iter().map(|settled| match settled {
+            Ok(id) if full(&id) => Answer::Kept(Kept::Full),
+            settled => verdict(settled),
+        });
+        Ok((settled.collect(), gains.into()))
     }
 
     /// Replaces hop data of live bundles, in order and in one group; durable when it returns. Which of
@@ -440,7 +447,8 @@ fn verdict(settled: Result<BundleId, Refusal>) -> Answer {
             Refusal::Damaged(_)
             | Refusal::Forged(_)
             | Refusal::Unreadable(_)
-            | Refusal::Unwanted(_),
+            | Refusal::Unwanted(_)
+            | Refusal::Aside,
         ) => Kept::Refused,
         Err(Refusal::Failed(failure)) if failure.kind == FailureKind::Full => Kept::Full,
         Err(Refusal::Failed(_)) => return Answer::Failed,
@@ -467,7 +475,7 @@ fn open(intake: &Intake<'_>, spool: &DurableSpool, arrival: Arrival) -> Result<R
             if intake.is_for_followers(&head) {
                 return Ok(intake
                     .read_large(&head, row.hop, staging.into_reader()?)?
-                    .brought_by(row.from));
+                    .brought_by(row.from, class_here(row.class)));
             }
             Ok(intake.staged(row.id, &head, row.hop, staging))
         }
@@ -475,7 +483,7 @@ fn open(intake: &Intake<'_>, spool: &DurableSpool, arrival: Arrival) -> Result<R
             Err(Refusal::Failed(Failure::new(FailureKind::Failed, "what was staged is gone")))
         }
     };
-    ready.map(|ready| ready.brought_by(row.from))
+    ready.map(|ready| ready.brought_by(row.from, class_here(row.class)))
 }
 
 /// A bundle of the spool, as the engine sees it.
@@ -496,11 +504,21 @@ pub(super) fn row(entry: &SpoolEntry) -> Row {
         class: match entry.class {
             Class::Own => engine::Class::Own,
             Class::Contact => engine::Class::Contact,
+            Class::Friend => engine::Class::Friend,
             Class::Stranger => engine::Class::Stranger,
         },
         from: entry.from,
         arrived_held_ms: entry.arrived_held_ms,
         arrival: entry.arrival,
+    }
+}
+
+fn class_here(class: engine::Class) -> Class {
+    match class {
+        engine::Class::Own => Class::Own,
+        engine::Class::Contact => Class::Contact,
+        engine::Class::Friend => Class::Friend,
+        engine::Class::Stranger => Class::Stranger,
     }
 }
 

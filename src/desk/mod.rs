@@ -23,6 +23,7 @@ mod ledger;
 pub mod live;
 mod message_files;
 mod neighbours;
+mod opening;
 mod outbox;
 mod outgoing;
 mod parallel;
@@ -82,6 +83,7 @@ pub struct Desk {
     /// Sets that threads of this process are sealing: `tidy` must not take them for leftovers.
     sending: Mutex<BTreeSet<[u8; 16]>>,
     receipt_numbers: receipts::ReceiptNumbers,
+    opening: OnceLock<opening::Opening>,
     /// Held while bundles are taken in: deciding what is new and committing it is one step.
     taking: Mutex<()>,
     /// Which part of what is written by whom.
@@ -100,6 +102,7 @@ impl Desk {
             give_up: None,
             sending: Mutex::default(),
             receipt_numbers: receipts::ReceiptNumbers::default(),
+            opening: OnceLock::new(),
             taking: Mutex::default(),
             places: Arc::default(),
             tossing: Mutex::default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use postrider_base::{BundleId, Head, Niceness, NodeId, bundle::Destination, bundle::resolve_tag};
 use postrider_engine::node::Row;
-use postrider_spool::{Change, Class, Cursor, DurableSpool, Entry, Queue, Seen, Spool, Why};
+use postrider_spool::{Change, Class, Cursor, DurableSpool, Entry, Queue, Seen, Spool, Stats, Why};
 
 use super::{
     Desk, Failure, FailureKind, Watch, clock, hex,
@@ -13,7 +13,7 @@ use super::{
     ledger::{End, EventNote, OwnNote, SentNote, event, set_note, space},
     live::row,
     people::name_of,
-    reply::{Queued, Sent, Status, Traced},
+    reply::{ClassLine, Queued, Sent, Status, Traced},
 };
 use crate::home::Contacts;
 
@@ -199,6 +199,18 @@ impl Desk {
             }
             return Ok(lines);
         }
+        if let Ok(found) = find_note(spool, space::OPENING, id, "bundle")
+            && self.opening(spool)?.aside(spool.held_ms(clock::now())).contains(&found)
+        {
+            return Ok(vec![
+                "it is set aside: this program died twice when it was opened".to_owned(),
+                "it is tried again when it comes again after a day; nothing else waits for it"
+                    .into(),
+            ]);
+        }
+        if let Some(line) = gone(spool, id)? {
+            return Ok(vec![line]);
+        }
         let entry = self.live(spool, id)?;
         let row = queued(spool, &*self.home.contacts()?, &entry)?;
         Ok(vec![
@@ -259,7 +271,16 @@ impl Desk {
         let read = note_keys(spool, space::READ)?.len() as u64;
         let contacts = self.home.contacts()?;
         let disk_free = self.free_bytes()?;
+        let carried = &stats.classes[1..];
         let mut ills = Vec::new();
+        let aside = self.opening(spool)?.aside(held_ms).len();
+        if aside > 0 {
+            let (bundles, them) =
+                if aside == 1 { ("bundle is", "it") } else { ("bundles are", "them") };
+            ills.push(format!(
+                "{aside} {bundles} set aside: this program died twice when it opened {them}"
+            ));
+        }
         if contacts.damage().0 > 0 {
             ills.push("the contacts file is damaged".to_owned());
         }
@@ -275,14 +296,33 @@ impl Desk {
             links: Vec::new(),
             out: stats.classes[0].bundles,
             unread: messages.saturating_sub(read),
-            carried: stats.classes[1].bundles + stats.classes[2].bundles,
-            carried_bytes: stats.classes[1].bytes + stats.classes[2].bytes,
+            carried: carried.iter().map(|share| share.bundles).sum(),
+            carried_bytes: carried.iter().map(|share| share.bytes).sum(),
             oldest_s: stats.oldest_held_ms.map_or(0, |ms| held_ms.saturating_sub(ms) / 1000),
             disk_free,
             health: if ills.is_empty() { "ok".to_owned() } else { ills.join("; ") },
             media: Vec::new(),
             alarms,
+            classes: self.class_lines(&stats)?,
         })
+    }
+
+    /// What waits here, by class.
+    pub(super) fn class_lines(&self, stats: &Stats) -> Result<Vec<ClassLine>, Failure> {
+        let quotas = self.quotas(stats)?;
+        let line = |class: Class| {
+            let share = stats.classes[class as usize];
+            let quota = Some(quotas.of(class)).filter(|_| class != Class::Own);
+            ClassLine {
+                class: class.word().into(),
+                bytes: share.bytes,
+                bundles: share.bundles,
+                counted_bytes: share.counted_bytes,
+                quota_bytes: quota.map(|quota| quota.bytes),
+                quota_bundles: quota.map(|quota| quota.bundles),
+            }
+        };
+        Ok(Class::ALL.map(line).into())
     }
 
     /// Ends what has outlived itself, and what a crash left half-sent.
@@ -378,6 +418,20 @@ fn ended(spool: &DurableSpool, id: BundleId) -> Result<Option<End>, Failure> {
     Ok(spool.note(space::ENDED, &id.0)?.as_deref().and_then(End::from_note))
 }
 
+/// What became of a bundle that was carried, when nothing else is called so.
+fn gone(spool: &DurableSpool, digits: &str) -> Result<Option<String>, Failure> {
+    let found = spool.resolve(digits)?;
+    let [id] = found[..] else { return Ok(None) };
+    Ok(match spool.seen(&id)? {
+        Some(Seen::Retired(Why::Dropped)) => Some(
+            "it was carried for others and dropped: its class was over its quota, and whoever \
+             brought it had the largest part; it is not taken again before it would have expired"
+                .to_owned(),
+        ),
+        _ => None,
+    })
+}
+
 /// All own bundles with what their sender noted.
 fn own_bundles(spool: &DurableSpool) -> Result<Vec<(Entry, OwnNote)>, Failure> {
     let mut found = Vec::new();
@@ -454,11 +508,6 @@ pub(super) fn queued(
             None if own.is_some() => "waits for a receipt".into(),
             None => "carried for others".into(),
         },
-        class: match entry.class {
-            Class::Own => "own",
-            Class::Contact => "contact",
-            Class::Stranger => "stranger",
-        }
-        .into(),
+        class: entry.class.word().into(),
     })
 }

@@ -324,6 +324,26 @@ pub struct Status {
     /// What a person must look at, and has not cleared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarms: Vec<String>,
+    /// What waits here, by whose it is, and how much of each may be carried.
+    #[serde(default)]
+    pub classes: Vec<ClassLine>,
+}
+
+/// The bundles of one class.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ClassLine {
+    /// own, contact, friend or stranger.
+    pub class: Word,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// How many.
+    pub bundles: u64,
+    /// What they count against the quota: none of them less than 512 bytes.
+    pub counted_bytes: u64,
+    /// Most that they may count; nothing for own ones.
+    pub quota_bytes: Option<u64>,
+    /// Most bundles; nothing for own ones.
+    pub quota_bundles: Option<u64>,
 }
 
 /// A stick that carries our label.

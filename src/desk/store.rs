@@ -8,10 +8,14 @@ use std::{
 use postrider_base::{BundleId, Head, bundle::Origin};
 use postrider_spool::{
     Appender, Body, Change, Class, Destination, DurableSpool, Entropy, Hop, IndexState, NewBundle,
-    Now, Options, Outcome, Place, Sequence, Spool, SpoolError, Staged, Staging, Summary,
+    Now, Options, Outcome, Place, Quota, Quotas, Sequence, Spool, SpoolError, Staged, Staging,
+    Stats, Summary,
 };
 
 use super::{Desk, Event, Failure, LOCK_WAIT, Watch, clock, sets::SetBook};
+
+/// Most that strangers' bundles take unasked, and those of friends of contacts again (DESIGN, 6).
+const STRANGERS_BYTES: u64 = 2_000_000_000;
 
 /// What sending needs of a spool: no index, only the end of the log.
 pub(super) trait Post: Sync {
@@ -94,6 +98,41 @@ impl Desk {
         let stat = rustix::fs::statvfs(dir)
             .map_err(|error| Failure::file("look at", dir, error.into()))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// How much is carried for others now: as the settings say, or as much as the disk has room for.
+    pub(super) fn quotas(&self, stats: &Stats) -> Result<Quotas, Failure> {
+        let config = &self.home.config;
+        let carry = &config.carry;
+        let free = self.free_bytes()?;
+        // Of what would be free without what is carried already.
+        let part = |class: Class, percent: u64| {
+            free.saturating_add(stats.classes[class as usize].bytes) / 100 * percent
+        };
+        let said_mib = |mib: Option<u64>| mib.map_or(u64::MAX, |mib| mib.saturating_mul(1 << 20));
+        let strangers = part(Class::Stranger, 10).min(STRANGERS_BYTES);
+        let strangers = strangers.min(said_mib(config.strangers_mib));
+        let friends = part(Class::Friend, 10).min(STRANGERS_BYTES);
+        let contacts = part(Class::Contact, 30).min(said_mib(config.contacts_mib));
+        let quota =
+            |said: Option<u64>, bytes, bundles| Quota { bytes: said.unwrap_or(bytes), bundles };
+        Ok(Quotas {
+            contact: quota(carry.contacts, contacts, carry.contacts_bundles),
+            friend: quota(carry.friends, friends, carry.friends_bundles),
+            stranger: match config.carry_strangers {
+                true => quota(carry.strangers, strangers, carry.strangers_bundles),
+                false => Quota { bytes: 0, bundles: 0 },
+            },
+        })
+    }
+
+    /// The longest bundle of a class that is carried.
+    pub(super) fn longest(&self, quotas: &Quotas, class: Class) -> u64 {
+        match (quotas.of(class), class) {
+            (Quota { bundles: 0, .. }, _) => 0,
+            (quota, Class::Stranger) => quota.bytes.min(self.home.config.carry.strangers_longest),
+            (quota, _) => quota.bytes,
+        }
     }
 
     /// Waits until no other process has the spool.

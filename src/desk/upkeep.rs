@@ -1,6 +1,6 @@
 //! `spool`, `doctor`: upkeep.
 
-use postrider_spool::Spool;
+use postrider_spool::{Class, Spool};
 
 use super::{
     Desk, Failure, Watch, alarm, clock,
@@ -13,8 +13,8 @@ use crate::home::is_private;
 /// How much is here, in numbers.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// Bundles and bytes of own, contacts' and strangers' bundles.
-    pub classes: [(&'static str, u64, u64); 3],
+    /// Bundles and bytes by class.
+    pub classes: [(&'static str, u64, u64); Class::ALL.len()],
     /// Messages that arrived.
     pub messages: u64,
     /// Receipts that are handed on.
@@ -27,10 +27,12 @@ impl Desk {
     /// How much is here.
     pub fn figures(&self, watch: &dyn Watch) -> Result<Figures, Failure> {
         let spool = self.spool(watch)?;
-        let [own, contacts, strangers] = spool.stats()?.classes;
+        let shares = spool.stats()?.classes;
         Ok(Figures {
-            classes: [("own", own), ("contact", contacts), ("stranger", strangers)]
-                .map(|(name, share)| (name, share.bundles, share.bytes)),
+            classes: Class::ALL.map(|class| {
+                let share = shares[class as usize];
+                (class.word(), share.bundles, share.bytes)
+            }),
             messages: note_keys(spool, space::MESSAGE)?.len() as u64,
             receipts: note_keys(spool, space::RECEIPT)?.len() as u64,
             disk_free: self.free_bytes()?,
@@ -47,16 +49,28 @@ impl Desk {
             detail,
             next: None,
         };
-        let [own, contacts, strangers] = stats.classes;
-        let share = |s: postrider_spool::Share| format!("{} bundles, {} bytes", s.bundles, s.bytes);
-        Ok(vec![
-            row("own", share(own)),
-            row("contacts", share(contacts)),
-            row("strangers", share(strangers)),
+        let mut rows = Vec::new();
+        for line in self.class_lines(&stats)? {
+            let share = format!("{} bundles, {} bytes", line.bundles, line.bytes);
+            let detail = match (line.quota_bundles, line.quota_bytes) {
+                (Some(bundles), Some(bytes)) => {
+                    let counted = line.counted_bytes;
+                    format!("{share}; {counted} of {bytes} bytes, of {bundles} bundles at most")
+                }
+                _ => share,
+            };
+            let name = match &*line.class {
+                "own" => "own".to_owned(),
+                class => format!("{class}s"),
+            };
+            rows.push(row(&name, detail));
+        }
+        rows.extend([
             row("messages", note_keys(spool, space::MESSAGE)?.len().to_string()),
             row("receipts", note_keys(spool, space::RECEIPT)?.len().to_string()),
             row("disk free", format!("{} bytes", self.free_bytes()?)),
-        ])
+        ]);
+        Ok(rows)
     }
 
     /// Reads every byte of the spool and says what is not as it was written.

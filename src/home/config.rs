@@ -24,11 +24,6 @@ pub struct Config {
     pub lifetime_days: u32,
     /// Carry bundles of people I do not know.
     pub carry_strangers: bool,
-    /// Most of the disk that strangers' bundles may take, in MiB (and never over a tenth of what is
-    /// free).
-    pub strangers_mib: u64,
-    /// Most of the disk that contacts' bundles may take, in MiB.
-    pub contacts_mib: u64,
     /// Parts that are sealed or opened at the same time; 0 = one per core.
     pub workers: usize,
     /// Where the daemon listens, as `tls://[::]:7531`.
@@ -57,7 +52,58 @@ pub struct Config {
     pub ygg: bool,
     /// Who may do what.
     pub acl: Acl,
+    /// As files of 0.1 said it: most that strangers' bundles may take, in MiB. `carry` goes first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strangers_mib: Option<u64>,
+    /// The same of contacts' bundles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contacts_mib: Option<u64>,
+    /// How much is carried for others.
+    pub carry: Carry,
 }
+
+/// How much of the disk the bundles of others may take. Where no bytes are said, they follow from
+/// the free space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Carry {
+    /// Most bytes of what is to or from contacts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contacts: Option<u64>,
+    /// Most bundles of it.
+    pub contacts_bundles: u64,
+    /// Most bytes of what is to or from friends of contacts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub friends: Option<u64>,
+    /// Most bundles of it.
+    pub friends_bundles: u64,
+    /// Most bytes of what strangers write to strangers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strangers: Option<u64>,
+    /// Most bundles of it.
+    pub strangers_bundles: u64,
+    /// The longest bundle of strangers, in bytes.
+    pub strangers_longest: u64,
+}
+
+impl Default for Carry {
+    fn default() -> Self {
+        Self {
+            contacts: None,
+            contacts_bundles: CARRIED_BUNDLES,
+            friends: None,
+            friends_bundles: CARRIED_BUNDLES,
+            strangers: None,
+            strangers_bundles: CARRIED_BUNDLES,
+            strangers_longest: STRANGERS_LONGEST,
+        }
+    }
+}
+
+/// As many bundles as the spool's figures are measured with.
+const CARRIED_BUNDLES: u64 = 1_000_000;
+/// Enough for the parts of any file, and a small part of the quota.
+const STRANGERS_LONGEST: u64 = 64 << 20;
 
 /// What holds for the interfaces that a pattern names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,8 +133,6 @@ impl Default for Config {
             addresses: Vec::new(),
             lifetime_days: 30,
             carry_strangers: true,
-            strangers_mib: 2048,
-            contacts_mib: 16 * 1024,
             workers: 0,
             listen: Vec::new(),
             peers: Vec::new(),
@@ -103,6 +147,9 @@ impl Default for Config {
             outbox: true,
             ygg: true,
             acl: Acl::default(),
+            strangers_mib: None,
+            contacts_mib: None,
+            carry: Carry::default(),
         }
     }
 }
@@ -161,10 +208,10 @@ fn with_peers(text: &str, wanted: &Config) -> Option<String> {
     let is_old = |line: &&str| {
         line.trim_start().strip_prefix("peers").is_some_and(|l| l.trim_start().starts_with('='))
     };
-    // What stands behind the head of a table belongs to that table.
-    let is_table = |line: &&str| line.trim_start().starts_with('[');
-    let place = || lines.iter().position(is_table).unwrap_or(lines.len());
-    let begin = lines.iter().position(is_old).unwrap_or_else(place);
+    // Behind the head of a table it would belong to that.
+    let head = lines.iter().position(|line| line.trim_start().starts_with('['));
+    let end = head.unwrap_or(lines.len());
+    let begin = lines[..end].iter().position(is_old).unwrap_or(end);
     // The old list may go over several lines: it ends where what remains says what is wanted.
     (begin..=lines.len()).find_map(|end| {
         let text = [&lines[..begin], &[&*new], &lines[end..], &[""]].concat().join("\n");
@@ -212,18 +259,15 @@ impl Config {
         format!(
             "# Postrider settings; docs/config.md describes every key.\n\
              name = {}\nhidden = {}\naddresses = {}\n\
-             lifetime-days = {}\ncarry-strangers = {}\n\
-             strangers-mib = {}\ncontacts-mib = {}\nworkers = {}\n\
+             lifetime-days = {}\ncarry-strangers = {}\nworkers = {}\n\
              listen = {}\npeers = {}\ndial-contacts = {}\npublic = {}\nlan = {}\nlan-port = {}\n\
-             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n\n\
+             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n{}\n\
              [acl]\nreach = {}\nrelay = {}\nrun = {}\nfiles = {}\n",
             value(&self.name),
             self.hidden,
             list(&self.addresses),
             self.lifetime_days,
             self.carry_strangers,
-            self.strangers_mib,
-            self.contacts_mib,
             self.workers,
             list(&self.listen),
             list(&self.peers),
@@ -236,11 +280,35 @@ impl Config {
             list(&self.media_dirs),
             self.outbox,
             self.ygg,
+            self.carry_text(),
             list(&self.acl.reach),
             list(&self.acl.relay),
             list(&self.acl.run),
             list(&self.acl.files)
         )
+    }
+
+    /// The last lines: what was said in the old way, and the table.
+    fn carry_text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |key: &str, value: Option<u64>| {
+            text.extend(value.map(|value| format!("{key} = {value}\n")));
+        };
+        line("strangers-mib", self.strangers_mib);
+        line("contacts-mib", self.contacts_mib);
+        text.push_str("\n[carry]\n");
+        let carry = &self.carry;
+        let mut line = |key: &str, value: Option<u64>| {
+            text.extend(value.map(|value| format!("{key} = {value}\n")));
+        };
+        line("contacts", carry.contacts);
+        line("contacts-bundles", Some(carry.contacts_bundles));
+        line("friends", carry.friends);
+        line("friends-bundles", Some(carry.friends_bundles));
+        line("strangers", carry.strangers);
+        line("strangers-bundles", Some(carry.strangers_bundles));
+        line("strangers-longest", Some(carry.strangers_longest));
+        text
     }
 
     /// How many parts are worked on at once.
@@ -272,6 +340,10 @@ mod tests {
             ("", "peers = [\"tls://b:1\"]\n"),
             ("# mine\nname = 'x' # me\n", "# mine\nname = 'x' # me\npeers = [\"tls://b:1\"]\n"),
             ("[acl]\nrun = ['Bob']\n", "peers = [\"tls://b:1\"]\n[acl]\nrun = ['Bob']\n"),
+            (
+                "hidden = true\n\n[carry]\nstrangers = 5\n",
+                "hidden = true\n\npeers = [\"tls://b:1\"]\n[carry]\nstrangers = 5\n",
+            ),
             ("peers = []\nhidden = true\n", "peers = [\"tls://b:1\"]\nhidden = true\n"),
             (
                 "peers = [\n  'tls://a:1', # one\n]\n# end\n",

@@ -12,7 +12,11 @@ use std::{
     sync::Arc,
 };
 
-use postrider_base::{Card, NodeId, Roster, link::Address, roster::Entry};
+use postrider_base::{
+    Card, NodeId, Roster,
+    link::Address,
+    roster::{Day, Entry},
+};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -265,6 +269,16 @@ impl Contacts {
     /// Whether a node is a contact that I chose myself, and from whom something is taken.
     pub fn is_chosen(&self, node: &NodeId) -> bool {
         self.of(node).is_some_and(|contact| !contact.pending) && !self.is_blocked(node)
+    }
+
+    /// Whether others vouch for a node that I have not chosen: a contact introduced it, or it stands in
+    /// a roster and its last day is not over.
+    pub fn is_friend(&self, node: &NodeId, today: Day) -> bool {
+        let waits =
+            |contact: &Contact| contact.pending && matches!(contact.by, Some(By::Contact(_)));
+        let vouched = self.of(node).is_some_and(waits)
+            || self.rosters.standing_of(node, today).next().is_some();
+        vouched && !self.is_blocked(node) && !self.is_chosen(node)
     }
 
     /// Those to whom links are made without being asked: whom I chose, and whom a roster brought.

@@ -209,6 +209,9 @@ impl Laws {
                     Why::Receipt if !fate.is_delivered() => {
                         Some(format!("node {at} frees {id}, which has not arrived"))
                     }
+                    Why::Dropped if at == fate.from => {
+                        Some(format!("node {at} drops {id}, which is its own"))
+                    }
                     Why::Expired if lived_s < fate.lifetime_s => {
                         Some(format!("node {at} drops {id} after {lived_s} s"))
                     }

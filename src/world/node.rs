@@ -104,8 +104,6 @@ pub struct Node {
     pub(crate) cursors: BTreeMap<NodeId, Cursors>,
     /// Questions without an answer.
     pub(crate) asked: std::collections::BTreeSet<Ticket>,
-    /// Bundles carried for others: more are answered with "full".
-    pub(crate) carried_max: u64,
     /// The last number given to a receipt; durable, as the receipts are.
     pub(crate) receipts_last: u64,
     pub(crate) timer_ms: Option<u64>,
@@ -138,7 +136,6 @@ impl Node {
             remembered: BTreeMap::new(),
             cursors: BTreeMap::new(),
             asked: std::collections::BTreeSet::new(),
-            carried_max: u64::MAX,
             receipts_last: 0,
             timer_ms: None,
             spins: 0,

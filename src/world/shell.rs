@@ -275,11 +275,8 @@ impl Node {
                 }
             }
         }
-        if row.class != engine::Class::Own && self.is_full()? {
-            return Ok(Kept::Full);
-        }
         let mut changes = vec![Change::Bundle(admission(&row, &head, body, None))];
-        turn.deeds.push(Deed::Admitted(id, row.class));
+        let mut deeds = vec![Deed::Admitted(id, row.class)];
         // Its receipt may have overtaken it.
         if let Some(r) = self.spool.note(AWAITED, &id.prefix())?
             && let Ok(r) = r.try_into()
@@ -290,10 +287,16 @@ impl Node {
                 changes.push(Change::Retire { id, why: Why::Receipt });
                 changes.push(note(AWAITED, &id.prefix(), None));
                 self.hand_on(&receipt, &mut changes, turn);
-                turn.deeds.push(Deed::Retired(id, Why::Receipt));
+                deeds.push(Deed::Retired(id, Why::Receipt));
             }
         }
-        self.spool.commit(self.clock.spool_now(now_ms), changes)?;
+        let outcomes = self.spool.commit(self.clock.spool_now(now_ms), changes)?;
+        let dropped = self.spool.take_dropped().into_iter();
+        turn.deeds.extend(dropped.map(|(id, why)| Deed::Retired(id, why)));
+        if outcomes.first() == Some(&Outcome::Full) {
+            return Ok(Kept::Full);
+        }
+        turn.deeds.append(&mut deeds);
         Ok(Kept::Kept)
     }
 
@@ -399,14 +402,6 @@ impl Node {
         }
     }
 
-    fn is_full(&self) -> Result<bool, SpoolError> {
-        if self.carried_max == u64::MAX {
-            return Ok(false);
-        }
-        let stats = self.spool.stats()?;
-        Ok(stats.classes[1].bundles + stats.classes[2].bundles >= self.carried_max)
-    }
-
     /// Drops what has outlived its time; what it was.
     pub(crate) fn expire(&mut self, now_ms: u64) -> Vec<BundleId> {
         let now = self.clock.spool_now(now_ms);
@@ -458,6 +453,7 @@ fn class_there(class: engine::Class) -> Class {
     match class {
         engine::Class::Own => Class::Own,
         engine::Class::Contact => Class::Contact,
+        engine::Class::Friend => Class::Friend,
         engine::Class::Stranger => Class::Stranger,
     }
 }
@@ -480,6 +476,7 @@ pub(crate) fn row(entry: &Entry) -> Row {
         class: match entry.class {
             Class::Own => engine::Class::Own,
             Class::Contact => engine::Class::Contact,
+            Class::Friend => engine::Class::Friend,
             Class::Stranger => engine::Class::Stranger,
         },
         from: entry.from,

@@ -6,7 +6,7 @@ use postrider_base::{NodeId, link::LinkFacts};
 use postrider_engine::node::{
     Answer, Ending, Event, Input, LinkId, Output, People, ShortId, Ticket,
 };
-use postrider_spool::{Change, Spool, Why};
+use postrider_spool::{Change, Quota, Quotas, Spool, Why};
 
 use crate::{
     chance::Chance,
@@ -172,9 +172,11 @@ impl World {
         self.feed(at, Input::People(people));
     }
 
-    /// How many bundles a node carries for others.
+    /// How many bundles of each class a node carries for others.
     pub fn set_carried_max(&mut self, at: usize, bundles: u64) {
-        self.nodes[at].carried_max = bundles;
+        let quota = Quota { bytes: u64::MAX, bundles };
+        let quotas = Quotas { contact: quota, friend: quota, stranger: quota };
+        self.nodes[at].spool.set_quotas(quotas);
     }
 
     /// A letter is written and durable; its engine hears of it soon. `None` while the node is down.

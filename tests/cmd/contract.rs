@@ -94,7 +94,7 @@ fn every_object_has_its_keys(folder: &Folder) {
     has_keys(
         &alice.json(["status"])[0],
         "status",
-        "name id links out in carried carried_bytes oldest_s disk_free health",
+        "name id links out in carried carried_bytes oldest_s disk_free health classes",
     );
     has_keys(&alice.toss(&stick), "summary", TOSSED);
     let tossed = bob.toss(&stick);

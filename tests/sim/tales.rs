@@ -3,7 +3,7 @@
 use postrider_engine::node::{LinkPolicy, People};
 use postrider_world::{Broken, Cover, Expectation, Nature, Wire, Wish, World, node_id};
 
-use crate::places::{CALM_MS, any_letter, line, told};
+use crate::places::{CALM_MS, any_letter, each_seed, line, told};
 
 /// A little more than a spool shows at once.
 const EACH_WAY: usize = 1100;
@@ -194,13 +194,66 @@ fn without_transit_a_bundle_goes_one_stop_and_no_further() {
 #[test]
 fn a_full_node_is_tried_again_and_loses_nothing() {
     told(10, |seed| {
-        let mut world = world_of(seed, 3);
+        let mut world = world_of(seed, 4);
         line(&mut world, &[0, 1, 2], &Wire::default());
+        let away = world.road(1, 3, Wire::default());
+        world.shut(away);
         world.set_carried_max(1, 3);
-        for _ in 0..20 {
-            world.send(0, 2, Wish::default());
+        for _ in 0..3 {
+            world.send(0, 3, Wish { nice: 32, ..Wish::default() });
         }
+        world.pass(60_000)?;
+        // Nicer than what is there, it is the one that would go.
+        let late = world.send(0, 2, Wish::default()).unwrap();
+        world.pass(200_000)?;
+        assert!(!world.has_copy(1, &late) && !world.has_arrived(&late));
+        world.open(away);
         world.finish(CALM_MS)?;
+        Ok(world)
+    });
+}
+
+/// Of 30 places each of five neighbours has six. Three of them bring five letters each; behind the
+/// other two, attackers write four times as much as all of these together, and more urgently; behind
+/// one of them with three keys.
+#[test]
+fn a_flood_takes_the_places_of_those_who_bring_it_and_no_others() {
+    each_seed(6, |seed| {
+        let (relay, recipient, nobody) = (0, 6, 7);
+        let attackers = [(8, 4), (9, 4), (10, 4), (11, 5)];
+        let mut world = world_of(seed, 12);
+        for neighbour in 1..=5 {
+            world.road(relay, neighbour, Wire::default());
+        }
+        for (attacker, neighbour) in attackers {
+            world.road(attacker, neighbour, Wire::default());
+        }
+        let away = world.road(relay, recipient, Wire::default());
+        world.shut(away);
+        world.set_carried_max(relay, 30);
+        let mut writers: Vec<(usize, bool)> = (1..=3).flat_map(|at| [(at, true); 5]).collect();
+        for at in [8, 9, 10, 11, 11, 11] {
+            writers.extend([(at, false); 10]);
+        }
+        let mut honest = Vec::new();
+        while !writers.is_empty() {
+            let next = world.chance().index(writers.len());
+            let (from, is_honest) = writers.swap_remove(next);
+            let to = if is_honest { recipient } else { nobody };
+            let nice = if is_honest { 160 } else { 1 };
+            let id = world.send(from, to, Wish { nice, ..Wish::default() }).unwrap();
+            match is_honest {
+                true => honest.push(id),
+                false => world.expect(&id, Expectation::Nothing),
+            }
+            world.pass(2000)?;
+        }
+        world.pass(300_000)?;
+        let kept = honest.iter().filter(|id| world.has_copy(relay, id)).count();
+        assert_eq!(kept, honest.len(), "seed {seed}");
+        world.open(away);
+        world.finish(CALM_MS)?;
+        assert!(honest.iter().all(|id| world.has_arrived(id)), "seed {seed}");
         Ok(world)
     });
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use postrider_spool::{
     Body, BundleId, Change, Class, Delivered, Destination, Entropy, Entry, Hop, NewBundle, Now,
-    Outcome, Queue, Spool, Summary, Why, contract::BLOB_FROM,
+    Outcome, Queue, Quota, Quotas, Spool, Summary, Why, contract::BLOB_FROM,
 };
 use postrider_testkit::Seeded;
 
@@ -149,7 +149,7 @@ fn destination(chance: &mut Seeded) -> Destination {
 }
 
 fn class(chance: &mut Seeded) -> Class {
-    Class::ALL[chance.index(3)]
+    Class::ALL[chance.index(4)]
 }
 
 pub fn random_spec(chance: &mut Seeded) -> Spec {
@@ -166,12 +166,12 @@ pub fn random_spec(chance: &mut Seeded) -> Spec {
             Spec::Bundle {
                 n,
                 to: destination(chance),
-                source: chance.chance(1, 2).then_some([7; 32]),
+                source: [None, Some([7; 32]), Some([5; 32])][chance.index(3)],
                 nice: [32, 160, 160, 224][chance.index(4)],
                 lifetime_s: u32::try_from(60 + chance.below(4000)).unwrap(),
                 age_s: u32::try_from(chance.below(200)).unwrap(),
                 class: class(chance),
-                from: chance.chance(1, 2).then_some([8; 32]),
+                from: [None, Some([8; 32]), Some([6; 32])][chance.index(3)],
                 own: chance.chance(1, 3).then(|| b"own".to_vec()),
                 body: bytes.bytes(len),
                 staged: chance.chance(1, 3),
@@ -205,6 +205,15 @@ fn delivery(chance: &mut Seeded) -> Delivered {
         counter: 1 + chance.below(6),
         id8: [u8::try_from(chance.below(3)).unwrap(); 8],
     }
+}
+
+/// Quotas that random groups run into, or none.
+pub fn random_quotas(chance: &mut Seeded) -> Quotas {
+    if chance.chance(1, 2) {
+        return Quotas::UNLIMITED;
+    }
+    let mut quota = || Quota { bytes: 500 + chance.below(12_000), bundles: 1 + chance.below(8) };
+    Quotas { contact: quota(), friend: quota(), stranger: quota() }
 }
 
 pub fn random_group(chance: &mut Seeded) -> Vec<Spec> {

@@ -1,4 +1,5 @@
-//! What is for somebody else: whose it is, whether there is room, and into the group.
+//! What is for somebody else: whose it is, and into the group. Whether there is room for it, and
+//! what goes for it, the spool decides when it is committed.
 
 use postrider_base::{
     BundleId, Head, NodeId,
@@ -10,8 +11,8 @@ use super::{Brought, Intake, Refusal, lock};
 use crate::{desk::store::summary, home::Right};
 
 impl Intake<'_> {
-    /// Whose a bundle is, from where we stand.
-    fn class_of(&self, head: &Head) -> Class {
+    /// Whose a bundle is, from where we stand, when no link brought it.
+    pub(super) fn class_of(&self, head: &Head) -> Class {
         let contacts = lock(&self.contacts);
         let known = |node: &NodeId| contacts.is_chosen(node);
         if let Destination::Group(group) = head.header().destination
@@ -28,19 +29,26 @@ impl Intake<'_> {
             Destination::Group(_) => false,
         };
         let from_contact = head.header().source().is_some_and(|(source, _)| known(&source));
-        if to_contact || from_contact { Class::Contact } else { Class::Stranger }
+        let friend = |node: &NodeId| contacts.is_friend(node, self.today);
+        let source = head.header().source().map(|(source, _)| source);
+        let to_friend =
+            matches!(&head.header().destination, Destination::Node(node) if friend(node));
+        if to_contact || from_contact {
+            Class::Contact
+        } else if to_friend || source.is_some_and(|source| friend(&source)) {
+            Class::Friend
+        } else {
+            Class::Stranger
+        }
     }
 
-    pub(super) fn check_room(&self, head: &Head, bytes: u64) -> Result<Class, Refusal> {
-        let class = self.class_of(head);
-        let room = lock(&self.room)[usize::from(class == Class::Stranger)];
-        if room < bytes {
-            return Err(Refusal::NotCarried(match class {
-                Class::Stranger => "no room for strangers' bundles",
-                _ => "no room for contacts' bundles",
-            }));
+    /// Refuses what no quota has room for, before it is read.
+    pub(super) fn check_length(&self, class: Class, bytes: u64) -> Result<(), Refusal> {
+        match self.longest[class as usize] {
+            0 => Err(Refusal::NotCarried("nothing is carried for strangers")),
+            longest if bytes > longest => Err(Refusal::NotCarried("it is longer than is carried")),
+            _ => Ok(()),
         }
-        Ok(class)
     }
 
     /// Whether a bundle is carried, for the sake of whoever wrote it or of whom it is for.
@@ -82,19 +90,14 @@ impl Intake<'_> {
         if !followed {
             self.check_author(head)?;
         }
-        let class = self.check_room(head, length)?;
-        let (hop, from) = match brought {
-            Brought::Unchecked => (hop.admitted(), None),
-            Brought::ByLink(from) => (Some(hop), from),
+        let (hop, from, class) = match brought {
+            Brought::Unchecked => (hop.admitted(), None, self.class_of(head)),
+            Brought::ByLink(from, class) => (Some(hop), from, class),
         };
+        self.check_length(class, length)?;
         let hop = hop.ok_or(Refusal::NotCarried("it has passed too many nodes"))?;
         if hop.age_s >= head.header().lifetime.seconds() {
             return Err(Refusal::NotCarried("its lifetime is over"));
-        }
-        {
-            let mut room = lock(&self.room);
-            let room = &mut room[usize::from(class == Class::Stranger)];
-            *room = room.saturating_sub(length);
         }
         let summary = summary(head);
         let inline = match &body {
@@ -107,6 +110,8 @@ impl Intake<'_> {
         if !group.ids.insert(id) {
             return Err(Refusal::Known);
         }
+        let at = group.changes.len();
+        group.carried.push((at, id, length));
         group.changes.push(Change::Bundle(bundle));
         group.bytes += inline + 512;
         group.pending.taken += 1;

@@ -147,7 +147,7 @@ impl Intake<'_> {
         group.sequences.insert(key);
         group.pending.taken += 1;
         group.pending.bytes += head.header().length;
-        Ok(self.flush_if_full(&mut group)?)
+        Ok(())
     }
 
     /// Whether what an author sends is taken and not shown, as from somebody whom I refuse. Whose key

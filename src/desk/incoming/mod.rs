@@ -12,7 +12,7 @@ mod refusal;
 mod rosters;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     io::{self, Read},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -25,7 +25,7 @@ use postrider_base::{
     roster::Day,
     unseal::{Keyring, Opened, PartOpening, open_hashed_stream, open_small, open_stream},
 };
-use postrider_spool::{Body as SpoolBody, Change, DurableSpool, Outcome, Spool, Staging};
+use postrider_spool::{Body as SpoolBody, Change, Class, DurableSpool, Outcome, Spool, Staging};
 
 use self::refusal::{head_refusal, open_refusal, read_failure, write_refusal};
 pub(super) use self::{
@@ -37,7 +37,8 @@ use super::{
     alarm::Alarms,
     clock,
     ledger::space,
-    parts::PartWriter,
+    opening::{Mark, Opening},
+    parts::{PartWriter, Place},
     places::{LeasedWriter, Places},
     receipts::{Numbered, ReceiptNumbers},
     sets::SetBook,
@@ -60,7 +61,23 @@ pub(super) struct Gains {
     pub messages: Vec<BundleId>,
     /// Our messages whose receipts came.
     pub delivered: Vec<BundleId>,
+    /// Bundles for others that there was no room for after all.
+    pub full: HashSet<BundleId>,
 }
+
+impl Gains {
+    /// Counts what there was no room for among what was not taken.
+    pub(super) fn note_left_out(&self, left_out: &mut BTreeMap<String, u64>) {
+        if !self.full.is_empty() {
+            *left_out.entry(NO_ROOM.to_owned()).or_default() += self.full.len() as u64;
+        }
+    }
+}
+
+/// Said of what is set aside.
+pub(super) const ASIDE: &str = "set aside: this program died twice when it was opened";
+/// Said of what was not carried because others have their part.
+pub(super) const NO_ROOM: &str = "no room for more of others' bundles";
 
 /// A bundle that was read and checked, and is not durable yet.
 pub(super) struct Ready {
@@ -74,9 +91,10 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    /// It came over a link, from a neighbour if that is proven; its hop data was admitted there.
-    pub(super) fn brought_by(mut self, from: Option<[u8; 32]>) -> Self {
-        self.brought = Brought::ByLink(from);
+    /// It came over a link, from a neighbour if that is proven; its hop data was admitted there, and
+    /// it was said whose it is.
+    pub(super) fn brought_by(mut self, from: Option<[u8; 32]>, class: Class) -> Self {
+        self.brought = Brought::ByLink(from, class);
         self
     }
 }
@@ -87,7 +105,7 @@ enum Brought {
     /// By a medium or a stream, with hop data of which nothing was checked.
     Unchecked,
     /// By a link.
-    ByLink(Option<[u8; 32]>),
+    ByLink(Option<[u8; 32]>, Class),
 }
 
 enum Work {
@@ -114,8 +132,9 @@ pub(super) struct Intake<'a> {
     sets: SetBook<'a>,
     _end: EndOfIntake,
     receipt_numbers: &'a ReceiptNumbers,
-    /// What strangers' and contacts' bundles may still take, in bytes.
-    room: Mutex<[u64; 2]>,
+    opening: &'a Opening,
+    /// The longest bundle of each class that is carried.
+    longest: [u64; Class::ALL.len()],
     group: Mutex<Group>,
     alarms: &'a Alarms,
     acl: &'a Acl,
@@ -138,6 +157,8 @@ struct Group {
     bytes: usize,
     ids: HashSet<BundleId>,
     sequences: HashSet<(NodeId, u32, u64)>,
+    /// Which changes are bundles to carry, and how long those are.
+    carried: Vec<(usize, BundleId, u64)>,
     /// Numbers of the receipts among the changes.
     numbered: Vec<Numbered>,
     /// Whom contacts introduced, and which contact.
@@ -153,16 +174,8 @@ impl<'a> Intake<'a> {
     pub(super) fn new(desk: &'a Desk, spool: &'a DurableSpool) -> Result<Self, Failure> {
         let contacts = desk.home.contacts()?;
         let stats = spool.stats()?;
-        let config = &desk.home.config;
-        let free = desk.free_bytes()?;
-        let of_contacts = (config.contacts_mib << 20).saturating_sub(stats.classes[1].bytes);
-        let of_strangers = if config.carry_strangers {
-            // A tenth of what would be free without them (DESIGN §6).
-            let share = free.saturating_add(stats.classes[2].bytes) / 10;
-            (config.strangers_mib << 20).min(share).saturating_sub(stats.classes[2].bytes)
-        } else {
-            0
-        };
+        let quotas = desk.quotas(&stats)?;
+        spool.set_quotas(quotas);
         Ok(Self {
             spool,
             home: &desk.home,
@@ -174,10 +187,11 @@ impl<'a> Intake<'a> {
             sets: desk.set_book(spool),
             _end: EndOfIntake(Arc::clone(&desk.places)),
             receipt_numbers: &desk.receipt_numbers,
-            room: Mutex::new([of_contacts, of_strangers]),
+            opening: desk.opening(spool)?,
+            longest: Class::ALL.map(|class| desk.longest(&quotas, class)),
             group: Mutex::default(),
             alarms: &desk.alarms,
-            acl: &config.acl,
+            acl: &desk.home.config.acl,
             today: clock::today(),
         })
     }
@@ -231,7 +245,9 @@ impl<'a> Intake<'a> {
             // Small as it is, it may be the last part of something large.
             Work::Opened(Box::new(self.open_age(id, head, payload)?))
         } else {
-            Work::Small(Box::new(open_small(head, payload, &self.ring()).map_err(open_refusal)?))
+            let opened = self
+                .marked(&id, |_| open_small(head, payload, &self.ring()).map_err(open_refusal))?;
+            Work::Small(Box::new(opened))
         };
         Ok(Ready { id, head: head.clone(), hop, brought: Brought::Unchecked, work, roster })
     }
@@ -274,7 +290,7 @@ impl<'a> Intake<'a> {
             Work::Inline(payload)
         } else {
             let length = head.header().length;
-            self.check_room(head, length)?;
+            self.check_length(self.class_of(head), length)?;
             let mut staging = self.spool.stage()?;
             let mut hasher = blake3::Hasher::new();
             let mut chunk = vec![0; 64 * 1024];
@@ -314,8 +330,10 @@ impl<'a> Intake<'a> {
         }
         let source = head.header().source().map(|(source, _)| source);
         let begin = |part: &PartHead| self.sets.writer(&id, part, source.as_ref());
-        let opened =
-            open_hashed_stream(head, payload, &self.ring(), begin).map_err(open_refusal)?;
+        let opened = self.marked(&id, |mark| {
+            let payload = mark.follow(payload);
+            open_hashed_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
+        })?;
         let work = Work::Opened(Box::new(opened));
         let brought = Brought::Unchecked;
         Ok(Ready { id, head: head.clone(), hop, brought, work, roster: None })
@@ -332,7 +350,7 @@ impl<'a> Intake<'a> {
         if self.knows(&id)? {
             return Err(Refusal::Known);
         }
-        let opened = part.finish().map_err(open_refusal)?;
+        let opened = self.marked(&id, |_| part.finish().map_err(open_refusal))?;
         let Opened { source, sequence, created, secret, packet, packet_bytes, part } = opened;
         let part = match part {
             Some((writer, hash)) => Some((writer.settle().map_err(write_refusal)?, hash)),
@@ -363,7 +381,7 @@ impl<'a> Intake<'a> {
         }
         let followed = roster.is_some();
         match work {
-            Work::Small(opened) => self.deliver(id, &head, hop, *opened, None)?,
+            Work::Small(opened) => self.deliver_marked(id, &head, hop, *opened, None)?,
             Work::Inline(payload) => {
                 self.carry(id, &head, (hop, brought), followed, SpoolBody::Inline(payload))?;
             }
@@ -379,10 +397,42 @@ impl<'a> Intake<'a> {
                     }
                     None => None,
                 };
-                self.deliver(id, &head, hop, *opened, place)?;
+                self.deliver_marked(id, &head, hop, *opened, place)?;
             }
         }
         Ok(id)
+    }
+
+    /// Delivers with the bundle marked as being worked on; not while others' commits are waited for.
+    fn deliver_marked<W>(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        opened: Opened<W>,
+        place: Option<Place>,
+    ) -> Result<(), Refusal> {
+        let mark = self.mark(&id)?;
+        self.deliver(id, head, hop, opened, place)?;
+        drop(mark);
+        self.opening.acquit(&id);
+        Ok(self.flush_if_full(&mut lock(&self.group))?)
+    }
+
+    fn mark(&self, id: &BundleId) -> Result<Mark<'a>, Refusal> {
+        self.opening.begin(id, self.spool.held_ms(clock::now())).ok_or(Refusal::Aside)
+    }
+
+    /// Opens a bundle that is marked meanwhile. One that is refused ended nothing.
+    fn marked<T>(
+        &self,
+        id: &BundleId,
+        open: impl FnOnce(&Mark<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let mark = self.mark(id)?;
+        let opened = open(&mark);
+        drop(mark);
+        opened.inspect_err(|_| self.opening.acquit(id))
     }
 
     fn open_age(
@@ -394,7 +444,10 @@ impl<'a> Intake<'a> {
         // Verified with the head.
         let source = head.header().source().map(|(source, _)| source);
         let begin = |part: &PartHead| self.sets.writer(&id, part, source.as_ref());
-        open_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
+        self.marked(&id, |mark| {
+            let payload = mark.follow(payload);
+            open_stream(head, payload, &self.ring(), begin).map_err(open_refusal)
+        })
     }
 
     /// Commits what is gathered; what it means counts only from here on.
@@ -405,6 +458,7 @@ impl<'a> Intake<'a> {
 
     /// Ends the intake: commits, writes changed contacts, and says what it all brought.
     pub(super) fn finish(self) -> Result<Gains, Failure> {
+        lock(&self.group).changes.extend(self.opening.acquittals());
         self.flush()?;
         let learnt = std::mem::take(&mut *lock(&self.learnt));
         if !learnt.is_empty() {
@@ -427,13 +481,13 @@ impl<'a> Intake<'a> {
         Keyring { node: &self.node, keys: &self.keys, senders: &self.senders }
     }
 
-    fn commit(&self, changes: Vec<Change>) -> Result<(), Failure> {
+    fn commit(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, Failure> {
         let outcomes = self.spool.commit(clock::now(), changes)?;
         if outcomes.contains(&Outcome::Void) {
             let what = "a delivery was known although it was asked for";
             return Err(Failure::new(FailureKind::Fault, what));
         }
-        Ok(())
+        Ok(outcomes)
     }
 
     fn flush_if_full(&self, group: &mut Group) -> Result<(), Failure> {
@@ -459,10 +513,20 @@ impl<'a> Intake<'a> {
         }
         if !group.changes.is_empty() {
             let changes = std::mem::take(&mut group.changes);
-            if let Err(failure) = self.commit(changes) {
-                group.broken = Some((failure.kind, failure.what.clone()));
-                self.sets.abandoned();
-                return Err(failure);
+            let outcomes = match self.commit(changes) {
+                Ok(outcomes) => outcomes,
+                Err(failure) => {
+                    group.broken = Some((failure.kind, failure.what.clone()));
+                    self.sets.abandoned();
+                    return Err(failure);
+                }
+            };
+            for (at, id, length) in std::mem::take(&mut group.carried) {
+                if outcomes.get(at) == Some(&Outcome::Full) {
+                    group.pending.taken -= 1;
+                    group.pending.bytes -= length;
+                    group.gains.full.insert(id);
+                }
             }
         }
         group.bytes = 0;

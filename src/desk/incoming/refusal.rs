@@ -18,6 +18,8 @@ pub(in crate::desk) enum Refusal {
     Unreadable(String),
     /// Known already.
     Known,
+    /// Set aside: this program died when it was opened, and will not try again yet.
+    Aside,
     /// Not carried: over a limit, and which.
     NotCarried(&'static str),
     /// Never taken here, and why.

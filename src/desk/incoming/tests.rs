@@ -1,13 +1,19 @@
-//! Bundles that come in while commits fail.
+//! Bundles that come in while commits fail, and such that end the program.
 
 #![allow(clippy::unwrap_used)]
 
+use std::{env, fs, io, path::Path, process::Command};
+
+use bytes::BytesMut;
 use postrider_base::{Head, bundle::Hop};
 
 use super::{Intake, Refusal};
-use crate::desk::{AddRequest, Desk, FailureKind, InitRequest, SendRequest, Silent};
+use crate::desk::{
+    AddRequest, Desk, FailureKind, InitRequest, SendRequest, Silent, inbox::note_keys,
+    ledger::space,
+};
 
-fn person(dir: &std::path::Path, name: &str) -> Desk {
+fn person(dir: &Path, name: &str) -> Desk {
     let request =
         InitRequest { home: dir.join(name), name: Some(name.into()), even_if_public: false };
     Desk::init(&request).unwrap().0
@@ -31,8 +37,10 @@ fn written(from: &Desk, text: &str) -> (Head, Vec<u8>) {
     from.send(&request, &Silent).unwrap();
     let live = from.open_live(&Silent).unwrap();
     let id = live.arrivals(0).unwrap().0.pop().unwrap();
-    let loaded = live.load(&id).unwrap().unwrap();
-    (Head::decode(&loaded.head).unwrap(), loaded.payload.to_vec())
+    let head = Head::decode(&live.load(&id).unwrap().unwrap().head).unwrap();
+    let length = usize::try_from(head.header().length).unwrap();
+    let payload = live.read(&id, 0, length, BytesMut::new()).unwrap().unwrap();
+    (head, payload.to_vec())
 }
 
 /// What is answered as taken is durable when the intake has ended well, and not otherwise: also when
@@ -63,4 +71,83 @@ fn after_a_failed_commit_nothing_is_taken_and_the_end_says_so() {
     let again = Intake::new(&bob, spool).unwrap();
     again.take_small(&second.0, hop, &second.1).unwrap();
     assert_eq!(again.finish().unwrap().messages.len(), 1);
+}
+
+/// Names the home in which a process of [`dies_while_it_opens_a_bundle`] works.
+const DYING_HOME: &str = "POSTRIDER_TEST_DYING_HOME";
+
+/// A body that ends the program when it is read: so may any bug behind it.
+struct Deadly;
+
+impl io::Read for Deadly {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        std::process::abort()
+    }
+}
+
+/// The process of its own: [`dies`] runs this test alone.
+#[test]
+fn dies_while_it_opens_a_bundle() {
+    let Some(home) = env::var_os(DYING_HOME) else { return };
+    let desk = Desk::open(Path::new(&home)).unwrap();
+    let head = Head::decode(&fs::read(Path::new(&home).join("head")).unwrap()).unwrap();
+    let spool = desk.spool(&Silent).unwrap();
+    let intake = Intake::new(&desk, spool).unwrap();
+    let _ = intake.take_large(&head, Hop::fresh(), Deadly);
+    unreachable!("it was not opened");
+}
+
+/// Another process opens the spool of a home, begins to open a bundle, and dies of it.
+fn dies(home: &Path, head: &Head) {
+    use std::os::unix::process::ExitStatusExt;
+    fs::write(home.join("head"), head.encode()).unwrap();
+    let mut me = Command::new(env::current_exe().unwrap());
+    let of = "desk::incoming::tests::dies_while_it_opens_a_bundle";
+    let ended = me.args([of, "--exact"]).env(DYING_HOME, home).output().unwrap();
+    let abort = 6;
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!(ended.status.signal(), Some(abort), "{said}");
+}
+
+#[test]
+fn a_bundle_of_which_the_program_died_twice_is_set_aside_and_other_mail_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (alice, bob) = (person(dir.path(), "Alice"), person(dir.path(), "Bob"));
+    know(&alice, &bob);
+    know(&bob, &alice);
+    let text =
+        |seed: u8| (0..200).map(|n| blake3::hash(&[seed, n]).to_string()).collect::<String>();
+    let (poison, innocent) = (written(&alice, &text(1)), written(&alice, &text(2)));
+    let small = written(&alice, "small");
+    let home = dir.path().join("Bob");
+    let again = |desk: Desk| {
+        drop(desk);
+        Desk::open(&home).unwrap()
+    };
+    drop(bob);
+
+    // Once may be chance: it is tried again, and what ends well is forgotten.
+    dies(&home, &innocent.0);
+    let bob = Desk::open(&home).unwrap();
+    assert_eq!(bob.status(&Silent).unwrap().health, "ok");
+    let intake = Intake::new(&bob, bob.spool(&Silent).unwrap()).unwrap();
+    intake.take_large(&innocent.0, Hop::fresh(), &innocent.1[..]).unwrap();
+    assert_eq!(intake.finish().unwrap().messages.len(), 1);
+    assert!(note_keys(bob.spool(&Silent).unwrap(), space::OPENING).unwrap().is_empty());
+    drop(bob);
+
+    dies(&home, &poison.0);
+    dies(&home, &poison.0);
+    let bob = again(Desk::open(&home).unwrap());
+    let id = poison.0.verify_large().unwrap();
+    assert!(bob.status(&Silent).unwrap().health.contains("1 bundle is set aside"));
+    assert!(bob.why(&id.to_string(), &Silent).unwrap()[0].contains("set aside"));
+    let intake = Intake::new(&bob, bob.spool(&Silent).unwrap()).unwrap();
+    let refused = intake.take_large(&poison.0, Hop::fresh(), Deadly);
+    assert!(matches!(refused, Err(Refusal::Aside)), "{refused:?}");
+    intake.take_small(&small.0, Hop::fresh(), &small.1).unwrap();
+    assert_eq!(intake.finish().unwrap().messages.len(), 1);
+    // Also to whoever comes after this process.
+    let bob = again(bob);
+    assert!(bob.status(&Silent).unwrap().health.contains("1 bundle is set aside"));
 }

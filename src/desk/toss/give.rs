@@ -117,7 +117,7 @@ impl Giver<'_> {
 
     /// Offers the spool's bundles: urgent ones of every class first, then class by class.
     fn offer_all(&self, planner: &mut Planner, progress: &mut Progress<'_>) -> Result<(), Failure> {
-        let mut cursors: [Option<Cursor>; 3] = [None; 3];
+        let mut cursors: [Option<Cursor>; Class::ALL.len()] = [None; Class::ALL.len()];
         for (class, cursor) in Class::ALL.into_iter().zip(&mut cursors) {
             self.offer_queue(planner, progress, class, cursor, Niceness::PRIORITY.value())?;
         }
@@ -465,7 +465,8 @@ fn whose(class: Class) -> Whose {
     match class {
         Class::Own => Whose::Own,
         Class::Contact => Whose::Contact,
-        Class::Stranger => Whose::Stranger,
+        // A medium knows three, and room for a contact's mail is not for its friends'.
+        Class::Friend | Class::Stranger => Whose::Stranger,
     }
 }
 

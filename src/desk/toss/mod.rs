@@ -98,6 +98,7 @@ impl Desk {
         let gains = intake.finish()?;
         reply.taken += gains.taken;
         reply.bytes_in += gains.bytes;
+        gains.note_left_out(&mut reply.left_out);
         reply.delivered = gains.delivered.iter().map(ToString::to_string).collect();
         if gains.delivered.len() >= COMPACT_FROM {
             spool.compact(clock::now())?;

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::desk::{
     FailureKind, Unit,
-    incoming::{Intake, Refusal},
+    incoming::{ASIDE, Intake, Refusal},
     reply::Tossed,
 };
 
@@ -319,6 +319,10 @@ impl Visit<'_> {
         let (damaged, text) = match outcome {
             Ok(_) | Err(Refusal::Known) => return Ok(false),
             Err(Refusal::Failed(failure)) => return Err(failure),
+            Err(Refusal::Aside) => {
+                *reply.left_out.entry(ASIDE.to_owned()).or_default() += 1;
+                return Ok(false);
+            }
             Err(Refusal::NotCarried(reason) | Refusal::Unwanted(reason)) => {
                 *reply.left_out.entry(reason.to_owned()).or_default() += 1;
                 return Ok(false);

@@ -163,6 +163,7 @@ mod tests {
     fn only_what_allows_more_calls_for_a_comparison() {
         let people = |blocked: &[u8], via: &[(u8, u8)]| People {
             contacts: vec![],
+            friends: vec![],
             blocked: blocked.iter().map(|n| node(*n)).collect(),
             via: via.iter().map(|(a, b)| (node(*a), node(*b))).collect(),
             groups: vec![],

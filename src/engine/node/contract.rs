@@ -102,6 +102,8 @@ pub struct Local {
 pub struct People {
     /// Contacts.
     pub contacts: Vec<Contact>,
+    /// Friends of contacts: what is to or from them goes before what strangers write.
+    pub friends: Vec<NodeId>,
     /// Nodes from which, for which and to which nothing is carried.
     pub blocked: Vec<NodeId>,
     /// (destination, neighbour): what is for the first goes to the second.

@@ -2,6 +2,8 @@
 
 use postrider_base::{Niceness, bundle::PAYLOAD_MAX};
 
+use super::{ending::Reason, row::Class};
+
 /// What holds for all links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -13,6 +15,41 @@ pub struct Policy {
     pub stall_ms: u64,
     /// When a peer says "later" without a time, and when this node does.
     pub later_s: u32,
+    /// No longer body is taken to be carried, by whose it is.
+    pub carried: CarriedMax,
+}
+
+/// The longest bodies that are carried: what the quota of their class has no room for, however
+/// much is dropped, is refused before a byte of it comes. 0 carries none of a class. Own mail, from
+/// here or for here, has no such limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CarriedMax {
+    /// To or from contacts.
+    pub contact_bytes: u64,
+    /// To or from their friends.
+    pub friend_bytes: u64,
+    /// Carried blind.
+    pub stranger_bytes: u64,
+}
+
+impl CarriedMax {
+    /// Whatever a bundle can be.
+    pub const ANY: Self =
+        Self { contact_bytes: PAYLOAD_MAX, friend_bytes: PAYLOAD_MAX, stranger_bytes: PAYLOAD_MAX };
+
+    /// Why a bundle of this length is not carried for this class.
+    pub fn refuses(&self, class: Class, length: u64) -> Option<Reason> {
+        let most = match class {
+            Class::Own => return None,
+            Class::Contact => self.contact_bytes,
+            Class::Friend => self.friend_bytes,
+            Class::Stranger => self.stranger_bytes,
+        };
+        match most {
+            0 => Some(Reason::Transit),
+            most => (length > most).then_some(Reason::Size),
+        }
+    }
 }
 
 impl Default for Policy {
@@ -24,6 +61,7 @@ impl Default for Policy {
             ping_after_ms: 15_000,
             stall_ms: 10_000,
             later_s: 60,
+            carried: CarriedMax::ANY,
         }
     }
 }

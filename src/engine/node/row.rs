@@ -23,13 +23,15 @@ pub enum Class {
     Own,
     /// To or from a contact.
     Contact,
+    /// To or from a friend of a contact.
+    Friend,
     /// Carried blind.
     Stranger,
 }
 
 impl Class {
     /// Every class, best first.
-    pub const ALL: [Self; 3] = [Self::Own, Self::Contact, Self::Stranger];
+    pub const ALL: [Self; 4] = [Self::Own, Self::Contact, Self::Friend, Self::Stranger];
 }
 
 /// A live bundle of the spool, without its bytes.

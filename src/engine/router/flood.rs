@@ -21,6 +21,7 @@ pub struct Flood {
     node: NodeId,
     tag_keys: Vec<SealPublic>,
     contacts: BTreeSet<[u8; 32]>,
+    friends: BTreeSet<[u8; 32]>,
     seal_keys: Vec<(SealPublic, NodeId)>,
     blocked: BTreeSet<[u8; 32]>,
     via: BTreeMap<[u8; 32], BTreeSet<[u8; 32]>>,
@@ -34,6 +35,7 @@ impl Flood {
             node,
             tag_keys,
             contacts: BTreeSet::new(),
+            friends: BTreeSet::new(),
             seal_keys: Vec::new(),
             blocked: BTreeSet::new(),
             via: BTreeMap::new(),
@@ -60,6 +62,7 @@ impl Flood {
 impl Router for Flood {
     fn set_people(&mut self, people: People) {
         self.contacts = people.contacts.iter().map(|c| *c.node.as_bytes()).collect();
+        self.friends = people.friends.iter().map(|node| *node.as_bytes()).collect();
         self.seal_keys =
             people.contacts.iter().flat_map(|c| c.seal_keys.iter().map(|k| (*k, c.node))).collect();
         self.blocked = people.blocked.iter().map(|node| *node.as_bytes()).collect();
@@ -120,8 +123,9 @@ impl Router for Flood {
     fn place(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Placement {
         let source = header.source().map(|(source, _)| source);
         let recipient = self.recipient(header);
-        let known =
-            |node: Option<NodeId>| node.is_some_and(|node| self.contacts.contains(node.as_bytes()));
+        let among = |people: &BTreeSet<[u8; 32]>| {
+            [recipient, source].iter().flatten().any(|node| people.contains(node.as_bytes()))
+        };
         let blocked = |node: Option<NodeId>| node.is_some_and(|node| self.is_blocked(&node));
         let followed = matches!(
             header.destination,
@@ -150,8 +154,10 @@ impl Router for Flood {
         // the bundle says.
         let class = if source == Some(self.node) {
             Class::Own
-        } else if followed || from.node.is_some() && (known(recipient) || known(source)) {
+        } else if followed || from.node.is_some() && among(&self.contacts) {
             Class::Contact
+        } else if from.node.is_some() && among(&self.friends) {
+            Class::Friend
         } else {
             Class::Stranger
         };
@@ -161,7 +167,7 @@ impl Router for Flood {
 
 #[cfg(test)]
 mod tests {
-    use postrider_base::{Niceness, NodeSecret};
+    use postrider_base::{Lifetime, Niceness, NodeSecret};
 
     use super::*;
     use crate::node::LinkPolicy;
@@ -173,6 +179,46 @@ mod tests {
     fn row(to: u8, from: Option<u8>) -> Row {
         let source = Some(*node(7).as_bytes());
         Row { source, ..crate::router::tests::row(&node(to), from.map(node)) }
+    }
+
+    #[test]
+    fn whose_a_bundle_is_counts_for_proven_neighbours_only() {
+        let (contact, friend, stranger) = (node(3), node(4), node(5));
+        let mut router = Flood::new(node(1), vec![]);
+        router.set_people(People {
+            contacts: vec![crate::node::Contact { node: contact, seal_keys: vec![] }],
+            friends: vec![friend],
+            ..People::default()
+        });
+        let policy = LinkPolicy::default();
+        let header = |source: NodeId, to: NodeId| Header {
+            destination: bundle::Destination::Node(to),
+            lifetime: Lifetime::DEFAULT,
+            nice: Niceness::NORMAL,
+            seal: bundle::SealKind::None,
+            lock: bundle::LockField::None,
+            origin: bundle::Origin::Open {
+                source,
+                sequence: bundle::Sequence { epoch: 1, counter: 1 },
+                created: 0,
+            },
+            length: 10,
+            hash: None,
+        };
+        for (source, to, proven, class) in [
+            (stranger, contact, true, Class::Contact),
+            (contact, stranger, true, Class::Contact),
+            (friend, contact, true, Class::Contact),
+            (friend, stranger, true, Class::Friend),
+            (stranger, friend, true, Class::Friend),
+            (stranger, node(6), true, Class::Stranger),
+            (friend, contact, false, Class::Stranger),
+            (node(1), friend, true, Class::Own),
+        ] {
+            let from = Neighbour { node: proven.then(|| node(9)), policy: &policy };
+            let placed = router.place(&header(source, to), Hop::fresh(), &from);
+            assert_eq!(placed, Placement::Keep(Custody::Carry, class, Some(to)));
+        }
     }
 
     #[test]

@@ -260,6 +260,7 @@ fn whose(class: Class) -> Whose {
     match class {
         Class::Own => Whose::Own,
         Class::Contact => Whose::Contact,
-        Class::Stranger => Whose::Stranger,
+        // A medium knows three, and room for a contact's mail is not for its friends'.
+        Class::Friend | Class::Stranger => Whose::Stranger,
     }
 }

@@ -19,7 +19,7 @@ use postrider_base::{BundleId, Niceness, bundle::Receipt, disk::Disk};
 use postrider_engine::parcel::{
     Condition, FileKind, FileNumber, Listing, Notes, Planner, WriterError,
 };
-use postrider_spool::{Cursor, SpoolError};
+use postrider_spool::{Class, Cursor, SpoolError};
 
 use crate::{
     chance::Chance,
@@ -69,7 +69,7 @@ pub(crate) struct Visit {
     planner: Option<Planner>,
     /// Copies that are on the medium now, for the notes on damage.
     copies: Vec<(BundleId, FileNumber)>,
-    cursors: [Option<Cursor>; 3],
+    cursors: [Option<Cursor>; Class::ALL.len()],
     stage: Stage,
 }
 
@@ -141,7 +141,7 @@ impl Visit {
             complete: found.complete,
             planner: None,
             copies: Vec::new(),
-            cursors: [None; 3],
+            cursors: [None; Class::ALL.len()],
             stage: Stage::Learn(0),
         })
     }

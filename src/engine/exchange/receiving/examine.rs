@@ -44,6 +44,11 @@ pub(super) fn examine(
     match core.router.place(header, hop, &peer.neighbour()) {
         Placement::Refuse(reason) => Err(Verdict::Refused(reason)),
         Placement::Keep(custody, class, recipient) => {
+            if custody == Custody::Carry
+                && let Some(reason) = core.local.policy.carried.refuses(class, header.length)
+            {
+                return Err(Verdict::Refused(reason));
+            }
             let tagged_for = match header.destination {
                 bundle::Destination::Tag(_) => recipient.map(|node| *node.as_bytes()),
                 _ => None,

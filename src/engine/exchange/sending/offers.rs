@@ -36,7 +36,7 @@ pub(crate) struct Backlog {
 struct Paging {
     upto: u64,
     rows: BTreeMap<Place, Row>,
-    queues: [Queue; 3],
+    queues: [Queue; Class::ALL.len()],
     asking: bool,
 }
 
@@ -220,7 +220,7 @@ impl Backlog {
 impl Paging {
     fn new(upto: u64) -> Self {
         let queue = Queue { after: None, ended: false };
-        Self { upto, rows: BTreeMap::new(), queues: [queue; 3], asking: false }
+        Self { upto, rows: BTreeMap::new(), queues: [queue; Class::ALL.len()], asking: false }
     }
 
     /// The queue that has been read least far.
@@ -268,7 +268,7 @@ mod tests {
             lifetime_s: 100,
             length: 1,
             hop: Hop::fresh(),
-            class: Class::ALL[usize::try_from(arrival % 3).unwrap()],
+            class: Class::ALL[usize::try_from(arrival % 4).unwrap()],
             from: None,
             arrived_held_ms: 0,
             arrival,

@@ -506,7 +506,12 @@ pub fn engine(n: u8) -> Engine {
 }
 
 pub fn engine_of(n: u8, instance: Instance) -> Engine {
-    let local = Local { node: node(n), tag_keys: vec![], instance, policy: Policy::default() };
+    engine_with(n, instance, Policy::default())
+}
+
+/// With what it allows.
+pub fn engine_with(n: u8, instance: Instance, policy: Policy) -> Engine {
+    let local = Local { node: node(n), tag_keys: vec![], instance, policy };
     Engine::new(local, Box::new(Flood::new(node(n), vec![])))
 }
 

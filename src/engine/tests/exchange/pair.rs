@@ -7,11 +7,14 @@ use postrider_base::{
 };
 use postrider_engine::{
     exchange::{Begin, OFFERS_MAX, Offered, Unit},
-    node::{Class, Custody, Ending, Event, Input, Kept, Reason, ShortId, Verdict, Violation},
+    node::{
+        CarriedMax, Class, Custody, Ending, Event, Input, Kept, Policy, Reason, ShortId, Verdict,
+        Violation,
+    },
 };
 
 use crate::{
-    net::{Net, Wire},
+    net::{Net, Wire, engine_with},
     store::{Made, made, made_sealed, node},
 };
 
@@ -605,4 +608,29 @@ fn any_step(kind: u8, a: u32) -> Bytes {
         _ => vec![],
     };
     [&[kind][..], &rest].concat().into()
+}
+
+/// What no quota has room for is refused when its head has come, and own mail never is.
+#[test]
+fn what_is_longer_than_is_carried_is_refused_before_its_body() {
+    let mut net = Net::new(2);
+    let carried = CarriedMax { stranger_bytes: 20_000, ..CarriedMax::ANY };
+    let instance = net.nodes[1].store.instance;
+    net.nodes[1].engine = engine_with(2, instance, Policy { carried, ..Policy::default() });
+    let long = made(1, 3, 160, 20_001, 1);
+    let fits = made(1, 3, 160, 20_000, 2);
+    let own = made(1, 2, 160, 50_000, 3);
+    [&long, &fits, &own].into_iter().for_each(|bundle| net.lay(0, bundle, Class::Own));
+    net.connect(0, 1, Wire::default());
+    net.run();
+    assert!(!net.has(1, &long) && net.has(1, &fits) && net.has(1, &own));
+    let declined = net.nodes[1].events.iter().any(|event| {
+        matches!(event, Event::Declined { id, verdict: Verdict::Refused(Reason::Size), .. }
+            if *id == ShortId::of(&long.id))
+    });
+    assert!(declined, "{:?}", net.nodes[1].events);
+    assert!(net.nodes[1].store.staged.is_empty());
+    let carried = CarriedMax { stranger_bytes: 0, ..CarriedMax::ANY };
+    assert_eq!(carried.refuses(Class::Stranger, 1), Some(Reason::Transit));
+    assert_eq!(carried.refuses(Class::Own, u64::MAX), None);
 }

@@ -1,0 +1,341 @@
+//! How much is carried for others, and what goes when it is too much.
+//!
+//! The decision stands here once; both spools ask it and show it what they have through
+//! [`Carried`], so that the simulated node and the real one drop the same bundles.
+//!
+//! When a class is over its quota with the newcomer counted in, bundles go in this order until it
+//! is not:
+//! 1. what has outlived its lifetime;
+//! 2. of the neighbour whose bundles count the most (what no proven neighbour brought is one
+//!    neighbour's): keys of sources are free, and neighbours are not, so a thousand sources behind
+//!    one neighbour have no more than one;
+//! 3. among these, of the source whose bundles count the most (hidden ones are one source's);
+//! 4. among these, the nicest, and of equally nice ones the oldest.
+//!
+//! The newcomer is among them: when its turn comes it is not kept, and nothing goes for it.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use crate::{
+    contract::{BundleId, Class, Entry, Why},
+    error::SpoolError,
+};
+
+/// What a bundle counts at least: about what its record and its rows take beside the body, so that
+/// floods of tiny ones are not free.
+pub const COUNTED_MIN: u64 = 512;
+/// Bundles that one group drops at most: with [`DROP_BYTES`] this bounds what it adds to the log.
+/// A large newcomer among very many tiny bundles needs more; then this many go, it is told that
+/// there is no room now, and finds some when it comes again.
+pub(crate) const DROPS_MAX: usize = 4096;
+/// What the record of a dropped bundle takes in the log at most.
+pub(crate) const DROP_BYTES: usize = 96;
+/// Expired bundles looked at for those of one class; whoever runs a spool retires them anyway.
+pub(crate) const EXPIRED_MAX: usize = 64;
+
+/// What a body of this length counts against a quota.
+#[must_use]
+pub fn counted_bytes(length: u64) -> u64 {
+    length.max(COUNTED_MIN)
+}
+
+/// Most that the bundles of one class may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// In bytes, each bundle counted as by [`counted_bytes`].
+    pub bytes: u64,
+    /// In bundles.
+    pub bundles: u64,
+}
+
+impl Quota {
+    /// No limit.
+    pub const UNLIMITED: Self = Self { bytes: u64::MAX, bundles: u64::MAX };
+
+    pub(crate) fn allows(&self, bytes: u64, bundles: u64) -> bool {
+        bytes <= self.bytes && bundles <= self.bundles
+    }
+}
+
+/// The quotas of what is carried. What is this node's own has none: it is never dropped before its
+/// lifetime ends or a receipt comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Of what is to or from contacts.
+    pub contact: Quota,
+    /// Of what is to or from their friends.
+    pub friend: Quota,
+    /// Of what is carried blind.
+    pub stranger: Quota,
+}
+
+impl Quotas {
+    /// No limits.
+    pub const UNLIMITED: Self =
+        Self { contact: Quota::UNLIMITED, friend: Quota::UNLIMITED, stranger: Quota::UNLIMITED };
+
+    /// Of one class.
+    #[must_use]
+    pub fn of(&self, class: Class) -> Quota {
+        match class {
+            Class::Own => Quota::UNLIMITED,
+            Class::Contact => self.contact,
+            Class::Friend => self.friend,
+            Class::Stranger => self.stranger,
+        }
+    }
+}
+
+/// A neighbour or a source, or that there is none, as far as shares tell them apart: the beginning
+/// of a key. Another key with the same one takes 2^64 tries and gains a place in the same share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Party(pub(crate) [u8; 9]);
+
+impl Party {
+    pub(crate) fn of(key: Option<&[u8; 32]>) -> Self {
+        let mut party = [0; 9];
+        if let Some(key) = key {
+            party[0] = 1;
+            party[1..].copy_from_slice(&key[..8]);
+        }
+        Self(party)
+    }
+}
+
+/// Of whom a bundle is, for shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Owner {
+    pub(crate) class: Class,
+    pub(crate) neighbour: Party,
+    pub(crate) source: Party,
+}
+
+impl Owner {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self {
+            class: entry.class,
+            neighbour: Party::of(entry.from.as_ref()),
+            source: Party::of(entry.summary.source.as_ref()),
+        }
+    }
+}
+
+/// A share in the order in which shares are cut: the largest first, then by name.
+pub(crate) type Rank = (Reverse<u64>, Party);
+/// A bundle in the order in which those of one source go: the nicest first, then the oldest.
+pub(crate) type Turn = (Reverse<u8>, u64);
+
+pub(crate) fn turn_of(entry: &Entry) -> Turn {
+    (Reverse(entry.summary.nice), entry.arrival)
+}
+
+/// What a spool carries.
+pub(crate) trait Carried {
+    /// Bytes as counted, and bundles of a class.
+    fn counted(&self, class: Class) -> Result<(u64, u64), SpoolError>;
+    /// Up to [`EXPIRED_MAX`] bundles of any class that have ended by then, first ended first.
+    fn ended(&self, held_ms: u64) -> Result<Vec<Entry>, SpoolError>;
+    /// What a neighbour's bundles of a class count.
+    fn of_neighbour(&self, class: Class, neighbour: Party) -> Result<u64, SpoolError>;
+    /// What a source's bundles from a neighbour count.
+    fn of_source(&self, owner: Owner) -> Result<u64, SpoolError>;
+    /// The next neighbour behind a rank.
+    fn next_neighbour(&self, class: Class, after: Option<Rank>)
+    -> Result<Option<Rank>, SpoolError>;
+    /// The next source of a neighbour behind a rank.
+    fn next_source(
+        &self,
+        class: Class,
+        neighbour: Party,
+        after: Option<Rank>,
+    ) -> Result<Option<Rank>, SpoolError>;
+    /// The next bundle of a source from a neighbour.
+    fn next_bundle(&self, owner: Owner, after: Option<Turn>) -> Result<Option<Entry>, SpoolError>;
+}
+
+/// A bundle that asks to be admitted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) owner: Owner,
+    pub(crate) nice: u8,
+    pub(crate) counted: u64,
+}
+
+/// What is done for a newcomer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Whether it is kept.
+    pub(crate) keeps: bool,
+    /// What goes, and why.
+    pub(crate) drops: Vec<(BundleId, Why)>,
+}
+
+/// Decides what goes so that a newcomer fits, or that it does not; at most `most` bundles go.
+///
+/// Costs a few rows for each bundle that goes, whatever is carried.
+pub(crate) fn make_room(
+    carried: &impl Carried,
+    quota: Quota,
+    new: &Newcomer,
+    held_ms: u64,
+    most: usize,
+) -> Result<Room, SpoolError> {
+    if quota == Quota::UNLIMITED {
+        return Ok(Room { keeps: true, drops: Vec::new() });
+    }
+    if !quota.allows(new.counted, 1) {
+        return Ok(Room::default());
+    }
+    let class = new.owner.class;
+    let (bytes, bundles) = carried.counted(class)?;
+    let (mut bytes, mut bundles) = (bytes.saturating_add(new.counted), bundles.saturating_add(1));
+    if quota.allows(bytes, bundles) {
+        return Ok(Room { keeps: true, drops: Vec::new() });
+    }
+    let mut cutting = Cutting::begin(carried, new)?;
+    let mut drops = Vec::new();
+    let mut ended = carried.ended(held_ms)?.into_iter().filter(|entry| entry.class == class);
+    while !quota.allows(bytes, bundles) {
+        if drops.len() == most {
+            return Ok(Room { keeps: false, drops });
+        }
+        let (entry, why) = match ended.next() {
+            Some(entry) => (entry, Why::Expired),
+            None => match cutting.victim()? {
+                Some(entry) => (entry, Why::Dropped),
+                // The newcomer itself; what was chosen before it stays.
+                None => return Ok(Room::default()),
+            },
+        };
+        cutting.take(&entry)?;
+        bytes = bytes.saturating_sub(counted_bytes(entry.summary.length));
+        bundles = bundles.saturating_sub(1);
+        drops.push((entry.id, why));
+    }
+    Ok(Room { keeps: true, drops })
+}
+
+/// Shares as they would be without what was chosen so far, and with the newcomer.
+struct Cutting<'a, C> {
+    carried: &'a C,
+    new: &'a Newcomer,
+    neighbours: Ranking,
+    sources: BTreeMap<Party, Ranking>,
+    /// How far the bundles of an owner have been chosen in their order.
+    turns: BTreeMap<Owner, Turn>,
+    /// Expired bundles that were chosen out of it.
+    gone: BTreeSet<BundleId>,
+}
+
+impl<'a, C: Carried> Cutting<'a, C> {
+    fn begin(carried: &'a C, new: &'a Newcomer) -> Result<Self, SpoolError> {
+        let Owner { class, neighbour, source } = new.owner;
+        let mut neighbours = Ranking::default();
+        neighbours.set(neighbour, carried.of_neighbour(class, neighbour)? + new.counted);
+        let mut of_neighbour = Ranking::default();
+        of_neighbour.set(source, carried.of_source(new.owner)? + new.counted);
+        let sources = BTreeMap::from([(neighbour, of_neighbour)]);
+        let (turns, gone) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Self { carried, new, neighbours, sources, turns, gone })
+    }
+
+    /// What goes next; `None` when that is the newcomer.
+    fn victim(&mut self) -> Result<Option<Entry>, SpoolError> {
+        let (carried, class) = (self.carried, self.new.owner.class);
+        let first = self.neighbours.first(|after| carried.next_neighbour(class, after))?;
+        let Some(neighbour) = first else { return Ok(None) };
+        let sources = self.sources.entry(neighbour).or_default();
+        let first = sources.first(|after| carried.next_source(class, neighbour, after))?;
+        let Some(source) = first else { return Ok(None) };
+        let owner = Owner { class, neighbour, source };
+        let mut after = self.turns.get(&owner).copied();
+        let next = loop {
+            match carried.next_bundle(owner, after)? {
+                Some(entry) if self.gone.contains(&entry.id) => after = Some(turn_of(&entry)),
+                next => break next,
+            }
+        };
+        let is_new = owner == self.new.owner;
+        let next = next.filter(|entry| !is_new || entry.summary.nice >= self.new.nice);
+        self.turns.extend(next.as_ref().map(|entry| (owner, turn_of(entry))));
+        Ok(next)
+    }
+
+    /// A bundle was chosen.
+    fn take(&mut self, entry: &Entry) -> Result<(), SpoolError> {
+        let owner = Owner::of(entry);
+        let counted = counted_bytes(entry.summary.length);
+        let carried = self.carried;
+        let before = || carried.of_neighbour(owner.class, owner.neighbour);
+        self.neighbours.cut(owner.neighbour, counted, before)?;
+        let sources = self.sources.entry(owner.neighbour).or_default();
+        sources.cut(owner.source, counted, || carried.of_source(owner))?;
+        self.gone.insert(entry.id);
+        Ok(())
+    }
+}
+
+/// Shares in their order, read from the spool as far as they are asked for.
+#[derive(Default)]
+struct Ranking {
+    /// What was read or has changed.
+    shares: BTreeMap<Party, u64>,
+    order: BTreeSet<Rank>,
+    /// The first in the spool's order that is not among these, and how far that was read.
+    ahead: Option<Rank>,
+    read_to: Option<Rank>,
+    read_all: bool,
+}
+
+impl Ranking {
+    fn set(&mut self, party: Party, share: u64) {
+        if let Some(before) = self.shares.insert(party, share) {
+            self.order.remove(&(Reverse(before), party));
+        }
+        if share > 0 {
+            self.order.insert((Reverse(share), party));
+        }
+        if self.ahead.is_some_and(|(_, ahead)| ahead == party) {
+            self.ahead = None;
+        }
+    }
+
+    fn cut(
+        &mut self,
+        party: Party,
+        by: u64,
+        before: impl Fn() -> Result<u64, SpoolError>,
+    ) -> Result<(), SpoolError> {
+        let share = match self.shares.get(&party) {
+            Some(share) => *share,
+            None => before()?,
+        };
+        self.set(party, share.saturating_sub(by));
+        Ok(())
+    }
+
+    /// Who has the most.
+    fn first(
+        &mut self,
+        next: impl Fn(Option<Rank>) -> Result<Option<Rank>, SpoolError>,
+    ) -> Result<Option<Party>, SpoolError> {
+        while self.ahead.is_none() && !self.read_all {
+            match next(self.read_to)? {
+                None => self.read_all = true,
+                Some(rank) => {
+                    self.read_to = Some(rank);
+                    self.ahead = Some(rank).filter(|(_, party)| !self.shares.contains_key(party));
+                }
+            }
+        }
+        if let Some(rank) = self.ahead
+            && self.order.first().is_none_or(|first| rank < *first)
+        {
+            self.set(rank.1, rank.0.0);
+        }
+        Ok(self.order.first().map(|(_, party)| *party))
+    }
+}
