@@ -10,7 +10,10 @@ use postrider_base::{
     BundleId, NodeId,
     bundle::{Hop, Receipt},
 };
-use postrider_engine::node::{Body, Input, NewBundle, Seen, Ticket, TransferId};
+use postrider_engine::{
+    node::{Body, Input, NewBundle, Seen, Ticket, TransferId},
+    router::Meeting,
+};
 use postrider_spool::Staging;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -44,6 +47,14 @@ pub(super) enum Order {
         ticket: Ticket,
         id: BundleId,
         hop: Hop,
+    },
+    Raise {
+        id: BundleId,
+        level: u8,
+    },
+    Met {
+        node: NodeId,
+        meeting: Meeting,
     },
     TakeReceipts {
         ticket: Ticket,
@@ -113,6 +124,8 @@ impl Stager<'_> {
                 Task::Keep { ticket, arrival: Box::new(Arrival { bundle, staging }) }
             }
             Order::Change { ticket, id, hop } => Task::Change { ticket, id, hop },
+            Order::Raise { id, level } => Task::Raise { id, level },
+            Order::Met { node, meeting } => Task::Met { node, meeting },
             Order::TakeReceipts { ticket, list } => Task::TakeReceipts { ticket, list },
             Order::Remember { peer, mine, theirs } => Task::Remember { peer, mine, theirs },
             Order::Carried { id, peer } => Task::Carried { id, peer },

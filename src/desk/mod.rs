@@ -18,6 +18,7 @@ mod inbox;
 mod incoming;
 mod ledger;
 pub mod live;
+mod meetings;
 mod message_files;
 mod neighbours;
 mod outbox;

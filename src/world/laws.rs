@@ -127,6 +127,7 @@ impl Laws {
     pub fn question(output: &Output) -> Option<String> {
         let (what, got, most) = match output {
             Output::Since { limit, .. } | Output::Page { limit, .. } => ("rows", *limit, ROWS_MAX),
+            Output::Toward { limit, .. } => ("rows", *limit, ROWS_MAX),
             Output::Look { ids, .. } => ("ids", ids.len(), OFFERS_MAX),
             Output::Read { bytes, .. } => ("bytes", *bytes, CHUNK_MAX),
             Output::TakeReceipts { list, .. } => ("receipts", list.len(), RECEIPTS_MAX),

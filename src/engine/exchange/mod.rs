@@ -35,6 +35,7 @@ use crate::{
         Answer, Ending, Event, LinkId, LinkPolicy, Output, Seen, Violation,
         core::{Core, Task, What},
     },
+    router::{DISTINCT_MS, NodeHint},
 };
 
 use self::{
@@ -48,10 +49,10 @@ pub use limits::{
     UNIT_MAX, WANTS_OPEN, WINDOW_BYTES,
 };
 pub(crate) use memory::Memory;
-pub use unit::{Begin, FEATURE_SKETCH, Hello, Offered, Unit, UnitError, VERSION};
+pub use unit::{Begin, FEATURE_MEETS, FEATURE_SKETCH, Hello, Offered, Unit, UnitError, VERSION};
 
 /// What this program knows beyond version 1.
-const FEATURES: u64 = FEATURE_SKETCH | introduce::FEATURE;
+const FEATURES: u64 = FEATURE_SKETCH | FEATURE_MEETS | introduce::FEATURE;
 
 /// The number of pings that nobody asked for and no silence: beyond those that are counted.
 const SIGN_OF_LIFE: u64 = 1 << 16;
@@ -76,6 +77,11 @@ pub(crate) struct Exchange {
     /// When silence is to be filled; `None` where it is not.
     ping_at: Option<u64>,
     pings_lost: u32,
+    /// Who is at the other end has counted as met.
+    met: bool,
+    /// When the neighbour is told again whom this node meets, and what it was told.
+    tell_at: Option<u64>,
+    told: Vec<(NodeHint, u8)>,
 }
 
 /// What is known of a link when it comes up.
@@ -124,6 +130,9 @@ impl Exchange {
             hinted: hint.is_some(),
             ping_at: keepalive.then(|| core.now.mono_ms.saturating_add(ping_after_ms)),
             pings_lost: 0,
+            met: false,
+            tell_at: None,
+            told: Vec::new(),
         }
     }
 
@@ -138,7 +147,9 @@ impl Exchange {
         if let Some(hello) = self.peer.hello.filter(|_| proven_now) {
             core.introductions.greeted(self.peer.link, hello.features);
         }
-        self.take(core, decode(unit)?)
+        self.take(core, decode(unit)?)?;
+        self.meet(core);
+        Ok(())
     }
 
     /// A unit came that may be a recorded one.
@@ -187,6 +198,13 @@ impl Exchange {
                 core.event(Event::Answered { link: peer.link, nonce });
                 Ok(())
             }
+            Unit::Meets(list) => {
+                if let Some(node) = peer.node.filter(|_| peer.proven) {
+                    core.router.told(core.now, node, list);
+                    sending.look_nearer(core, peer);
+                }
+                Ok(())
+            }
             Unit::Sketch(step) => self.reconciling.take(core, peer, sending, &step),
             Unit::Halt { reason, retry_after_s } => Err(Ending::Halted { reason, retry_after_s }),
             Unit::Stop(handles) => sending.stop(core, peer, &handles),
@@ -203,6 +221,31 @@ impl Exchange {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// The other end is there: that counts, and it is told whom this node meets.
+    fn meet(&mut self, core: &mut Core) {
+        let Some(hello) = self.peer.hello.filter(|_| !self.met) else { return };
+        self.met = true;
+        if let Some(node) = self.peer.node {
+            core.meet(node);
+            self.tell_at = (hello.features & FEATURE_MEETS != 0).then_some(core.now.mono_ms);
+            self.tell(core);
+        }
+    }
+
+    /// Tells whom this node meets, now and then, if that has changed.
+    fn tell(&mut self, core: &mut Core) {
+        if self.tell_at.is_none_or(|at| core.now.mono_ms < at) {
+            return;
+        }
+        self.tell_at = Some(core.now.mono_ms.saturating_add(DISTINCT_MS));
+        let list = core.router.tell(core.now, &self.peer.neighbour());
+        core.remember_meetings();
+        if !list.is_empty() && list != self.told {
+            self.peer.send(core, &Unit::Meets(list.clone()));
+            self.told = list;
         }
     }
 
@@ -244,6 +287,9 @@ impl Exchange {
             }
             (What::Page { generation, class }, Answer::Rows { rows, more, .. }) => {
                 sending.take_page(core, peer, (generation, class), (rows, more));
+            }
+            (What::Toward { round }, Answer::Rows { rows, more, .. }) => {
+                sending.take_nearer(core, peer, round, (rows, more));
             }
             (What::Look { handles }, Answer::Looked(known)) => {
                 receiving.take_looked(core, peer, &handles, &known);
@@ -343,13 +389,15 @@ impl Exchange {
     pub fn deadline(&self) -> Option<u64> {
         let check_at = self.check_at.filter(|_| self.peer.hello.is_some());
         let reconciling = self.reconciling.deadline();
-        [self.ping_at, self.sending.deadline(), reconciling, check_at].into_iter().flatten().min()
+        let all = [self.ping_at, self.sending.deadline(), reconciling, check_at, self.tell_at];
+        all.into_iter().flatten().min()
     }
 
     /// The clock may have passed the deadline.
     pub fn tick(&mut self, core: &mut Core) -> Result<(), Ending> {
         let now_ms = core.now.mono_ms;
         self.reconciling.tick(core, &mut self.peer, &mut self.sending);
+        self.tell(core);
         if self.peer.hello.is_some() && self.check_at.is_some_and(|at| now_ms >= at) {
             self.note_compared(core);
             self.reconciling.open(core, &self.peer, &mut self.sending, false);
@@ -384,6 +432,9 @@ impl Exchange {
             core.memory.note_link_time(node, passed_ms);
         }
         self.receiving.end(core, &self.peer);
+        if let Some(node) = self.peer.node.filter(|_| self.met) {
+            core.part(node);
+        }
     }
 }
 

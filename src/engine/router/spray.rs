@@ -51,8 +51,11 @@ impl Router for Spray {
     }
 
     /// Half, but no more than a quarter of all that such a bundle has: one neighbour, or one key with
-    /// many names, must not swallow them (format, B9).
-    fn share(&self, nice: u8, tokens: u8) -> u8 {
+    /// many names, must not swallow them (format, B9). Over the way that the owner names they go whole.
+    fn share(&self, road: Road, nice: u8, tokens: u8) -> u8 {
+        if road == Road::Via {
+            return tokens.saturating_sub(1);
+        }
         let urgent = nice <= Niceness::PRIORITY.value();
         let all = if urgent { self.copies.saturating_mul(2) } else { self.copies };
         (tokens / 2).min((all / 4).max(1))
@@ -83,8 +86,9 @@ mod tests {
             (urgent, 16, 4),
             (urgent, 5, 2),
         ] {
-            assert_eq!(router.share(nice, tokens), share, "{nice} {tokens}");
+            assert_eq!(router.share(Road::Spray, nice, tokens), share, "{nice} {tokens}");
         }
+        assert_eq!(router.share(Road::Via, normal, 8), 7, "the way that the owner names");
     }
 
     #[test]

@@ -7,12 +7,14 @@
 //! What is small, new and for the neighbour itself goes without its Want.
 //!
 //! Here is what is offered and what is answered. What is to be offered is in `offers` and, put off
-//! for a while, in `later`; what is wanted goes out in `bodies`; when all is offered, `marking`
+//! for a while, in `later`; what the neighbour's cursor has passed and it is nearer to now comes from
+//! `nearer`; what is wanted goes out in `bodies`; when all is offered, `marking`
 //! moves the neighbour's cursor. Receipts go by themselves, in `proofs`.
 
 mod bodies;
 mod later;
 mod marking;
+mod nearer;
 mod offers;
 mod proofs;
 
@@ -22,9 +24,10 @@ use bytes::Bytes;
 use postrider_base::bundle::SMALL_PAYLOAD_MAX;
 
 use self::{
-    bodies::{Bodies, Taken},
+    bodies::{Along, Bodies, Taken},
     later::Later,
     marking::{Done, Marking, begin_behind},
+    nearer::Nearer,
     offers::{Backlog, PAGE_ROWS, Question},
     proofs::Proofs,
 };
@@ -63,6 +66,7 @@ pub(crate) struct Sending {
     ids: BTreeMap<ShortId, u32>,
     next_handle: u32,
     later: Later,
+    nearer: Nearer,
     bodies: Bodies,
     marking: Marking,
     /// What has a higher arrival number came while this link was up.
@@ -95,6 +99,7 @@ impl Sending {
             ids: BTreeMap::new(),
             next_handle: 0,
             later: Later::default(),
+            nearer: Nearer::default(),
             bodies: Bodies::default(),
             marking,
             fresh_from: None,
@@ -241,7 +246,7 @@ impl Sending {
             // One that was withdrawn meanwhile is no fault.
             let Some(row) = self.open.get(&handle) else { continue };
             let road = core.router.eligible(core.now, &peer.neighbour(), row);
-            self.bodies.want(handle, row, from, road == Ok(Road::Spray))?;
+            self.bodies.want(handle, row, from, Along::over(road))?;
             // Of what its header does not say openly nothing is asked.
             if let Destination::Node(node) = row.destination
                 && row.source == Some(*core.local.node.as_bytes())
@@ -281,6 +286,10 @@ impl Sending {
             let id = row.id;
             match verdict {
                 Verdict::Kept | Verdict::Known => {
+                    let road = core.router.eligible(core.now, &peer.neighbour(), &row);
+                    if let Ok(Road::Delegate(level)) = road {
+                        core.outputs.push_back(Output::Raise { id, level });
+                    }
                     if let Some(peer) = peer.node {
                         core.outputs.push_back(Output::Carried { id, peer });
                     }
@@ -346,6 +355,24 @@ impl Sending {
         self.backlog.take_page(page, rows, more, keep);
     }
 
+    /// The neighbour has said to whom it is near.
+    pub fn look_nearer(&mut self, core: &Core, peer: &Peer) {
+        self.nearer.begin(core.router.nearer(&peer.neighbour()));
+    }
+
+    /// Rows for those to whom it is nearer.
+    pub fn take_nearer(
+        &mut self,
+        core: &Core,
+        peer: &Peer,
+        round: u32,
+        (rows, more): (Vec<Row>, bool),
+    ) {
+        let rows = self.nearer.take(round, rows, more).into_iter();
+        let due = rows.filter(|row| peer.may_have(core, row) == May::Have);
+        due.for_each(|row| self.backlog.put_back(row));
+    }
+
     /// A head came from the disk.
     pub fn take_loaded(
         &mut self,
@@ -399,6 +426,13 @@ impl Sending {
         }
         while let Some(question) = self.backlog.question() {
             ask(core, peer, question);
+        }
+        if !self.held
+            && self.backlog.takes_more()
+            && let Some((nodes, after, round)) = self.nearer.question(self.backlog.generation())
+        {
+            let ticket = core.ask(peer.link, What::Toward { round });
+            core.outputs.push_back(Output::Toward { ticket, nodes, after, limit: PAGE_ROWS });
         }
     }
 

@@ -90,6 +90,16 @@ impl Backlog {
         self.dirty = self.begun;
     }
 
+    /// Which of all backlogs this is: a restart makes another.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether the order of what there is is known, and there is room for more.
+    pub fn takes_more(&self) -> bool {
+        self.begun && !self.first && self.sorted.len() < SORT_MAX
+    }
+
     /// Where this catching up began.
     pub fn floor(&self) -> u64 {
         self.floor
