@@ -314,10 +314,8 @@ impl World {
         }
         let told: usize = self.laws.fates.values().map(|fate| fate.live.len()).sum();
         // What goes by a medium has one token more each time: a stick can be copied.
-        let most = match self.scheme {
-            Scheme::Spray { copies } if self.couriers.is_empty() => u64::from(copies),
-            _ => u64::MAX,
-        };
+        let most = self.scheme.tokens().filter(|_| self.couriers.is_empty());
+        let most = most.map_or(u64::MAX, u64::from);
         if let Some((id, sum)) = tokens.iter().find(|(_, sum)| **sum > most) {
             faults.push((0, format!("{id} has {sum} tokens, not {most}")));
         }

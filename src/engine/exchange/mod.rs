@@ -54,6 +54,9 @@ pub use unit::{Begin, FEATURE_MEETS, FEATURE_SKETCH, Hello, Offered, Unit, UnitE
 /// What this program knows beyond version 1.
 const FEATURES: u64 = FEATURE_SKETCH | FEATURE_MEETS | introduce::FEATURE;
 
+/// Bytes of one node that a neighbour is told of.
+const MEET_BYTES: usize = 9;
+
 /// The number of pings that nobody asked for and no silence: beyond those that are counted.
 const SIGN_OF_LIFE: u64 = 1 << 16;
 
@@ -241,7 +244,9 @@ impl Exchange {
             return;
         }
         self.tell_at = Some(core.now.mono_ms.saturating_add(DISTINCT_MS));
-        let list = core.router.tell(core.now, &self.peer.neighbour());
+        let mut list = core.router.tell(core.now, &self.peer.neighbour());
+        // Those it is nearest to come first, and a narrow link takes so many.
+        list.truncate(self.peer.chunk_bytes() / MEET_BYTES);
         core.remember_meetings();
         if !list.is_empty() && list != self.told {
             self.peer.send(core, &Unit::Meets(list.clone()));

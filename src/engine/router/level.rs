@@ -13,11 +13,11 @@ pub type NodeHint = [u8; 8];
 pub(super) const ONE: u32 = 1 << 10;
 
 /// Levels to a doubling. Finer, and copies go to somebody hardly nearer; coarser, and they wait.
-const STEPS: usize = 4;
+const STEPS: usize = 8;
 /// What is less than this is nothing: a meeting of six half-lives ago.
 const LEAST: u32 = ONE >> 6;
 /// 2^(i/STEPS) in parts of 2^16.
-const ROOTS: [u32; STEPS] = [65_536, 77_936, 92_682, 110_218];
+const ROOTS: [u32; STEPS] = [65_536, 71_468, 77_936, 84_990, 92_682, 101_070, 110_218, 120_194];
 
 /// The hint for a node.
 pub fn hint(node: &NodeId) -> NodeHint {
@@ -32,7 +32,7 @@ pub fn hint_of(key: &[u8; 32]) -> NodeHint {
 }
 
 /// The level of an amount; 0: none.
-#[expect(clippy::cast_possible_truncation, reason = "at most 29 doublings of four steps")]
+#[expect(clippy::cast_possible_truncation, reason = "at most 28 doublings of eight steps")]
 pub(super) fn level(amount: u32) -> u8 {
     if amount < LEAST {
         return 0;

@@ -60,8 +60,8 @@ pub trait Router: fmt::Debug + Send {
 
     /// To whom a neighbour is nearer than this node: it may have what waits here for them, although
     /// its cursor has passed it.
-    fn nearer(&self, to: &Neighbour<'_>) -> Vec<NodeHint> {
-        let _ = to;
+    fn nearer(&self, now: Now, to: &Neighbour<'_>) -> Vec<NodeHint> {
+        let _ = (now, to);
         Vec::new()
     }
 
@@ -143,14 +143,14 @@ pub enum Placement {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use postrider_base::BundleId;
 
     use super::*;
     use crate::node::Destination;
 
     /// A stranger's small bundle for somebody.
-    pub(super) fn row(to: &NodeId, from: Option<NodeId>) -> Row {
+    pub(crate) fn row(to: &NodeId, from: Option<NodeId>) -> Row {
         Row {
             id: BundleId([9; 32]),
             destination: Destination::Node(*to.as_bytes()),

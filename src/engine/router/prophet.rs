@@ -129,7 +129,7 @@ impl Router for Prophet {
         self.told.insert(neighbour, list.into_iter().collect());
     }
 
-    fn nearer(&self, to: &Neighbour<'_>) -> Vec<NodeHint> {
+    fn nearer(&self, _: Now, to: &Neighbour<'_>) -> Vec<NodeHint> {
         let Some(told) = to.node.and_then(|node| self.told.get(&node)) else { return Vec::new() };
         told.iter().filter(|(to, level)| **level > self.mine(**to)).map(|(to, _)| *to).collect()
     }

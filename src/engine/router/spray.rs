@@ -21,6 +21,11 @@ impl Spray {
         Self { flood, copies }
     }
 
+    /// Whose router it is.
+    pub(super) fn node(&self) -> &NodeId {
+        self.flood.node()
+    }
+
     /// No copies: the least that a scheme can do, to compare others with.
     pub fn direct(flood: Flood) -> Self {
         Self { flood, copies: 1 }

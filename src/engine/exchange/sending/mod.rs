@@ -12,6 +12,7 @@
 //! moves the neighbour's cursor. Receipts go by themselves, in `proofs`.
 
 mod bodies;
+mod fair;
 mod later;
 mod marking;
 mod nearer;
@@ -83,7 +84,8 @@ struct Only {
 impl Sending {
     /// With the neighbour's cursor as last remembered, offers go before its Hello came.
     pub fn new(core: &Core, peer: &Peer, hint: Option<Seen>) -> Self {
-        let (mut backlog, mut marking) = (Backlog::new(), Marking::new());
+        let node = peer.node.map(|node| *node.as_bytes());
+        let (mut backlog, mut marking) = (Backlog::new(node), Marking::new());
         if let Some(seen) = hint {
             let (from, not_here) = begin_behind(core, peer, seen.bundles);
             backlog.restart(from);
@@ -357,7 +359,7 @@ impl Sending {
 
     /// The neighbour has said to whom it is near.
     pub fn look_nearer(&mut self, core: &Core, peer: &Peer) {
-        self.nearer.begin(core.router.nearer(&peer.neighbour()));
+        self.nearer.begin(core.router.nearer(core.now, &peer.neighbour()));
     }
 
     /// Rows for those to whom it is nearer.
@@ -370,7 +372,7 @@ impl Sending {
     ) {
         let rows = self.nearer.take(round, rows, more).into_iter();
         let due = rows.filter(|row| peer.may_have(core, row) == May::Have);
-        due.for_each(|row| self.backlog.put_back(row));
+        due.for_each(|row| self.backlog.add(row));
     }
 
     /// A head came from the disk.
@@ -441,7 +443,7 @@ impl Sending {
             return;
         }
         while let Some(row) = self.later.next(now_ms) {
-            self.backlog.put_back(row);
+            self.backlog.add(row);
         }
     }
 
@@ -472,15 +474,15 @@ impl Sending {
             let free = OFFERS_OPEN - self.open.len();
             let fit = peer.chunk_bytes() / OFFER_BYTES;
             let most = free.min(fit).min(OFFERS_MAX);
-            let Some(first) = self.backlog.next() else { return };
-            // The wait is for an answer or for room; both come with an input.
+            // The wait is for an answer or for room; both come with an input. A row that is taken has
+            // had its turn.
             let worst = OFFER_BYTES * (most + 1);
-            if most == 0 || self.next_handle > HANDLE_MAX || !peer.pace.may_send(worst) {
-                self.backlog.put_back(first);
+            let has_room = most > 0 && self.next_handle <= HANDLE_MAX;
+            if !self.backlog.has_next() || !has_room || !peer.pace.may_send(worst) {
                 return;
             }
             let mut entries = Vec::new();
-            let mut next = Some(first);
+            let mut next = self.backlog.next();
             while let Some(row) = next {
                 let id = row.short();
                 let known = self.ids.contains_key(&id) || self.later.holds(&row);

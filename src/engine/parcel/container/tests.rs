@@ -18,7 +18,12 @@ struct Given {
 }
 
 fn given() -> impl Strategy<Value = Given> {
-    let hop = (any::<u8>(), any::<u32>()).prop_map(|(hops, age_s)| Hop { tokens: 1, hops, age_s, level: 0 });
+    let hop = (any::<u8>(), any::<u32>()).prop_map(|(hops, age_s)| Hop {
+        tokens: 1,
+        hops,
+        age_s,
+        level: 0,
+    });
     (
         any::<[u8; 32]>(),
         1..=255_u8,
