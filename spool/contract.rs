@@ -358,6 +358,8 @@ pub enum Queue {
     Class(Class),
     /// All for one destination.
     Destination(Destination),
+    /// All for nodes whose keys begin so.
+    Toward([u8; 8]),
 }
 
 impl Queue {
@@ -367,8 +369,19 @@ impl Queue {
         match self {
             Self::Class(class) => entry.class == *class,
             Self::Destination(destination) => entry.summary.destination == *destination,
+            Self::Toward(first) => {
+                let destination = &entry.summary.destination;
+                matches!(destination, Destination::Node(_)) && first_bytes(destination) == *first
+            }
         }
     }
+}
+
+/// The first bytes of a destination, by which bundles are found.
+#[must_use]
+pub fn first_bytes(destination: &Destination) -> [u8; 8] {
+    // No destination is shorter.
+    destination.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
 /// What is known about an id.

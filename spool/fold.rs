@@ -114,6 +114,7 @@ impl<'a> Fold<'a> {
                 new.entry.class = *class;
                 new.entry.hop = *hop;
                 new.entry.hop.age_s = hop.age_s.max(old.entry.hop.age_s);
+                new.entry.hop.level = hop.level.max(old.entry.hop.level);
                 self.replace(&old, &new)
             }
             Record::Delivered(all) => {

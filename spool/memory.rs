@@ -20,7 +20,7 @@ use crate::{
     contract::{
         Body, BundleId, Change, Class, Cursor, Delivered, Destination, Entry, Envelope, NewBundle,
         Now, Numbering, Outcome, PAGE_MAX, Queue, RESOLVE_MAX, Seen, Sequence, Spool, Stats, Why,
-        check_group, prefix_bounds,
+        check_group, first_bytes, prefix_bounds,
     },
     error::SpoolError,
     place::Entropy,
@@ -41,6 +41,8 @@ struct State {
     clock: CustodyClock,
     live: BTreeMap<BundleId, Held>,
     arrivals: BTreeMap<u64, BundleId>,
+    /// By the first bytes of whom it is for, and by arrival.
+    toward: BTreeMap<([u8; 8], u64), BundleId>,
     retired: BTreeMap<BundleId, (Why, u64)>,
     delivered: BTreeMap<([u8; 32], u32, u64), Vec<[u8; 8]>>,
     notes: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
@@ -175,17 +177,17 @@ impl Spool for MemorySpool {
         limit: usize,
     ) -> Result<Vec<Entry>, SpoolError> {
         let state = self.state();
-        let mut page: Vec<Entry> = state
-            .live
-            .values()
-            .map(|held| &held.entry)
-            .filter(|entry| match queue {
-                Queue::Class(class) => entry.class == class,
-                Queue::Destination(to) => entry.summary.destination == to,
-            })
-            .filter(|entry| after.is_none_or(|after| entry.cursor() > after))
-            .cloned()
-            .collect();
+        let after = |entry: &&Entry| after.is_none_or(|after| entry.cursor() > after);
+        let mut page: Vec<Entry> = match queue {
+            Queue::Class(class) => {
+                let all = state.live.values().map(|held| &held.entry);
+                all.filter(|entry| entry.class == class).filter(after).cloned().collect()
+            }
+            Queue::Destination(to) => {
+                state.toward(first_bytes(&to), queue).filter(after).cloned().collect()
+            }
+            Queue::Toward(first) => state.toward(first, queue).filter(after).cloned().collect(),
+        };
         page.sort_by_key(Entry::cursor);
         page.truncate(limit.min(PAGE_MAX));
         Ok(page)
@@ -306,7 +308,8 @@ impl State {
             Change::Hop { id, hop, class } => {
                 let Some(held) = self.live.get_mut(&id) else { return Ok(Outcome::Unknown) };
                 let age_s = held.entry.hop.age_s.max(hop.age_s);
-                held.entry.hop = crate::contract::Hop { age_s, ..hop };
+                let level = held.entry.hop.level.max(hop.level);
+                held.entry.hop = crate::contract::Hop { age_s, level, ..hop };
                 held.entry.class = class;
                 Outcome::Done
             }
@@ -329,6 +332,7 @@ impl State {
     fn retire(&mut self, id: BundleId, why: Why) -> Outcome {
         let Some(held) = self.live.remove(&id) else { return Outcome::Unknown };
         self.arrivals.remove(&held.entry.arrival);
+        self.toward.remove(&(first_bytes(&held.entry.summary.destination), held.entry.arrival));
         let lifetime_ms = u64::from(held.entry.summary.lifetime_s) * 1000;
         if why != Why::Damaged {
             self.retired.insert(id, (why, held.entry.arrived_held_ms + lifetime_ms));
@@ -379,6 +383,7 @@ impl State {
             Body::Staged(staged) => staged.memory().unwrap_or_default().into(),
         };
         self.arrivals.insert(self.admitted, id);
+        self.toward.insert((first_bytes(&entry.summary.destination), self.admitted), id);
         self.live.insert(id, Held { entry, head: new.head, own: new.own, body });
         Ok(Outcome::Admitted)
     }
@@ -406,6 +411,13 @@ impl State {
             }
         }
         shares
+    }
+
+    /// What a queue by destination holds, in no order.
+    fn toward(&self, first: [u8; 8], queue: Queue) -> impl Iterator<Item = &Entry> {
+        let ids = self.toward.range((first, 0)..=(first, u64::MAX)).map(|(_, id)| id);
+        let entries = ids.filter_map(|id| Some(&self.live.get(id)?.entry));
+        entries.filter(move |entry| queue.holds(entry))
     }
 
     fn store_point(&mut self, now: Now, older_ms: u64) {

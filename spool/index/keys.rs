@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 
 use crate::{
     bounds::{Owner, Party, Rank, Turn, counted_bytes, turn_of},
-    contract::{BundleId, Class, Cursor, Destination, Entry, Queue, Share, Why},
+    contract::{BundleId, Class, Cursor, Entry, Queue, Share, Why, first_bytes},
     log::{
         Watermark,
         bytes::Fields,
-        record::{class_number, decode_entry, encode_entry, why_from, why_number},
+        record::{self, class_number, decode_entry, encode_entry, why_from, why_number},
         segments::Location,
     },
 };
@@ -31,7 +31,9 @@ pub(crate) struct Tombstone {
 }
 
 pub(crate) const TOTALS: u8 = b's';
-pub(crate) const WATERMARK: &[u8] = b"w";
+/// With the number of what the keys and values here look like: an index that looks otherwise has
+/// none, and is built anew.
+pub(crate) const WATERMARK: &[u8] = b"w2";
 pub(crate) const CLASS_QUEUE: u8 = b'q';
 pub(crate) const DESTINATION_QUEUE: u8 = b'p';
 pub(crate) const LIVE: u8 = b'e';
@@ -84,7 +86,8 @@ pub(crate) fn segment(number: u32) -> Vec<u8> {
 pub(crate) fn queue(queue: &Queue) -> Vec<u8> {
     match queue {
         Queue::Class(class) => class_queue(*class),
-        Queue::Destination(destination) => destination_queue(destination),
+        Queue::Destination(destination) => destination_queue(first_bytes(destination)),
+        Queue::Toward(first) => destination_queue(*first),
     }
 }
 
@@ -92,11 +95,10 @@ fn class_queue(class: Class) -> Vec<u8> {
     vec![CLASS_QUEUE, class_number(class)]
 }
 
-/// By a hash: rows of a queue are many, a key is long, and of another destination with the same
-/// hash only the time to skip its rows is lost.
-fn destination_queue(destination: &Destination) -> Vec<u8> {
-    let hash = xxhash_rust::xxh3::xxh3_64(destination.as_bytes());
-    key(DESTINATION_QUEUE, &[&hash.to_be_bytes()])
+/// By its first bytes: rows of a queue are many, a key is long, and of another destination that
+/// begins alike only the time to skip its rows is lost.
+fn destination_queue(first: [u8; 8]) -> Vec<u8> {
+    key(DESTINATION_QUEUE, &[&first])
 }
 
 /// A row of a queue.
@@ -113,7 +115,7 @@ pub(crate) fn places(entry: &Entry) -> impl Iterator<Item = Vec<u8>> {
     let turn = carried.then(|| turn(turns(Owner::of(entry)), turn_of(entry)));
     [
         queued(class_queue(entry.class), &cursor),
-        queued(destination_queue(&entry.summary.destination), &cursor),
+        queued(destination_queue(first_bytes(&entry.summary.destination)), &cursor),
         expiry(entry),
     ]
     .into_iter()
@@ -223,7 +225,7 @@ impl Live {
             0 => None,
             _ => Some(f.u64()?),
         };
-        let entry = decode_entry(&mut f)?;
+        let entry = decode_entry(&mut f, record::VERSION)?;
         f.done()?;
         Some(Self { at, blob, entry })
     }

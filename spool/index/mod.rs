@@ -9,7 +9,7 @@
 //! i id                                   live bundle: arrival
 //! t id                                   tombstone: location, why, end
 //! q class nice arrival                   queue of a class
-//! p hash nice arrival                    queue of a destination
+//! p first 8 bytes nice arrival           queue of destinations that begin so
 //! x end arrival                          expiry of live bundles
 //! a class neighbour                      what the bundles count that it brought
 //! A class share neighbour                these, the largest first
@@ -21,7 +21,7 @@
 //! n space key                            note: location
 //! g segment                              bytes of it that still count
 //! s                                      totals
-//! w                                      watermark
+//! w2                                     watermark, and that the index looks as here
 //! ```
 //!
 //! Bundles are keyed by the order of their admission, not by their id: ids are random, so that

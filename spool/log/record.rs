@@ -7,9 +7,9 @@
 //! ```text
 //! 1 bundle     entry | own u8+1 B len, bytes | head u16 len, bytes | 0, body … or 1, check u64
 //!   entry      id 32 | nice u8 | lifetime u32 | length u64 | class u8 | tokens u8 | hops u8 |
-//!              age u32 | arrived u64 | arrival u64 | destination | source | from
+//!              age u32 | level u8 | arrived u64 | arrival u64 | destination | source | from
 //! 2 retired    id 32 | why u8 | until u64 (custody clock at which the tombstone ends)
-//! 3 hop        id 32 | tokens u8 | hops u8 | age u32 | class u8
+//! 3 hop        id 32 | tokens u8 | hops u8 | age u32 | level u8 | class u8
 //! 4 sequence   destination | epoch u32 | counter u64
 //! 5 delivered  source 32 | epoch u32 | (counter u64 | id 8)…
 //! 6 note       space u8 | key u8 len, bytes | 0 (removed) or 1, value …
@@ -20,6 +20,7 @@
 //! 16-19        reserved: rate, cursor, contact, job
 //! destination, source, from: u8 length (0: none), bytes
 //! class: 0 own, 1 contact, 2 stranger, 3 friend
+//! level: not in version 1, where it is 0
 //! ```
 
 use std::ops::Range;
@@ -31,7 +32,9 @@ use crate::{
 };
 
 /// The version of every record layout above.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
+/// The oldest that is read: its hop data knows no level.
+const VERSION_MIN: u8 = 1;
 
 /// The records this build understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,15 +145,16 @@ pub(crate) struct Checkpoint {
 
 /// Decodes a record's body.
 pub(crate) fn decode(kind: u8, version: u8, body: &[u8]) -> Record {
-    let known = Kind::ALL.into_iter().find(|k| k.number() == kind && version == VERSION);
-    known.and_then(|kind| decode_known(kind, body)).unwrap_or(Record::Unknown)
+    let is_read = (VERSION_MIN..=VERSION).contains(&version);
+    let known = Kind::ALL.into_iter().find(|k| k.number() == kind && is_read);
+    known.and_then(|kind| decode_known(kind, version, body)).unwrap_or(Record::Unknown)
 }
 
-fn decode_known(kind: Kind, body: &[u8]) -> Option<Record> {
+fn decode_known(kind: Kind, version: u8, body: &[u8]) -> Option<Record> {
     let mut fields = Fields::new(body);
     let f = &mut fields;
     let record = match kind {
-        Kind::Bundle => Record::Bundle(decode_bundle(f)?),
+        Kind::Bundle => Record::Bundle(decode_bundle(f, version)?),
         Kind::Retired => Record::Retired(Retired {
             id: BundleId(f.array()?),
             why: why_from(f.u8()?)?,
@@ -158,7 +162,7 @@ fn decode_known(kind: Kind, body: &[u8]) -> Option<Record> {
         }),
         Kind::Hop => Record::Hop {
             id: BundleId(f.array()?),
-            hop: Hop { tokens: f.u8()?, hops: f.u8()?, age_s: f.u32()? },
+            hop: decode_hop(f, version)?,
             class: class_from(f.u8()?)?,
         },
         Kind::Sequence => Record::Sequence(decode_sequence(f)?),
@@ -207,8 +211,20 @@ fn decode_known(kind: Kind, body: &[u8]) -> Option<Record> {
     fields.done().map(|()| record)
 }
 
-fn decode_bundle(f: &mut Fields<'_>) -> Option<BundleRecord> {
-    let entry = decode_entry(f)?;
+fn decode_hop(f: &mut Fields<'_>, version: u8) -> Option<Hop> {
+    let (tokens, hops, age_s) = (f.u8()?, f.u8()?, f.u32()?);
+    let level = if version == VERSION_MIN { 0 } else { f.u8()? };
+    Some(Hop { tokens, hops, age_s, level })
+}
+
+fn push_hop(out: &mut Vec<u8>, hop: &Hop) {
+    out.extend_from_slice(&[hop.tokens, hop.hops]);
+    out.extend_from_slice(&hop.age_s.to_be_bytes());
+    out.push(hop.level);
+}
+
+fn decode_bundle(f: &mut Fields<'_>, version: u8) -> Option<BundleRecord> {
+    let entry = decode_entry(f, version)?;
     let own = match f.u8()? {
         0 => None,
         1 => {
@@ -236,11 +252,11 @@ fn decode_bundle(f: &mut Fields<'_>) -> Option<BundleRecord> {
 }
 
 /// The part of a bundle's record that the index keeps too.
-pub(crate) fn decode_entry(f: &mut Fields<'_>) -> Option<Entry> {
+pub(crate) fn decode_entry(f: &mut Fields<'_>, version: u8) -> Option<Entry> {
     let id = BundleId(f.array()?);
     let (nice, lifetime_s, length) = (f.u8()?, f.u32()?, f.u64()?);
     let class = class_from(f.u8()?)?;
-    let hop = Hop { tokens: f.u8()?, hops: f.u8()?, age_s: f.u32()? };
+    let hop = decode_hop(f, version)?;
     let (arrived_held_ms, arrival) = (f.u64()?, f.u64()?);
     let destination = decode_destination(f)?;
     let source = decode_key(f)?;
@@ -256,8 +272,7 @@ pub(crate) fn encode_entry(out: &mut Vec<u8>, entry: &Entry) {
     out.extend_from_slice(&summary.lifetime_s.to_be_bytes());
     out.extend_from_slice(&summary.length.to_be_bytes());
     out.push(class_number(*class));
-    out.extend_from_slice(&[hop.tokens, hop.hops]);
-    out.extend_from_slice(&hop.age_s.to_be_bytes());
+    push_hop(out, hop);
     out.extend_from_slice(&arrived_held_ms.to_be_bytes());
     out.extend_from_slice(&arrival.to_be_bytes());
     short(out, summary.destination.as_bytes());
@@ -313,8 +328,7 @@ pub(crate) fn encode_retired(retired: &Retired) -> Vec<u8> {
 
 pub(crate) fn encode_hop(id: &BundleId, hop: Hop, class: Class) -> Vec<u8> {
     let mut out = id.0.to_vec();
-    out.extend_from_slice(&[hop.tokens, hop.hops]);
-    out.extend_from_slice(&hop.age_s.to_be_bytes());
+    push_hop(&mut out, &hop);
     out.push(class_number(class));
     out
 }
@@ -390,7 +404,8 @@ pub(crate) fn encode_void(range: &Range<usize>) -> Vec<u8> {
 pub(crate) fn decode_void(version: u8, body: &[u8]) -> Option<Range<usize>> {
     let mut f = Fields::new(body);
     let (from, to) = (usize::try_from(f.u32()?).ok()?, usize::try_from(f.u32()?).ok()?);
-    (version == VERSION && f.done().is_some()).then_some(from..to)
+    let is_read = (VERSION_MIN..=VERSION).contains(&version);
+    (is_read && f.done().is_some()).then_some(from..to)
 }
 
 /// Offsets fit: a segment is at most a few MiB.
@@ -470,7 +485,7 @@ mod tests {
                 lifetime_s: 86_400,
                 length: 5,
             },
-            hop: Hop { tokens: 8, hops: 1, age_s: 60 },
+            hop: Hop { tokens: 8, hops: 1, age_s: 60, level: 7 },
             class: Class::Contact,
             from: None,
             arrived_held_ms: 1 << 40,
@@ -480,7 +495,7 @@ mod tests {
 
     fn all() -> Vec<(Kind, Vec<u8>, Record)> {
         let id = BundleId([7; 32]);
-        let hop = Hop { tokens: 4, hops: 2, age_s: 70 };
+        let hop = Hop { tokens: 4, hops: 2, age_s: 70, level: 9 };
         let retired = Retired { id, why: Why::Receipt, until_held_ms: 99 };
         let sequence =
             Sequence { destination: Destination::Node([9; 32]), epoch: 0xdead_beef, counter: 41 };
@@ -545,7 +560,7 @@ mod tests {
     #[test]
     fn classes_have_the_numbers_they_always_had_and_others_are_not_guessed_at() {
         let id = BundleId([7; 32]);
-        let hop = Hop { tokens: 4, hops: 2, age_s: 70 };
+        let hop = Hop { tokens: 4, hops: 2, age_s: 70, level: 9 };
         for (number, class) in
             [(0, Class::Own), (1, Class::Contact), (2, Class::Stranger), (3, Class::Friend)]
         {

@@ -213,7 +213,7 @@ fn queues_are_ordered_by_niceness_then_admission() {
         assert_eq!(ids(to, Some(second), 2), [1, 3]);
         assert!(ids(Queue::Destination(Destination::Tag([1; 8])), None, 10).is_empty());
 
-        let hop = Hop { tokens: 1, hops: 3, age_s: 0 };
+        let hop = Hop { tokens: 1, hops: 3, age_s: 0, level: 0 };
         let change = Change::Hop { id: id(2), hop, class: Class::Stranger };
         assert_eq!(spool.commit(at(1, 11), vec![change]).unwrap(), [Outcome::Done]);
         assert_eq!(ids(Queue::Class(Class::Contact), None, 10), [5, 1, 4]);
@@ -233,7 +233,7 @@ fn age_only_grows_and_expiry_is_never_early() {
         new.summary.lifetime_s = 100;
         new.hop.age_s = 40;
         admit(spool, new);
-        let hop = Hop { tokens: 1, hops: 1, age_s: 10 };
+        let hop = Hop { tokens: 1, hops: 1, age_s: 10, level: 0 };
         spool.commit(at(1, 20), vec![Change::Hop { id: id(1), hop, class: Class::Own }]).unwrap();
         assert_eq!(spool.entry(&id(1)).unwrap().unwrap().hop.age_s, 40);
         assert!(spool.expired(at(1, 69), 10).unwrap().is_empty());

@@ -94,8 +94,12 @@ fn sentence(link: &PeerLine, said: Result<Road, NoRoad>) -> String {
         Err(NoRoad::Source) => "not there: that node wrote it",
         Err(NoRoad::Brought) => "not there: that node brought it",
         Err(NoRoad::Arrived) => "not there: it is for this node",
+        Ok(Road::Free) => "it goes there to be carried on: a copy costs nothing on that link",
         Ok(Road::Spray) => "a copy goes there, with some of its tokens",
-        Err(NoRoad::Stranger) => "not there: it waits for whom it is for",
+        Ok(Road::Delegate(_)) => "a copy goes there: that node is nearer to whom it is for",
+        Err(NoRoad::Stranger) => {
+            "not there: no copies are left to spare, and nobody there is nearer to whom it is for"
+        }
         Err(NoRoad::Hops) => "not there: it has passed too many nodes",
         Err(NoRoad::Nice) => "not there: that link carries nothing so nice",
         Err(NoRoad::Size) => "not there: that link carries nothing so long",

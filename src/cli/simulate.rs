@@ -17,7 +17,7 @@ use crate::{
 #[command(after_help = "\
 A line of a trace: start end a b (seconds, two nodes), or an event of the ONE simulator;
 gzip is read too. Every node runs the real engine, and a seed decides all that chance does.
-Schemes: ours is what nodes do today (they flood), direct waits for whom a message is for.
+Schemes: ours is what nodes do, epidemic floods, direct waits for whom a message is for.
 
 Examples:
   postrider simulate town:200:2d
@@ -35,7 +35,7 @@ pub(super) struct Simulate {
     /// How long each lives
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = parse::lifetime)]
     ttl: Lifetime,
-    /// Copies of a message that `spray` makes
+    /// Copies of a message that `ours` and `spray` begin with
     #[arg(long, value_name = "L", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=16))]
     copies: u8,
     /// Bundles that a node carries for others; any number if not given
@@ -66,12 +66,12 @@ enum Source {
 /// Hours of a made-up crowd: a year.
 const HOURS_MAX: u64 = 366 * 24;
 
-/// `ours` is the router of this version's nodes: so far it floods, as `epidemic` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Named {
     Ours,
     Epidemic,
     Spray,
+    Prophet,
     Direct,
 }
 
@@ -117,7 +117,8 @@ impl Simulate {
 impl Named {
     fn scheme(self, copies: u8) -> (&'static str, Scheme) {
         match self {
-            Self::Ours => ("ours", Scheme::Epidemic),
+            Self::Ours => ("ours", Scheme::Ours { copies }),
+            Self::Prophet => ("prophet", Scheme::Prophet),
             Self::Epidemic => ("epidemic", Scheme::Epidemic),
             Self::Spray => ("spray", Scheme::Spray { copies }),
             Self::Direct => ("direct", Scheme::Direct),

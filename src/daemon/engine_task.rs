@@ -191,6 +191,9 @@ impl EngineTask<'_> {
             Output::Page { ticket, class, after, limit } => {
                 self.ask(ticket, Question::Page { class, after, limit });
             }
+            Output::Toward { ticket, nodes, after, limit } => {
+                self.ask(ticket, Question::Toward { nodes, after, limit });
+            }
             Output::Look { ticket, ids } => self.ask(ticket, Question::Look { ids }),
             Output::Load { ticket, id } => self.ask(ticket, Question::Load { id }),
             Output::Read { ticket, id, at, bytes } => {
@@ -219,6 +222,8 @@ impl EngineTask<'_> {
             Output::Change { ticket, id, hop } => {
                 self.order(Order::Change { ticket, id, hop }, || failed(ticket));
             }
+            Output::Raise { id, level } => self.tell(Order::Raise { id, level }),
+            Output::Met { node, meeting } => self.tell(Order::Met { node, meeting }),
             Output::TakeReceipts { ticket, list, .. } => {
                 self.order(Order::TakeReceipts { ticket, list }, || failed(ticket));
             }

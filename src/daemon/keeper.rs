@@ -12,7 +12,10 @@ use postrider_base::{
     BundleId, NodeId,
     bundle::{Hop, Receipt},
 };
-use postrider_engine::node::{Answer, Input, Seen, Ticket};
+use postrider_engine::{
+    node::{Answer, Input, Seen, Ticket},
+    router::Meeting,
+};
 use tokio::{
     sync::{Notify, mpsc},
     time::timeout,
@@ -45,6 +48,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(600);
 pub(super) enum Task {
     Keep { ticket: Ticket, arrival: Box<Arrival> },
     Change { ticket: Ticket, id: BundleId, hop: Hop },
+    Raise { id: BundleId, level: u8 },
+    Met { node: NodeId, meeting: Meeting },
     TakeReceipts { ticket: Ticket, list: Vec<Receipt> },
     Remember { peer: NodeId, mine: Option<Seen>, theirs: Option<Seen> },
     Carried { id: BundleId, peer: NodeId },
@@ -66,6 +71,8 @@ pub(super) struct Keeper<'a> {
     changes: Vec<(Ticket, BundleId, Hop)>,
     carried: Vec<(BundleId, NodeId)>,
     cursors: BTreeMap<NodeId, (Option<Seen>, Option<Seen>)>,
+    levels: BTreeMap<BundleId, u8>,
+    meetings: BTreeMap<NodeId, Meeting>,
     remembered: Instant,
     tidied: Instant,
     /// What the engine was told of.
@@ -102,6 +109,8 @@ impl<'a> Keeper<'a> {
             changes: Vec::new(),
             carried: Vec::new(),
             cursors: BTreeMap::new(),
+            levels: BTreeMap::new(),
+            meetings: BTreeMap::new(),
             remembered: Instant::now(),
             tidied: Instant::now(),
         })
@@ -140,6 +149,13 @@ impl<'a> Keeper<'a> {
         match task {
             Task::Keep { ticket, arrival } => self.keeps.push((ticket, *arrival)),
             Task::Change { ticket, id, hop } => self.changes.push((ticket, id, hop)),
+            Task::Raise { id, level } => {
+                let highest = self.levels.entry(id).or_default();
+                *highest = level.max(*highest);
+            }
+            Task::Met { node, meeting } => {
+                self.meetings.insert(node, meeting);
+            }
             Task::TakeReceipts { ticket, list } => {
                 // They may speak of what waits to be kept.
                 self.keep();
@@ -227,7 +243,8 @@ impl<'a> Keeper<'a> {
             }
             Err(failure) => self.board.trouble(&failure),
         }
-        if !self.cursors.is_empty() && self.remembered.elapsed() >= REMEMBER_AFTER {
+        let waits = [self.cursors.len(), self.levels.len(), self.meetings.len()];
+        if waits != [0; 3] && self.remembered.elapsed() >= REMEMBER_AFTER {
             self.remember();
         }
         if self.tidied.elapsed() >= TIDY_EVERY {
@@ -289,6 +306,14 @@ impl<'a> Keeper<'a> {
         if !list.is_empty()
             && let Err(failure) = self.live.remember(&list)
         {
+            self.board.trouble(&failure);
+        }
+        let levels = std::mem::take(&mut self.levels);
+        if let Err(failure) = self.live.raise(&levels) {
+            self.board.trouble(&failure);
+        }
+        let meetings = std::mem::take(&mut self.meetings);
+        if let Err(failure) = self.live.remember_meetings(&meetings) {
             self.board.trouble(&failure);
         }
     }

@@ -179,7 +179,9 @@ pub(super) async fn join(node: &Node, link: LinkId, facts: LinkFacts) -> io::Res
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let (outgoing, given) = mpsc::channel(OUTGOING_MAX);
-    let policy = LinkPolicy { keepalive: !facts.metered, ..node.link_policy() };
+    let allowed = node.link_policy();
+    let counted = allowed.counted || facts.metered || facts.rate_bps.is_some();
+    let policy = LinkPolicy { keepalive: !facts.metered, counted, ..allowed };
     let room_bytes = ROOM_BYTES;
     let new = NewLink { link, facts, policy, room_bytes, mine, theirs, random, outgoing };
     let told = node.engine.send(ToEngine::Link(Box::new(new))).await;

@@ -39,10 +39,10 @@ pub use board::{Board, LinkRow, Traffic};
 pub use node::Node;
 pub use notify::{Manager, watchdog_interval};
 pub use peers::{Peers, check as check_peer};
-use postrider_base::{NodeId, link::Address};
+use postrider_base::{NodeId, bundle::Hop, link::Address};
 use postrider_engine::{
     node::{Engine, Input, Now},
-    router::Flood,
+    router::{Delegation, Flood, Spray, Tells},
 };
 pub use postrider_transports::{
     contract as transport,
@@ -180,7 +180,10 @@ impl Daemon {
         };
         threads.push(spawn("sketcher", compute)?);
 
-        let router = Flood::new(local.node, local.tag_keys.clone());
+        let flood = Flood::new(local.node, local.tag_keys.clone());
+        let spray = Spray::new(flood, Hop::TOKENS_NORMAL);
+        let remembered = desk.open_live(&Silent)?.meetings()?;
+        let router = Delegation::new(spray, Tells::Contacts, remembered);
         let mut engine = Engine::new(local, Box::new(router));
         engine.handle(Now::default(), Input::People(desk.known_people()?));
         {

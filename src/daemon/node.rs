@@ -243,7 +243,9 @@ impl Node {
     }
 
     pub(super) fn link_policy(&self) -> LinkPolicy {
-        LinkPolicy { transit: self.desk.home().config.carry_strangers, ..LinkPolicy::default() }
+        let config = &self.desk.home().config;
+        let (transit, counted) = (config.carry_strangers, config.carry.count_copies);
+        LinkPolicy { transit, counted, ..LinkPolicy::default() }
     }
 
     pub(super) async fn recall(

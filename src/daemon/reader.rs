@@ -5,6 +5,7 @@ use postrider_engine::{
     carriage::Lent,
     exchange::CHUNK_MAX,
     node::{Answer, Class, Input, Place, ShortId, Ticket},
+    router::NodeHint,
 };
 use tokio::sync::mpsc;
 
@@ -16,6 +17,7 @@ use crate::desk::{Failure, live::Live};
 pub(super) enum Question {
     Since { after: u64, limit: usize },
     Page { class: Class, after: Option<Place>, limit: usize },
+    Toward { nodes: Vec<NodeHint>, after: Option<Place>, limit: usize },
     Look { ids: Vec<ShortId> },
     Load { id: BundleId },
     Read { id: BundleId, at: u64, bytes: usize },
@@ -45,6 +47,7 @@ fn answer(live: Live<'_>, question: Question, lent: &mut Lent) -> Result<Answer,
     Ok(match question {
         Question::Since { after, limit } => live.since(after, limit)?,
         Question::Page { class, after, limit } => live.page(class, after, limit)?,
+        Question::Toward { nodes, after, limit } => live.toward(&nodes, after, limit)?,
         Question::Look { ids } => Answer::Looked(live.look(&ids)?),
         Question::Load { id } => Answer::Loaded(live.load(&id)?),
         Question::Read { id, at, bytes } => {

@@ -11,7 +11,10 @@ use postrider_base::{
     BundleId, NodeId,
     bundle::{Hop, Receipt},
 };
-use postrider_engine::node::{Body, Custody, Input, NewBundle, Seen, Ticket, TransferId};
+use postrider_engine::{
+    node::{Body, Custody, Input, NewBundle, Seen, Ticket, TransferId},
+    router::Meeting,
+};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{board::Board, engine_task::ToEngine, keeper::Task};
@@ -46,6 +49,14 @@ pub(super) enum Order {
         ticket: Ticket,
         id: BundleId,
         hop: Hop,
+    },
+    Raise {
+        id: BundleId,
+        level: u8,
+    },
+    Met {
+        node: NodeId,
+        meeting: Meeting,
     },
     TakeReceipts {
         ticket: Ticket,
@@ -115,6 +126,8 @@ impl Stager<'_> {
                 Task::Keep { ticket, arrival: Box::new(Arrival { bundle, arriving }) }
             }
             Order::Change { ticket, id, hop } => Task::Change { ticket, id, hop },
+            Order::Raise { id, level } => Task::Raise { id, level },
+            Order::Met { node, meeting } => Task::Met { node, meeting },
             Order::TakeReceipts { ticket, list } => Task::TakeReceipts { ticket, list },
             Order::Remember { peer, mine, theirs } => Task::Remember { peer, mine, theirs },
             Order::Carried { id, peer } => Task::Carried { id, peer },

@@ -210,7 +210,7 @@ fn read_bundle(
     let mut front = [0; 7];
     from.read_exact(&mut front).map_err(|_| broken("the stream breaks off"))?;
     let age_s = u32::from_be_bytes([front[1], front[2], front[3], front[4]]);
-    let hop = Hop { tokens: 1, hops: front[0], age_s };
+    let hop = Hop { tokens: 1, hops: front[0], age_s, level: 0 };
     let length = usize::from(u16::from_be_bytes([front[5], front[6]]));
     if length > HEAD_MAX {
         return Err(broken("the stream is damaged from here on"));

@@ -6,7 +6,10 @@ use postrider_base::{BundleId, bundle::ReceiptSecret, id::SetId, wire};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use postrider_engine::node::{Instance, Seen};
+use postrider_engine::{
+    node::{Instance, Seen},
+    router::Meeting,
+};
 use postrider_spool::Change;
 
 /// The namespaces. Numbers are never reused.
@@ -46,6 +49,8 @@ pub(super) mod space {
     pub const CURSOR: u8 = 14;
     /// Neighbours, by their key: [`super::NeighbourNote`].
     pub const NEIGHBOUR: u8 = 15;
+    /// Meetings with nodes, by their key: [`super::MeetingNote`].
+    pub const MEETING: u8 = 17;
     /// What a person must look at, by its kind.
     pub const ALARM: u8 = 20;
     /// Bundles with this node's signature that it did not make and that raised an alarm, by id.
@@ -133,6 +138,16 @@ pub(super) struct NeighbourNote(
     /// Where it was last.
     pub String,
     /// The custody clock when something was last heard of it.
+    pub u64,
+);
+
+/// Meetings with a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MeetingNote(
+    pub u8,
+    /// What they are worth, in parts of 1024.
+    pub u32,
+    /// The custody clock when the last one counted.
     pub u64,
 );
 
@@ -321,6 +336,24 @@ impl CursorNote {
             Some(Seen { instance, bundles: fields.1, receipts: fields.2 })
         };
         (self.1.and_then(seen), self.2.and_then(seen))
+    }
+}
+
+impl MeetingNote {
+    pub(super) fn new(meeting: Meeting) -> Self {
+        Self(VERSION, meeting.worth, meeting.counted_ms)
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    pub(super) fn meeting(self) -> Meeting {
+        Meeting { worth: self.1, counted_ms: self.2 }
     }
 }
 

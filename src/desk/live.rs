@@ -42,7 +42,7 @@ const ARRIVALS_TOLD: u64 = 256;
 #[derive(Clone, Copy)]
 pub struct Live<'a> {
     desk: &'a Desk,
-    spool: &'a DurableSpool,
+    pub(super) spool: &'a DurableSpool,
 }
 
 /// A verified bundle to keep, its body at hand.

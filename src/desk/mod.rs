@@ -21,6 +21,7 @@ mod incoming;
 mod introduce;
 mod ledger;
 pub mod live;
+mod meetings;
 mod message_files;
 mod neighbours;
 mod opening;

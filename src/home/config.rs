@@ -84,6 +84,8 @@ pub struct Carry {
     pub strangers_bundles: u64,
     /// The longest bundle of strangers, in bytes.
     pub strangers_longest: u64,
+    /// Whether copies are counted on links on which they cost nothing, too.
+    pub count_copies: bool,
 }
 
 impl Default for Carry {
@@ -96,6 +98,7 @@ impl Default for Carry {
             strangers: None,
             strangers_bundles: CARRIED_BUNDLES,
             strangers_longest: STRANGERS_LONGEST,
+            count_copies: false,
         }
     }
 }
@@ -308,6 +311,7 @@ impl Config {
         line("strangers", carry.strangers);
         line("strangers-bundles", Some(carry.strangers_bundles));
         line("strangers-longest", Some(carry.strangers_longest));
+        text.push_str(&format!("count-copies = {}\n", carry.count_copies));
         text
     }
 

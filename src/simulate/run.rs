@@ -1,5 +1,6 @@
 //! One run: the crowd settles, people write to each other, and it is counted what arrives.
 
+use postrider_engine::node::LinkPolicy;
 use postrider_world::{Chance, Meetings, Nature, Wire, Wish, World};
 
 use super::{Simulated, Simulation};
@@ -18,7 +19,10 @@ pub fn run(meetings: &Meetings, of: &Simulation, watch: &dyn Watch) -> Result<Si
     let mut world = World::new(of.seed, Nature::default());
     world.set_scheme(route);
     world.set_look_every(NEVER);
-    let wire = Wire { rate_bps: of.rate_bps, latency_ms: LATENCY_MS, ..Wire::default() };
+    // People who meet have radios: copies count.
+    let policy = LinkPolicy { counted: true, ..LinkPolicy::default() };
+    let policies = [policy.clone(), policy];
+    let wire = Wire { rate_bps: of.rate_bps, latency_ms: LATENCY_MS, policies, ..Wire::default() };
     world.play(meetings, &wire);
     if let Some(buffer) = of.buffer {
         (0..meetings.nodes()).for_each(|at| world.set_carried_max(at, buffer));

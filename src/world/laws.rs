@@ -16,7 +16,7 @@ use postrider_spool::{Spool, Why};
 
 use crate::{
     letters::{Letter, node_id},
-    node::{Node, Scheme},
+    node::Node,
     shell::Deed,
     world::World,
 };
@@ -127,6 +127,7 @@ impl Laws {
     pub fn question(output: &Output) -> Option<String> {
         let (what, got, most) = match output {
             Output::Since { limit, .. } | Output::Page { limit, .. } => ("rows", *limit, ROWS_MAX),
+            Output::Toward { limit, .. } => ("rows", *limit, ROWS_MAX),
             Output::Look { ids, .. } => ("ids", ids.len(), OFFERS_MAX),
             Output::Read { bytes, .. } => ("bytes", *bytes, CHUNK_MAX),
             Output::TakeReceipts { list, .. } => ("receipts", list.len(), RECEIPTS_MAX),
@@ -316,10 +317,8 @@ impl World {
         }
         let told: usize = self.laws.fates.values().map(|fate| fate.live.len()).sum();
         // What goes by a medium has one token more each time: a stick can be copied.
-        let most = match self.scheme {
-            Scheme::Spray { copies } if self.couriers.is_empty() => u64::from(copies),
-            _ => u64::MAX,
-        };
+        let most = self.scheme.tokens().filter(|_| self.couriers.is_empty());
+        let most = most.map_or(u64::MAX, u64::from);
         if let Some((id, sum)) = tokens.iter().find(|(_, sum)| **sum > most) {
             faults.push((0, format!("{id} has {sum} tokens, not {most}")));
         }

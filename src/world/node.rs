@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use postrider_base::NodeId;
 use postrider_engine::{
     node::{Engine, Instance, Local, Now, People, Policy, Seen, Ticket, TransferId},
-    router::{Flood, Router, Spray},
+    router::{Delegation, Flood, Meeting, Prophet, Router, Spray, Tells},
 };
 use postrider_spool::{MemorySpool, Now as SpoolNow, Spool, Staging};
 
@@ -77,6 +77,24 @@ pub enum Scheme {
         /// Tokens of a new bundle, at least 1.
         copies: u8,
     },
+    /// So many copies, each of which goes on to nodes that meet its recipient more often: what a
+    /// node does.
+    Ours {
+        /// Tokens of a new bundle, at least 1.
+        copies: u8,
+    },
+    /// Copies to whoever is likelier to meet the recipient, by PRoPHET version 2.
+    Prophet,
+}
+
+impl Scheme {
+    /// Tokens of a new bundle.
+    pub(crate) fn tokens(self) -> Option<u8> {
+        match self {
+            Self::Spray { copies } | Self::Ours { copies } => Some(copies.max(1)),
+            Self::Epidemic | Self::Direct | Self::Prophet => None,
+        }
+    }
 }
 
 /// What is remembered of a neighbour: my cursor into what it has, its cursor into what I have.
@@ -102,6 +120,8 @@ pub struct Node {
     /// Cursors on disk, and those that are to go there.
     pub(crate) remembered: BTreeMap<NodeId, Cursors>,
     pub(crate) cursors: BTreeMap<NodeId, Cursors>,
+    /// Meetings, as on disk.
+    pub(crate) meetings: BTreeMap<NodeId, Meeting>,
     /// Questions without an answer.
     pub(crate) asked: std::collections::BTreeSet<Ticket>,
     /// The last number given to a receipt; durable, as the receipts are.
@@ -120,7 +140,7 @@ impl Node {
             hasher.update(seed.as_bytes());
             hasher.finalize_xof().fill(out);
         }));
-        let engine = engine(at, scheme, &spool);
+        let engine = engine(at, scheme, &spool, &BTreeMap::new());
         Self {
             at,
             scheme,
@@ -135,6 +155,7 @@ impl Node {
             keeper_due: false,
             remembered: BTreeMap::new(),
             cursors: BTreeMap::new(),
+            meetings: BTreeMap::new(),
             asked: std::collections::BTreeSet::new(),
             receipts_last: 0,
             timer_ms: None,
@@ -160,7 +181,7 @@ impl Node {
         self.cursors.clear();
         self.asked.clear();
         self.timer_ms = None;
-        self.engine = engine(self.at, self.scheme, &self.spool);
+        self.engine = engine(self.at, self.scheme, &self.spool, &self.meetings);
     }
 
     /// What was remembered of a neighbour when it was last written down.
@@ -169,7 +190,12 @@ impl Node {
     }
 }
 
-fn engine(at: usize, scheme: Scheme, spool: &MemorySpool) -> Engine {
+fn engine(
+    at: usize,
+    scheme: Scheme,
+    spool: &MemorySpool,
+    meetings: &BTreeMap<NodeId, Meeting>,
+) -> Engine {
     let tag_keys = vec![seal_key(at)];
     let local = Local {
         node: node_id(at),
@@ -182,6 +208,12 @@ fn engine(at: usize, scheme: Scheme, spool: &MemorySpool) -> Engine {
         Scheme::Epidemic => Box::new(flood),
         Scheme::Direct => Box::new(Spray::direct(flood)),
         Scheme::Spray { copies } => Box::new(Spray::new(flood, copies)),
+        Scheme::Ours { copies } => {
+            let remembered = meetings.iter().map(|(node, meeting)| (*node, *meeting)).collect();
+            let spray = Spray::new(flood, copies);
+            Box::new(Delegation::new(spray, Tells::Everybody, remembered))
+        }
+        Scheme::Prophet => Box::new(Prophet::new(flood)),
     };
     Engine::new(local, router)
 }

@@ -9,9 +9,12 @@ use postrider_base::{
     BundleId, Head,
     bundle::{Hop, Receipt, SMALL_PAYLOAD_MAX},
 };
-use postrider_engine::node::{
-    self as engine, Answer, Custody, Input, Kept, Known, Loaded, NewBundle, Output, Row, Ticket,
-    TransferId,
+use postrider_engine::{
+    node::{
+        self as engine, Answer, Custody, Input, Kept, Known, Loaded, NewBundle, Output, Place, Row,
+        Ticket, TransferId,
+    },
+    router::NodeHint,
 };
 use postrider_spool::{
     Body, Change, Class, Cursor, Delivered, Destination, Entry, NewBundle as Admission, Outcome,
@@ -67,6 +70,7 @@ pub(crate) enum Order {
     Drop { transfer: TransferId },
     Keep { ticket: Ticket, bundle: Box<NewBundle> },
     Change { ticket: Ticket, id: BundleId, hop: Hop },
+    Raise { id: BundleId, level: u8 },
     Take { ticket: Ticket, list: Vec<Receipt> },
 }
 
@@ -113,6 +117,11 @@ impl Node {
                 let rows: Vec<Row> = page.iter().map(row).collect();
                 Answer::Rows { more: rows.len() >= *limit, rows, upto }
             }
+            Output::Toward { nodes, after, limit, .. } => {
+                let upto = spool.numbering().latest;
+                let rows = self.toward(nodes, *after, *limit)?;
+                Answer::Rows { more: rows.len() >= *limit, rows, upto }
+            }
             Output::Look { ids, .. } => {
                 let known = ids.iter().map(|short| {
                     let known = !spool.resolve(&hex(&short.0))?.is_empty()
@@ -135,6 +144,24 @@ impl Node {
             }
             _ => Answer::Failed,
         })
+    }
+
+    fn toward(
+        &self,
+        nodes: &[NodeHint],
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<Row>, SpoolError> {
+        let mut rows = Vec::new();
+        let mut after = after.map(|place| Cursor { nice: place.nice, arrival: place.arrival });
+        for hint in nodes {
+            let page = self.spool.page(Queue::Toward(*hint), after.take(), limit - rows.len())?;
+            rows.extend(page.iter().map(row));
+            if rows.len() >= limit {
+                break;
+            }
+        }
+        Ok(rows)
     }
 
     fn load(&self, id: &BundleId) -> Result<Option<Loaded>, SpoolError> {
@@ -206,6 +233,12 @@ impl Node {
                     let answer =
                         self.change(now_ms, id, hop).map_or(Answer::Failed, Answer::Changed);
                     turn.answers.push(Input::Done { ticket, answer });
+                }
+                Order::Raise { id, level } => {
+                    let entry = self.spool.entry(&id).ok().flatten();
+                    let hop = entry.map(|entry| Hop { level, ..entry.hop });
+                    // At worst a copy more is made.
+                    let _ = hop.map(|hop| self.change(now_ms, id, hop));
                 }
                 Order::Take { ticket, list } => {
                     // They may speak of what waits to be kept.

@@ -49,7 +49,7 @@ impl World {
 
 /// What a unit is, for the history.
 pub(crate) fn unit_name(unit: &[u8]) -> &'static str {
-    const NAMES: [&str; 18] = [
+    const NAMES: [&str; 19] = [
         "> hello",
         "> offer",
         "> want",
@@ -68,6 +68,7 @@ pub(crate) fn unit_name(unit: &[u8]) -> &'static str {
         "> ?",
         "> reach",
         "> introduce",
+        "> meets",
     ];
     unit.first().and_then(|first| NAMES.get(usize::from(*first))).copied().unwrap_or("> ?")
 }

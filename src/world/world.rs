@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use postrider_base::{NodeId, link::LinkFacts};
-use postrider_engine::node::{
-    Answer, Ending, Event, Input, LinkId, Output, People, ShortId, Ticket,
+use postrider_engine::{
+    node::{Answer, Ending, Event, Input, LinkId, Output, People, ShortId, Ticket},
+    router::Meeting,
 };
 use postrider_spool::{Change, Quota, Quotas, Spool, Why};
 
@@ -188,9 +189,7 @@ impl World {
         let letter = Letter::write(from, to, number, wish);
         let id = letter.id;
         let mut row = letter.row();
-        if let Scheme::Spray { copies } = self.scheme {
-            row.hop.tokens = copies.max(1);
-        }
+        row.hop.tokens = self.scheme.tokens().unwrap_or(row.hop.tokens);
         let own = letter.secret.map(|r| r.to_vec());
         let new = admission(&row, &letter.head, letter.body.to_vec(), own);
         let now_ms = self.time.now_ms();
@@ -416,6 +415,15 @@ impl World {
                 self.nodes[at].asked.insert(ticket);
                 self.order(at, Order::Change { ticket, id, hop });
             }
+            Output::Raise { id, level } => self.order(at, Order::Raise { id, level }),
+            Output::Met { node, meeting } => {
+                let meetings = &mut self.nodes[at].meetings;
+                if meeting == Meeting::default() {
+                    meetings.remove(&node);
+                } else {
+                    meetings.insert(node, meeting);
+                }
+            }
             Output::TakeReceipts { ticket, list, .. } => {
                 self.nodes[at].asked.insert(ticket);
                 self.order(at, Order::Take { ticket, list });
@@ -444,6 +452,7 @@ impl World {
             Output::Event(event) => self.event(at, &event),
             Output::Since { ticket, .. }
             | Output::Page { ticket, .. }
+            | Output::Toward { ticket, .. }
             | Output::Look { ticket, .. }
             | Output::Load { ticket, .. }
             | Output::Read { ticket, .. }

@@ -114,15 +114,16 @@ fn a_seed_goes_the_same_way_every_time() {
     assert_ne!(told(1, town).digest(), told(2, town).digest());
 }
 
-/// Copies with tokens, on a town that loses links and power at any step. Not all arrives: a copy waits
-/// for whom it is for. But tokens never become more than they were, whatever is cut or forgotten, and
+/// Copies with tokens, on a town that loses links and power at any step, and where half of all worlds go
+/// by meetings too. Not all arrives: a copy waits for whom it is for. But tokens never become more than they were, whatever is cut or forgotten, and
 /// no copy is without one.
 fn sprayed(seed: u64) -> Result<World, Broken> {
     let mut world = World::new(seed, Nature::default());
     let nature = any_nature(&mut world);
     world.set_nature(nature);
     let copies = world.chance().one_of(&[2, 4, 8, 16]).unwrap();
-    world.set_scheme(Scheme::Spray { copies });
+    let spray = world.chance().permille(500);
+    world.set_scheme(if spray { Scheme::Spray { copies } } else { Scheme::Ours { copies } });
     world.set_look_every(200);
     let nodes = 5 + world.chance().index(8);
     world.settle_many(nodes);
@@ -130,7 +131,9 @@ fn sprayed(seed: u64) -> Result<World, Broken> {
     for _ in 0..2 * nodes {
         let a = world.chance().index(nodes);
         let b = (a + 1 + world.chance().index(nodes - 1)) % nodes;
-        let wire = any_wire(world.chance());
+        let mut wire = any_wire(world.chance());
+        let counted = world.chance().permille(800);
+        wire.policies.iter_mut().for_each(|policy| policy.counted = counted);
         roads.push(world.road(a, b, wire));
     }
     weather(&mut world, nodes, &roads)?;

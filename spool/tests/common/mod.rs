@@ -55,7 +55,7 @@ pub fn bundle(n: u64, body: &[u8]) -> NewBundle {
             lifetime_s: 86_400,
             length: body.len() as u64,
         },
-        hop: Hop { tokens: 8, hops: 0, age_s: 0 },
+        hop: Hop { tokens: 8, hops: 0, age_s: 0, level: 0 },
         class: Class::Contact,
         from: None,
         own: None,
@@ -115,7 +115,7 @@ impl Spec {
                     id: id(n),
                     head: format!("head {n}").into_bytes(),
                     summary: Summary { destination: to, source, nice, lifetime_s, length },
-                    hop: Hop { tokens: 8, hops: 1, age_s },
+                    hop: Hop { tokens: 8, hops: 1, age_s, level: 0 },
                     class,
                     from,
                     own,
@@ -185,6 +185,7 @@ pub fn random_spec(chance: &mut Seeded) -> Spec {
                 tokens: u8::try_from(chance.below(8)).unwrap(),
                 hops: 2,
                 age_s: u32::try_from(chance.below(400)).unwrap(),
+                level: u8::try_from(chance.below(9)).unwrap(),
             };
             Spec::Hop(n, hop, class(chance))
         }
@@ -247,6 +248,7 @@ pub fn picture(spool: &dyn Spool, now: Now) -> Vec<String> {
         [Destination::Tag([9; 8]), Destination::Group([9; 16]), node(2), node(3)]
             .map(Queue::Destination),
     );
+    queues.extend([[9; 8], [2; 8], [3; 8]].map(Queue::Toward));
     for queue in queues {
         let mut after = None;
         let mut ids = Vec::new();

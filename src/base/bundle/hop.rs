@@ -3,12 +3,16 @@
 /// Rides beside a bundle, outside every signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hop {
-    /// How many copies this one may still become; at least 1.
+    /// How many copies this one may still become, itself included; 0 for one that was handed on to
+    /// somebody nearer to its recipient, beyond those that tokens allow.
     pub tokens: u8,
     /// How many nodes it has passed.
     pub hops: u8,
     /// How old it was when it left the node before, in seconds; a node only ever adds to it.
     pub age_s: u32,
+    /// How near to its recipient, on the scale of the router, the nearest node is that this copy has
+    /// been offered to; 0: none. It is handed on to nearer ones only.
+    pub level: u8,
 }
 
 impl Hop {
@@ -21,20 +25,21 @@ impl Hop {
 
     /// As a fresh bundle starts at its source.
     pub const fn fresh() -> Self {
-        Self { tokens: Self::TOKENS_NORMAL, hops: 0, age_s: 0 }
+        Self { tokens: Self::TOKENS_NORMAL, hops: 0, age_s: 0, level: 0 }
     }
 
-    /// What a medium carries: one token, since a stick can be copied; a grown age.
+    /// What a medium carries: one token, since a stick can be copied, and no level, since nobody knows
+    /// who finds it; a grown age.
     pub const fn on_medium(self, held_s: u32) -> Self {
-        Self { tokens: 1, hops: self.hops, age_s: self.age_s.saturating_add(held_s) }
+        Self { tokens: 1, hops: self.hops, age_s: self.age_s.saturating_add(held_s), level: 0 }
     }
 
     /// What a node believes of hop data from outside, or `None` past the hop limit.
     pub fn admitted(self) -> Option<Self> {
         (self.hops < Self::HOPS_MAX).then(|| Self {
-            tokens: self.tokens.clamp(1, Self::TOKENS_MAX),
+            tokens: self.tokens.min(Self::TOKENS_MAX),
             hops: self.hops + 1,
-            age_s: self.age_s,
+            ..self
         })
     }
 }
@@ -45,14 +50,15 @@ mod tests {
 
     #[test]
     fn hop_data_from_outside_is_bounded() {
-        let wild = Hop { tokens: 255, hops: 0, age_s: 9 };
-        assert_eq!(wild.admitted(), Some(Hop { tokens: 16, hops: 1, age_s: 9 }));
-        assert_eq!(Hop { tokens: 0, hops: 31, age_s: 0 }.admitted().map(|h| h.tokens), Some(1));
-        assert_eq!(Hop { tokens: 1, hops: 32, age_s: 0 }.admitted(), None);
+        let wild = Hop { tokens: 255, hops: 0, age_s: 9, level: 3 };
+        assert_eq!(wild.admitted(), Some(Hop { tokens: 16, hops: 1, age_s: 9, level: 3 }));
+        assert!(Hop { hops: 31, ..wild }.admitted().is_some());
+        assert_eq!(Hop { hops: 32, ..wild }.admitted(), None);
     }
 
     #[test]
     fn a_medium_carries_one_token() {
-        assert_eq!(Hop::fresh().on_medium(60), Hop { tokens: 1, hops: 0, age_s: 60 });
+        let hop = Hop { level: 9, ..Hop::fresh() };
+        assert_eq!(hop.on_medium(60), Hop { tokens: 1, hops: 0, age_s: 60, level: 0 });
     }
 }

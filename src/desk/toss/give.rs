@@ -301,6 +301,7 @@ impl Giver<'_> {
             tokens: 1,
             hops: entry.hop.hops,
             age_s: u32::try_from(entry.age_s(held_ms)).unwrap_or(u32::MAX),
+            level: 0,
         };
         let record = NewRecord {
             id: *id,

@@ -35,6 +35,7 @@ use crate::{
         Answer, Ending, Event, LinkId, LinkPolicy, Output, Seen, Violation,
         core::{Core, Task, What},
     },
+    router::{DISTINCT_MS, NodeHint},
 };
 
 use self::{
@@ -48,10 +49,13 @@ pub use limits::{
     UNIT_MAX, WANTS_OPEN, WINDOW_BYTES,
 };
 pub(crate) use memory::Memory;
-pub use unit::{Begin, FEATURE_SKETCH, Hello, Offered, Unit, UnitError, VERSION};
+pub use unit::{Begin, FEATURE_MEETS, FEATURE_SKETCH, Hello, Offered, Unit, UnitError, VERSION};
 
 /// What this program knows beyond version 1.
-const FEATURES: u64 = FEATURE_SKETCH | introduce::FEATURE;
+const FEATURES: u64 = FEATURE_SKETCH | FEATURE_MEETS | introduce::FEATURE;
+
+/// Bytes of one node that a neighbour is told of.
+const MEET_BYTES: usize = 9;
 
 /// The number of pings that nobody asked for and no silence: beyond those that are counted.
 const SIGN_OF_LIFE: u64 = 1 << 16;
@@ -81,6 +85,11 @@ pub(crate) struct Exchange {
     pings_lost: u32,
     /// What is asked of an end with this node's key; nobody guesses it.
     own_ping: u64,
+    /// Who is at the other end has counted as met.
+    met: bool,
+    /// When the neighbour is told again whom this node meets, and what it was told.
+    tell_at: Option<u64>,
+    told: Vec<(NodeHint, u8)>,
 }
 
 /// What is known of a link when it comes up.
@@ -130,6 +139,9 @@ impl Exchange {
             ping_at: keepalive.then(|| core.now.mono_ms.saturating_add(ping_after_ms)),
             pings_lost: 0,
             own_ping: own_ping(&random),
+            met: false,
+            tell_at: None,
+            told: Vec::new(),
         }
     }
 
@@ -144,7 +156,9 @@ impl Exchange {
         if let Some(hello) = self.peer.hello.filter(|_| proven_now) {
             core.introductions.greeted(self.peer.link, hello.features);
         }
-        self.take(core, decode(unit)?)
+        self.take(core, decode(unit)?)?;
+        self.meet(core);
+        Ok(())
     }
 
     /// A unit came that may be a recorded one.
@@ -195,6 +209,13 @@ impl Exchange {
                 core.event(Event::Answered { link: peer.link, nonce });
                 Ok(())
             }
+            Unit::Meets(list) => {
+                if let Some(node) = peer.node.filter(|_| peer.proven) {
+                    core.router.told(core.now, node, list);
+                    sending.look_nearer(core, peer);
+                }
+                Ok(())
+            }
             Unit::Sketch(step) => self.reconciling.take(core, peer, sending, &step),
             Unit::Halt { reason: DUPLICATE, .. } if peer.node == Some(core.local.node) => {
                 Err(Ending::Duplicate)
@@ -214,6 +235,33 @@ impl Exchange {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// The other end is there: that counts, and it is told whom this node meets.
+    fn meet(&mut self, core: &mut Core) {
+        let Some(hello) = self.peer.hello.filter(|_| !self.met) else { return };
+        self.met = true;
+        if let Some(node) = self.peer.node {
+            core.meet(node);
+            self.tell_at = (hello.features & FEATURE_MEETS != 0).then_some(core.now.mono_ms);
+            self.tell(core);
+        }
+    }
+
+    /// Tells whom this node meets, now and then, if that has changed.
+    fn tell(&mut self, core: &mut Core) {
+        if self.tell_at.is_none_or(|at| core.now.mono_ms < at) {
+            return;
+        }
+        self.tell_at = Some(core.now.mono_ms.saturating_add(DISTINCT_MS));
+        let mut list = core.router.tell(core.now, &self.peer.neighbour());
+        // Those it is nearest to come first, and a narrow link takes so many.
+        list.truncate(self.peer.chunk_bytes() / MEET_BYTES);
+        core.remember_meetings();
+        if !list.is_empty() && list != self.told {
+            self.peer.send(core, &Unit::Meets(list.clone()));
+            self.told = list;
         }
     }
 
@@ -267,6 +315,9 @@ impl Exchange {
             }
             (What::Page { generation, class }, Answer::Rows { rows, more, .. }) => {
                 sending.take_page(core, peer, (generation, class), (rows, more));
+            }
+            (What::Toward { round }, Answer::Rows { rows, more, .. }) => {
+                sending.take_nearer(core, peer, round, (rows, more));
             }
             (What::Look { handles }, Answer::Looked(known)) => {
                 receiving.take_looked(core, peer, &handles, &known);
@@ -366,13 +417,15 @@ impl Exchange {
     pub fn deadline(&self) -> Option<u64> {
         let check_at = self.check_at.filter(|_| self.peer.hello.is_some());
         let reconciling = self.reconciling.deadline();
-        [self.ping_at, self.sending.deadline(), reconciling, check_at].into_iter().flatten().min()
+        let all = [self.ping_at, self.sending.deadline(), reconciling, check_at, self.tell_at];
+        all.into_iter().flatten().min()
     }
 
     /// The clock may have passed the deadline.
     pub fn tick(&mut self, core: &mut Core) -> Result<(), Ending> {
         let now_ms = core.now.mono_ms;
         self.reconciling.tick(core, &mut self.peer, &mut self.sending);
+        self.tell(core);
         if self.peer.hello.is_some() && self.check_at.is_some_and(|at| now_ms >= at) {
             self.note_compared(core);
             self.reconciling.open(core, &self.peer, &mut self.sending, false);
@@ -408,6 +461,9 @@ impl Exchange {
             core.memory.note_link_time(node, passed_ms);
         }
         self.receiving.end(core, &self.peer);
+        if let Some(node) = self.peer.node.filter(|_| self.met) {
+            core.part(node);
+        }
     }
 }
 

@@ -39,7 +39,10 @@ use postrider_base::{
 };
 
 use super::policy::{LinkPolicy, Policy};
-use crate::reconcile::{Work, Worked};
+use crate::{
+    reconcile::{Work, Worked},
+    router::{Meeting, NodeHint},
+};
 
 pub use super::{
     ending::{Ending, Event, Reason, Verdict, Violation},
@@ -228,7 +231,7 @@ pub enum Input {
 /// What the shell answers. The variant is that of the question.
 #[derive(Debug)]
 pub enum Answer {
-    /// To [`Output::Since`] and [`Output::Page`].
+    /// To [`Output::Since`], [`Output::Page`] and [`Output::Toward`].
     Rows {
         /// In the order asked for.
         rows: Vec<Row>,
@@ -325,7 +328,7 @@ pub enum Output {
         /// Which link.
         link: LinkId,
     },
-    /// Replace a live bundle's tokens, durably; then answer [`Answer::Changed`]. Until then nothing
+    /// Replace a live bundle's tokens, durably, and raise its level; then answer [`Answer::Changed`]. Until then nothing
     /// goes out that depends on it. Changes of one bundle are made in the order in which they were
     /// asked.
     Change {
@@ -333,8 +336,25 @@ pub enum Output {
         ticket: Ticket,
         /// Which.
         id: BundleId,
-        /// Its hop data from now on; only the tokens differ.
+        /// Its hop data from now on; only tokens differ, and a level that is lower than what the spool
+        /// has does not count.
         hop: Hop,
+    },
+    /// A neighbour so near to its recipient has a copy of a live bundle: its hop data says so from now
+    /// on. At leisure; lost, a copy more is made.
+    Raise {
+        /// Which.
+        id: BundleId,
+        /// It never falls.
+        level: u8,
+    },
+    /// Meetings with a node changed; may become durable at leisure, for the router of the next start.
+    /// One that is worth nothing is to be forgotten.
+    Met {
+        /// With whom.
+        node: NodeId,
+        /// What is known of them.
+        meeting: Meeting,
     },
     /// Send what was given before, then close the link. The engine has forgotten it already.
     Close {
@@ -359,6 +379,18 @@ pub enum Output {
         /// Of which class.
         class: Class,
         /// Where the last page ended.
+        after: Option<Place>,
+        /// At most [`ROWS_MAX`](crate::exchange::ROWS_MAX).
+        limit: usize,
+    },
+    /// Up to `limit` live rows for nodes with these hints: those for the first by niceness, then
+    /// arrival, then those for the second, and so on.
+    Toward {
+        /// Answer to this.
+        ticket: Ticket,
+        /// At most [`MEETS_MAX`](crate::router::MEETS_MAX).
+        nodes: Vec<NodeHint>,
+        /// Where the last answer ended, in what is for the first.
         after: Option<Place>,
         /// At most [`ROWS_MAX`](crate::exchange::ROWS_MAX).
         limit: usize,

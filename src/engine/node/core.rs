@@ -17,7 +17,7 @@ use super::{
 use crate::{
     exchange::{Memory, Unit},
     introduce::{Introductions, Said},
-    router::Router,
+    router::{Contact, Router},
 };
 
 /// Everything but the links themselves.
@@ -45,6 +45,8 @@ pub(crate) struct Core {
     pub memory: Memory,
     /// What was asked over links to this node's own key: whoever hears it is this node itself.
     pub own_pings: BTreeSet<u64>,
+    /// How many links there are to whom, of those that are proven.
+    met: BTreeMap<NodeId, usize>,
     next_ticket: u64,
     next_transfer: u64,
 }
@@ -90,6 +92,9 @@ pub(crate) enum What {
     Page {
         generation: u32,
         class: Class,
+    },
+    Toward {
+        round: u32,
     },
     Look {
         handles: Vec<u32>,
@@ -142,6 +147,7 @@ impl What {
         match self {
             Self::Since { .. }
             | Self::Page { .. }
+            | Self::Toward { .. }
             | Self::Look { .. }
             | Self::Load { spends: None, .. }
             | Self::Receipts { .. } => true,
@@ -188,9 +194,37 @@ impl Core {
             sketching: 0,
             memory: Memory::default(),
             own_pings: BTreeSet::new(),
+            met: BTreeMap::new(),
             next_ticket: 0,
             next_transfer: 0,
         }
+    }
+
+    /// A link to a node is proven to be one.
+    pub fn meet(&mut self, node: NodeId) {
+        let links = self.met.entry(node).or_default();
+        *links += 1;
+        if *links == 1 {
+            self.router.on_contact(self.now, node, Contact::Began);
+            self.remember_meetings();
+        }
+    }
+
+    /// A link that was proven is gone.
+    pub fn part(&mut self, node: NodeId) {
+        let Some(links) = self.met.get_mut(&node) else { return };
+        *links -= 1;
+        if *links == 0 {
+            self.met.remove(&node);
+            self.router.on_contact(self.now, node, Contact::Ended);
+            self.remember_meetings();
+        }
+    }
+
+    /// What the router has learnt is to outlive this process.
+    pub fn remember_meetings(&mut self) {
+        let changed = self.router.changed().into_iter();
+        self.outputs.extend(changed.map(|(node, meeting)| Output::Met { node, meeting }));
     }
 
     /// A ticket for a question.

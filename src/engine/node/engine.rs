@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     exchange::{DUPLICATE, Exchange, LINKS_MAX, Opening, Unit},
-    router::{Contact, NoRoad, Road, Router},
+    router::{NoRoad, Road, Router},
 };
 
 /// After a protocol error the peer is asked to stay away for so long: the same bytes would come
@@ -138,20 +138,11 @@ impl Engine {
         if let Some(why) = refused {
             return self.close(link, why);
         }
-        if let Some(peer) = peer
-            && !self.has_link_to(peer)
-        {
-            self.core.router.on_contact(self.core.now, peer, Contact::Began);
-        }
         self.core.introductions.link_up(link, &opening.facts);
         self.core.near.link_up(link, &opening.facts, &opening.policy);
         let exchange = Exchange::open(&mut self.core, opening);
         self.links.insert(link, exchange);
         self.core.touched.insert(link);
-    }
-
-    fn has_link_to(&self, peer: NodeId) -> bool {
-        self.links.values().any(|exchange| exchange.peer().node == Some(peer))
     }
 
     /// Lets a link do something; ends it if that fails.
@@ -296,11 +287,6 @@ impl Engine {
         exchange.end(&mut self.core);
         self.core.introductions.link_down(self.core.now.mono_ms, link);
         self.core.near.link_down(link);
-        if let Some(peer) = exchange.peer().node
-            && !self.has_link_to(peer)
-        {
-            self.core.router.on_contact(self.core.now, peer, Contact::Ended);
-        }
     }
 
     /// Forgets cut bodies beyond the bounds. A body can be left by its link's end, and as well by a

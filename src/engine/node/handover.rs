@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn hop(tokens: u8) -> Hop {
-        Hop { tokens, hops: 1, age_s: 5 }
+        Hop { tokens, hops: 1, age_s: 5, level: 0 }
     }
 
     fn half(tokens: u8) -> u8 {

@@ -77,6 +77,8 @@ pub struct LinkPolicy {
     pub size_max: u64,
     /// Whether silence is filled with pings; off where bytes cost money.
     pub keepalive: bool,
+    /// Whether what goes over it for others costs tokens: off where a copy costs nothing, as on a wire.
+    pub counted: bool,
 }
 
 impl Default for LinkPolicy {
@@ -86,6 +88,7 @@ impl Default for LinkPolicy {
             nice_max: Niceness::new(u8::MAX).unwrap_or(Niceness::BULK),
             size_max: PAYLOAD_MAX,
             keepalive: true,
+            counted: false,
         }
     }
 }
@@ -93,6 +96,6 @@ impl Default for LinkPolicy {
 impl LinkPolicy {
     /// For links on which every byte costs money: only what concerns the two ends, no pings.
     pub fn metered() -> Self {
-        Self { transit: false, keepalive: false, ..Self::default() }
+        Self { transit: false, keepalive: false, counted: true, ..Self::default() }
     }
 }

@@ -35,7 +35,7 @@
 //!     id: BundleId([1; 32]),
 //!     nice: Niceness::NORMAL,
 //!     lifetime: Lifetime::new(86_400).unwrap(),
-//!     hop: Hop { tokens: 1, hops: 0, age_s: 60 },
+//!     hop: Hop { tokens: 1, hops: 0, age_s: 60, level: 0 },
 //!     head: b"an envelope head",
 //!     body_bytes: body.len() as u64,
 //! };

@@ -43,6 +43,11 @@ impl Flood {
         }
     }
 
+    /// Whose router it is.
+    pub(super) fn node(&self) -> &NodeId {
+        &self.node
+    }
+
     /// Whom a header is for, where that is this node or a contact or said in clear.
     fn recipient(&self, header: &Header) -> Option<NodeId> {
         match header.destination {

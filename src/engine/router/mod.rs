@@ -1,8 +1,14 @@
 //! Routing: which neighbour may have a bundle, and what becomes of one that arrives.
 //!
-//! The trait is all that the rest of the engine knows of routing. [`Flood`] is the first behind it.
+//! The trait is all that the rest of the engine knows of routing. Behind it stand schemes that build
+//! on one another: [`Flood`] knows who may have what at all, [`Spray`] adds tokens, [`Delegation`]
+//! adds meetings and is what a node does; [`Prophet`] is there to compare.
 
+mod delegation;
 mod flood;
+mod level;
+mod meetings;
+mod prophet;
 mod spray;
 
 use std::fmt;
@@ -11,8 +17,14 @@ use postrider_base::{Header, NodeId, bundle::Hop};
 
 use crate::node::{Class, Custody, LinkPolicy, Now, People, Reason, Row};
 
+pub use delegation::{Delegation, Tells};
 pub use flood::Flood;
+pub use level::{NodeHint, hint, hint_of};
+pub use meetings::{MEETS_MAX, Meeting};
+pub use prophet::Prophet;
 pub use spray::Spray;
+
+pub(crate) use meetings::DISTINCT_MS;
 
 /// Decides roads. It sees rows and headers, never bytes, and keeps no bundle.
 pub trait Router: fmt::Debug + Send {
@@ -29,10 +41,33 @@ pub trait Router: fmt::Debug + Send {
     fn eligible(&self, now: Now, to: &Neighbour<'_>, row: &Row) -> Result<Road, NoRoad>;
 
     /// Of so many tokens of a bundle of this niceness, how many go along with a copy over
-    /// [`Road::Spray`]. One stays in any case.
-    fn share(&self, nice: u8, tokens: u8) -> u8 {
-        let _ = (nice, tokens);
+    /// [`Road::Spray`] or [`Road::Via`]. One stays in any case.
+    fn share(&self, road: Road, nice: u8, tokens: u8) -> u8 {
+        let _ = (road, nice, tokens);
         0
+    }
+
+    /// How near this node is to whom, for this neighbour to know; at most [`MEETS_MAX`], or nothing.
+    fn tell(&mut self, now: Now, to: &Neighbour<'_>) -> Vec<(NodeHint, u8)> {
+        let _ = (now, to);
+        Vec::new()
+    }
+
+    /// A proven neighbour says how near it is to whom.
+    fn told(&mut self, now: Now, neighbour: NodeId, list: Vec<(NodeHint, u8)>) {
+        let _ = (now, neighbour, list);
+    }
+
+    /// To whom a neighbour is nearer than this node: it may have what waits here for them, although
+    /// its cursor has passed it.
+    fn nearer(&self, now: Now, to: &Neighbour<'_>) -> Vec<NodeHint> {
+        let _ = (now, to);
+        Vec::new()
+    }
+
+    /// Meetings that have changed since this was asked last, to be remembered.
+    fn changed(&mut self) -> Vec<(NodeId, Meeting)> {
+        Vec::new()
     }
 
     /// What becomes of a bundle whose head has been verified; `hop` as admitted here.
@@ -66,8 +101,12 @@ pub enum Road {
     Via,
     /// Everybody who lacks it may have it.
     Flood,
+    /// A copy goes, without tokens: on this link it costs nothing.
+    Free,
     /// A copy goes, with some of the tokens.
     Spray,
+    /// A copy goes, without tokens: the neighbour is nearer to whom it is for, so much.
+    Delegate(u8),
 }
 
 /// Why a bundle does not go to a neighbour.
@@ -81,7 +120,8 @@ pub enum NoRoad {
     Arrived,
     /// It has passed too many nodes to be flooded further.
     Hops,
-    /// The neighbour is neither whom it is for nor the way there, and no other carries it.
+    /// The neighbour is neither whom it is for nor the way there, there are no tokens to spare, and it
+    /// is no nearer than somebody who has a copy.
     Stranger,
     /// The link carries nothing that nice.
     Nice,
@@ -105,14 +145,14 @@ pub enum Placement {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use postrider_base::BundleId;
 
     use super::*;
     use crate::node::Destination;
 
     /// A stranger's small bundle for somebody.
-    pub(super) fn row(to: &NodeId, from: Option<NodeId>) -> Row {
+    pub(crate) fn row(to: &NodeId, from: Option<NodeId>) -> Row {
         Row {
             id: BundleId([9; 32]),
             destination: Destination::Node(*to.as_bytes()),

@@ -4,7 +4,7 @@
 use postrider_base::{Header, Niceness, NodeId, bundle::Hop};
 
 use super::{Contact, Flood, Neighbour, NoRoad, Placement, Road, Router};
-use crate::node::{Now, People, Row};
+use crate::node::{Destination, Now, People, Row};
 
 /// Direct and via; else half of what tokens are left goes along with a copy, or nobody carries for
 /// others. In all else as a router that floods.
@@ -19,6 +19,16 @@ impl Spray {
     /// So many copies of a normal bundle, twice as many of an urgent one.
     pub fn new(flood: Flood, copies: u8) -> Self {
         Self { flood, copies }
+    }
+
+    /// Who may have what at all.
+    pub(super) fn flood(&self) -> &Flood {
+        &self.flood
+    }
+
+    /// Whose router it is.
+    pub(super) fn node(&self) -> &NodeId {
+        self.flood.node()
     }
 
     /// No copies: the least that a scheme can do, to compare others with.
@@ -42,6 +52,8 @@ impl Router for Spray {
 
     fn eligible(&self, now: Now, to: &Neighbour<'_>, row: &Row) -> Result<Road, NoRoad> {
         match self.flood.eligible(now, to, row)? {
+            // A group has no recipient to wait for.
+            Road::Flood if matches!(row.destination, Destination::Group(_)) => Ok(Road::Flood),
             Road::Flood if self.copies <= 1 => Err(NoRoad::Stranger),
             // Only a proven neighbour's word counts for where tokens are.
             Road::Flood if row.hop.tokens > 1 && to.node.is_some() => Ok(Road::Spray),
@@ -51,8 +63,11 @@ impl Router for Spray {
     }
 
     /// Half, but no more than a quarter of all that such a bundle has: one neighbour, or one key with
-    /// many names, must not swallow them (format, B9).
-    fn share(&self, nice: u8, tokens: u8) -> u8 {
+    /// many names, must not swallow them (format, B9). Over the way that the owner names they go whole.
+    fn share(&self, road: Road, nice: u8, tokens: u8) -> u8 {
+        if road == Road::Via {
+            return tokens.saturating_sub(1);
+        }
         let urgent = nice <= Niceness::PRIORITY.value();
         let all = if urgent { self.copies.saturating_mul(2) } else { self.copies };
         (tokens / 2).min((all / 4).max(1))
@@ -83,8 +98,9 @@ mod tests {
             (urgent, 16, 4),
             (urgent, 5, 2),
         ] {
-            assert_eq!(router.share(nice, tokens), share, "{nice} {tokens}");
+            assert_eq!(router.share(Road::Spray, nice, tokens), share, "{nice} {tokens}");
         }
+        assert_eq!(router.share(Road::Via, normal, 8), 7, "the way that the owner names");
     }
 
     #[test]
@@ -108,6 +124,11 @@ mod tests {
         ] {
             let road = router.eligible(Now::default(), &over(to), &row(tokens));
             assert_eq!(road, expected, "{to:?} {tokens}");
+        }
+        let group = Row { destination: Destination::Group([1; 16]), ..row(1) };
+        for router in [&sprays, &waits] {
+            let road = router.eligible(Now::default(), &over(None), &group);
+            assert_eq!(road, Ok(Road::Flood), "a group has no recipient to wait for");
         }
     }
 }

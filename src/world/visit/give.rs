@@ -222,7 +222,7 @@ fn write_record(
     let (Some(nice), Some(lifetime)) = (nice, lifetime) else { return Ok(false) };
     let held_ms = spool.held_ms(place.node.clock.spool_now(place.now_ms));
     let age_s = u32::try_from(entry.age_s(held_ms)).unwrap_or(u32::MAX);
-    let hop = Hop { tokens: 1, hops: entry.hop.hops, age_s };
+    let hop = Hop { tokens: 1, hops: entry.hop.hops, age_s, level: 0 };
     let (head, body_bytes) = (&envelope.head[..], entry.summary.length);
     let record = NewRecord { id: *id, nice, lifetime, hop, head, body_bytes };
     out.write(&writer.begin_record(&record)?)?;

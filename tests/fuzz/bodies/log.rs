@@ -170,7 +170,7 @@ fn good() -> &'static CrashDisk {
             vec![Change::Retire { id: id(1), why: Why::Read }],
             vec![Change::Hop {
                 id: id(2),
-                hop: Hop { tokens: 2, hops: 1, age_s: 5 },
+                hop: Hop { tokens: 2, hops: 1, age_s: 5, level: 0 },
                 class: Class::Stranger,
             }],
             vec![Change::Delivered(Delivered { source, epoch: 1, counter: 1, id8 })],
@@ -208,7 +208,7 @@ fn bundle(n: u64) -> NewBundle {
             lifetime_s: 86_400,
             length: body.len() as u64,
         },
-        hop: Hop { tokens: 8, hops: 0, age_s: 0 },
+        hop: Hop { tokens: 8, hops: 0, age_s: 0, level: 0 },
         class: Class::Contact,
         from: None,
         own: None,

@@ -340,7 +340,7 @@ pub(super) fn container() -> Inputs {
             id: mail.id,
             nice: mail.head.header().nice,
             lifetime: mail.head.header().lifetime,
-            hop: Hop { tokens: 1, hops: 3, age_s: 60 },
+            hop: Hop { tokens: 1, hops: 3, age_s: 60, level: 0 },
             head: &head,
             body_bytes: mail.payload.len() as u64,
         };

@@ -19,6 +19,7 @@ use crate::{
         core::{Core, What},
         handover::{Granted, Outcome},
     },
+    router::{NoRoad, Road},
 };
 
 /// Chunks of one bundle that lie ready or are being read, so that the disk and the link overlap.
@@ -57,6 +58,30 @@ pub(super) enum Taken {
     Spent,
 }
 
+/// What goes along with a copy, beside its age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Along {
+    /// Its hop data as it is.
+    All,
+    /// Some tokens, by this road; without any to spare it does not go, or over a via with none.
+    Tokens(Road),
+    /// No tokens.
+    Bare,
+    /// No tokens, and how near the neighbour is.
+    Level(u8),
+}
+
+impl Along {
+    pub fn over(road: Result<Road, NoRoad>) -> Self {
+        match road {
+            Ok(road @ (Road::Spray | Road::Via)) => Self::Tokens(road),
+            Ok(Road::Free) => Self::Bare,
+            Ok(Road::Delegate(level)) => Self::Level(level),
+            _ => Self::All,
+        }
+    }
+}
+
 /// A wanted bundle, until it is settled or no longer wanted.
 #[derive(Debug)]
 struct Outgoing {
@@ -67,8 +92,7 @@ struct Outgoing {
     at: u64,
     /// It goes without being asked for.
     given: bool,
-    /// Tokens go along with it.
-    sprays: bool,
+    along: Along,
     /// They have not been taken off here yet.
     waits: bool,
     loading: bool,
@@ -84,7 +108,7 @@ impl Bodies {
     pub fn give(&mut self, core: &mut Core, handle: u32, row: &Row) {
         let given = self.wanted.values().filter(|out| out.given).count();
         let is_free = given < GIVEN_MAX && !core.given.contains(&row.short());
-        if is_free && self.want(handle, row, 0, false).is_ok() {
+        if is_free && self.want(handle, row, 0, Along::All).is_ok() {
             core.given.insert(row.short());
             self.wanted.entry(handle).and_modify(|out| out.given = true);
         }
@@ -99,7 +123,7 @@ impl Bodies {
     }
 
     /// The neighbour wants a bundle that was offered, from this byte on.
-    pub fn want(&mut self, handle: u32, row: &Row, from: u64, sprays: bool) -> Result<(), Ending> {
+    pub fn want(&mut self, handle: u32, row: &Row, from: u64, along: Along) -> Result<(), Ending> {
         let small = row.length <= SMALL_PAYLOAD_MAX;
         if self.wanted.get(&handle).is_some_and(|out| out.given) {
             // It was asked for while it was on its way.
@@ -120,7 +144,7 @@ impl Bodies {
             turn,
             at: from,
             given: false,
-            sprays,
+            along,
             waits: false,
             loading: false,
             loaded: None,
@@ -166,10 +190,16 @@ impl Bodies {
         let Some(mut loaded) = loaded.filter(|l| peer.may_carry(&l.head) && whole(l)) else {
             return Taken::NotHere;
         };
-        if let Some(to) = peer.node.filter(|_| out.sprays) {
+        match out.along {
+            Along::Bare => loaded.hop.tokens = 0,
+            Along::Level(level) => (loaded.hop.tokens, loaded.hop.level) = (0, level),
+            Along::All | Along::Tokens(_) => {}
+        }
+        if let (Some(to), Along::Tokens(road)) = (peer.node, out.along) {
             let (router, nice) = (&core.router, out.turn.0);
-            let share = |tokens| router.share(nice, tokens);
+            let share = |tokens| router.share(road, nice, tokens);
             match core.handovers.grant(out.id, (to, peer.link), loaded.hop, share) {
+                Granted::Spent if road == Road::Via => loaded.hop.tokens = 0,
                 Granted::Spent => return Taken::Spent,
                 Granted::Elsewhere => return Taken::NotHere,
                 Granted::Again(tokens) => loaded.hop.tokens = tokens,
@@ -230,7 +260,7 @@ impl Bodies {
                 let Loaded { head, hop, arrived_held_ms, payload } = loaded;
                 self.ready_bytes -= payload.len();
                 out.begun = true;
-                if let Some(to) = peer.node.filter(|_| out.sprays) {
+                if let Some(to) = peer.node.filter(|_| out.spends()) {
                     core.handovers.begun(&out.id, (to, peer.link));
                 }
                 let hop = aged(hop, core.now.held_ms.saturating_sub(arrived_held_ms));
@@ -256,7 +286,7 @@ impl Bodies {
             let (id, length) = (out.id, out.length);
             if !out.begun && out.loaded.is_none() && !out.loading {
                 out.loading = true;
-                let spends = out.sprays.then_some(id);
+                let spends = out.spends().then_some(id);
                 spends.iter().for_each(|id| core.handovers.asked(*id));
                 let ticket = core.ask(peer.link, What::Load { handle, spends });
                 core.outputs.push_back(Output::Load { ticket, id });
@@ -306,11 +336,16 @@ impl Outgoing {
 
     /// Tokens that were taken off for it and did not get there are put back.
     fn hand_back(&self, core: &mut Core, peer: &Peer, how: Outcome) {
-        if let Some(to) = peer.node.filter(|_| self.sprays)
+        if let Some(to) = peer.node.filter(|_| self.spends())
             && let Some(hop) = core.handovers.end(&self.id, (to, peer.link), how)
         {
             core.change(peer.link, None, self.id, hop);
         }
+    }
+
+    /// Whether tokens go along with it.
+    fn spends(&self) -> bool {
+        matches!(self.along, Along::Tokens(_))
     }
 
     /// Whether something of it can be sent now.
@@ -366,12 +401,12 @@ mod tests {
         }
         assert_eq!(bodies.turns.len(), GIVEN_MAX);
         for handle in 20..20 + most {
-            assert_eq!(bodies.want(handle, &row(handle.into()), 0, false), Ok(()), "{handle}");
+            assert_eq!(bodies.want(handle, &row(handle.into()), 0, Along::All), Ok(()), "{handle}");
         }
-        let beyond = bodies.want(1000, &row(1000), 0, false);
+        let beyond = bodies.want(1000, &row(1000), 0, Along::All);
         assert_eq!(beyond, Err(Ending::Protocol(Violation::Limit)));
         // One that was asked for while it was on its way is no other.
-        assert_eq!(bodies.want(0, &row(0), 0, false), Ok(()));
+        assert_eq!(bodies.want(0, &row(0), 0, Along::All), Ok(()));
         let peer = Peer {
             link: LinkId(1),
             node: None,

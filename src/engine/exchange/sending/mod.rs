@@ -7,12 +7,15 @@
 //! What is small, new and for the neighbour itself goes without its Want.
 //!
 //! Here is what is offered and what is answered. What is to be offered is in `offers` and, put off
-//! for a while, in `later`; what is wanted goes out in `bodies`; when all is offered, `marking`
+//! for a while, in `later`; what the neighbour's cursor has passed and it is nearer to now comes from
+//! `nearer`; what is wanted goes out in `bodies`; when all is offered, `marking`
 //! moves the neighbour's cursor. Receipts go by themselves, in `proofs`.
 
 mod bodies;
+mod fair;
 mod later;
 mod marking;
+mod nearer;
 mod offers;
 mod proofs;
 
@@ -22,9 +25,10 @@ use bytes::Bytes;
 use postrider_base::bundle::SMALL_PAYLOAD_MAX;
 
 use self::{
-    bodies::{Bodies, Taken},
+    bodies::{Along, Bodies, Taken},
     later::Later,
     marking::{Done, Marking, begin_behind},
+    nearer::Nearer,
     offers::{Backlog, PAGE_ROWS, Question},
     proofs::Proofs,
 };
@@ -63,6 +67,7 @@ pub(crate) struct Sending {
     ids: BTreeMap<ShortId, u32>,
     next_handle: u32,
     later: Later,
+    nearer: Nearer,
     bodies: Bodies,
     marking: Marking,
     /// What has a higher arrival number came while this link was up.
@@ -79,7 +84,8 @@ struct Only {
 impl Sending {
     /// With the neighbour's cursor as last remembered, offers go before its Hello came.
     pub fn new(core: &Core, peer: &Peer, hint: Option<Seen>) -> Self {
-        let (mut backlog, mut marking) = (Backlog::new(), Marking::new());
+        let node = peer.node.map(|node| *node.as_bytes());
+        let (mut backlog, mut marking) = (Backlog::new(node), Marking::new());
         if let Some(seen) = hint {
             let (from, not_here) = begin_behind(core, peer, seen.bundles);
             backlog.restart(from);
@@ -95,6 +101,7 @@ impl Sending {
             ids: BTreeMap::new(),
             next_handle: 0,
             later: Later::default(),
+            nearer: Nearer::default(),
             bodies: Bodies::default(),
             marking,
             fresh_from: None,
@@ -241,7 +248,7 @@ impl Sending {
             // One that was withdrawn meanwhile is no fault.
             let Some(row) = self.open.get(&handle) else { continue };
             let road = core.router.eligible(core.now, &peer.neighbour(), row);
-            self.bodies.want(handle, row, from, road == Ok(Road::Spray))?;
+            self.bodies.want(handle, row, from, Along::over(road))?;
             // Of what its header does not say openly nothing is asked.
             if let Destination::Node(node) = row.destination
                 && row.source == Some(*core.local.node.as_bytes())
@@ -281,6 +288,10 @@ impl Sending {
             let id = row.id;
             match verdict {
                 Verdict::Kept | Verdict::Known => {
+                    let road = core.router.eligible(core.now, &peer.neighbour(), &row);
+                    if let Ok(Road::Delegate(level)) = road {
+                        core.outputs.push_back(Output::Raise { id, level });
+                    }
                     if let Some(peer) = peer.node {
                         core.outputs.push_back(Output::Carried { id, peer });
                     }
@@ -346,6 +357,24 @@ impl Sending {
         self.backlog.take_page(page, rows, more, keep);
     }
 
+    /// The neighbour has said to whom it is near.
+    pub fn look_nearer(&mut self, core: &Core, peer: &Peer) {
+        self.nearer.begin(core.router.nearer(core.now, &peer.neighbour()));
+    }
+
+    /// Rows for those to whom it is nearer.
+    pub fn take_nearer(
+        &mut self,
+        core: &Core,
+        peer: &Peer,
+        round: u32,
+        (rows, more): (Vec<Row>, bool),
+    ) {
+        let rows = self.nearer.take(round, rows, more).into_iter();
+        let due = rows.filter(|row| peer.may_have(core, row) == May::Have);
+        due.for_each(|row| self.backlog.add(row));
+    }
+
     /// A head came from the disk.
     pub fn take_loaded(
         &mut self,
@@ -400,6 +429,13 @@ impl Sending {
         while let Some(question) = self.backlog.question() {
             ask(core, peer, question);
         }
+        if !self.held
+            && self.backlog.takes_more()
+            && let Some((nodes, after, round)) = self.nearer.question(self.backlog.generation())
+        {
+            let ticket = core.ask(peer.link, What::Toward { round });
+            core.outputs.push_back(Output::Toward { ticket, nodes, after, limit: PAGE_ROWS });
+        }
     }
 
     fn retry_later(&mut self, now_ms: u64) {
@@ -407,7 +443,7 @@ impl Sending {
             return;
         }
         while let Some(row) = self.later.next(now_ms) {
-            self.backlog.put_back(row);
+            self.backlog.add(row);
         }
     }
 
@@ -438,15 +474,15 @@ impl Sending {
             let free = OFFERS_OPEN - self.open.len();
             let fit = peer.chunk_bytes() / OFFER_BYTES;
             let most = free.min(fit).min(OFFERS_MAX);
-            let Some(first) = self.backlog.next() else { return };
-            // The wait is for an answer or for room; both come with an input.
+            // The wait is for an answer or for room; both come with an input. A row that is taken has
+            // had its turn.
             let worst = OFFER_BYTES * (most + 1);
-            if most == 0 || self.next_handle > HANDLE_MAX || !peer.pace.may_send(worst) {
-                self.backlog.put_back(first);
+            let has_room = most > 0 && self.next_handle <= HANDLE_MAX;
+            if !self.backlog.has_next() || !has_room || !peer.pace.may_send(worst) {
                 return;
             }
             let mut entries = Vec::new();
-            let mut next = Some(first);
+            let mut next = self.backlog.next();
             while let Some(row) = next {
                 let id = row.short();
                 let known = self.ids.contains_key(&id) || self.later.holds(&row);

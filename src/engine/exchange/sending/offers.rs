@@ -1,12 +1,14 @@
-//! What is still to be offered to one neighbour, most urgent first.
+//! What is still to be offered to one neighbour, most urgent first, and among the equally urgent in
+//! turns.
 //!
 //! Everything comes from the spool by arrival number, behind the neighbour's cursor. When that is
 //! little it is read at once and sorted. When it is much, the spool's queues are read by niceness,
-//! page by page, and what the cursor covers is passed over. What arrives later is asked for by
+//! page by page, and what the cursor covers is passed over: then turns are taken within what was read. What arrives later is asked for by
 //! arrival number again, so that no order of events in the shell can hide a bundle.
 
 use std::collections::BTreeMap;
 
+use super::fair::Fair;
 use crate::{
     exchange::limits::{ROWS_MAX, SORT_MAX},
     node::{Class, Place, Row},
@@ -15,7 +17,9 @@ use crate::{
 /// Rows to be offered, and what of the spool has been looked at.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    sorted: BTreeMap<Place, Row>,
+    /// Who is at the other end, where that is proven.
+    peer: Option<[u8; 32]>,
+    sorted: Fair,
     paging: Option<Paging>,
     /// Where this catching up began.
     floor: u64,
@@ -55,9 +59,10 @@ pub(crate) enum Question {
 
 impl Backlog {
     /// Nothing is to be offered before [`Self::restart`] says from where.
-    pub fn new() -> Self {
+    pub fn new(peer: Option<[u8; 32]>) -> Self {
         Self {
-            sorted: BTreeMap::new(),
+            peer,
+            sorted: Fair::default(),
             paging: None,
             floor: 0,
             covered: 0,
@@ -75,19 +80,30 @@ impl Backlog {
         let after = after.min(u64::MAX - 1);
         let generation = self.generation.wrapping_add(1);
         let (dirty, begun) = (true, true);
-        *self = Self { floor: after, covered: after, dirty, begun, generation, ..Self::new() };
+        *self =
+            Self { floor: after, covered: after, dirty, begun, generation, ..Self::new(self.peer) };
     }
 
     /// Looks no further before the next restart; answers that are under way are void.
     pub fn hold(&mut self) {
         let generation = self.generation.wrapping_add(1);
-        *self = Self { generation, ..Self::new() };
+        *self = Self { generation, ..Self::new(self.peer) };
     }
 
     /// Something arrived in the spool.
     pub fn note_arrival(&mut self) {
         // Before the first restart nothing is known of the neighbour.
         self.dirty = self.begun;
+    }
+
+    /// Which of all backlogs this is: a restart makes another.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether the order of what there is is known, and there is room for more.
+    pub fn takes_more(&self) -> bool {
+        self.begun && !self.first && self.sorted.len() < SORT_MAX
     }
 
     /// Where this catching up began.
@@ -113,10 +129,10 @@ impl Backlog {
             (self.dirty, self.asking) = (false, true);
             return Some(Question::Since { after: self.covered, generation });
         }
-        let paging = self.paging.as_mut()?;
-        if paging.asking || paging.is_ready() {
+        if self.sorted.len() >= ROWS_MAX {
             return None;
         }
+        let paging = self.paging.as_mut().filter(|paging| !paging.asking)?;
         let (at, queue) = paging.lowest()?;
         let after = queue.after;
         paging.asking = true;
@@ -145,7 +161,7 @@ impl Backlog {
         self.covered = self.covered.max(if more { last } else { upto.max(last) });
         self.dirty |= more;
         for row in rows.into_iter().filter(|row| keep(row)) {
-            self.sorted.insert(place(&row), row);
+            self.sorted.push(row, self.peer);
         }
         if self.first && more && self.sorted.len() >= SORT_MAX {
             self.sorted.clear();
@@ -180,6 +196,9 @@ impl Backlog {
         let upto = paging.upto;
         let mut fits = |row: &Row| row.arrival > floor && row.arrival <= upto && keep(row);
         paging.rows.extend(rows.into_iter().filter(|row| fits(row)).map(|row| (place(&row), row)));
+        for row in paging.take_certain() {
+            self.sorted.push(row, self.peer);
+        }
         self.end_paging();
     }
 
@@ -188,25 +207,20 @@ impl Backlog {
         if self.first {
             return None;
         }
-        let sorted = self.sorted.first_key_value().map(|(place, _)| *place);
-        let paged = self.paging.as_ref().and_then(Paging::next_place);
-        let from_pages = match (sorted, paged) {
-            (Some(sorted), Some(paged)) => paged < sorted,
-            (None, Some(_)) => true,
-            (_, None) => false,
-        };
-        if from_pages {
-            let row = self.paging.as_mut()?.rows.pop_first()?.1;
-            self.end_paging();
-            Some(row)
-        } else {
-            Some(self.sorted.pop_first()?.1)
-        }
+        // What a page can still show is less urgent than what was certain, or as urgent.
+        let certain = self.paging.as_ref().map_or(u8::MAX, Paging::certain);
+        self.sorted.pop(certain)
     }
 
-    /// Puts back what could not be offered now.
-    pub fn put_back(&mut self, row: Row) {
-        self.sorted.insert(place(&row), row);
+    /// Whether there is a next one.
+    pub fn has_next(&self) -> bool {
+        let certain = self.paging.as_ref().map_or(u8::MAX, Paging::certain);
+        !self.first && self.sorted.has(certain)
+    }
+
+    /// One more, that was put off or is found again.
+    pub fn add(&mut self, row: Row) {
+        self.sorted.push(row, self.peer);
     }
 
     fn end_paging(&mut self) {
@@ -229,15 +243,24 @@ impl Paging {
         open.min_by_key(|(_, queue)| queue.after)
     }
 
-    /// The most urgent row, if no queue can still show a more urgent one.
-    fn next_place(&self) -> Option<Place> {
-        let first = *self.rows.first_key_value()?.0;
-        let certain = self.lowest().is_none_or(|(_, queue)| Some(first) <= queue.after);
-        certain.then_some(first)
+    /// Up to which niceness all has been read, but for more of the same.
+    fn certain(&self) -> u8 {
+        match self.lowest() {
+            None => u8::MAX,
+            Some((_, queue)) => queue.after.map_or(0, |after| after.nice),
+        }
     }
 
-    fn is_ready(&self) -> bool {
-        self.next_place().is_some()
+    /// The rows than which no queue can show a more urgent one.
+    fn take_certain(&mut self) -> Vec<Row> {
+        let after = match self.lowest() {
+            None => return std::mem::take(&mut self.rows).into_values().collect(),
+            Some((_, queue)) => queue.after,
+        };
+        let Some(after) = after else { return Vec::new() };
+        let beyond = Place { arrival: after.arrival.saturating_add(1), ..after };
+        let rest = self.rows.split_off(&beyond);
+        std::mem::replace(&mut self.rows, rest).into_values().collect()
     }
 }
 
@@ -313,7 +336,7 @@ mod tests {
         for count in [0_u64, 1, 1024, 1025, 4096, 5000, 20_000] {
             let spool: Vec<Row> = (1..=count).map(row).collect();
             for after in [0, count / 3] {
-                let mut backlog = Backlog::new();
+                let mut backlog = Backlog::new(None);
                 backlog.restart(after);
                 let out = drain(&mut backlog, &spool, count);
                 let mut expected: Vec<Place> =
@@ -328,7 +351,7 @@ mod tests {
     #[test]
     fn what_arrives_later_is_offered_and_nothing_twice() {
         let spool: Vec<Row> = (1..=6000).map(row).collect();
-        let mut backlog = Backlog::new();
+        let mut backlog = Backlog::new(None);
         backlog.restart(0);
         assert_eq!(drain(&mut backlog, &spool[..5000], 5000).len(), 5000);
         backlog.note_arrival();
@@ -338,14 +361,14 @@ mod tests {
     #[test]
     fn a_cursor_beyond_our_numbering_counts_for_nothing() {
         let spool: Vec<Row> = (1..=10).map(row).collect();
-        let mut backlog = Backlog::new();
+        let mut backlog = Backlog::new(None);
         backlog.restart(99);
         assert_eq!(drain(&mut backlog, &spool, 10).len(), 10);
     }
 
     #[test]
     fn an_answer_to_an_older_question_is_void() {
-        let mut backlog = Backlog::new();
+        let mut backlog = Backlog::new(None);
         backlog.restart(0);
         let Some(Question::Since { generation, .. }) = backlog.question() else { panic!() };
         backlog.restart(5);

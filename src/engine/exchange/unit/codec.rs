@@ -19,6 +19,7 @@ use super::{Begin, Hello, Offered, Unit, UnitError, VERSION};
 use crate::{
     exchange::limits::{CHUNK_MIN, OFFERS_MAX, RECEIPTS_MAX, UNIT_MAX},
     node::{Instance, Reason, Seen, ShortId, Verdict},
+    router::{MEETS_MAX, NodeHint},
 };
 
 /// Bytes of the longest unit that is neither data nor the beginning of a bundle: 256 offers of the
@@ -31,7 +32,7 @@ const BEGIN_MAX: usize = HEAD_MAX + SMALL_PAYLOAD_MAX as usize + 64;
 const LATER: u64 = 256;
 
 type HelloWire = (u8, u64, ByteBuf, Option<ByteBuf>, u64, u64, u8, u8);
-type BeginWire = (u32, u8, u8, u32, ByteBuf, ByteBuf);
+type BeginWire = (u32, u8, u8, u32, u8, ByteBuf, ByteBuf);
 
 impl Unit {
     /// The unit's bytes in two pieces: a chunk of a body is passed on, not copied.
@@ -46,7 +47,8 @@ impl Unit {
             Self::Begin(begin) => {
                 let Begin { handle, hop, head, payload } = begin;
                 let bytes = (serde_bytes::Bytes::new(head), serde_bytes::Bytes::new(payload));
-                tagged(3, &(handle, hop.tokens, hop.hops, hop.age_s, bytes.0, bytes.1))
+                let Hop { tokens, hops, age_s, level } = hop;
+                tagged(3, &(handle, tokens, hops, age_s, level, bytes.0, bytes.1))
             }
             Self::Data { handle, bytes } => {
                 let mut head = vec![4];
@@ -74,6 +76,10 @@ impl Unit {
                     IpAddr::V6(ip) => ByteBuf::from(ip.octets()),
                 };
                 tagged(17, &(ByteBuf::from(*node), ip, at.port()))
+            }
+            Self::Meets(list) => {
+                let all = list.iter().flat_map(|(hint, level)| hint.iter().chain([level]));
+                tagged(18, &ByteBuf::from(all.copied().collect::<Vec<u8>>()))
             }
         };
         (head, Bytes::new())
@@ -139,6 +145,7 @@ impl Unit {
                 let (node, ip, port): (ByteBuf, ByteBuf, u16) = wire::decode(body)?;
                 Self::Introduce { node: key(&node)?, at: SocketAddr::new(address(&ip)?, port) }
             }
+            18 => Self::Meets(meets(&wire::decode::<ByteBuf>(body)?)?),
             other => return Err(UnitError::Type(other)),
         })
     }
@@ -150,7 +157,7 @@ impl Unit {
 
     /// What is at the start of a unit, for traces; `None` for types that are not known.
     pub fn name(unit: &[u8]) -> Option<&'static str> {
-        const NAMES: [&str; 18] = [
+        const NAMES: [&str; 19] = [
             "Hello",
             "Offer",
             "Want",
@@ -169,6 +176,7 @@ impl Unit {
             "?",
             "Reach",
             "Introduce",
+            "Meets",
         ];
         NAMES.get(usize::from(*unit.first()?)).copied()
     }
@@ -223,12 +231,12 @@ impl Offered {
 
 impl Begin {
     fn from_wire(w: BeginWire) -> Result<Self, UnitError> {
-        if w.4.len() > HEAD_MAX {
+        let (handle, tokens, hops, age_s, level, head, payload) = w;
+        if head.len() > HEAD_MAX {
             return Err(UnitError::Field("head"));
         }
-        let hop = Hop { tokens: w.1, hops: w.2, age_s: w.3 };
-        let (head, payload) = (w.4.into_vec().into(), w.5.into_vec().into());
-        Ok(Self { handle: w.0, hop, head, payload })
+        let hop = Hop { tokens, hops, age_s, level };
+        Ok(Self { handle, hop, head: head.into_vec().into(), payload: payload.into_vec().into() })
     }
 }
 
@@ -283,6 +291,14 @@ fn pairs(flat: &[u64]) -> Result<Vec<(u32, u64)>, UnitError> {
     }
     let handle = |[handle, value]: &[u64; 2]| Some((u32::try_from(*handle).ok()?, *value));
     pairs.iter().map(handle).collect::<Option<_>>().ok_or(UnitError::Field("handle"))
+}
+
+fn meets(bytes: &[u8]) -> Result<Vec<(NodeHint, u8)>, UnitError> {
+    let (all, odd) = bytes.as_chunks::<9>();
+    bounded(all.len(), MEETS_MAX, "meetings")?;
+    let one = |[hint @ .., level]: &[u8; 9]| (*level > 0).then_some((*hint, *level));
+    let list: Option<_> = all.iter().map(one).collect();
+    list.filter(|_| odd.is_empty()).ok_or(UnitError::Field("meetings"))
 }
 
 fn key(bytes: &[u8]) -> Result<[u8; 32], UnitError> {
@@ -346,9 +362,10 @@ mod tests {
             .prop_map(|(id, nice, length)| Offered { id: ShortId(id), nice, length });
         let offer = vec(offered, 1..=OFFERS_MAX).prop_map(Unit::Offer);
         let bytes = |most| vec(any::<u8>(), 1..most).prop_map(Bytes::from);
-        let begin = (any::<u32>(), any::<[u8; 2]>(), any::<u32>(), bytes(HEAD_MAX), bytes(4096))
-            .prop_map(|(handle, [tokens, hops], age_s, head, payload)| {
-                Unit::Begin(Begin { handle, hop: Hop { tokens, hops, age_s }, head, payload })
+        let begin = (any::<u32>(), any::<[u8; 3]>(), any::<u32>(), bytes(HEAD_MAX), bytes(4096))
+            .prop_map(|(handle, [tokens, hops, level], age_s, head, payload)| {
+                let hop = Hop { tokens, hops, age_s, level };
+                Unit::Begin(Begin { handle, hop, head, payload })
             });
         let receipt = (any::<[u8; 8]>(), any::<[u8; 16]>())
             .prop_map(|(id_prefix, r)| Receipt { id_prefix, r });
@@ -357,6 +374,7 @@ mod tests {
             hello,
             offer,
             vec(any::<(u32, u64)>(), 1..=OFFERS_MAX).prop_map(Unit::Want),
+            vec((any::<NodeHint>(), 1..=u8::MAX), 1..=MEETS_MAX).prop_map(Unit::Meets),
             begin,
             (any::<u32>(), bytes(9000)).prop_map(|(handle, bytes)| Unit::Data { handle, bytes }),
             vec((any::<u32>(), any_verdict()), 1..=OFFERS_MAX).prop_map(Unit::Settle),

@@ -14,12 +14,17 @@ use postrider_base::{
 };
 
 use super::limits::CHUNK_MAX;
-use crate::node::{Instance, Seen, ShortId, Verdict};
+use crate::{
+    node::{Instance, Seen, ShortId, Verdict},
+    router::NodeHint,
+};
 
 /// The version that is spoken here.
 pub const VERSION: u8 = 1;
 /// In [`Hello::features`]: reconciles by sketches.
 pub const FEATURE_SKETCH: u64 = 1;
+/// In [`Hello::features`]: takes [`Unit::Meets`].
+pub const FEATURE_MEETS: u64 = 1 << 5;
 
 /// One message of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +58,9 @@ pub enum Unit {
     },
     /// A step of a reconciliation, as in `reconciling/sketch.rs`.
     Sketch(Bytes),
+    /// Whom the sender meets: hints, and how near it is to each, which is never 0. At least one, at most
+    /// [`MEETS_MAX`](crate::router::MEETS_MAX).
+    Meets(Vec<(NodeHint, u8)>),
     /// Are you there?
     Ping(u64),
     /// Yes.

@@ -90,7 +90,7 @@ impl Record {
         if keys.check(&[checked, head]) != *check {
             return None;
         }
-        let hop = Hop { tokens: *tokens, hops: *hops, age_s: u32::from_be_bytes(*age) };
+        let hop = Hop { tokens: *tokens, hops: *hops, age_s: u32::from_be_bytes(*age), level: 0 };
         Some(Self { offset, hop, head: head.to_vec(), body_bytes })
     }
 }

@@ -18,7 +18,12 @@ struct Given {
 }
 
 fn given() -> impl Strategy<Value = Given> {
-    let hop = (any::<u8>(), any::<u32>()).prop_map(|(hops, age_s)| Hop { tokens: 1, hops, age_s });
+    let hop = (any::<u8>(), any::<u32>()).prop_map(|(hops, age_s)| Hop {
+        tokens: 1,
+        hops,
+        age_s,
+        level: 0,
+    });
     (
         any::<[u8; 32]>(),
         1..=255_u8,
@@ -44,7 +49,7 @@ fn fixed(count: u8) -> Vec<Given> {
             id: BundleId([n; 32]),
             nice: 160,
             lifetime_s: 86_400,
-            hop: Hop { tokens: 1, hops: n, age_s: u32::from(n) },
+            hop: Hop { tokens: 1, hops: n, age_s: u32::from(n), level: 0 },
             head: vec![0xa0 ^ n; 90 + usize::from(n)],
             body: noise(n.into(), 100 + 37 * usize::from(n)),
         })
@@ -372,7 +377,7 @@ fn a_trailer_that_lies_about_lengths_is_not_believed() {
 #[test]
 fn lengths_and_counts_beyond_reason_are_refused_before_anything_is_allocated() {
     let keys = Keys::new(Salt([1; 8]));
-    let hop = Hop { tokens: 1, hops: 0, age_s: 0 };
+    let hop = Hop { tokens: 1, hops: 0, age_s: 0, level: 0 };
     // A head that checks and states a body of 2^63 bytes.
     let mut front = Record::encode_front(&keys, hop, b"head", 0).unwrap();
     front[12..20].copy_from_slice(&(1_u64 << 63).to_be_bytes());
@@ -430,7 +435,7 @@ fn a_file_full_of_heads_that_are_none_is_given_up() {
     // The front of a record with every cheap question answered right, as often as it fits.
     let mut front = Record::encode_front(
         &Keys::new(Salt([2; 8])),
-        Hop { tokens: 1, hops: 0, age_s: 0 },
+        Hop { tokens: 1, hops: 0, age_s: 0, level: 0 },
         b"h",
         0,
     )
@@ -446,7 +451,7 @@ fn a_file_full_of_heads_that_are_none_is_given_up() {
 #[test]
 fn a_container_of_more_records_than_allowed_is_read_up_to_the_bound() {
     let keys = Keys::new(Salt([2; 8]));
-    let hop = Hop { tokens: 1, hops: 0, age_s: 0 };
+    let hop = Hop { tokens: 1, hops: 0, age_s: 0, level: 0 };
     let mut record = Record::encode_front(&keys, hop, b"h", 0).unwrap();
     let mut check = keys.record_check();
     check.update(&record);
@@ -520,7 +525,7 @@ fn the_writer_refuses_what_its_reader_would() {
         id: BundleId([1; 32]),
         nice: Niceness::NORMAL,
         lifetime: Lifetime::new(1).unwrap(),
-        hop: Hop { tokens: 8, hops: 0, age_s: 0 },
+        hop: Hop { tokens: 8, hops: 0, age_s: 0, level: 0 },
         head: b"head",
         body_bytes: 3,
     };

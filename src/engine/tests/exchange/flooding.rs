@@ -48,7 +48,7 @@ fn flooding_ends_after_sixteen_nodes() {
     let mut net = Net::new(2);
     let bundle = made(1, 3, 160, 100, 1);
     let now = net.now();
-    let hop = |hops| postrider_base::bundle::Hop { tokens: 1, hops, age_s: 0 };
+    let hop = |hops| postrider_base::bundle::Hop { tokens: 1, hops, age_s: 0, level: 0 };
     net.nodes[0].store.put(now, &bundle, hop(16), Class::Stranger);
     let near = made(1, 3, 160, 100, 2);
     net.nodes[0].store.put(now, &near, hop(15), Class::Stranger);

@@ -5,6 +5,7 @@
 
 mod bytes_spent;
 mod cuts;
+mod delegating;
 mod directly;
 mod duplicate;
 mod early;

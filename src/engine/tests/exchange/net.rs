@@ -19,7 +19,7 @@ use postrider_engine::{
         Answer, Class, Ending, Engine, Event, Input, Instance, LinkId, LinkPolicy, Local, Now,
         Output, Policy, Ticket,
     },
-    router::Flood,
+    router::{Delegation, Flood, Meeting, Spray, Tells},
 };
 
 use crate::store::{Made, Store, node};
@@ -33,6 +33,8 @@ pub struct Node {
     pub events: Vec<Event>,
     /// Whom it was told to meet, and where.
     pub meetings: Vec<(NodeId, SocketAddr)>,
+    /// What it was told to remember of meetings.
+    pub met: Vec<(NodeId, Meeting)>,
     pub carried: Vec<(BundleId, NodeId)>,
     pub ended: Vec<Ending>,
     pub flushed: Vec<LinkId>,
@@ -131,6 +133,7 @@ impl Net {
             ended: vec![],
             flushed: vec![],
             meetings: vec![],
+            met: vec![],
             life: 0,
         });
         Self {
@@ -152,6 +155,21 @@ impl Net {
             chance: Chance(1),
             steps: 0,
         }
+    }
+
+    /// The same, of nodes that count copies and go by meetings.
+    pub fn delegating(count: u8) -> Self {
+        let mut net = Self::new(count);
+        net.policy.counted = true;
+        for (n, at) in (1..).zip(&mut net.nodes) {
+            let spray = Spray::new(Flood::new(node(n), vec![]), 8);
+            let router = Delegation::new(spray, Tells::Everybody, Vec::new());
+            let instance = at.store.instance;
+            let local =
+                Local { node: node(n), tag_keys: vec![], instance, policy: Policy::default() };
+            at.engine = Engine::new(local, Box::new(router));
+        }
+        net
     }
 
     pub fn now(&self) -> Now {
@@ -411,9 +429,12 @@ impl Net {
                 self.nodes[at].carried.push((id, peer));
             }
             Output::Meet { node, at: seen, .. } => self.nodes[at].meetings.push((node, seen)),
+            Output::Raise { id, level } => store.raise(&id, level),
+            Output::Met { node, meeting } => self.nodes[at].met.push((node, meeting)),
             Output::Event(event) => self.nodes[at].events.push(event),
             Output::Since { ticket, .. }
             | Output::Page { ticket, .. }
+            | Output::Toward { ticket, .. }
             | Output::Look { ticket, .. }
             | Output::Load { ticket, .. }
             | Output::Read { ticket, .. }

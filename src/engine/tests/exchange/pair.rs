@@ -237,7 +237,7 @@ fn offer(made: &Made) -> Unit {
 }
 
 fn begin(made: &Made, handle: u32, payload: Bytes) -> Unit {
-    let hop = Hop { tokens: 8, hops: 0, age_s: 0 };
+    let hop = Hop { tokens: 8, hops: 0, age_s: 0, level: 0 };
     Unit::Begin(Begin { handle, hop, head: made.head.clone(), payload })
 }
 
@@ -371,7 +371,7 @@ fn a_bundle_that_has_passed_too_many_nodes_is_refused() {
     let bundle = made(1, 2, 160, 100, 1);
     net.inject(1, link, &offer(&bundle));
     net.run();
-    let hop = Hop { tokens: 1, hops: Hop::HOPS_MAX, age_s: 0 };
+    let hop = Hop { tokens: 1, hops: Hop::HOPS_MAX, age_s: 0, level: 0 };
     let (head, payload) = (bundle.head.clone(), bundle.body.clone());
     net.inject(1, link, &Unit::Begin(Begin { handle: 0, hop, head, payload }));
     let verdict = Verdict::Refused(Reason::Hops);

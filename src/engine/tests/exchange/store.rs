@@ -112,6 +112,15 @@ impl Store {
         live.map(|stored| stored.row.hop = hop).is_some()
     }
 
+    /// Raises what a bundle remembers of whom it was offered to.
+    pub fn raise(&mut self, id: &BundleId, level: u8) {
+        let hop = self.get(id).map(|stored| stored.row.hop);
+        let raised = hop.map(|hop| Hop { level: level.max(hop.level), ..hop });
+        raised.iter().for_each(|hop| {
+            self.change(id, *hop);
+        });
+    }
+
     /// As a send on this node does.
     pub fn put(&mut self, now: Now, made: &Made, hop: Hop, class: Class) {
         let row = Row {
@@ -225,6 +234,25 @@ impl Store {
                 rows.sort_by_key(place);
                 let more = rows.len() > limit;
                 rows.truncate(limit);
+                Answer::Rows { rows, more, upto: self.next_arrival }
+            }
+            Output::Toward { nodes, after, limit, .. } => {
+                let place = |r: &Row| Place { nice: r.nice, arrival: r.arrival };
+                let mut rows = Vec::new();
+                for (n, hint) in nodes.iter().enumerate() {
+                    let is_for = |r: &&Row| match r.destination {
+                        Destination::Node(node) => node.starts_with(hint),
+                        _ => false,
+                    };
+                    let beyond = |r: &&Row| n > 0 || after.is_none_or(|a| place(r) > a);
+                    let all = self.live.values().map(|s| &s.row);
+                    let mut some: Vec<Row> = all.filter(is_for).filter(beyond).cloned().collect();
+                    some.sort_by_key(place);
+                    rows.extend(some);
+                }
+                let more = rows.len() >= limit;
+                rows.truncate(limit);
+                self.rows_read += rows.len();
                 Answer::Rows { rows, more, upto: self.next_arrival }
             }
             Output::Look { ids, .. } => {

@@ -1,0 +1,97 @@
+//! A copy without tokens goes up the gradient of meetings, also when a neighbour's cursor has passed it.
+
+use postrider_base::bundle::Hop;
+use postrider_engine::node::Class;
+
+use crate::{
+    net::{Net, Wire},
+    pair::admitted,
+    store::made,
+};
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Two meet, and part.
+fn meet(net: &mut Net, a: usize, b: usize) {
+    net.connect(a, b, Wire::default());
+    net.run();
+    net.cut_all();
+    net.run();
+    net.now_ms += HOUR_MS;
+}
+
+fn level(net: &Net, at: usize, made: &crate::store::Made) -> u8 {
+    net.nodes[at].store.get(&made.id).unwrap().row.hop.level
+}
+
+#[test]
+fn what_a_cursor_has_passed_goes_when_the_neighbour_is_nearer() {
+    let mut net = Net::delegating(4);
+    let bundle = made(1, 4, 160, 100, 1);
+    let now = net.now();
+    net.nodes[0].store.put(now, &bundle, Hop { tokens: 1, ..Hop::fresh() }, Class::Own);
+    // The second knows nobody: it waits, and the cursor passes it.
+    meet(&mut net, 0, 1);
+    assert!(!net.has(1, &bundle));
+    meet(&mut net, 1, 3);
+    meet(&mut net, 0, 1);
+    assert!(net.has(1, &bundle), "it has met the recipient");
+    let hop = net.nodes[1].store.get(&bundle.id).unwrap().row.hop;
+    assert_eq!((hop.tokens, hop.level), (0, level(&net, 0, &bundle)));
+    assert!(hop.level > 0);
+    // The third is as near as the second: no copy more.
+    meet(&mut net, 2, 3);
+    meet(&mut net, 0, 2);
+    assert!(!net.has(2, &bundle));
+    meet(&mut net, 2, 3);
+    meet(&mut net, 2, 3);
+    meet(&mut net, 0, 2);
+    assert!(net.has(2, &bundle), "now it is nearer");
+    meet(&mut net, 1, 3);
+    assert_eq!(admitted(&net, 3).len(), 1);
+}
+
+#[test]
+fn a_neighbour_is_asked_for_what_it_is_nearer_to_and_for_nothing_else() {
+    let mut net = Net::delegating(4);
+    let now = net.now();
+    let waits: Vec<_> = (0..3000).map(|n| made(1, 3, 160, 100, n)).collect();
+    let goes: Vec<_> = (0..2500).map(|n| made(1, 4, 160, 100, 5000 + n)).collect();
+    for bundle in waits.iter().chain(&goes) {
+        let hop = Hop { tokens: 1, ..Hop::fresh() };
+        net.nodes[0].store.put(now, bundle, hop, Class::Stranger);
+    }
+    meet(&mut net, 0, 1);
+    meet(&mut net, 1, 3);
+    net.nodes[0].store.rows_read = 0;
+    meet(&mut net, 0, 1);
+    assert!(goes.iter().all(|bundle| net.has(1, bundle)));
+    assert!(!waits.iter().any(|bundle| net.has(1, bundle)));
+    let read = net.nodes[0].store.rows_read;
+    assert!((2500..2600).contains(&read), "{read}");
+    net.nodes[0].store.rows_read = 0;
+    let bytes: u64 = net.past.iter().map(|way| way.bytes).sum();
+    meet(&mut net, 0, 1);
+    let again: u64 = net.past.iter().map(|way| way.bytes).sum::<u64>() - bytes;
+    assert!(again < 400, "what it was offered is not offered again: {again}");
+}
+
+#[test]
+fn meetings_are_remembered_and_told_once() {
+    let mut net = Net::delegating(3);
+    meet(&mut net, 0, 1);
+    assert_eq!(net.nodes[0].met.len(), 1);
+    net.connect(0, 1, Wire::default());
+    net.run();
+    assert_eq!(net.nodes[0].met.len(), 2, "an hour later it is another meeting");
+    // At the second contact the first tells of the second, and of nobody else.
+    let told = |net: &Net| {
+        let all = net.units(0, 1).into_iter().filter(|(_, name, _)| *name == "Meets");
+        all.map(|(.., bytes)| bytes).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&net), [11, 11]);
+    // Half an hour later it has met it once more, and says so; then nothing changes.
+    net.pass(HOUR_MS / 2 + 1);
+    net.run();
+    assert_eq!(told(&net).len(), 3);
+}
