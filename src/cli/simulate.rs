@@ -41,6 +41,15 @@ pub(super) struct Simulate {
     /// Bundles that a node carries for others; any number if not given
     #[arg(long, value_name = "N")]
     buffer: Option<u64>,
+    /// Copies stay until their lifetime ends: receipts free none
+    #[arg(long)]
+    no_receipts: bool,
+    /// Nodes that write four times as much as all others together, to fill their buffers
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=100))]
+    attackers: u16,
+    /// Keys with which each attacker writes
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    keys: u16,
     /// Bytes of a message, sealed
     #[arg(long, value_name = "BYTES", default_value_t = BYTES_DEFAULT, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
     size: u32,
@@ -97,6 +106,9 @@ impl Simulate {
                 messages: usize::try_from(self.messages).unwrap_or(usize::MAX),
                 ttl: self.ttl,
                 buffer: self.buffer,
+                receipts: !self.no_receipts,
+                attackers: usize::from(self.attackers),
+                keys: usize::from(self.keys),
                 bytes: usize::try_from(self.size).unwrap_or(usize::MAX),
                 rate_bps: self.rate,
                 seed: self.seed,

@@ -39,6 +39,12 @@ pub struct Simulation {
     pub ttl: Lifetime,
     /// Bundles that a node carries for others.
     pub buffer: Option<u64>,
+    /// Whether receipts free copies.
+    pub receipts: bool,
+    /// Nodes that write much only to fill the spools of others.
+    pub attackers: usize,
+    /// Keys with which each of them writes.
+    pub keys: usize,
     /// Bytes of a bundle's body.
     pub bytes: usize,
     /// Bits per second between two who meet, each way.
@@ -77,6 +83,8 @@ pub struct Simulated {
     pub ttl_s: u32,
     /// Bits per second of each link.
     pub rate_bps: u64,
+    /// Nodes that wrote four times as much as all others together, which is not counted.
+    pub attackers: usize,
     /// What decided everything.
     pub seed: u64,
     /// After how many seconds each that arrived did, ascending; not in the JSON.

@@ -12,6 +12,8 @@ const NEVER: u64 = u64::MAX;
 const STEPS: u64 = 200;
 /// How long a byte takes between two who stand beside each other.
 const LATENCY_MS: u64 = 5;
+/// Attackers write so many times as much as all others together.
+const FLOOD: usize = 4;
 
 /// Runs a simulation to the end of its trace.
 pub fn run(meetings: &Meetings, of: &Simulation, watch: &dyn Watch) -> Result<Simulated, Failure> {
@@ -27,6 +29,7 @@ pub fn run(meetings: &Meetings, of: &Simulation, watch: &dyn Watch) -> Result<Si
     if let Some(buffer) = of.buffer {
         (0..meetings.nodes()).for_each(|at| world.set_carried_max(at, buffer));
     }
+    world.set_receipts(of.receipts);
     let births = births(meetings, of);
     let (begin_ms, end_ms) = meetings.span_ms();
     watch.event(Event::Begin {
@@ -38,10 +41,15 @@ pub fn run(meetings: &Meetings, of: &Simulation, watch: &dyn Watch) -> Result<Si
     for step in 1..=STEPS {
         let until_ms = begin_ms + (end_ms - begin_ms) / STEPS * step;
         let until_ms = if step == STEPS { end_ms } else { until_ms };
-        while let Some((at_ms, from, to)) = births.next_if(|birth| birth.0 <= until_ms) {
-            pass_to(&mut world, at_ms)?;
-            let length = of.bytes;
-            world.send(from, to, Wish { length, lifetime_s: of.ttl.seconds(), ..Wish::default() });
+        while let Some(birth) = births.next_if(|birth| birth.at_ms <= until_ms) {
+            pass_to(&mut world, birth.at_ms)?;
+            let wish = Wish { length: of.bytes, lifetime_s: of.ttl.seconds(), ..Wish::default() };
+            match birth.key {
+                None => {
+                    world.send(birth.from, birth.to, wish);
+                }
+                Some(key) => world.flood(birth.from, meetings.nodes() + key, birth.to, wish),
+            }
         }
         pass_to(&mut world, until_ms)?;
         if watch.is_stopped() {
@@ -59,20 +67,36 @@ fn pass_to(world: &mut World, at_ms: u64) -> Result<(), Failure> {
     })
 }
 
-/// When each message is written, by whom, and for whom.
-fn births(meetings: &Meetings, of: &Simulation) -> Vec<(u64, usize, usize)> {
+/// A message is written.
+struct Birth {
+    at_ms: u64,
+    from: usize,
+    to: usize,
+    /// With which of its writer's further keys, if it is an attacker's.
+    key: Option<usize>,
+}
+
+/// All that is written, in order.
+fn births(meetings: &Meetings, of: &Simulation) -> Vec<Birth> {
     // Of its own, so that every scheme has the same mail.
     let mut chance = Chance::new(of.seed ^ 0x6d61_696c);
     let (begin_ms, end_ms) = meetings.span_ms();
     let quarter = (end_ms - begin_ms) / 4;
     let nodes = meetings.nodes();
-    let one = |_| {
+    let one = |chance: &mut Chance| {
         let at_ms = chance.within(begin_ms + quarter, end_ms - quarter);
         let from = chance.index(nodes);
-        (at_ms, from, (from + 1 + chance.index(nodes - 1)) % nodes)
+        Birth { at_ms, from, to: (from + 1 + chance.index(nodes - 1)) % nodes, key: None }
     };
-    let mut births: Vec<_> = (0..of.messages).map(one).collect();
-    births.sort_unstable();
+    let mut births: Vec<_> = (0..of.messages).map(|_| one(&mut chance)).collect();
+    // Drawn behind the mail, which is the same with and without them.
+    let attackers: Vec<_> = (0..of.attackers).map(|_| chance.index(nodes)).collect();
+    let floods = if attackers.is_empty() { 0 } else { FLOOD * of.messages };
+    births.extend((0..floods).map(|n| {
+        let (from, key) = (attackers[n % attackers.len()], Some(n % (of.keys * attackers.len())));
+        Birth { from, key, ..one(&mut chance) }
+    }));
+    births.sort_by_key(|birth| birth.at_ms);
     births
 }
 
@@ -105,6 +129,7 @@ fn summary(
         messages: fates.len(),
         ttl_s: of.ttl.seconds(),
         rate_bps: of.rate_bps,
+        attackers: of.attackers,
         seed: of.seed,
         delays_s,
     }

@@ -50,6 +50,8 @@ struct Fate {
     /// Who has a copy.
     live: BTreeSet<usize>,
     expectation: Expectation,
+    /// Written only to fill others' spools.
+    noise: bool,
 }
 
 /// What became of a letter so far.
@@ -103,24 +105,30 @@ impl Laws {
         self.fates.len() as u64
     }
 
-    pub fn sent(&mut self, letter: &Letter, now_ms: u64) {
+    /// A letter lies in a spool; it is noise where that is nobody's who needs it.
+    pub fn sent(&mut self, at: usize, letter: &Letter, noise: bool, now_ms: u64) {
         let locked = letter.secret.is_some();
         let fate = Fate {
-            from: letter.from,
+            from: at,
             to: letter.to,
             sent_ms: now_ms,
             lifetime_s: u64::from(letter.header.lifetime.seconds()),
             locked,
             delivered_ms: None,
             proved: false,
-            live: [letter.from].into(),
-            expectation: if locked { Expectation::Freed } else { Expectation::Delivered },
+            live: [at].into(),
+            expectation: match (noise, locked) {
+                (true, _) => Expectation::Nothing,
+                (false, true) => Expectation::Freed,
+                (false, false) => Expectation::Delivered,
+            },
+            noise,
         };
         self.fates.insert(letter.id, fate);
     }
 
     pub fn told(&self) -> impl Iterator<Item = Told> {
-        self.fates.values().map(Fate::told)
+        self.fates.values().filter(|fate| !fate.noise).map(Fate::told)
     }
 
     /// Asked of an output before it is obeyed.

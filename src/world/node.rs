@@ -124,6 +124,8 @@ pub struct Node {
     pub(crate) meetings: BTreeMap<NodeId, Meeting>,
     /// Questions without an answer.
     pub(crate) asked: std::collections::BTreeSet<Ticket>,
+    /// Whether it hands receipts on.
+    pub(crate) receipts: bool,
     /// The last number given to a receipt; durable, as the receipts are.
     pub(crate) receipts_last: u64,
     pub(crate) timer_ms: Option<u64>,
@@ -157,6 +159,7 @@ impl Node {
             cursors: BTreeMap::new(),
             meetings: BTreeMap::new(),
             asked: std::collections::BTreeSet::new(),
+            receipts: true,
             receipts_last: 0,
             timer_ms: None,
             spins: 0,

@@ -415,6 +415,9 @@ impl Node {
     }
 
     fn hand_on(&mut self, receipt: &Receipt, changes: &mut Vec<Change>, turn: &mut Turn) {
+        if !self.receipts {
+            return;
+        }
         self.receipts_last += 1;
         let key = [&self.receipts_last.to_be_bytes()[..], &receipt.encode()].concat();
         changes.push(note(RECEIPT, &key, Some(vec![1])));

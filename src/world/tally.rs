@@ -1,11 +1,17 @@
 //! What a world has cost so far: how often bundles went from node to node, and how many copies lie
 //! about.
 
+use std::collections::BTreeSet;
+
+use postrider_base::BundleId;
+
 use crate::{laws::Told, shell::Deed, world::World};
 
 /// Counted while things happen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
+    /// Noise.
+    ignored: BTreeSet<BundleId>,
     transmissions: u64,
     copies: u64,
     /// Copies times milliseconds.
@@ -20,8 +26,18 @@ impl Tally {
         self.copies += 1;
     }
 
+    /// What becomes of this does not count.
+    pub fn ignore(&mut self, id: BundleId) {
+        self.ignored.insert(id);
+    }
+
     pub fn deed(&mut self, deed: &Deed, now_ms: u64) {
         self.pass(now_ms);
+        let (Deed::Admitted(id, _) | Deed::Delivered(id) | Deed::Retired(id, _) | Deed::Proved(id)) =
+            deed;
+        if self.ignored.contains(id) {
+            return;
+        }
         match deed {
             Deed::Admitted(..) => {
                 self.transmissions += 1;
@@ -47,7 +63,7 @@ impl World {
 
     /// Copies that lay in all spools together, on average from the start until now.
     pub fn copies_mean(&self) -> f64 {
-        let mut tally = self.tally;
+        let mut tally = self.tally.clone();
         tally.pass(self.now_ms());
         #[expect(clippy::cast_precision_loss, reason = "a mean")]
         let (held, time) = (tally.held as f64, self.now_ms().max(1) as f64);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postrider_base::{NodeId, link::LinkFacts};
+use postrider_base::{BundleId, NodeId, link::LinkFacts};
 use postrider_engine::{
     node::{Answer, Ending, Event, Input, LinkId, Output, People, ShortId, Ticket},
     router::Meeting,
@@ -173,6 +173,12 @@ impl World {
         self.feed(at, Input::People(people));
     }
 
+    /// Whether receipts are handed on from now on, and free copies: without them, a bundle stays until
+    /// its lifetime ends.
+    pub fn set_receipts(&mut self, receipts: bool) {
+        self.nodes.iter_mut().for_each(|node| node.receipts = receipts);
+    }
+
     /// How many bundles of each class a node carries for others.
     pub fn set_carried_max(&mut self, at: usize, bundles: u64) {
         let quota = Quota { bytes: u64::MAX, bundles };
@@ -181,12 +187,23 @@ impl World {
     }
 
     /// A letter is written and durable; its engine hears of it soon. `None` while the node is down.
-    pub fn send(&mut self, from: usize, to: usize, wish: Wish) -> Option<postrider_base::BundleId> {
+    pub fn send(&mut self, from: usize, to: usize, wish: Wish) -> Option<BundleId> {
+        self.post(from, from, to, wish)
+    }
+
+    /// A node fills the spools of others: a letter that `author` signs, whoever that may be, and that
+    /// is not counted.
+    pub fn flood(&mut self, at: usize, author: usize, to: usize, wish: Wish) {
+        self.post(at, author.min(NODES_MAX - 1), to, wish);
+    }
+
+    fn post(&mut self, from: usize, author: usize, to: usize, wish: Wish) -> Option<BundleId> {
         if !self.nodes[from].up {
             return None;
         }
         let number = self.laws.letters_count();
-        let letter = Letter::write(from, to, number, wish);
+        let letter = Letter::write(author, to, number, wish);
+        let noise = author != from;
         let id = letter.id;
         let mut row = letter.row();
         row.hop.tokens = self.scheme.tokens().unwrap_or(row.hop.tokens);
@@ -200,8 +217,12 @@ impl World {
             self.fault(from, format!("node {from} cannot send: {done:?}"));
             return None;
         }
-        self.laws.sent(&letter, now_ms);
-        self.tally.sent(now_ms);
+        self.laws.sent(from, &letter, noise, now_ms);
+        if noise {
+            self.tally.ignore(id);
+        } else {
+            self.tally.sent(now_ms);
+        }
         self.letters.add(letter);
         self.trace(from, "send", LinkId(0), ShortId::of(&id), to as u64);
         let wait_ms = self.chance.below(self.nature.answer_ms + 1);
@@ -577,7 +598,7 @@ impl World {
     }
 
     /// A settle says that a neighbour has a bundle: then it must be durable there.
-    fn carried(&mut self, at: usize, id: &postrider_base::BundleId, peer: NodeId) {
+    fn carried(&mut self, at: usize, id: &BundleId, peer: NodeId) {
         self.trace(at, "carried", LinkId(0), ShortId::of(id), 0);
         let there = self.numbers.get(&peer).map(|at| &self.nodes[*at]);
         if let Some(there) = there.filter(|there| !there.knows(id)) {

@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use postrider_base::{Header, NodeId, bundle::Hop};
 
 use super::{
-    Contact, Meeting, Neighbour, NoRoad, NodeHint, Placement, Road, Router, Spray, level::hint_of,
+    Contact, Meeting, Neighbour, NoRoad, NodeHint, Placement, Road, Router, Spray,
+    level::{hint, hint_of},
     meetings::Meetings,
 };
 use crate::node::{Now, People, Row, near::recipient};
@@ -94,7 +95,10 @@ impl Router for Delegation {
 
     fn tell(&mut self, now: Now, to: &Neighbour<'_>) -> Vec<(NodeHint, u8)> {
         let is_told = to.node.is_some_and(|node| self.trusts(&node));
-        if is_told { self.meetings.list(now) } else { Vec::new() }
+        let mut list = if is_told { self.meetings.list(now) } else { Vec::new() };
+        // How often they meet it knows itself.
+        list.retain(|(node, _)| to.node.as_ref().map(hint) != Some(*node));
+        list
     }
 
     fn told(&mut self, now: Now, neighbour: NodeId, list: Vec<(NodeHint, u8)>) {

@@ -342,6 +342,9 @@ mod tests {
                 let mut expected: Vec<Place> =
                     spool.iter().filter(|r| r.arrival > after).map(place).collect();
                 expected.sort();
+                assert!(out.is_sorted_by_key(|place| place.nice), "{count} rows after {after}");
+                let mut out = out;
+                out.sort();
                 assert!(out == expected, "{count} rows after {after}");
                 assert_eq!(backlog.exhausted_to(), Some(count));
             }
