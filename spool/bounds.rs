@@ -12,7 +12,10 @@
 //! 3. among these, of the source whose bundles count the most (hidden ones are one source's);
 //! 4. among these, the nicest, and of equally nice ones the oldest.
 //!
-//! The newcomer is among them: when its turn comes it is not kept, and nothing goes for it.
+//! The newcomer is among them: when its turn comes it is not kept, and nothing goes for it. So too when
+//! its neighbour has the most, and its source as much there as any, unless it is more urgent than what
+//! would go: else new keys would only have to keep coming, and everything would be passed on before it
+//! goes.
 
 use std::{
     cmp::Reverse,
@@ -246,10 +249,15 @@ impl<'a, C: Carried> Cutting<'a, C> {
     fn victim(&mut self) -> Result<Option<Entry>, SpoolError> {
         let (carried, class) = (self.carried, self.new.owner.class);
         let first = self.neighbours.first(|after| carried.next_neighbour(class, after))?;
-        let Some(neighbour) = first else { return Ok(None) };
+        let Some((_, neighbour)) = first else { return Ok(None) };
         let sources = self.sources.entry(neighbour).or_default();
         let first = sources.first(|after| carried.next_source(class, neighbour, after))?;
-        let Some(source) = first else { return Ok(None) };
+        let Some((share, source)) = first else { return Ok(None) };
+        let new = &self.new.owner;
+        // Of the newcomer's neighbour, and its source has as much there as this one.
+        let is_equal = neighbour == new.neighbour
+            && source != new.source
+            && sources.shares.get(&new.source).is_some_and(|own| *own >= share.0);
         let owner = Owner { class, neighbour, source };
         let mut after = self.turns.get(&owner).copied();
         let next = loop {
@@ -259,7 +267,10 @@ impl<'a, C: Carried> Cutting<'a, C> {
             }
         };
         let is_new = owner == self.new.owner;
-        let next = next.filter(|entry| !is_new || entry.summary.nice >= self.new.nice);
+        let next = next.filter(|entry| match entry.summary.nice {
+            nice if is_new => nice >= self.new.nice,
+            nice => !is_equal || nice > self.new.nice,
+        });
         self.turns.extend(next.as_ref().map(|entry| (owner, turn_of(entry))));
         Ok(next)
     }
@@ -321,7 +332,7 @@ impl Ranking {
     fn first(
         &mut self,
         next: impl Fn(Option<Rank>) -> Result<Option<Rank>, SpoolError>,
-    ) -> Result<Option<Party>, SpoolError> {
+    ) -> Result<Option<Rank>, SpoolError> {
         while self.ahead.is_none() && !self.read_all {
             match next(self.read_to)? {
                 None => self.read_all = true,
@@ -336,6 +347,6 @@ impl Ranking {
         {
             self.set(rank.1, rank.0.0);
         }
-        Ok(self.order.first().map(|(_, party)| *party))
+        Ok(self.order.first().copied())
     }
 }

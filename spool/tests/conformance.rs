@@ -411,17 +411,21 @@ fn a_flood_from_one_neighbour_only_pushes_out_its_own_whatever_keys_it_writes_wi
         for n in 100..200_u64 {
             let mut new = carried(n, 9, u8::try_from(n).unwrap());
             // More urgent than anything that is there, and from a key of its own.
-            new.summary.nice = 1;
-            assert_eq!(admit(spool, new), Outcome::Admitted);
+            new.summary.nice = 2;
+            let wanted = if n < 114 { Outcome::Admitted } else { Outcome::Full };
+            assert_eq!(admit(spool, new), wanted, "a new key alone displaces nothing");
         }
+        let mut urgent = carried(99, 9, 98);
+        urgent.summary.nice = 1;
+        assert_eq!(admit(spool, urgent), Outcome::Admitted);
         assert_eq!(live(spool, honest.iter().copied()), honest);
-        assert_eq!(live(spool, 100..200).len(), 14);
+        assert_eq!(live(spool, 99..200).len(), 14);
         // Who has less than its part gets it from the flood.
         let late: Vec<u64> = (10..14).collect();
         late.iter().for_each(|n| assert_eq!(admit(spool, carried(*n, 3, 8)), Outcome::Admitted));
         assert_eq!(live(spool, late.iter().copied()), late);
         assert_eq!(live(spool, honest.iter().copied()), honest);
-        assert_eq!(live(spool, 100..200).len(), 10);
+        assert_eq!(live(spool, 99..200).len(), 10);
     });
 }
 

@@ -111,7 +111,15 @@ fn naive(
                 let theirs = all.iter().filter(|one| one.from == from);
                 let source = theirs.map(|one| (of(one.source), one.source)).max_by(larger).unwrap();
                 let theirs = all.iter().filter(|one| one.from == from && one.source == source.1);
-                theirs.max_by_key(|one| (one.nice, u64::MAX - arrival(spool, one.n))).unwrap().n
+                let first =
+                    theirs.max_by_key(|one| (one.nice, u64::MAX - arrival(spool, one.n))).unwrap();
+                let is_equal = from == new.from
+                    && source.1 != new.source
+                    && of(new.source) >= source.0;
+                if is_equal && first.nice <= new.nice {
+                    return None;
+                }
+                first.n
             }
         };
         if victim == new.n {

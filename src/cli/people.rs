@@ -97,12 +97,13 @@ enum ContactVerb {
         #[arg(long)]
         off: bool,
     },
-    /// Keep a choice for one contact: hidden=on, off, or auto (as their card says)
+    /// Keep a choice for one contact: hidden=on, off or auto (as their card says), or meets=daily,
+    /// weekly, monthly, 3/week or off: how often we meet, for mail that others carry
     Set {
         /// A name or an id
         who: String,
         /// What to set
-        #[arg(value_name = "hidden=on|off|auto", value_parser = choice)]
+        #[arg(value_name = "hidden=…|meets=…", value_parser = choice)]
         choice: Choice,
     },
     /// Forget them
@@ -116,6 +117,8 @@ enum ContactVerb {
 #[derive(Clone, Copy, Debug)]
 enum Choice {
     Hidden(Tristate),
+    /// Times a month.
+    Meets(Option<u16>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -126,10 +129,36 @@ enum Tristate {
 }
 
 fn choice(text: &str) -> Result<Choice, String> {
-    let value = text.strip_prefix("hidden=").ok_or("only hidden can be set")?;
+    if let Some(often) = text.strip_prefix("meets=") {
+        return meets(often).map(Choice::Meets).ok_or_else(|| {
+            "meets is daily, weekly, monthly, N/day, N/week, N/month or off".into()
+        });
+    }
+    let value = text.strip_prefix("hidden=").ok_or("only hidden and meets can be set")?;
     Tristate::from_str(value, true)
         .map(Choice::Hidden)
         .map_err(|_| "hidden is on, off or auto".into())
+}
+
+/// Times a month; nothing for "off".
+fn meets(often: &str) -> Option<Option<u16>> {
+    let (times, unit) = match often {
+        "off" => return Some(None),
+        "daily" => (1, "day"),
+        "weekly" => (1, "week"),
+        "monthly" => (1, "month"),
+        _ => {
+            let (times, unit) = often.split_once('/')?;
+            (times.parse().ok().filter(|times| (1..=48).contains(times))?, unit)
+        }
+    };
+    let per_month = match unit {
+        "day" => times * 30,
+        "week" => u16::div_ceil(times * 30, 7),
+        "month" => times,
+        _ => return None,
+    };
+    Some(Some(per_month))
 }
 
 impl Add {
@@ -273,6 +302,9 @@ impl Contact {
                 };
                 (who, ContactChange::Hidden(hidden))
             }
+            ContactVerb::Set { who, choice: Choice::Meets(meets) } => {
+                (who, ContactChange::Meets(meets))
+            }
             ContactVerb::Rm { who } => {
                 let name = text::line(&asker.ask(api::ContactShow { who: who.clone() })?.name);
                 if !context.confirm(&format!("Forget {name}?")) {
@@ -295,6 +327,12 @@ impl Contact {
             }
             ContactChange::Hidden(_) => {
                 format!("Those who carry mail to {name} see who writes to whom.")
+            }
+            ContactChange::Meets(Some(_)) => {
+                format!("Mail for {name} goes by this node, where it cannot go straight.")
+            }
+            ContactChange::Meets(None) => {
+                format!("How often {name} is met is counted, and nothing else.")
             }
             ContactChange::Remove => format!("{name} is forgotten."),
         })?;
@@ -418,7 +456,15 @@ mod tests {
     #[test]
     fn only_hidden_can_be_set() {
         assert!(matches!(choice("hidden=on"), Ok(Choice::Hidden(Tristate::On))));
-        for wrong in ["hidden", "hidden=", "hidden=yes", "trust=on"] {
+        for (often, per_month) in
+            [("daily", Some(30)), ("weekly", Some(5)), ("3/week", Some(13)), ("off", None)]
+        {
+            let said = choice(&format!("meets={often}"));
+            assert!(matches!(said, Ok(Choice::Meets(n)) if n == per_month), "{often}");
+        }
+        for wrong in
+            ["hidden", "hidden=", "hidden=yes", "trust=on", "meets=", "meets=0/day", "meets=5"]
+        {
             assert!(choice(wrong).is_err(), "{wrong}");
         }
     }

@@ -151,6 +151,7 @@ impl Desk {
                 .map(|contact| engine::Contact {
                     node: contact.card.node,
                     seal_keys: vec![*contact.card.seal_key()],
+                    meets_per_month: contact.meets.unwrap_or(0),
                 })
                 .collect(),
         })

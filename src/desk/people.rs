@@ -32,6 +32,8 @@ pub enum ContactChange {
     Block(bool),
     /// Hidden envelopes to them: always, never, or as their card says.
     Hidden(Option<bool>),
+    /// How often a month they are met, as far as I can say; nothing leaves it to what happens.
+    Meets(Option<u16>),
     /// Forget them.
     Remove,
 }
@@ -100,6 +102,9 @@ impl Desk {
                 ContactChange::Hidden(hidden) => {
                     contacts.change(&node, |contact| contact.hidden = *hidden);
                 }
+                ContactChange::Meets(meets) => {
+                    contacts.change(&node, |contact| contact.meets = *meets);
+                }
                 ContactChange::Remove => contacts.remove(&node),
             }
             Ok(contacts.of(&node).map_or(before, |contact| contact_line(&known, contact, false)))
@@ -161,6 +166,7 @@ fn contact_line(contacts: &Contacts, contact: &Contact, with_words: bool) -> Con
         trust: contact.trust,
         blocked: contact.blocked,
         hidden: is_hidden(contact),
+        meets_per_month: contact.meets,
         by,
         pending: contact.pending,
         revoked_by: rosters.revoked_by(&contact.card.node).map(str::to_owned),

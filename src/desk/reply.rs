@@ -59,6 +59,9 @@ pub struct ContactLine {
     pub blocked: bool,
     /// Whether mail to them goes in hidden envelopes.
     pub hidden: bool,
+    /// How often a month I said that we meet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meets_per_month: Option<u16>,
     /// The six comparison words, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<String>>,

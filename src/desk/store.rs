@@ -192,7 +192,7 @@ pub(super) fn own_bundle(id: BundleId, head: &Head, body: Body, own: Vec<u8>) ->
         id,
         head: head.encode(),
         summary: summary(head),
-        hop: Hop::fresh(),
+        hop: Hop::fresh_for(head.header().nice),
         class: Class::Own,
         from: None,
         own: Some(own),

@@ -49,6 +49,9 @@ pub struct Contact {
     /// Whether mail to them is hidden, where I decided; else their card does.
     #[serde(default)]
     pub hidden: Option<bool>,
+    /// How often a month I expect to meet them, if I said so.
+    #[serde(default)]
+    pub meets: Option<u16>,
     /// Whether they have shown that they know me: then mail need not bring my card again.
     #[serde(default)]
     pub answered: bool,
@@ -350,6 +353,7 @@ impl Contacts {
             trust,
             blocked: false,
             hidden: None,
+            meets: None,
             answered: false,
             by: None,
             pending: false,
@@ -421,6 +425,7 @@ impl Contacts {
             trust: Trust::Introduced,
             blocked: false,
             hidden: None,
+            meets: None,
             answered: false,
             by: Some(by),
             pending: true,

@@ -30,7 +30,7 @@ fn a_simulation_needs_no_home_and_says_what_scripts_rely_on() {
     assert!(std::fs::read_to_string(drawn).unwrap().contains("</svg>"));
     // Floods are not counted, and copies that no receipt frees lie about for longer.
     let mean = |more: &[&str]| {
-        let told = nobody.json(&[&["simulate", trace, "--messages", "40"], more].concat());
+        let told = nobody.json([&["simulate", trace, "--messages", "40"], more].concat());
         let summary = of_type(&told, "summary").remove(0).clone();
         assert_eq!(summary["messages"], 40);
         summary["copies_mean"].as_f64().unwrap()

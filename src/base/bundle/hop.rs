@@ -1,5 +1,7 @@
 //! Hop data: what changes from node to node and is believed only within bounds.
 
+use crate::nice::Niceness;
+
 /// Rides beside a bundle, outside every signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hop {
@@ -28,16 +30,27 @@ impl Hop {
         Self { tokens: Self::TOKENS_NORMAL, hops: 0, age_s: 0, level: 0 }
     }
 
+    /// As one of this niceness does.
+    pub fn fresh_for(nice: Niceness) -> Self {
+        Self { tokens: Self::tokens_of(nice), ..Self::fresh() }
+    }
+
+    /// Copies of a bundle of this niceness.
+    pub fn tokens_of(nice: Niceness) -> u8 {
+        if nice <= Niceness::PRIORITY { Self::TOKENS_MAX } else { Self::TOKENS_NORMAL }
+    }
+
     /// What a medium carries: one token, since a stick can be copied, and no level, since nobody knows
     /// who finds it; a grown age.
     pub const fn on_medium(self, held_s: u32) -> Self {
         Self { tokens: 1, hops: self.hops, age_s: self.age_s.saturating_add(held_s), level: 0 }
     }
 
-    /// What a node believes of hop data from outside, or `None` past the hop limit.
-    pub fn admitted(self) -> Option<Self> {
+    /// What a node believes of hop data from outside, with a bundle of this niceness, or `None` past the
+    /// hop limit.
+    pub fn admitted(self, nice: Niceness) -> Option<Self> {
         (self.hops < Self::HOPS_MAX).then(|| Self {
-            tokens: self.tokens.min(Self::TOKENS_MAX),
+            tokens: self.tokens.min(Self::tokens_of(nice)),
             hops: self.hops + 1,
             ..self
         })
@@ -51,9 +64,18 @@ mod tests {
     #[test]
     fn hop_data_from_outside_is_bounded() {
         let wild = Hop { tokens: 255, hops: 0, age_s: 9, level: 3 };
-        assert_eq!(wild.admitted(), Some(Hop { tokens: 16, hops: 1, age_s: 9, level: 3 }));
-        assert!(Hop { hops: 31, ..wild }.admitted().is_some());
-        assert_eq!(Hop { hops: 32, ..wild }.admitted(), None);
+        for (nice, tokens) in [
+            (Niceness::FLASH, 16),
+            (Niceness::PRIORITY, 16),
+            (Niceness::NORMAL, 8),
+            (Niceness::BULK, 8),
+        ] {
+            let admitted = Hop { tokens, hops: 1, age_s: 9, level: 3 };
+            assert_eq!(wild.admitted(nice), Some(admitted));
+            assert_eq!(Hop::fresh_for(nice).tokens, tokens);
+            assert!(Hop { hops: 31, ..wild }.admitted(nice).is_some());
+            assert_eq!(Hop { hops: 32, ..wild }.admitted(nice), None);
+        }
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Intake<'_> {
             self.check_author(head)?;
         }
         let (hop, from, class) = match brought {
-            Brought::Unchecked => (hop.admitted(), None, self.class_of(head)),
+            Brought::Unchecked => (hop.admitted(head.header().nice), None, self.class_of(head)),
             Brought::ByLink(from, class) => (Some(hop), from, class),
         };
         self.check_length(class, length)?;

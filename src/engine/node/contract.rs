@@ -123,6 +123,8 @@ pub struct Contact {
     pub node: NodeId,
     /// Its seal keys: they resolve the tags of hidden bundles.
     pub seal_keys: Vec<SealPublic>,
+    /// How often a month the owner says that it is met: counts until it is met as often.
+    pub meets_per_month: u16,
 }
 
 /// What happened.

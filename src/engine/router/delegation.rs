@@ -58,6 +58,8 @@ impl Delegation {
 impl Router for Delegation {
     fn set_people(&mut self, people: People) {
         self.contacts = people.contacts.iter().map(|c| *c.node.as_bytes()).collect();
+        let said = people.contacts.iter().map(|c| (c.node, c.meets_per_month));
+        self.meetings.expect(said);
         self.spray.set_people(people);
     }
 
@@ -175,7 +177,7 @@ mod tests {
     fn whom_this_node_meets_is_told_to_those_who_may_know() {
         let policy = LinkPolicy::default();
         let now = Now::default();
-        let contact = Known { node: node(2), seal_keys: vec![] };
+        let contact = Known { node: node(2), seal_keys: vec![], meets_per_month: 0 };
         for (tells, friend, stranger) in [
             (Tells::Nobody, false, false),
             (Tells::Contacts, true, false),
@@ -195,6 +197,24 @@ mod tests {
                 assert_eq!(!router.nearer(now, &to).is_empty(), believed, "{tells:?} {n}");
             }
         }
+    }
+
+    #[test]
+    fn what_the_owner_says_counts_before_anything_has_happened() {
+        let mut router = router(Tells::Contacts);
+        let [friend, other] = [node(2), node(3)].map(|n| (n, hint(&n)));
+        let known = |node, meets_per_month| Known { node, seal_keys: vec![], meets_per_month };
+        let contacts = vec![known(friend.0, 4), known(other.0, 0)];
+        router.set_people(People { contacts, ..People::default() });
+        let now = Now::default();
+        assert!(router.meetings.mine(now, friend.1) > 0);
+        assert_eq!(router.meetings.mine(now, other.1), 0);
+        let policy = LinkPolicy::default();
+        let to = Neighbour { node: Some(other.0), policy: &policy };
+        let told = router.tell(now, &to);
+        assert_eq!(told, [(friend.1, router.meetings.mine(now, friend.1))]);
+        router.set_people(People::default());
+        assert_eq!(router.meetings.mine(now, friend.1), 0);
     }
 
     #[test]

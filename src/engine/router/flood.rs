@@ -191,7 +191,11 @@ mod tests {
         let (contact, friend, stranger) = (node(3), node(4), node(5));
         let mut router = Flood::new(node(1), vec![]);
         router.set_people(People {
-            contacts: vec![crate::node::Contact { node: contact, seal_keys: vec![] }],
+            contacts: vec![crate::node::Contact {
+                node: contact,
+                seal_keys: vec![],
+                meets_per_month: 0,
+            }],
             friends: vec![friend],
             ..People::default()
         });

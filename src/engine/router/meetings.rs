@@ -25,6 +25,9 @@ const HALF_LIFE_MS: u64 = 7 * 24 * 3600 * 1000;
 const DECAY_STEPS: u64 = 64;
 /// 2^(-1/DECAY_STEPS) in parts of 2^16.
 const DECAY: u64 = 64_830;
+/// Who is met this often a month is worth one meeting in the long run: a half-life over the logarithm of
+/// two is a third of a month.
+const ONCE_A_MONTH: u32 = 3;
 /// What is closer together is one meeting.
 pub(crate) const DISTINCT_MS: u64 = 30 * 60 * 1000;
 /// What it is worth to meet somebody who meets a third is one part of so many of that: of 1, 4, 16
@@ -54,6 +57,8 @@ pub(super) struct Meetings {
     /// Whose they are: what others say of it tells it nothing.
     me: NodeHint,
     own: BTreeMap<NodeHint, (NodeId, Meeting)>,
+    /// What the owner says that meetings are worth.
+    expected: BTreeMap<NodeHint, u32>,
     /// Who is here now.
     here: BTreeSet<NodeId>,
     told: BTreeMap<NodeId, Told>,
@@ -93,6 +98,13 @@ impl Meetings {
     pub fn restore(&mut self, list: impl IntoIterator<Item = (NodeId, Meeting)>) {
         let list = list.into_iter().take(OWN_MAX);
         self.own.extend(list.map(|(node, meeting)| (hint(&node), (node, meeting))));
+    }
+
+    /// How often a month the owner says that nodes are met, and of nobody else.
+    pub fn expect(&mut self, said: impl IntoIterator<Item = (NodeId, u16)>) {
+        let said = said.into_iter().filter(|(_, per_month)| *per_month > 0);
+        let worth = |per_month: u16| u32::from(per_month) * ONE / ONCE_A_MONTH;
+        self.expected = said.map(|(node, n)| (hint(&node), worth(n))).collect();
     }
 
     /// Somebody came.
@@ -152,7 +164,12 @@ impl Meetings {
         if now.held_ms >= self.summed_ms.saturating_add(DISTINCT_MS) {
             self.sum(now);
         }
-        let known = self.own.keys().chain(self.over.keys()).collect::<BTreeSet<_>>();
+        let known = self
+            .own
+            .keys()
+            .chain(self.over.keys())
+            .chain(self.expected.keys())
+            .collect::<BTreeSet<_>>();
         let levels = known.into_iter().map(|to| (*to, self.mine(now, *to)));
         let mut list: Vec<_> = levels.filter(|(_, level)| *level > 0).collect();
         let order = |(to, level): &(NodeHint, u8)| (Reverse(*level), *to);
@@ -170,7 +187,8 @@ impl Meetings {
     }
 
     fn rate(&self, to: NodeHint, now: Now) -> u32 {
-        self.own.get(&to).map_or(0, |(_, meeting)| meeting.worth_at(now.held_ms))
+        let met = self.own.get(&to).map_or(0, |(_, meeting)| meeting.worth_at(now.held_ms));
+        met.max(self.expected.get(&to).copied().unwrap_or(0))
     }
 
     fn count(&mut self, now: Now, node: NodeId) {

@@ -154,7 +154,7 @@ impl Place<'_> {
             Some(_) => return Err(Unkept::Damaged("its body has another hash".into())),
         };
         let at = self.node.at;
-        let Some(hop) = record.hop.admitted() else { return Ok((id, header.nice)) };
+        let Some(hop) = record.hop.admitted(header.nice) else { return Ok((id, header.nice)) };
         let mut router = Flood::new(node_id(at), vec![seal_key(at)]);
         router.set_people(self.node.people.clone());
         let from = Neighbour { node: None, policy: &LinkPolicy::default() };

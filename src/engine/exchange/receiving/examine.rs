@@ -40,7 +40,7 @@ pub(super) fn examine(
         HeadError::Signature => Verdict::Forged,
         _ => Verdict::Damaged,
     })?;
-    let hop = begin.hop.admitted().ok_or(Verdict::Refused(Reason::Hops))?;
+    let hop = begin.hop.admitted(header.nice).ok_or(Verdict::Refused(Reason::Hops))?;
     match core.router.place(header, hop, &peer.neighbour()) {
         Placement::Refuse(reason) => Err(Verdict::Refused(reason)),
         Placement::Keep(custody, class, recipient) => {

@@ -75,9 +75,10 @@ impl Along {
     pub fn over(road: Result<Road, NoRoad>) -> Self {
         match road {
             Ok(road @ (Road::Spray | Road::Via)) => Self::Tokens(road),
-            Ok(Road::Free) => Self::Bare,
+            // What was offered and has no road any more is on its way already; its tokens stay.
+            Ok(Road::Free) | Err(_) => Self::Bare,
             Ok(Road::Delegate(level)) => Self::Level(level),
-            _ => Self::All,
+            Ok(Road::Direct | Road::Flood) => Self::All,
         }
     }
 }

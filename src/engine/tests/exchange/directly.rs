@@ -27,7 +27,7 @@ const WIRE: Wire = Wire {
 fn net() -> Net {
     let mut net = Net::new(3);
     for (at, other) in [(A, 2), (B, 1)] {
-        let contacts = vec![Contact { node: node(other), seal_keys: vec![] }];
+        let contacts = vec![Contact { node: node(other), seal_keys: vec![], meets_per_month: 0 }];
         net.feed(at, Input::People(People { contacts, ..People::default() }));
         net.connect(at, M, SLOW);
     }
