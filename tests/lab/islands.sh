@@ -28,11 +28,30 @@ most() {
 lines() { wc -l <"$1"; }
 others() { case $1 in a*) echo b1 b2 ;; *) echo a1 a2 ;; esac; }
 
-# Sixty-four markers, of 20 letters each. marker WHOSE...: the next one, into $drawn and into those files.
+# Sixty-four markers, of 20 letters each, and in "forms" how each may look: as it is, in hex, in base64
+# and as in cards (bech32), wherever in a group of bytes it begins.
+# marker WHOSE...: the next one, into $drawn and into those files.
 make_markers() {
-  python3 -c 'import random, string
+  python3 - "$W/markers" "$W/forms" <<'END'
+import random, string, sys
 draw = random.SystemRandom()
-for _ in range(64): print("".join(draw.choices(string.ascii_lowercase, k=20)))' >"$W/markers"
+letters = string.ascii_uppercase + string.ascii_lowercase + string.digits
+alphabets = [(4, "0123456789abcdef"), (5, "qpzry9x8gf2tvdw0s3jn54khce6mua7l"),
+             (6, letters + "+/"), (6, letters + "-_")]
+def forms(marker):
+    yield marker
+    for width, alphabet in alphabets:
+        for before in range(width):
+            bits = "0" * 8 * before + "".join(f"{byte:08b}" for byte in marker.encode())
+            begin = -(-8 * before // width) * width
+            groups = range(begin, len(bits) - width + 1, width)
+            yield "".join(alphabet[int(bits[at:at + width], 2)] for at in groups).lower()
+with open(sys.argv[1], "w") as markers, open(sys.argv[2], "w") as looks:
+    for _ in range(64):
+        marker = "".join(draw.choices(string.ascii_lowercase, k=20))
+        print(marker, file=markers)
+        for form in set(forms(marker)): print(form, marker, file=looks)
+END
   exec 8<"$W/markers"
 }
 marker() {
@@ -154,9 +173,11 @@ settled() {
   done
 }
 
-# found MARKERS PATH...: which of them are in files, or in names of files.
+# found MARKERS PATH...: which of them are in files, or in names of files, in whatever form.
 found() {
-  { LC_ALL=C grep -raoiFhf "$@"; find "${@:2}" | grep -oiFf "$1"; } | tr A-Z a-z | sort -u
+  awk 'NR == FNR { sought[$1]; next } $2 in sought { print $1 }' "$1" "$W/forms" >"$W/sought"
+  { LC_ALL=C grep -raoiFhf "$W/sought" "${@:2}"; find "${@:2}" | grep -oiFf "$W/sought"; } |
+    tr A-Z a-z | awk 'NR == FNR { of[$1] = $2; next } { print of[$1] }' "$W/forms" - | sort -u
 }
 # What can be read at this moment by whom it is not for: what was there and went counts too.
 pry() {
