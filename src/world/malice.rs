@@ -24,7 +24,7 @@ use crate::{
 const REMEMBERED_MAX: usize = 64;
 /// Of a thousand units, with how many it does what it is bad for.
 const OFTEN_PERMILLE: u64 = 300;
-/// A sum of lies in one Meets is not longer than this.
+/// Nodes of which one Meets lies, at most.
 const MEETS_LIES: usize = 64;
 
 /// What a node does to what it says.
@@ -145,7 +145,7 @@ impl World {
         let often = chance.permille(OFTEN_PERMILLE);
         let body = matches!(said, Unit::Begin(_) | Unit::Data { .. });
         let out = match malice {
-            Malice::Drops | Malice::Holds => liar.silence(malice, &said).then(Vec::new),
+            Malice::Drops | Malice::Holds => silenced(malice, &said).then(Vec::new),
             Malice::Tampers => {
                 (often && body).then(|| vec![(link, tampered(&said, &unit, chance))])
             }
@@ -154,7 +154,7 @@ impl World {
                 vec![(link, unit.slice(..length))]
             }),
             Malice::Splices => liar.splice(&said, chance).map(|unit| vec![(link, unit)]),
-            Malice::Replays => (often).then(|| liar.replay((link, &unit), chance)).flatten(),
+            Malice::Replays => often.then(|| liar.replay((link, &unit), chance)).flatten(),
             Malice::Reorders => liar.reorder((link, &unit), often),
             Malice::Forges => often.then(|| {
                 let forged = liar.forge(link, &said, (letters, chance));
@@ -193,11 +193,11 @@ impl World {
     pub(crate) fn note_caught(&mut self, at: usize, output: &Output) {
         let (link, halted) = match output {
             Output::Close { link, why: Ending::Protocol(_) } => (*link, 1),
-            Output::Event(Event::Declined { link, verdict, .. })
-                if matches!(verdict, Verdict::Damaged | Verdict::Forged) =>
-            {
-                (*link, 0)
-            }
+            Output::Event(Event::Declined {
+                link,
+                verdict: Verdict::Damaged | Verdict::Forged,
+                ..
+            }) => (*link, 0),
             _ => return,
         };
         if !self.liars.contains_key(&at) && self.faces_liar(link) {
@@ -217,16 +217,6 @@ impl Liar {
             self.remembered.pop_front();
         }
         self.remembered.push_back(unit.clone());
-    }
-
-    /// Whether it keeps this to itself. What was not offered cannot be withdrawn either.
-    fn silence(&self, malice: Malice, said: &Unit) -> bool {
-        match said {
-            Unit::Offer(_) | Unit::Begin(_) | Unit::Data { .. } | Unit::Receipt(_) => true,
-            Unit::Withdraw(_) => true,
-            Unit::Mark { .. } => malice == Malice::Holds,
-            _ => false,
-        }
     }
 
     /// Puts something of a unit that it remembers into this one.
@@ -320,6 +310,16 @@ impl Liar {
             return vec![said.clone()];
         }
         vec![said.clone(), forged]
+    }
+}
+
+/// Whether it keeps this to itself. What was not offered cannot be withdrawn either.
+fn silenced(malice: Malice, said: &Unit) -> bool {
+    match said {
+        Unit::Offer(_) | Unit::Begin(_) | Unit::Data { .. } | Unit::Receipt(_) => true,
+        Unit::Withdraw(_) => true,
+        Unit::Mark { .. } => malice == Malice::Holds,
+        _ => false,
     }
 }
 
