@@ -7,6 +7,8 @@
 
 #[path = "sim/couriers.rs"]
 mod couriers;
+#[path = "sim/malice.rs"]
+mod malice;
 #[path = "sim/places.rs"]
 mod places;
 #[path = "sim/storms.rs"]

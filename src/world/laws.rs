@@ -36,6 +36,10 @@ pub(crate) struct Laws {
     fates: BTreeMap<BundleId, Fate>,
     /// Roads were dark: engines may find that nobody reads.
     pub darkened: bool,
+    /// Malicious nodes, of which nothing is asked.
+    pub liars: BTreeSet<usize>,
+    /// Some of them lie in hop data, which nobody signs: ages mean nothing, tokens are what one believes.
+    pub hops_lie: bool,
 }
 
 #[derive(Debug)]
@@ -163,7 +167,7 @@ impl Laws {
         (node.spins > SPINS_MAX).then(|| format!("node {at} spins"))
     }
 
-    /// Asked when an engine ends a link. All nodes are honest, so none may blame another.
+    /// Asked when an engine ends a link to an honest one: these may not blame each other.
     pub fn ending(&self, at: usize, why: &Ending) -> Option<String> {
         let fine = match why {
             Ending::Protocol(_) | Ending::Myself | Ending::Duplicate => false,
@@ -184,7 +188,7 @@ impl Laws {
         }
         let most_s = at_most_s(now_ms.saturating_sub(fate.sent_ms));
         let age_s = u64::from(row.hop.age_s);
-        if age_s > most_s {
+        if age_s > most_s && !self.hops_lie {
             return Some(format!("{} is {age_s} s old at node {at}, not {most_s} s", row.id));
         }
         if age_s >= fate.lifetime_s && bundle.custody == Custody::Carry {
@@ -221,6 +225,12 @@ impl Laws {
                     Why::Dropped if at == fate.from => {
                         Some(format!("node {at} drops {id}, which is its own"))
                     }
+                    // A neighbour made it older than it is; its author knows better.
+                    Why::Expired
+                        if lived_s < fate.lifetime_s && self.hops_lie && at != fate.from =>
+                    {
+                        None
+                    }
                     Why::Expired if lived_s < fate.lifetime_s => {
                         Some(format!("node {at} drops {id} after {lived_s} s"))
                     }
@@ -251,7 +261,7 @@ impl Laws {
                 Some(format!("{id} from {from} to {to} has not arrived; copies at {live:?}"))
             } else if matches!(want, Expectation::Freed | Expectation::Proved) && !fate.proved {
                 Some(format!("{from} does not know that {id} arrived at {to} (lock {locked})"))
-            } else if want == Expectation::Freed && !fate.live.is_empty() {
+            } else if want == Expectation::Freed && !fate.live.is_subset(&self.liars) {
                 Some(format!("{id} has arrived at {to} and is still at {:?}", fate.live))
             } else {
                 None
@@ -315,6 +325,12 @@ impl World {
                 after = last.arrival;
                 copies += page.len();
                 for entry in &page {
+                    if entry.hop.tokens > Hop::TOKENS_MAX {
+                        faults.push((
+                            node.at,
+                            format!("node {} believes in {} tokens", node.at, entry.hop.tokens),
+                        ));
+                    }
                     *tokens.entry(entry.id).or_default() += u64::from(entry.hop.tokens);
                 }
                 faults.extend(page.iter().filter_map(|entry| {
@@ -327,7 +343,9 @@ impl World {
         // What goes by a medium has one token more each time: a stick can be copied.
         let most = self.scheme.tokens().filter(|_| self.couriers.is_empty());
         let most = most.map_or(u64::MAX, u64::from);
-        if let Some((id, sum)) = tokens.iter().find(|(_, sum)| **sum > most) {
+        // Who is malicious says the same tokens twice.
+        let counted = tokens.iter().filter(|_| self.laws.liars.is_empty());
+        if let Some((id, sum)) = counted.into_iter().find(|(_, sum)| **sum > most) {
             faults.push((0, format!("{id} has {sum} tokens, not {most}")));
         }
         if copies != told {

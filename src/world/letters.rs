@@ -20,6 +20,8 @@ use postrider_base::{
 };
 use postrider_engine::node::{Class, Destination as There, Row};
 
+use crate::chance::Chance;
+
 /// Nodes of a world. The key of each is made when it is first asked for, once for all worlds of a
 /// process.
 pub const NODES_MAX: usize = 1 << 14;
@@ -207,6 +209,11 @@ impl Letters {
     /// The letter of a bundle.
     pub fn of(&self, id: &BundleId) -> Option<&Letter> {
         self.by_id.get(id)
+    }
+
+    /// One of them.
+    pub(crate) fn any(&self, chance: &mut Chance) -> Option<&Letter> {
+        self.by_id.values().nth(chance.index(self.by_id.len()))
     }
 
     /// All of them.

@@ -10,7 +10,7 @@
 //! couriers   media that are walked from node to node        medium     how one is read and written
 //! visit      an exchange with a medium, as the desk's, by the engine's planner
 //! world      what happens next: the loop that a shell has, for all nodes at once
-//! story      crashes, cuts, partitions, calm
+//! story      crashes, cuts, partitions, calm         malice     what leaves a node that lies
 //! laws       what must hold after every step  history    the last events, and a digest of all
 //! telling    what goes there           tally      what it all costs
 //! ```
@@ -27,6 +27,7 @@ mod couriers;
 mod history;
 mod laws;
 mod letters;
+mod malice;
 mod medium;
 mod meetings;
 mod mobility;
@@ -45,6 +46,7 @@ pub use couriers::{CourierId, Walk};
 pub use history::Broken;
 pub use laws::{Expectation, Told};
 pub use letters::{Cover, NODES_MAX, Wish, node_id, seal_key};
+pub use malice::{Caught, Malice};
 pub use medium::Medium;
 pub use meetings::{MEETINGS_MAX, Meeting, Meetings, TraceError};
 pub use mobility::Mobility;

@@ -1,6 +1,6 @@
 //! The world itself: what happens next, and the loop that a shell has, for many nodes at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use postrider_base::{BundleId, NodeId, link::LinkFacts};
 use postrider_engine::{
@@ -15,6 +15,7 @@ use crate::{
     history::{Broken, Digest},
     laws::Laws,
     letters::{Letter, Letters, NODES_MAX, Wish, node_id},
+    malice::{Caught, Liar},
     node::{Clock, Node, Scheme},
     roads::{RoadId, Roads, Wire},
     shell::{Deed, Nature, Order, Turn, admission},
@@ -68,6 +69,10 @@ pub struct World {
     pub(crate) couriers: Vec<Courier>,
     pub(crate) letters: Letters,
     pub(crate) laws: Laws,
+    pub(crate) liars: BTreeMap<usize, Liar>,
+    pub(crate) caught: Caught,
+    /// Links whose other end is malicious; of those that are over, too.
+    pub(crate) facing: BTreeSet<LinkId>,
     pub(crate) step: u64,
     look_every: u64,
     pub(crate) tally: Tally,
@@ -90,6 +95,9 @@ impl World {
             couriers: Vec::new(),
             letters: Letters::default(),
             laws: Laws::default(),
+            liars: BTreeMap::new(),
+            caught: Caught::default(),
+            facing: BTreeSet::new(),
             step: 0,
             look_every: LOOK_EVERY,
             tally: Tally::default(),
@@ -264,6 +272,7 @@ impl World {
             Happening::There { link } => {
                 let now_ms = self.time.now_ms();
                 if let Some((node, link, unit)) = self.roads.arrived(link, now_ms) {
+                    self.overhear(node, link, &unit);
                     self.feed(node, Input::Unit { link, unit });
                 }
             }
@@ -369,7 +378,7 @@ impl World {
             self.obey(at, output);
         }
         if let Some(fault) = Laws::bounds(&mut self.nodes[at], outputs, timeout, now.mono_ms) {
-            self.fault(at, fault);
+            self.blame(at, fault);
         }
         self.arm(at);
     }
@@ -388,23 +397,23 @@ impl World {
 
     fn obey(&mut self, at: usize, output: Output) {
         if let Some(fault) = Laws::question(&output) {
-            self.fault(at, fault);
+            self.blame(at, fault);
         }
         let life = self.nodes[at].life;
+        self.note_caught(at, &output);
         match output {
             Output::Send { link, head, body } => {
                 let number = (head.len() + body.len()) as u64;
                 self.trace(at, unit_name(&head), link, ShortId([0; 16]), number);
-                let parts = (head, body);
-                let fault = self.roads.transmit(link, parts, &mut self.time, &mut self.chance);
-                if let Some(fault) = fault {
-                    self.fault(at, format!("node {at}: {fault}"));
+                if let Some(fault) = self.say(at, link, (head, body)) {
+                    self.blame(at, format!("node {at}: {fault}"));
                 }
             }
             Output::Close { link, why } => {
                 self.trace(at, "close", link, ShortId([0; 16]), 0);
-                if let Some(fault) = self.laws.ending(at, &why) {
-                    self.fault(at, fault);
+                let earned = self.faces_liar(link);
+                if let Some(fault) = self.laws.ending(at, &why).filter(|_| !earned) {
+                    self.blame(at, fault);
                 }
                 let road = self.roads.ends.get(&link).map(|end| end.road);
                 let notice_ms = self.chance.below(self.nature.notice_ms + 1);
@@ -426,7 +435,7 @@ impl World {
                 self.trace(at, "keep", LinkId(0), bundle.row.short(), bundle.row.length);
                 let now_ms = self.time.now_ms();
                 if let Some(fault) = self.laws.keeping(at, &bundle, now_ms) {
-                    self.fault(at, fault);
+                    self.blame(at, fault);
                 }
                 self.nodes[at].asked.insert(ticket);
                 self.order(at, Order::Keep { ticket, bundle });
@@ -561,7 +570,7 @@ impl World {
     /// What became durable, and the answers; these may overtake one another.
     pub(crate) fn take_turn(&mut self, at: usize, turn: Turn) {
         for fault in turn.faults {
-            self.fault(at, fault);
+            self.blame(at, fault);
         }
         for deed in turn.deeds {
             self.done_deed(at, deed);
@@ -593,15 +602,16 @@ impl World {
         let now_ms = self.time.now_ms();
         self.tally.deed(&deed, now_ms);
         if let Some(fault) = self.laws.deed(at, deed, now_ms) {
-            self.fault(at, fault);
+            self.blame(at, fault);
         }
     }
 
-    /// A settle says that a neighbour has a bundle: then it must be durable there.
+    /// A settle says that a neighbour has a bundle: then it must be durable there, between honest ones.
     fn carried(&mut self, at: usize, id: &BundleId, peer: NodeId) {
         self.trace(at, "carried", LinkId(0), ShortId::of(id), 0);
         let there = self.numbers.get(&peer).map(|at| &self.nodes[*at]);
-        if let Some(there) = there.filter(|there| !there.knows(id)) {
+        let honest = |there: &&Node| ![at, there.at].iter().any(|at| self.liars.contains_key(at));
+        if let Some(there) = there.filter(honest).filter(|there| !there.knows(id)) {
             let fault = format!("node {} settled {id} and does not have it", there.at);
             self.fault(at, fault);
         }
@@ -641,6 +651,9 @@ impl World {
         }
         let latency_ms = this.wire.latency_ms;
         let links = self.roads.connect(road, self.time.now_ms());
+        let facing = [1, 0].map(|other: usize| self.liars.contains_key(&ends[other]));
+        self.facing
+            .extend(links.into_iter().zip(facing).filter_map(|(link, bad)| bad.then_some(link)));
         // Who dialled knows first; the other hears of it with the first bytes.
         self.time.after(0, Happening::Up { link: links[0], dialled: true });
         self.time.after(latency_ms, Happening::Up { link: links[1], dialled: false });

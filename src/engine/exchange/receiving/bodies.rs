@@ -120,17 +120,26 @@ impl Receiving {
         let transfer = partial.transfer;
         self.shrink_window(handle, length);
         core.outputs.push_back(Output::Append { transfer, bytes });
-        if !sound {
+        let held_ms = now.held_ms.saturating_sub(partial.begun_held_ms);
+        let hop = aged(partial.row.hop, held_ms);
+        // It was in time when it began. The older age of two links may be a lie, as bytes may be.
+        let over = whole
+            && partial.custody == Custody::Carry
+            && u64::from(hop.age_s) >= u64::from(partial.row.lifetime_s);
+        if !sound || over {
             core.outputs.push_back(Output::Drop { transfer });
             let (_, waiting, _) = core.arrivals.finish(&short);
             core.tasks.extend(waiting.into_iter().map(Task::Retry));
-            let verdict = if mixed { Verdict::Later(1) } else { Verdict::Damaged };
+            let verdict = match (mixed, sound) {
+                (true, _) => Verdict::Later(1),
+                (false, true) => Verdict::Refused(Reason::Expired),
+                (false, false) => Verdict::Damaged,
+            };
             return self.reject(core, peer, handle, verdict);
         }
         if whole && let Some(partial) = core.arrivals.set_keeping(&short) {
             self.set_state(handle, State::Keeping);
-            let held_ms = now.held_ms.saturating_sub(partial.begun_held_ms);
-            let row = Row { hop: aged(partial.row.hop, held_ms), ..partial.row };
+            let row = Row { hop, ..partial.row };
             let body = Body::Staged(transfer);
             let bundle = NewBundle { row, head: partial.head, custody: partial.custody, body };
             core.keep(peer.link, handle, bundle);

@@ -1,5 +1,6 @@
 //! Links that break, and bundles that come over several.
 
+use postrider_base::bundle::Hop;
 use postrider_engine::node::{Class, Event};
 
 use crate::{
@@ -59,6 +60,32 @@ fn a_transfer_goes_on_over_another_link_from_another_node() {
     let resumed = |e: &Event| matches!(e, Event::Resumed { at, .. } if *at > 100_000);
     assert!(net.nodes[2].events.iter().any(resumed), "{:?}", net.nodes[2].events);
     assert!(net.bytes(1, 2) < 400_000);
+}
+
+/// Ages ride unsigned. The beginning of a body came from somebody who says that it is nearly over, and
+/// it was over when the rest had come from another: then it is fetched again, at its true age. Of
+/// whoever brings all of it, it is refused.
+#[test]
+fn what_is_over_when_its_body_has_come_is_not_carried() {
+    for honest in [false, true] {
+        let mut net = Net::new(3);
+        let bundle = made(1, 9, 160, 500_000, 1);
+        let hop = Hop { age_s: bundle.header.lifetime.seconds() - 2, hops: 1, ..Hop::fresh() };
+        let now = net.now();
+        net.nodes[0].store.put(now, &bundle, hop, Class::Stranger);
+        net.connect(0, 2, SLOW);
+        net.pass(1000);
+        if honest {
+            net.cut_all();
+            net.lay(1, &bundle, Class::Stranger);
+            net.connect(1, 2, SLOW);
+        }
+        net.pass(20_000);
+        assert_eq!(net.has(2, &bundle), honest);
+        assert_eq!(net.nodes[2].engine.partials().0, 0);
+        let resumed = |e: &Event| matches!(e, Event::Resumed { .. });
+        assert_eq!(net.nodes[2].events.iter().any(resumed), honest);
+    }
 }
 
 #[test]
