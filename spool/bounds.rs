@@ -239,7 +239,8 @@ impl<'a, C: Carried> Cutting<'a, C> {
         let mut neighbours = Ranking::default();
         neighbours.set(neighbour, carried.of_neighbour(class, neighbour)? + new.counted);
         let mut of_neighbour = Ranking::default();
-        of_neighbour.set(source, carried.of_source(new.owner)? + new.counted);
+        // A trifle less: of sources with as much the newcomer's is the last.
+        of_neighbour.set(source, (carried.of_source(new.owner)? + new.counted).saturating_sub(1));
         let sources = BTreeMap::from([(neighbour, of_neighbour)]);
         let (turns, gone) = (BTreeMap::new(), BTreeSet::new());
         Ok(Self { carried, new, neighbours, sources, turns, gone })
@@ -257,7 +258,7 @@ impl<'a, C: Carried> Cutting<'a, C> {
         // Of the newcomer's neighbour, and its source has as much there as this one.
         let is_equal = neighbour == new.neighbour
             && source != new.source
-            && sources.shares.get(&new.source).is_some_and(|own| *own >= share.0);
+            && sources.shares.get(&new.source).is_some_and(|own| *own + 1 >= share.0);
         let owner = Owner { class, neighbour, source };
         let mut after = self.turns.get(&owner).copied();
         let next = loop {

@@ -107,15 +107,18 @@ fn naive(
                 let froms = all.iter().map(|one| one.from);
                 let shares = froms.map(|from| (share(&|one| one.from == from), from));
                 let from = shares.max_by(larger).unwrap().1;
-                let of = |source| share(&|one| one.from == from && one.source == source);
+                // Of sources with as much the newcomer's is the last.
+                let of = |source| {
+                    let is_new = (from, source) == (new.from, new.source);
+                    share(&|one| one.from == from && one.source == source) - u64::from(is_new)
+                };
                 let theirs = all.iter().filter(|one| one.from == from);
                 let source = theirs.map(|one| (of(one.source), one.source)).max_by(larger).unwrap();
                 let theirs = all.iter().filter(|one| one.from == from && one.source == source.1);
                 let first =
                     theirs.max_by_key(|one| (one.nice, u64::MAX - arrival(spool, one.n))).unwrap();
-                let is_equal = from == new.from
-                    && source.1 != new.source
-                    && of(new.source) >= source.0;
+                let is_equal =
+                    from == new.from && source.1 != new.source && of(new.source) + 1 >= source.0;
                 if is_equal && first.nice <= new.nice {
                     return None;
                 }
