@@ -15,8 +15,8 @@ use crate::{
 /// Predict what mail would arrive where people meet as a trace lists
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A line of a trace: start end a b (seconds, two nodes), or an event of the ONE simulator;
-gzip is read too. Every node runs the real engine, and a seed decides all that chance does.
+A line of a trace: start end a b (seconds, two nodes), or an event of the ONE simulator.
+Every node runs the real engine, and a seed decides all that chance does.
 Schemes: ours is what nodes do, epidemic floods, direct waits for whom a message is for.
 
 Examples:
@@ -26,10 +26,10 @@ pub(super) struct Simulate {
     /// A file, - for standard input, or {town,commuters,disaster}:PEOPLE:TIME
     #[arg(value_parser = source)]
     trace: Source,
-    /// How nodes route; may be repeated, to compare
+    /// How nodes route; repeat to compare
     #[arg(long, value_enum, default_values_t = [Named::Ours])]
     scheme: Vec<Named>,
-    /// Messages, written in the middle half of the trace between random pairs
+    /// Messages, written in the middle half of the trace
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     messages: u32,
     /// How long each lives
@@ -44,7 +44,7 @@ pub(super) struct Simulate {
     /// Copies stay until their lifetime ends: receipts free none
     #[arg(long)]
     no_receipts: bool,
-    /// Nodes that write four times as much as all others together, to fill their buffers
+    /// Nodes that write four times as much as all others together
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=100))]
     attackers: u16,
     /// Keys with which each attacker writes
