@@ -557,6 +557,20 @@ mod tests {
         assert_eq!(decode(16, VERSION, b"a rate"), Record::Unknown);
     }
 
+    /// Logs from before levels are read; they have none.
+    #[test]
+    fn hop_data_of_version_1_has_no_level() {
+        let id = BundleId([7; 32]);
+        let hop = Hop { tokens: 4, hops: 2, age_s: 70, level: 0 };
+        let body = encode_hop(&id, hop, Class::Stranger);
+        let (before, after) = body.split_at(32 + 2 + 4);
+        let old = [before, &after[1..]].concat();
+        let record = Record::Hop { id, hop, class: Class::Stranger };
+        assert_eq!(decode(3, 1, &old), record);
+        assert_eq!(decode(3, VERSION, &old), Record::Unknown);
+        assert_eq!(decode(3, 0, &old), Record::Unknown);
+    }
+
     #[test]
     fn classes_have_the_numbers_they_always_had_and_others_are_not_guessed_at() {
         let id = BundleId([7; 32]);

@@ -17,6 +17,9 @@ use super::{
     live::{Live, row},
 };
 
+/// Changes that are written in one group.
+const GROUP: usize = 1024;
+
 impl Live<'_> {
     /// Live rows for nodes with these hints, in their order.
     pub fn toward(
@@ -47,6 +50,9 @@ impl Live<'_> {
             let Some(entry) = self.spool.entry(id)? else { continue };
             let hop = Hop { level: *level, ..entry.hop };
             changes.push(Change::Hop { id: *id, hop, class: entry.class });
+            if changes.len() == GROUP {
+                self.spool.commit(clock::now(), std::mem::take(&mut changes))?;
+            }
         }
         if !changes.is_empty() {
             self.spool.commit(clock::now(), changes)?;
@@ -77,5 +83,70 @@ impl Live<'_> {
         };
         self.spool.commit(clock::now(), list.iter().map(change).collect())?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postrider_base::Niceness;
+    use postrider_engine::router::hint;
+
+    use super::*;
+    use crate::desk::{AddRequest, Desk, InitRequest, SendRequest, Silent};
+
+    #[test]
+    fn meetings_and_levels_outlive_the_process_and_mail_is_found_by_whom_it_is_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let desk = |name: &str| {
+            let home = dir.path().join(name);
+            let request = InitRequest { home, name: Some(name.into()), even_if_public: false };
+            Desk::init(&request).unwrap().0
+        };
+        let (alice, bob, carl) = (desk("Alice"), desk("Bob"), desk("Carl"));
+        for other in [&bob, &carl] {
+            alice.add(&AddRequest { card: other.home().card.clone(), name: None }).unwrap();
+        }
+        for (to, nice) in
+            [("Bob", Niceness::BULK), ("Carl", Niceness::NORMAL), ("Bob", Niceness::NORMAL)]
+        {
+            let request = SendRequest {
+                to: to.into(),
+                text: Some("hi".into()),
+                files: Vec::new(),
+                nice: Some(nice),
+                lifetime: None,
+                hidden: None,
+                reply_to: None,
+            };
+            alice.send(&request, &Silent).unwrap();
+        }
+        let [to_bob, to_carl] = [&bob, &carl].map(|desk| desk.home().card.node);
+        let live = alice.open_live(&Silent).unwrap();
+        let page = |nodes: &[NodeId], after, limit| {
+            let hints: Vec<NodeHint> = nodes.iter().map(hint).collect();
+            match live.toward(&hints, after, limit).unwrap() {
+                Answer::Rows { rows, more, .. } => (rows, more),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (rows, more) = page(&[to_bob, to_carl], None, 9);
+        assert_eq!(rows.iter().map(|row| row.nice).collect::<Vec<_>>(), [160, 224, 160]);
+        assert!(!more);
+        let (first, more) = page(&[to_bob, to_carl], None, 1);
+        let after = first.first().map(|row| Place { nice: row.nice, arrival: row.arrival });
+        assert!(more);
+        assert_eq!(page(&[to_bob, to_carl], after, 9).0, rows[1..]);
+        let id = rows[0].id;
+        live.raise(&BTreeMap::from([(id, 40), (BundleId([7; 32]), 9)])).unwrap();
+        live.raise(&BTreeMap::from([(id, 30)])).unwrap();
+        let meeting = Meeting { worth: 1500, counted_ms: 77 };
+        live.remember_meetings(&BTreeMap::from([(to_bob, meeting), (to_carl, meeting)])).unwrap();
+        live.remember_meetings(&BTreeMap::from([(to_carl, Meeting::default())])).unwrap();
+        drop(alice);
+        let alice = Desk::open(&dir.path().join("Alice")).unwrap();
+        let live = alice.open_live(&Silent).unwrap();
+        assert_eq!(live.meetings().unwrap(), [(to_bob, meeting)]);
+        let hop = live.load(&id).unwrap().unwrap().hop;
+        assert_eq!((hop.level, hop.tokens), (40, Hop::TOKENS_NORMAL), "a level never falls");
     }
 }
