@@ -109,7 +109,7 @@ impl Config {
         context.out.object(&Settings { config })?;
         match self.verb {
             ConfigVerb::Check => context.out.say("config.toml is right")?,
-            ConfigVerb::Show => context.out.say(config.to_text().trim_end())?,
+            ConfigVerb::Show => context.out.say(config.to_whole_text().trim_end())?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -255,8 +255,24 @@ impl Config {
         Ok(config)
     }
 
-    /// The settings as a file.
+    /// The settings as a new file. Tables are left out where they say nothing: a key that is put behind
+    /// the last line must not come to stand in one.
     pub fn to_text(&self) -> String {
+        let mut text = self.keys_text();
+        if self.carry == Carry::default() && self.acl == Acl::default() {
+            text.push_str("# At the end may stand: [carry], how much is carried for others; [acl], who may do what.\n");
+            return text;
+        }
+        text.push_str(&self.tables_text());
+        text
+    }
+
+    /// All settings, those included that are as they are unless told.
+    pub fn to_whole_text(&self) -> String {
+        self.keys_text() + &self.tables_text()
+    }
+
+    fn keys_text(&self) -> String {
         let value = |text: &str| serde_json::Value::from(text).to_string();
         let list = |list: &[String]| serde_json::Value::from(list).to_string();
         format!(
@@ -264,8 +280,7 @@ impl Config {
              name = {}\nhidden = {}\naddresses = {}\n\
              lifetime-days = {}\ncarry-strangers = {}\nworkers = {}\n\
              listen = {}\npeers = {}\ndial-contacts = {}\npublic = {}\nlan = {}\nlan-port = {}\n\
-             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n{}\n\
-             [acl]\nreach = {}\nrelay = {}\nrun = {}\nfiles = {}\n",
+             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n{}",
             value(&self.name),
             self.hidden,
             list(&self.addresses),
@@ -283,23 +298,24 @@ impl Config {
             list(&self.media_dirs),
             self.outbox,
             self.ygg,
-            self.carry_text(),
-            list(&self.acl.reach),
-            list(&self.acl.relay),
-            list(&self.acl.run),
-            list(&self.acl.files)
+            self.old_text(),
         )
     }
 
-    /// The last lines: what was said in the old way, and the table.
-    fn carry_text(&self) -> String {
+    /// What was said in the old way.
+    fn old_text(&self) -> String {
         let mut text = String::new();
         let mut line = |key: &str, value: Option<u64>| {
             text.extend(value.map(|value| format!("{key} = {value}\n")));
         };
         line("strangers-mib", self.strangers_mib);
         line("contacts-mib", self.contacts_mib);
-        text.push_str("\n[carry]\n");
+        text
+    }
+
+    fn tables_text(&self) -> String {
+        let list = |list: &[String]| serde_json::Value::from(list).to_string();
+        let mut text = "\n[carry]\n".to_owned();
         let carry = &self.carry;
         let mut line = |key: &str, value: Option<u64>| {
             text.extend(value.map(|value| format!("{key} = {value}\n")));
@@ -311,7 +327,15 @@ impl Config {
         line("strangers", carry.strangers);
         line("strangers-bundles", Some(carry.strangers_bundles));
         line("strangers-longest", Some(carry.strangers_longest));
-        text.push_str(&format!("count-copies = {}\n", carry.count_copies));
+        let Acl { reach, relay, run, files } = &self.acl;
+        text.push_str(&format!(
+            "count-copies = {}\n\n[acl]\nreach = {}\nrelay = {}\nrun = {}\nfiles = {}\n",
+            carry.count_copies,
+            list(reach),
+            list(relay),
+            list(run),
+            list(files),
+        ));
         text
     }
 
@@ -333,6 +357,7 @@ mod tests {
         let config =
             Config { name: "Al \"the\" \\ice ü".into(), hidden: true, ..Config::default() };
         assert_eq!(Config::parse(&config.to_text()).unwrap(), config);
+        assert_eq!(Config::parse(&config.to_whole_text()).unwrap(), config);
         assert_eq!(Config::parse("").unwrap(), Config::default());
     }
 

@@ -335,7 +335,8 @@ fn a_stranger_two_nodes_away_is_refused_by_whom_they_may_not_reach() {
 fn nothing_is_relayed_for_those_who_may_not() {
     let town = Town::new();
     let [friend, stranger, far] = ["friend", "stranger", "far"].map(|name| town.node(name));
-    let relay = town.set(town.node("relay"), "relay = [\"*\"]", "relay = [\"contacts\"]");
+    let relay =
+        town.set(town.node("relay"), "# At the end", "[acl]\nrelay = [\"contacts\"]\n# At the end");
     know_each_other(&relay, &friend);
     for one in [&friend, &stranger] {
         know_each_other(one, &far);
