@@ -278,7 +278,7 @@ fn mail_of_a_member_that_has_ended_is_carried_and_delivered() {
     let town = Town::new();
     let [anna, bob, guest] = ["anna", "bob", "guest"].map(|name| town.node(name));
     know_each_other(&anna, &guest);
-    let bob = town.set(bob, "run = []", "run = [\"@guest\"]");
+    let bob = right(&town, bob, "run = [\"@guest\"]");
     know_each_other(&bob, &guest);
     anna.begin_roster("House", None).unwrap();
     let until = |day| RosterChange::Add {
@@ -304,12 +304,17 @@ fn mail_of_a_member_that_has_ended_is_carried_and_delivered() {
     assert_eq!(bob.roster_members(None).unwrap()[0].state, "ended");
 }
 
+/// The same home, with this in its `[acl]`.
+fn right(town: &Town, desk: Desk, line: &str) -> Desk {
+    town.set(desk, "# At the end", &format!("[acl]\n{line}\n# At the end"))
+}
+
 /// The rights are asked of whoever signed: here two nodes away, through one that may.
 #[test]
 fn a_stranger_two_nodes_away_is_refused_by_whom_they_may_not_reach() {
     let town = Town::new();
     let [stranger, relay, friend] = ["stranger", "relay", "friend"].map(|name| town.node(name));
-    let target = town.set(town.node("target"), "reach = [\"*\"]", "reach = [\"contacts\"]");
+    let target = right(&town, town.node("target"), "reach = [\"contacts\"]");
     know_each_other(&relay, &target);
     know_each_other(&friend, &target);
     let card = target.home().card.clone();
@@ -335,8 +340,7 @@ fn a_stranger_two_nodes_away_is_refused_by_whom_they_may_not_reach() {
 fn nothing_is_relayed_for_those_who_may_not() {
     let town = Town::new();
     let [friend, stranger, far] = ["friend", "stranger", "far"].map(|name| town.node(name));
-    let relay =
-        town.set(town.node("relay"), "# At the end", "[acl]\nrelay = [\"contacts\"]\n# At the end");
+    let relay = right(&town, town.node("relay"), "relay = [\"contacts\"]");
     know_each_other(&relay, &friend);
     for one in [&friend, &stranger] {
         know_each_other(one, &far);
