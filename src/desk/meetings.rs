@@ -73,6 +73,9 @@ impl Live<'_> {
 
     /// Remembers meetings; one that is worth nothing is forgotten.
     pub fn remember_meetings(&self, list: &BTreeMap<NodeId, Meeting>) -> Result<(), Failure> {
+        if list.is_empty() {
+            return Ok(());
+        }
         let change = |(node, meeting): (&NodeId, &Meeting)| {
             let key = node.as_bytes();
             if meeting.worth == 0 {

@@ -26,7 +26,7 @@ impl Nearer {
     pub fn begin(&mut self, all: Vec<NodeHint>) {
         self.left.clone_from(&all);
         self.all = all;
-        (self.after, self.asking) = (None, false);
+        self.after = None;
         self.round = self.round.wrapping_add(1);
     }
 
@@ -46,10 +46,11 @@ impl Nearer {
 
     /// Rows came: which of them are an answer to what was asked.
     pub fn take(&mut self, round: u32, rows: Vec<Row>, more: bool) -> Vec<Row> {
-        if round != self.round || !self.asking {
+        // One question is out at a time, however often the neighbour says something else.
+        self.asking = false;
+        if round != self.round {
             return Vec::new();
         }
-        self.asking = false;
         let last = rows.last().filter(|_| more && rows.len() <= ROWS_MAX);
         let at = last.and_then(|row| {
             let hint = hint_of(&crate::node::near::recipient(row)?);
@@ -64,5 +65,29 @@ impl Nearer {
             _ => self.left.clear(),
         }
         rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A neighbour that says something else with every unit must not fill the shell with questions.
+    #[test]
+    fn one_question_is_out_whatever_the_neighbour_says() {
+        let mut nearer = Nearer::default();
+        nearer.begin(vec![[1; 8]]);
+        let (_, _, first) = nearer.question(1).unwrap();
+        for n in 2..9 {
+            nearer.begin(vec![[n; 8]]);
+            assert_eq!(nearer.question(1), None);
+        }
+        let to = postrider_base::NodeSecret::from_seed([1; 32]).id();
+        let row = crate::router::tests::row(&to, None);
+        assert!(nearer.take(first, vec![row.clone()], false).is_empty(), "void by now");
+        let (nodes, after, last) = nearer.question(1).unwrap();
+        assert_eq!((nodes, after), (vec![[8; 8]], None));
+        assert_eq!(nearer.take(last, vec![row.clone()], false), [row]);
+        assert_eq!(nearer.question(1), None);
     }
 }
