@@ -6,16 +6,21 @@
 //! When a class is over its quota with the newcomer counted in, bundles go in this order until it
 //! is not:
 //! 1. what has outlived its lifetime;
-//! 2. of the neighbour whose bundles count the most (what no proven neighbour brought is one
-//!    neighbour's): keys of sources are free, and neighbours are not, so a thousand sources behind
-//!    one neighbour have no more than one;
-//! 3. among these, of the source whose bundles count the most (hidden ones are one source's);
-//! 4. among these, the nicest, and of equally nice ones the oldest.
+//! 2. of a neighbour that has half as much again as its part, the whole shared by all neighbours and
+//!    one more (what no proven neighbour brought is one neighbour's): keys of sources are free, and
+//!    neighbours are not, so a thousand sources behind one neighbour have no more than one. And if
+//!    among its sources there is one with half as much again as its part of that, shared in the same
+//!    way (hidden ones are one source's), of that source;
+//! 3. else of all;
+//! 4. among these, the nicest; of equally nice ones what is worth least for its bytes; of these the
+//!    oldest.
 //!
-//! The newcomer is among them: when its turn comes it is not kept, and nothing goes for it. So too when
-//! its neighbour has the most, and its source as much there as any, unless it is more urgent than what
-//! would go: else new keys would only have to keep coming, and everything would be passed on before it
-//! goes.
+//! The newcomer is among them: when its turn comes it is not kept, and nothing goes for it. Among the
+//! sources of a neighbour that has too much it also gives way to its equals: else new keys would only
+//! have to keep coming, and everything would be passed on before it goes.
+//!
+//! What a bundle is worth is for routing to say ([`NewBundle::worth`](crate::contract::NewBundle)): on
+//! made-up towns twice as much arrives by it as by age alone, where there is little room.
 
 use std::{
     cmp::Reverse,
@@ -38,6 +43,12 @@ pub(crate) const DROPS_MAX: usize = 4096;
 pub(crate) const DROP_BYTES: usize = 96;
 /// Expired bundles looked at for those of one class; whoever runs a spool retires them anyway.
 pub(crate) const EXPIRED_MAX: usize = 64;
+/// Neighbours, or sources of one, that share alike are counted so far: with more, whoever has less
+/// than a twentieth never has too much.
+pub(crate) const PARTIES_MAX: usize = 32;
+/// A party has too much beyond its part times 3/2: less, and chance alone makes many have too much,
+/// so that worth does not count; more, and floods take more before anything stops them.
+const OVER: (u128, u128) = (3, 2);
 
 /// What a body of this length counts against a quota.
 #[must_use]
@@ -128,11 +139,42 @@ impl Owner {
 
 /// A share in the order in which shares are cut: the largest first, then by name.
 pub(crate) type Rank = (Reverse<u64>, Party);
-/// A bundle in the order in which those of one source go: the nicest first, then the oldest.
-pub(crate) type Turn = (Reverse<u8>, u64);
+/// A bundle in the order in which they go: the nicest first, then what is worth least for its bytes,
+/// then the oldest.
+pub(crate) type Turn = (Reverse<u8>, u16, u64);
 
 pub(crate) fn turn_of(entry: &Entry) -> Turn {
-    (Reverse(entry.summary.nice), entry.arrival)
+    let value = value(entry.worth, counted_bytes(entry.summary.length));
+    (Reverse(entry.summary.nice), value, entry.arrival)
+}
+
+/// What a bundle is worth for what it counts: worth is in eighths of doublings, and so is this.
+fn value(worth: u8, counted: u64) -> u16 {
+    let doublings = (counted / COUNTED_MIN).max(1).ilog2();
+    (256 + u16::from(worth)).saturating_sub(8 * u16::try_from(doublings).unwrap_or(u16::MAX / 8))
+}
+
+/// Among which bundles the next one to go is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Among {
+    /// All of a class.
+    Class(Class),
+    /// Those that a neighbour brought.
+    Neighbour(Class, Party),
+    /// Those of one source that a neighbour brought.
+    Owner(Owner),
+}
+
+impl Among {
+    pub(crate) fn holds(self, owner: Owner) -> bool {
+        match self {
+            Self::Class(class) => owner.class == class,
+            Self::Neighbour(class, neighbour) => {
+                (owner.class, owner.neighbour) == (class, neighbour)
+            }
+            Self::Owner(one) => owner == one,
+        }
+    }
 }
 
 /// What a spool carries.
@@ -145,18 +187,17 @@ pub(crate) trait Carried {
     fn of_neighbour(&self, class: Class, neighbour: Party) -> Result<u64, SpoolError>;
     /// What a source's bundles from a neighbour count.
     fn of_source(&self, owner: Owner) -> Result<u64, SpoolError>;
-    /// The next neighbour behind a rank.
-    fn next_neighbour(&self, class: Class, after: Option<Rank>)
-    -> Result<Option<Rank>, SpoolError>;
-    /// The next source of a neighbour behind a rank.
-    fn next_source(
+    /// Up to [`PARTIES_MAX`] neighbours behind a rank; none only when there are no more.
+    fn neighbours(&self, class: Class, after: Option<Rank>) -> Result<Vec<Rank>, SpoolError>;
+    /// Up to [`PARTIES_MAX`] sources of a neighbour behind a rank; none only when there are no more.
+    fn sources(
         &self,
         class: Class,
         neighbour: Party,
         after: Option<Rank>,
-    ) -> Result<Option<Rank>, SpoolError>;
-    /// The next bundle of a source from a neighbour.
-    fn next_bundle(&self, owner: Owner, after: Option<Turn>) -> Result<Option<Entry>, SpoolError>;
+    ) -> Result<Vec<Rank>, SpoolError>;
+    /// The next bundle among some.
+    fn next_bundle(&self, among: Among, after: Option<Turn>) -> Result<Option<Entry>, SpoolError>;
 }
 
 /// A bundle that asks to be admitted.
@@ -164,6 +205,7 @@ pub(crate) trait Carried {
 pub(crate) struct Newcomer {
     pub(crate) owner: Owner,
     pub(crate) nice: u8,
+    pub(crate) worth: u8,
     pub(crate) counted: u64,
 }
 
@@ -207,7 +249,7 @@ pub(crate) fn make_room(
         }
         let (entry, why) = match ended.next() {
             Some(entry) => (entry, Why::Expired),
-            None => match cutting.victim()? {
+            None => match cutting.victim(bytes)? {
                 Some(entry) => (entry, Why::Dropped),
                 // The newcomer itself; what was chosen before it stays.
                 None => return Ok(Room::default()),
@@ -227,9 +269,9 @@ struct Cutting<'a, C> {
     new: &'a Newcomer,
     neighbours: Ranking,
     sources: BTreeMap<Party, Ranking>,
-    /// How far the bundles of an owner have been chosen in their order.
-    turns: BTreeMap<Owner, Turn>,
-    /// Expired bundles that were chosen out of it.
+    /// How far bundles have been chosen in their order.
+    turns: BTreeMap<Among, Turn>,
+    /// What was chosen.
     gone: BTreeSet<BundleId>,
 }
 
@@ -239,41 +281,44 @@ impl<'a, C: Carried> Cutting<'a, C> {
         let mut neighbours = Ranking::default();
         neighbours.set(neighbour, carried.of_neighbour(class, neighbour)? + new.counted);
         let mut of_neighbour = Ranking::default();
-        // A trifle less: of sources with as much the newcomer's is the last.
-        of_neighbour.set(source, (carried.of_source(new.owner)? + new.counted).saturating_sub(1));
+        of_neighbour.set(source, carried.of_source(new.owner)? + new.counted);
         let sources = BTreeMap::from([(neighbour, of_neighbour)]);
         let (turns, gone) = (BTreeMap::new(), BTreeSet::new());
         Ok(Self { carried, new, neighbours, sources, turns, gone })
     }
 
-    /// What goes next; `None` when that is the newcomer.
-    fn victim(&mut self) -> Result<Option<Entry>, SpoolError> {
-        let (carried, class) = (self.carried, self.new.owner.class);
-        let first = self.neighbours.first(|after| carried.next_neighbour(class, after))?;
-        let Some((_, neighbour)) = first else { return Ok(None) };
-        let sources = self.sources.entry(neighbour).or_default();
-        let first = sources.first(|after| carried.next_source(class, neighbour, after))?;
-        let Some((share, source)) = first else { return Ok(None) };
-        let new = &self.new.owner;
-        // Of the newcomer's neighbour, and its source has as much there as this one.
-        let is_equal = neighbour == new.neighbour
-            && source != new.source
-            && sources.shares.get(&new.source).is_some_and(|own| *own + 1 >= share.0);
-        let owner = Owner { class, neighbour, source };
-        let mut after = self.turns.get(&owner).copied();
+    /// What goes next, while the class counts so much; `None` when that is the newcomer.
+    fn victim(&mut self, counted: u64) -> Result<Option<Entry>, SpoolError> {
+        let among = self.among(counted)?;
+        let mut after = self.turns.get(&among).copied();
         let next = loop {
-            match carried.next_bundle(owner, after)? {
+            match self.carried.next_bundle(among, after)? {
                 Some(entry) if self.gone.contains(&entry.id) => after = Some(turn_of(&entry)),
                 next => break next,
             }
         };
-        let is_new = owner == self.new.owner;
-        let next = next.filter(|entry| match entry.summary.nice {
-            nice if is_new => nice >= self.new.nice,
-            nice => !is_equal || nice > self.new.nice,
-        });
-        self.turns.extend(next.as_ref().map(|entry| (owner, turn_of(entry))));
+        let goes_before_new = |entry: &Entry| {
+            let (nice, value_here, _) = turn_of(entry);
+            let new = (Reverse(self.new.nice), value(self.new.worth, self.new.counted));
+            let gives_way = matches!(among, Among::Neighbour(..));
+            (nice, value_here) < new || (nice, value_here) == new && !gives_way
+        };
+        let next = next.filter(|entry| !among.holds(self.new.owner) || goes_before_new(entry));
+        self.turns.extend(next.as_ref().map(|entry| (among, turn_of(entry))));
         Ok(next)
+    }
+
+    /// Whose turn it is.
+    fn among(&mut self, counted: u64) -> Result<Among, SpoolError> {
+        let (carried, class) = (self.carried, self.new.owner.class);
+        let over = self.neighbours.over(counted, |after| carried.neighbours(class, after))?;
+        let Some((share, neighbour)) = over else { return Ok(Among::Class(class)) };
+        let sources = self.sources.entry(neighbour).or_default();
+        let over = sources.over(share, |after| carried.sources(class, neighbour, after))?;
+        Ok(match over {
+            Some((_, source)) => Among::Owner(Owner { class, neighbour, source }),
+            None => Among::Neighbour(class, neighbour),
+        })
     }
 
     /// A bundle was chosen.
@@ -296,8 +341,7 @@ struct Ranking {
     /// What was read or has changed.
     shares: BTreeMap<Party, u64>,
     order: BTreeSet<Rank>,
-    /// The first in the spool's order that is not among these, and how far that was read.
-    ahead: Option<Rank>,
+    /// How far the spool's order was read: whoever stands behind it has no more.
     read_to: Option<Rank>,
     read_all: bool,
 }
@@ -309,9 +353,6 @@ impl Ranking {
         }
         if share > 0 {
             self.order.insert((Reverse(share), party));
-        }
-        if self.ahead.is_some_and(|(_, ahead)| ahead == party) {
-            self.ahead = None;
         }
     }
 
@@ -329,25 +370,31 @@ impl Ranking {
         Ok(())
     }
 
-    /// Who has the most.
-    fn first(
+    /// Who has the most, with its share, if that is too much of so much.
+    fn over(
         &mut self,
-        next: impl Fn(Option<Rank>) -> Result<Option<Rank>, SpoolError>,
-    ) -> Result<Option<Rank>, SpoolError> {
-        while self.ahead.is_none() && !self.read_all {
-            match next(self.read_to)? {
-                None => self.read_all = true,
-                Some(rank) => {
-                    self.read_to = Some(rank);
-                    self.ahead = Some(rank).filter(|(_, party)| !self.shares.contains_key(party));
+        whole: u64,
+        more: impl Fn(Option<Rank>) -> Result<Vec<Rank>, SpoolError>,
+    ) -> Result<Option<(u64, Party)>, SpoolError> {
+        let is_known = |ranking: &Self| {
+            let first = ranking.order.first().copied();
+            ranking.order.len() >= PARTIES_MAX && first <= ranking.read_to
+        };
+        while !self.read_all && !is_known(self) {
+            let ranks = more(self.read_to)?;
+            self.read_all = ranks.is_empty();
+            for rank in ranks {
+                self.read_to = Some(rank);
+                if !self.shares.contains_key(&rank.1) {
+                    self.set(rank.1, rank.0.0);
                 }
             }
         }
-        if let Some(rank) = self.ahead
-            && self.order.first().is_none_or(|first| rank < *first)
-        {
-            self.set(rank.1, rank.0.0);
-        }
-        Ok(self.order.first().copied())
+        // With room for one more: of two, half is too much.
+        let parties = self.order.len().min(PARTIES_MAX) as u128 + 1;
+        let first = self.order.first().map(|(share, party)| (share.0, *party));
+        Ok(first.filter(|(share, _)| {
+            u128::from(*share) * OVER.1 * parties > u128::from(whole) * OVER.0
+        }))
     }
 }

@@ -154,6 +154,9 @@ pub struct NewBundle {
     pub hop: Hop,
     /// Whose quota it counts against.
     pub class: Class,
+    /// How near this node is to whom it is for, in eighths of doublings; 0 is nothing. Of bundles that
+    /// are equally nice those worth least for their bytes go first when there is no room.
+    pub worth: u8,
     /// The neighbour who brought it.
     pub from: Option<[u8; 32]>,
     /// The sender's private note, at most [`OWN_MAX`] bytes: never leaves this node.
@@ -304,6 +307,8 @@ pub struct Entry {
     pub hop: Hop,
     /// Whose quota.
     pub class: Class,
+    /// What it was worth when it came: [`NewBundle::worth`].
+    pub worth: u8,
     /// Who brought it.
     pub from: Option<[u8; 32]>,
     /// The custody clock when it was admitted.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    bounds::{Carried, EXPIRED_MAX, Owner, Party, Rank, Turn, counted_bytes},
+    bounds::{Among, Carried, EXPIRED_MAX, Owner, PARTIES_MAX, Party, Rank, Turn, counted_bytes},
     contract::{BundleId, Class, Delivered, Entry},
     error::SpoolError,
     index::{
@@ -429,27 +429,23 @@ impl Carried for Fold<'_> {
         Ok(self.decoded(&keys::source(owner), keys::share_from)?.unwrap_or(0))
     }
 
-    fn next_neighbour(
-        &self,
-        class: Class,
-        after: Option<Rank>,
-    ) -> Result<Option<Rank>, SpoolError> {
-        self.next_rank(keys::neighbour_ranks(class), after)
+    fn neighbours(&self, class: Class, after: Option<Rank>) -> Result<Vec<Rank>, SpoolError> {
+        self.ranks(keys::neighbour_ranks(class), after)
     }
 
-    fn next_source(
+    fn sources(
         &self,
         class: Class,
         neighbour: Party,
         after: Option<Rank>,
-    ) -> Result<Option<Rank>, SpoolError> {
-        self.next_rank(keys::source_ranks(class, neighbour), after)
+    ) -> Result<Vec<Rank>, SpoolError> {
+        self.ranks(keys::source_ranks(class, neighbour), after)
     }
 
-    fn next_bundle(&self, owner: Owner, after: Option<Turn>) -> Result<Option<Entry>, SpoolError> {
-        let turns = keys::turns(owner);
+    fn next_bundle(&self, among: Among, after: Option<Turn>) -> Result<Option<Entry>, SpoolError> {
+        let turns = keys::turns(among);
         let after = after.map(|after| keys::turn(turns.clone(), after));
-        let Some((key, _)) = self.next_row(turns, after)? else { return Ok(None) };
+        let Some((key, _)) = self.behind(turns, after, 1)?.pop() else { return Ok(None) };
         let arrival = keys::arrival_of(&key);
         let live = arrival.map(|arrival| self.arrived(arrival)).transpose()?.flatten();
         match live {
@@ -460,14 +456,19 @@ impl Carried for Fold<'_> {
 }
 
 impl Fold<'_> {
-    fn next_rank(&self, ranks: Vec<u8>, after: Option<Rank>) -> Result<Option<Rank>, SpoolError> {
+    fn ranks(&self, ranks: Vec<u8>, after: Option<Rank>) -> Result<Vec<Rank>, SpoolError> {
         let after = after.map(|after| keys::ranked(ranks.clone(), after));
-        let row = self.next_row(ranks, after)?;
-        Ok(row.and_then(|(key, _)| keys::rank_of(&key)))
+        let rows = self.behind(ranks, after, PARTIES_MAX)?;
+        Ok(rows.iter().filter_map(|(key, _)| keys::rank_of(key)).collect())
     }
 
-    /// The first row with a prefix, or the first behind another.
-    fn next_row(&self, prefix: Vec<u8>, after: Option<Vec<u8>>) -> Result<Option<Row>, SpoolError> {
+    /// The first rows with a prefix, or the first behind another.
+    fn behind(
+        &self,
+        prefix: Vec<u8>,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Vec<Row>, SpoolError> {
         let end = after_prefix(&prefix);
         let low = match after {
             None => prefix,
@@ -476,7 +477,7 @@ impl Fold<'_> {
                 key
             }
         };
-        Ok(self.range(&low, &end, 1)?.pop())
+        self.range(&low, &end, limit)
     }
 
     fn range(&self, low: &[u8], high: &[u8], limit: usize) -> Result<Vec<Row>, SpoolError> {

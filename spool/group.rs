@@ -158,6 +158,7 @@ impl Deciding<'_, '_> {
             summary: new.summary,
             hop: new.hop,
             class: new.class,
+            worth: new.worth,
             from: new.from,
             arrived_held_ms: held_ms,
             arrival,
@@ -189,6 +190,7 @@ impl Deciding<'_, '_> {
         let newcomer = Newcomer {
             owner: Owner::of(new),
             nice: new.summary.nice,
+            worth: new.worth,
             counted: counted_bytes(new.summary.length),
         };
         let quota = self.quotas.of(new.class);

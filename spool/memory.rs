@@ -13,8 +13,8 @@ use std::{
 
 use crate::{
     bounds::{
-        Carried, DROPS_MAX, EXPIRED_MAX, Newcomer, Owner, Party, Quotas, Rank, Turn, counted_bytes,
-        make_room, turn_of,
+        Among, Carried, DROPS_MAX, EXPIRED_MAX, Newcomer, Owner, PARTIES_MAX, Party, Quotas, Rank,
+        Turn, counted_bytes, make_room, turn_of,
     },
     clock::{CustodyClock, POINT_EVERY_MS, TICK_EVERY_MS},
     contract::{
@@ -355,6 +355,7 @@ impl State {
             summary: new.summary,
             hop: new.hop,
             class: new.class,
+            worth: new.worth,
             from: new.from,
             arrived_held_ms: held_ms,
             arrival: self.admitted + 1,
@@ -362,6 +363,7 @@ impl State {
         let newcomer = Newcomer {
             owner: Owner::of(&entry),
             nice: entry.summary.nice,
+            worth: entry.worth,
             counted: counted_bytes(entry.summary.length),
         };
         let quota = self.quotas.unwrap_or(Quotas::UNLIMITED).of(entry.class);
@@ -434,9 +436,12 @@ impl State {
     }
 }
 
-fn next_rank(shares: BTreeMap<Party, u64>, after: Option<Rank>) -> Option<Rank> {
+fn ranks(shares: BTreeMap<Party, u64>, after: Option<Rank>) -> Vec<Rank> {
     let ranks = shares.into_iter().map(|(party, share)| (Reverse(share), party));
-    ranks.filter(|rank| after.is_none_or(|after| *rank > after)).min()
+    let mut ranks: Vec<_> = ranks.filter(|rank| after.is_none_or(|after| *rank > after)).collect();
+    ranks.sort_unstable();
+    ranks.truncate(PARTIES_MAX);
+    ranks
 }
 
 impl Carried for State {
@@ -461,27 +466,23 @@ impl Carried for State {
         Ok(self.shares(|other| *other == owner, |owner| owner.source).into_values().sum())
     }
 
-    fn next_neighbour(
-        &self,
-        class: Class,
-        after: Option<Rank>,
-    ) -> Result<Option<Rank>, SpoolError> {
-        Ok(next_rank(self.shares(|owner| owner.class == class, |owner| owner.neighbour), after))
+    fn neighbours(&self, class: Class, after: Option<Rank>) -> Result<Vec<Rank>, SpoolError> {
+        Ok(ranks(self.shares(|owner| owner.class == class, |owner| owner.neighbour), after))
     }
 
-    fn next_source(
+    fn sources(
         &self,
         class: Class,
         neighbour: Party,
         after: Option<Rank>,
-    ) -> Result<Option<Rank>, SpoolError> {
+    ) -> Result<Vec<Rank>, SpoolError> {
         let is_among = |owner: &Owner| owner.class == class && owner.neighbour == neighbour;
-        Ok(next_rank(self.shares(is_among, |owner| owner.source), after))
+        Ok(ranks(self.shares(is_among, |owner| owner.source), after))
     }
 
-    fn next_bundle(&self, owner: Owner, after: Option<Turn>) -> Result<Option<Entry>, SpoolError> {
+    fn next_bundle(&self, among: Among, after: Option<Turn>) -> Result<Option<Entry>, SpoolError> {
         let entries = self.live.values().map(|held| &held.entry);
-        let theirs = entries.filter(|entry| Owner::of(entry) == owner);
+        let theirs = entries.filter(|entry| among.holds(Owner::of(entry)));
         let behind = theirs.filter(|entry| after.is_none_or(|after| turn_of(entry) > after));
         Ok(behind.min_by_key(|entry| turn_of(entry)).cloned())
     }
@@ -510,6 +511,7 @@ mod tests {
             summary,
             hop: Hop::fresh(),
             class: Class::Own,
+            worth: 0,
             from: None,
             own: None,
             body: Body::Inline(b"body".to_vec()),

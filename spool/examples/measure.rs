@@ -104,6 +104,7 @@ fn bundle(n: u64) -> NewBundle {
         },
         hop: Hop::fresh(),
         class: Class::Contact,
+        worth: 0,
         from: Some([4; 32]),
         own: None,
         body: Body::Inline(vec![n.to_le_bytes()[0]; 1024]),

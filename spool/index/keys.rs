@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::{
-    bounds::{Owner, Party, Rank, Turn, counted_bytes, turn_of},
+    bounds::{Among, Owner, Party, Rank, Turn, counted_bytes, turn_of},
     contract::{BundleId, Class, Cursor, Entry, Queue, Share, Why, first_bytes},
     log::{
         Watermark,
@@ -33,7 +33,7 @@ pub(crate) struct Tombstone {
 pub(crate) const TOTALS: u8 = b's';
 /// With the number of what the keys and values here look like: an index that looks otherwise has
 /// none, and is built anew.
-pub(crate) const WATERMARK: &[u8] = b"w2";
+pub(crate) const WATERMARK: &[u8] = b"w3";
 pub(crate) const CLASS_QUEUE: u8 = b'q';
 pub(crate) const DESTINATION_QUEUE: u8 = b'p';
 pub(crate) const LIVE: u8 = b'e';
@@ -49,6 +49,8 @@ pub(crate) const NEIGHBOUR_RANK: u8 = b'A';
 pub(crate) const SOURCE: u8 = b'b';
 pub(crate) const SOURCE_RANK: u8 = b'B';
 pub(crate) const CARRIED: u8 = b'c';
+pub(crate) const CARRIED_BY_NEIGHBOUR: u8 = b'k';
+pub(crate) const CARRIED_BY_CLASS: u8 = b'l';
 
 pub(crate) fn live(arrival: u64) -> Vec<u8> {
     key(LIVE, &[&arrival.to_be_bytes()])
@@ -111,15 +113,21 @@ pub(crate) fn queued(mut queue: Vec<u8>, cursor: &Cursor) -> Vec<u8> {
 /// Every key a live bundle has beside its own two.
 pub(crate) fn places(entry: &Entry) -> impl Iterator<Item = Vec<u8>> {
     let cursor = entry.cursor();
-    let carried = entry.class != Class::Own;
-    let turn = carried.then(|| turn(turns(Owner::of(entry)), turn_of(entry)));
+    let owner = Owner::of(entry);
+    let among = [
+        Among::Owner(owner),
+        Among::Neighbour(owner.class, owner.neighbour),
+        Among::Class(owner.class),
+    ];
+    let carried = among.into_iter().filter(move |_| owner.class != Class::Own);
+    let turn_of = turn_of(entry);
     [
         queued(class_queue(entry.class), &cursor),
         queued(destination_queue(first_bytes(&entry.summary.destination)), &cursor),
         expiry(entry),
     ]
     .into_iter()
-    .chain(turn)
+    .chain(carried.map(move |among| turn(turns(among), turn_of)))
 }
 
 /// What a neighbour's bundles of a class count.
@@ -157,15 +165,23 @@ pub(crate) fn rank_of(key: &[u8]) -> Option<Rank> {
     Some((Reverse(!u64::from_be_bytes(*share)), Party(party.try_into().ok()?)))
 }
 
-/// What all rows share of the bundles of an owner.
-pub(crate) fn turns(owner: Owner) -> Vec<u8> {
-    let Owner { class, neighbour, source } = owner;
-    key(CARRIED, &[&[class_number(class)], &neighbour.0, &source.0])
+/// What all rows share of bundles in the order in which they go.
+pub(crate) fn turns(among: Among) -> Vec<u8> {
+    match among {
+        Among::Owner(Owner { class, neighbour, source }) => {
+            key(CARRIED, &[&[class_number(class)], &neighbour.0, &source.0])
+        }
+        Among::Neighbour(class, neighbour) => {
+            key(CARRIED_BY_NEIGHBOUR, &[&[class_number(class)], &neighbour.0])
+        }
+        Among::Class(class) => key(CARRIED_BY_CLASS, &[&[class_number(class)]]),
+    }
 }
 
-/// A carried bundle's row: the nicest comes first, then the oldest.
-pub(crate) fn turn(mut turns: Vec<u8>, (nice, arrival): Turn) -> Vec<u8> {
+/// A carried bundle's row, in the order of turns.
+pub(crate) fn turn(mut turns: Vec<u8>, (nice, value, arrival): Turn) -> Vec<u8> {
     turns.push(!nice.0);
+    turns.extend_from_slice(&value.to_be_bytes());
     turns.extend_from_slice(&arrival.to_be_bytes());
     turns
 }
@@ -318,7 +334,7 @@ impl Totals {
 }
 
 /// Of the rows in the table: an index with others is made anew.
-const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 3;
 
 pub(crate) fn encode_watermark(mark: &Watermark) -> Vec<u8> {
     let mut out = vec![LAYOUT];
@@ -351,10 +367,13 @@ mod tests {
                 assert_eq!(key(x).cmp(&key(y)), x.cmp(&y), "{x:?} {y:?}");
             }
         }
-        let turns_in = [(Reverse(1), 7), (Reverse(255), 300), (Reverse(160), 2), (Reverse(160), 1)];
+        let in_turn = [(1, 0, 7), (255, 9, 300), (160, 300, 2), (160, 7, 3), (160, 7, 1)];
+        let in_turn = in_turn.map(|(nice, value, arrival)| (Reverse(nice), value, arrival));
         let owner = Owner { class: Class::Contact, neighbour: b, source: a };
-        for (x, y) in turns_in.into_iter().zip(turns_in.into_iter().skip(1)) {
-            assert_eq!(turn(turns(owner), x).cmp(&turn(turns(owner), y)), x.cmp(&y));
+        for among in [Among::Owner(owner), Among::Neighbour(Class::Contact, b)] {
+            for (x, y) in in_turn.into_iter().zip(in_turn.into_iter().skip(1)) {
+                assert_eq!(turn(turns(among), x).cmp(&turn(turns(among), y)), x.cmp(&y));
+            }
         }
     }
 

@@ -15,13 +15,16 @@
 //! A class share neighbour                these, the largest first
 //! b class neighbour source               what the bundles count that are by this source
 //! B class neighbour share source         these, the largest first
-//! c class neighbour source nice arrival  carried bundle, in the order in which they are dropped
+//! c class neighbour source turn          carried bundle, in the order in which they are dropped; a turn
+//!                                        is nice, worth for its bytes, arrival
+//! k class neighbour turn                 the same, of all sources
+//! l class turn                           the same, of all neighbours
 //! y end id                               end of tombstones
 //! d source epoch counter                 ids delivered, 8 bytes each
 //! n space key                            note: location
 //! g segment                              bytes of it that still count
 //! s                                      totals
-//! w2                                     watermark, and that the index looks as here
+//! w3                                     watermark, and that the index looks as here
 //! ```
 //!
 //! Bundles are keyed by the order of their admission, not by their id: ids are random, so that

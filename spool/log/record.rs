@@ -7,7 +7,8 @@
 //! ```text
 //! 1 bundle     entry | own u8+1 B len, bytes | head u16 len, bytes | 0, body … or 1, check u64
 //!   entry      id 32 | nice u8 | lifetime u32 | length u64 | class u8 | tokens u8 | hops u8 |
-//!              age u32 | level u8 | arrived u64 | arrival u64 | destination | source | from
+//!              age u32 | level u8 | worth u8 | arrived u64 | arrival u64 | destination | source |
+//!              from
 //! 2 retired    id 32 | why u8 | until u64 (custody clock at which the tombstone ends)
 //! 3 hop        id 32 | tokens u8 | hops u8 | age u32 | level u8 | class u8
 //! 4 sequence   destination | epoch u32 | counter u64
@@ -20,7 +21,7 @@
 //! 16-19        reserved: rate, cursor, contact, job
 //! destination, source, from: u8 length (0: none), bytes
 //! class: 0 own, 1 contact, 2 stranger, 3 friend
-//! level: not in version 1, where it is 0
+//! level: not in version 1, worth: not in versions 1 and 2; there they are 0
 //! ```
 
 use std::ops::Range;
@@ -32,9 +33,11 @@ use crate::{
 };
 
 /// The version of every record layout above.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 /// The oldest that is read: its hop data knows no level.
 const VERSION_MIN: u8 = 1;
+/// The first in which bundles are worth something.
+const VERSION_WORTH: u8 = 3;
 
 /// The records this build understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,22 +260,24 @@ pub(crate) fn decode_entry(f: &mut Fields<'_>, version: u8) -> Option<Entry> {
     let (nice, lifetime_s, length) = (f.u8()?, f.u32()?, f.u64()?);
     let class = class_from(f.u8()?)?;
     let hop = decode_hop(f, version)?;
+    let worth = if version < VERSION_WORTH { 0 } else { f.u8()? };
     let (arrived_held_ms, arrival) = (f.u64()?, f.u64()?);
     let destination = decode_destination(f)?;
     let source = decode_key(f)?;
     let from = decode_key(f)?;
     let summary = Summary { destination, source, nice, lifetime_s, length };
-    Some(Entry { id, summary, hop, class, from, arrived_held_ms, arrival })
+    Some(Entry { id, summary, hop, class, worth, from, arrived_held_ms, arrival })
 }
 
 pub(crate) fn encode_entry(out: &mut Vec<u8>, entry: &Entry) {
-    let Entry { id, summary, hop, class, from, arrived_held_ms, arrival } = entry;
+    let Entry { id, summary, hop, class, worth, from, arrived_held_ms, arrival } = entry;
     out.extend_from_slice(&id.0);
     out.push(summary.nice);
     out.extend_from_slice(&summary.lifetime_s.to_be_bytes());
     out.extend_from_slice(&summary.length.to_be_bytes());
     out.push(class_number(*class));
     push_hop(out, hop);
+    out.push(*worth);
     out.extend_from_slice(&arrived_held_ms.to_be_bytes());
     out.extend_from_slice(&arrival.to_be_bytes());
     short(out, summary.destination.as_bytes());
@@ -487,6 +492,7 @@ mod tests {
             },
             hop: Hop { tokens: 8, hops: 1, age_s: 60, level: 7 },
             class: Class::Contact,
+            worth: 90,
             from: None,
             arrived_held_ms: 1 << 40,
             arrival: 12,
@@ -569,6 +575,18 @@ mod tests {
         assert_eq!(decode(3, 1, &old), record);
         assert_eq!(decode(3, VERSION, &old), Record::Unknown);
         assert_eq!(decode(3, 0, &old), Record::Unknown);
+    }
+
+    /// Logs from before bundles were worth something are read.
+    #[test]
+    fn a_bundle_of_version_2_is_worth_nothing() {
+        let entry = Entry { worth: 0, ..entry() };
+        let body = encode_bundle(&entry, None, b"head", &BodyBytes::Inline(b"body"));
+        let (before, after) = body.split_at(32 + 1 + 4 + 8 + 1 + 7);
+        let old = [before, &after[1..]].concat();
+        let Record::Bundle(read) = decode(1, 2, &old) else { panic!("not read") };
+        assert_eq!((read.entry, &old[read.head]), (entry, &b"head"[..]));
+        assert_eq!(decode(1, VERSION, &old), Record::Unknown);
     }
 
     #[test]

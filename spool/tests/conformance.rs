@@ -430,6 +430,36 @@ fn a_flood_from_one_neighbour_only_pushes_out_its_own_whatever_keys_it_writes_wi
 }
 
 #[test]
+fn what_is_worth_least_goes_first_where_nobody_has_too_much() {
+    on_both(|spool| {
+        strangers(spool, 4);
+        let worth = |n, from, worth| NewBundle { worth, ..carried(n, from, 7) };
+        for (n, from, worthy) in [(1, 1, 30), (2, 2, 50), (3, 3, 0), (4, 4, 0)] {
+            assert_eq!(admit(spool, worth(n, from, worthy)), Outcome::Admitted);
+        }
+        // Of equals the oldest goes; what is worth less than all goes itself.
+        assert_eq!(admit(spool, worth(5, 5, 0)), Outcome::Admitted);
+        assert_eq!(live(spool, 1..=5), [1, 2, 4, 5]);
+        assert_eq!(admit(spool, worth(6, 6, 60)), Outcome::Admitted);
+        assert_eq!(admit(spool, worth(7, 7, 40)), Outcome::Admitted);
+        assert_eq!(live(spool, 1..=7), [1, 2, 6, 7]);
+        assert_eq!(admit(spool, worth(8, 8, 29)), Outcome::Full);
+        // More urgent is more, whatever it is worth.
+        let mut urgent = worth(9, 8, 0);
+        urgent.summary.nice = 96;
+        assert_eq!(admit(spool, urgent), Outcome::Admitted);
+        assert_eq!(live(spool, 1..=9), [2, 6, 7, 9]);
+        // A neighbour that has too much loses, whatever its bundles are worth.
+        assert_eq!(admit(spool, worth(10, 6, 200)), Outcome::Admitted);
+        assert_eq!(admit(spool, worth(11, 6, 201)), Outcome::Admitted);
+        assert_eq!(live(spool, 1..=11), [2, 7, 9, 11]);
+        assert_eq!(admit(spool, worth(12, 6, 199)), Outcome::Full);
+        assert_eq!(admit(spool, worth(13, 1, 41)), Outcome::Admitted);
+        assert_eq!(live(spool, 1..=13), [2, 9, 11, 13]);
+    });
+}
+
+#[test]
 fn nobody_is_one_neighbour_and_behind_one_neighbour_sources_share_alike() {
     on_both(|spool| {
         strangers(spool, 6);
@@ -473,7 +503,7 @@ fn bytes_count_and_what_fits_no_quota_drops_nothing() {
         assert_eq!(admit(spool, large(1, 1, 4000)), Outcome::Admitted);
         assert_eq!(admit(spool, large(2, 2, 4000)), Outcome::Admitted);
         assert_eq!(admit(spool, large(3, 3, 10_001)), Outcome::Full);
-        // It would have more than any other neighbour.
+        // Nothing smaller goes for something that is worth as little.
         assert_eq!(admit(spool, large(4, 3, 6000)), Outcome::Full);
         assert_eq!(live(spool, 1..=4), [1, 2]);
         assert_eq!(admit(spool, large(5, 3, 3000)), Outcome::Admitted);

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use common::{
     OnPanic, at, build, bundle, difference, entropy, id, picture, random_group, random_quotas,
@@ -69,6 +69,7 @@ struct Carried {
     from: Option<u8>,
     source: Option<u8>,
     nice: u8,
+    worth: u8,
     counted: u64,
     ends_s: u64,
 }
@@ -100,29 +101,40 @@ fn naive(
         let victim = match ended.min_by_key(|one| (one.ends_s, one.n)) {
             Some(ended) => ended.n,
             None => {
-                // Among equals the one without a name, then the lower name.
-                let larger = |a: &(u64, Option<u8>), b: &(u64, Option<u8>)| {
-                    a.0.cmp(&b.0).then(b.1.cmp(&a.1))
+                // Who has the most, among equals the one without a name, then the lower name, if that
+                // is half as much again as a part of this, with one more to share it.
+                let over = |shares: &[(u64, Option<u8>)], whole: u64| {
+                    let larger = |a: &&(u64, Option<u8>), b: &&(u64, Option<u8>)| {
+                        a.0.cmp(&b.0).then(b.1.cmp(&a.1))
+                    };
+                    let most = *shares.iter().max_by(larger).unwrap();
+                    let parties = shares.iter().map(|one| one.1).collect::<BTreeSet<_>>().len() + 1;
+                    (most.0 * 2 * parties as u64 > whole * 3).then_some(most)
                 };
-                let froms = all.iter().map(|one| one.from);
-                let shares = froms.map(|from| (share(&|one| one.from == from), from));
-                let from = shares.max_by(larger).unwrap().1;
-                // Of sources with as much the newcomer's is the last.
-                let of = |source| {
-                    let is_new = (from, source) == (new.from, new.source);
-                    share(&|one| one.from == from && one.source == source) - u64::from(is_new)
+                let froms: Vec<_> =
+                    all.iter().map(|a| (share(&|one| one.from == a.from), a.from)).collect();
+                let from = over(&froms, share(&|_| true));
+                let source = from.and_then(|(whole, from)| {
+                    let theirs = all.iter().filter(|one| one.from == from);
+                    let of = |source| share(&|one| one.from == from && one.source == source);
+                    over(&theirs.map(|one| (of(one.source), one.source)).collect::<Vec<_>>(), whole)
+                });
+                let is_among = |one: &&Carried| {
+                    from.is_none_or(|from| one.from == from.1)
+                        && source.is_none_or(|source| one.source == source.1)
                 };
-                let theirs = all.iter().filter(|one| one.from == from);
-                let source = theirs.map(|one| (of(one.source), one.source)).max_by(larger).unwrap();
-                let theirs = all.iter().filter(|one| one.from == from && one.source == source.1);
-                let first =
-                    theirs.max_by_key(|one| (one.nice, u64::MAX - arrival(spool, one.n))).unwrap();
-                let is_equal =
-                    from == new.from && source.1 != new.source && of(new.source) + 1 >= source.0;
-                if is_equal && first.nice <= new.nice {
-                    return None;
-                }
-                first.n
+                // A neighbour's newcomer gives way to its equals of other sources.
+                let gives_way = from.is_some() && source.is_none();
+                let arrival = |one: &Carried| match one.n == new.n {
+                    true if gives_way => 0,
+                    true => u64::MAX,
+                    false => arrival(spool, one.n),
+                };
+                let value = |one: &Carried| {
+                    i64::from(one.worth) - 8 * i64::from((one.counted / 512).ilog2())
+                };
+                let turn = |one: &&Carried| (u8::MAX - one.nice, value(one), arrival(one));
+                all.iter().filter(is_among).min_by_key(turn).unwrap().n
             }
         };
         if victim == new.n {
@@ -134,7 +146,7 @@ fn naive(
     Some(gone)
 }
 
-/// What is not there yet is the youngest.
+/// Rises with every admission.
 fn arrival(spool: &dyn Spool, n: u64) -> u64 {
     spool.entry(&id(n)).unwrap().map_or(u64::MAX, |entry| entry.arrival)
 }
@@ -165,6 +177,7 @@ fn what_goes_is_what_the_rules_say() {
                 from,
                 source,
                 nice: [32, 160, 160, 224][chance.index(4)],
+                worth: [0, 0, 40, 41][chance.index(4)],
                 counted: (length as u64).max(512),
                 ends_s: time_s + lifetime_s,
             };
@@ -175,7 +188,7 @@ fn what_goes_is_what_the_rules_say() {
                 let mut bundle = NewBundle { class: Class::Friend, ..bundle(n, b"") };
                 bundle.from = from.map(|n| [n; 32]);
                 bundle.summary.source = source.map(|n| [n; 32]);
-                bundle.summary.nice = new.nice;
+                (bundle.summary.nice, bundle.worth) = (new.nice, new.worth);
                 bundle.summary.length = length as u64;
                 bundle.summary.lifetime_s = u32::try_from(lifetime_s).unwrap();
                 bundle.body = Body::Inline(vec![1; length]);

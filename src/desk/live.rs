@@ -459,32 +459,33 @@ fn verdict(settled: Result<BundleId, Refusal>) -> Answer {
 /// Opens what is for us, from memory or from where it was staged; or it is open already.
 fn open(intake: &Intake<'_>, spool: &DurableSpool, arrival: Arrival) -> Result<Ready, Refusal> {
     let Arrival { bundle, arriving } = arrival;
-    let NewBundle { row, head, custody, body } = *bundle;
+    let NewBundle { row, head, custody, worth, body } = *bundle;
     let head = Head::decode(&head).map_err(|error| Refusal::Damaged(error.to_string()))?;
-    let ready = match (body, arriving) {
-        (engine::Body::Inline(payload), _) => {
-            intake.read_verified_small(row.id, &head, row.hop, &payload)
-        }
-        (engine::Body::Staged(_), Some(arriving)) if custody == Custody::Deliver => {
-            arriving.deliver(intake, row.id, &head, row.hop, spool)
-        }
-        (engine::Body::Staged(_), Some(arriving)) => {
-            if intake.knows(&row.id)? {
-                return Err(Refusal::Known);
+    let ready =
+        match (body, arriving) {
+            (engine::Body::Inline(payload), _) => {
+                intake.read_verified_small(row.id, &head, row.hop, &payload)
             }
-            let staging = arriving.carry(spool)?;
-            if intake.is_for_followers(&head) {
-                return Ok(intake
-                    .read_large(&head, row.hop, staging.into_reader()?)?
-                    .brought_by(row.from, class_here(row.class)));
+            (engine::Body::Staged(_), Some(arriving)) if custody == Custody::Deliver => {
+                arriving.deliver(intake, row.id, &head, row.hop, spool)
             }
-            Ok(intake.staged(row.id, &head, row.hop, staging))
-        }
-        (engine::Body::Staged(_), None) => {
-            Err(Refusal::Failed(Failure::new(FailureKind::Failed, "what was staged is gone")))
-        }
-    };
-    ready.map(|ready| ready.brought_by(row.from, class_here(row.class)))
+            (engine::Body::Staged(_), Some(arriving)) => {
+                if intake.knows(&row.id)? {
+                    return Err(Refusal::Known);
+                }
+                let staging = arriving.carry(spool)?;
+                if intake.is_for_followers(&head) {
+                    return Ok(intake
+                        .read_large(&head, row.hop, staging.into_reader()?)?
+                        .brought_by(row.from, class_here(row.class), worth));
+                }
+                Ok(intake.staged(row.id, &head, row.hop, staging))
+            }
+            (engine::Body::Staged(_), None) => {
+                Err(Refusal::Failed(Failure::new(FailureKind::Failed, "what was staged is gone")))
+            }
+        };
+    ready.map(|ready| ready.brought_by(row.from, class_here(row.class), worth))
 }
 
 /// A bundle of the spool, as the engine sees it.

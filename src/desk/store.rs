@@ -194,6 +194,7 @@ pub(super) fn own_bundle(id: BundleId, head: &Head, body: Body, own: Vec<u8>) ->
         summary: summary(head),
         hop: Hop::fresh_for(head.header().nice),
         class: Class::Own,
+        worth: 0,
         from: None,
         own: Some(own),
         body,

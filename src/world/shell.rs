@@ -280,7 +280,7 @@ impl Node {
         letters: &Letters,
         turn: &mut Turn,
     ) -> Result<Kept, SpoolError> {
-        let NewBundle { row, head, custody, body } = bundle;
+        let NewBundle { row, head, custody, worth, body } = bundle;
         let body = match body {
             engine::Body::Inline(bytes) => bytes.to_vec(),
             engine::Body::Staged(transfer) => {
@@ -308,7 +308,7 @@ impl Node {
                 }
             }
         }
-        let mut changes = vec![Change::Bundle(admission(&row, &head, body, None))];
+        let mut changes = vec![Change::Bundle(admission((&row, worth), &head, body, None))];
         let mut deeds = vec![Deed::Admitted(id, row.class)];
         // Its receipt may have overtaken it.
         if let Some(r) = self.spool.note(AWAITED, &id.prefix())?
@@ -460,7 +460,12 @@ pub(crate) fn staged_bytes(staging: Staging) -> Result<Vec<u8>, SpoolError> {
 }
 
 /// What goes into the spool; `own` is the author's note.
-pub(crate) fn admission(row: &Row, head: &[u8], body: Vec<u8>, own: Option<Vec<u8>>) -> Admission {
+pub(crate) fn admission(
+    (row, worth): (&Row, u8),
+    head: &[u8],
+    body: Vec<u8>,
+    own: Option<Vec<u8>>,
+) -> Admission {
     let destination = match row.destination {
         engine::Destination::Tag(tag) => Destination::Tag(tag),
         engine::Destination::Group(group) => Destination::Group(group),
@@ -479,6 +484,7 @@ pub(crate) fn admission(row: &Row, head: &[u8], body: Vec<u8>, own: Option<Vec<u
         summary,
         hop: row.hop,
         class: class_there(row.class),
+        worth,
         from: row.from,
         own,
         body: Body::Inline(body),

@@ -216,7 +216,7 @@ impl World {
         let mut row = letter.row();
         row.hop.tokens = self.scheme.tokens().unwrap_or(row.hop.tokens);
         let own = letter.secret.map(|r| r.to_vec());
-        let new = admission(&row, &letter.head, letter.body.to_vec(), own);
+        let new = admission((&row, 0), &letter.head, letter.body.to_vec(), own);
         let now_ms = self.time.now_ms();
         let node = &mut self.nodes[from];
         let group = vec![Change::Bundle(new)];

@@ -57,6 +57,7 @@ pub fn bundle(n: u64, body: &[u8]) -> NewBundle {
         },
         hop: Hop { tokens: 8, hops: 0, age_s: 0, level: 0 },
         class: Class::Contact,
+        worth: 0,
         from: None,
         own: None,
         body: Body::Inline(body.to_vec()),
@@ -74,6 +75,7 @@ pub enum Spec {
         lifetime_s: u32,
         age_s: u32,
         class: Class,
+        worth: u8,
         from: Option<[u8; 32]>,
         own: Option<Vec<u8>>,
         body: Vec<u8>,
@@ -96,6 +98,7 @@ impl Spec {
                 lifetime_s,
                 age_s,
                 class,
+                worth,
                 from,
                 own,
                 body,
@@ -117,6 +120,7 @@ impl Spec {
                     summary: Summary { destination: to, source, nice, lifetime_s, length },
                     hop: Hop { tokens: 8, hops: 1, age_s, level: 0 },
                     class,
+                    worth,
                     from,
                     own,
                     body,
@@ -171,6 +175,7 @@ pub fn random_spec(chance: &mut Seeded) -> Spec {
                 lifetime_s: u32::try_from(60 + chance.below(4000)).unwrap(),
                 age_s: u32::try_from(chance.below(200)).unwrap(),
                 class: class(chance),
+                worth: [0, 0, 7, 9][chance.index(4)],
                 from: [None, Some([8; 32]), Some([6; 32])][chance.index(3)],
                 own: chance.chance(1, 3).then(|| b"own".to_vec()),
                 body: bytes.bytes(len),
@@ -233,8 +238,8 @@ pub fn wrote(outcomes: &[Outcome]) -> bool {
 pub fn picture(spool: &dyn Spool, now: Now) -> Vec<String> {
     let mut out = vec![format!("held {}", spool.held_ms(now))];
     let entry = |e: &Entry| {
-        let Entry { id, summary, hop, class, from, arrived_held_ms, arrival: _ } = e;
-        format!("{id} {summary:?} {hop:?} {class:?} {from:?} {arrived_held_ms}")
+        let Entry { id, summary, hop, class, worth, from, arrived_held_ms, arrival: _ } = e;
+        format!("{id} {summary:?} {hop:?} {class:?} {worth} {from:?} {arrived_held_ms}")
     };
     for n in 0..IDS {
         let id = id(n);

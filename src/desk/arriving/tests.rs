@@ -101,7 +101,7 @@ fn keep(live: Live<'_>, of: &Sent, arriving: Option<Arriving>) -> Answer {
         None => Place::Inline(of.payload.clone().into()),
     };
     let (row, head) = (of.row.clone(), of.head.clone().into());
-    let bundle = Box::new(NewBundle { row, head, custody: Custody::Deliver, body });
+    let bundle = Box::new(NewBundle { row, head, custody: Custody::Deliver, worth: 0, body });
     live.keep(vec![Arrival { bundle, arriving }]).unwrap().0.pop().unwrap()
 }
 

@@ -5,10 +5,18 @@ use postrider_base::{
     BundleId, Head, NodeId,
     bundle::{Destination, Hop, resolve_tag},
 };
-use postrider_spool::{Body as SpoolBody, Change, Class, NewBundle};
+use postrider_engine::router::WORTH_UNKNOWN;
+use postrider_spool::{Body as SpoolBody, Change, Class, NewBundle, Spool};
 
 use super::{Brought, Intake, Refusal, lock};
-use crate::{desk::store::summary, home::Right};
+use crate::{
+    desk::{
+        clock,
+        ledger::{MeetingNote, space},
+        store::summary,
+    },
+    home::Right,
+};
 
 impl Intake<'_> {
     /// Whose a bundle is, from where we stand, when no link brought it.
@@ -40,6 +48,17 @@ impl Intake<'_> {
         } else {
             Class::Stranger
         }
+    }
+
+    /// How near this node is to whom a bundle is for, when no link brought it: as often as they met.
+    fn worth_of(&self, head: &Head) -> Result<u8, Refusal> {
+        let Destination::Node(node) = head.header().destination else {
+            return Ok(WORTH_UNKNOWN);
+        };
+        let note = self.spool.note(space::MEETING, node.as_bytes())?;
+        let meeting = note.as_deref().and_then(MeetingNote::read).map(MeetingNote::meeting);
+        let held_ms = self.spool.held_ms(clock::now());
+        Ok(meeting.map_or(0, |meeting| meeting.level_at(held_ms)))
     }
 
     /// Refuses what no quota has room for, before it is read.
@@ -90,9 +109,12 @@ impl Intake<'_> {
         if !followed {
             self.check_author(head)?;
         }
-        let (hop, from, class) = match brought {
-            Brought::Unchecked => (hop.admitted(head.header().nice), None, self.class_of(head)),
-            Brought::ByLink(from, class) => (Some(hop), from, class),
+        let (hop, from, class, worth) = match brought {
+            Brought::Unchecked => {
+                let hop = hop.admitted(head.header().nice);
+                (hop, None, self.class_of(head), self.worth_of(head)?)
+            }
+            Brought::ByLink(from, class, worth) => (Some(hop), from, class, worth),
         };
         self.check_length(class, length)?;
         let hop = hop.ok_or(Refusal::NotCarried("it has passed too many nodes"))?;
@@ -104,8 +126,8 @@ impl Intake<'_> {
             SpoolBody::Inline(bytes) => bytes.len(),
             SpoolBody::Staged(_) => 0,
         };
-        let bundle =
-            NewBundle { id, head: head.encode(), summary, hop, class, from, own: None, body };
+        let head = head.encode();
+        let bundle = NewBundle { id, head, summary, hop, class, worth, from, own: None, body };
         let mut group = lock(&self.group);
         if !group.ids.insert(id) {
             return Err(Refusal::Known);

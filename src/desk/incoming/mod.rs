@@ -92,9 +92,9 @@ pub(super) struct Ready {
 
 impl Ready {
     /// It came over a link, from a neighbour if that is proven; its hop data was admitted there, and
-    /// it was said whose it is.
-    pub(super) fn brought_by(mut self, from: Option<[u8; 32]>, class: Class) -> Self {
-        self.brought = Brought::ByLink(from, class);
+    /// it was said whose it is and what it is worth.
+    pub(super) fn brought_by(mut self, from: Option<[u8; 32]>, class: Class, worth: u8) -> Self {
+        self.brought = Brought::ByLink(from, class, worth);
         self
     }
 }
@@ -105,7 +105,7 @@ enum Brought {
     /// By a medium or a stream, with hop data of which nothing was checked.
     Unchecked,
     /// By a link.
-    ByLink(Option<[u8; 32]>, Class),
+    ByLink(Option<[u8; 32]>, Class, u8),
 }
 
 enum Work {

@@ -521,6 +521,8 @@ pub struct NewBundle {
     pub head: Bytes,
     /// Where it goes here.
     pub custody: Custody,
+    /// How near this node is to whom it is for: what is worth less goes sooner where there is no room.
+    pub worth: u8,
     /// Its body.
     pub body: Body,
 }

@@ -280,7 +280,8 @@ impl Core {
     }
 
     /// Asks for a bundle to be made durable.
-    pub fn keep(&mut self, link: LinkId, handle: u32, bundle: NewBundle) {
+    pub fn keep(&mut self, link: LinkId, handle: u32, mut bundle: NewBundle) {
+        bundle.worth = self.router.worth(self.now, &bundle.row);
         let keeping = Keeping {
             short: bundle.row.short(),
             id: bundle.row.id,

@@ -13,7 +13,7 @@ use postrider_base::{Header, NodeId, bundle::Hop};
 use super::{
     Contact, Meeting, Neighbour, NoRoad, NodeHint, Placement, Road, Router, Spray,
     level::{hint, hint_of},
-    meetings::Meetings,
+    meetings::{Meetings, WORTH_UNKNOWN},
 };
 use crate::node::{Now, People, Row, near::recipient};
 
@@ -111,6 +111,10 @@ impl Router for Delegation {
 
     fn nearer(&self, now: Now, to: &Neighbour<'_>) -> Vec<NodeHint> {
         to.node.map(|node| self.meetings.nearer(now, &node)).unwrap_or_default()
+    }
+
+    fn worth(&self, now: Now, row: &Row) -> u8 {
+        recipient(row).map_or(WORTH_UNKNOWN, |node| self.meetings.mine(now, hint_of(&node)))
     }
 
     fn changed(&mut self) -> Vec<(NodeId, Meeting)> {

@@ -42,6 +42,10 @@ const OWN_MAX: usize = 1024;
 /// Neighbours whose word is kept; beyond, that of the one met least goes: 512 KiB.
 const TOLD_MAX: usize = 64;
 
+/// What it is worth to carry what names nobody, a hidden bundle or one for a group: as if its recipient
+/// had been met once, so that it neither goes first of all nor stays before what is known to arrive.
+pub const WORTH_UNKNOWN: u8 = 49;
+
 /// Meetings with one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meeting {
@@ -79,6 +83,11 @@ struct Told {
 }
 
 impl Meeting {
+    /// How near they make this node to that one.
+    pub fn level_at(&self, held_ms: u64) -> u8 {
+        level(self.worth_at(held_ms))
+    }
+
     fn worth_at(&self, held_ms: u64) -> u32 {
         let steps = held_ms.saturating_sub(self.counted_ms) / (HALF_LIFE_MS / DECAY_STEPS);
         let halves = u32::try_from(steps / DECAY_STEPS).unwrap_or(u32::MAX);
@@ -259,6 +268,12 @@ mod tests {
 
     fn rate(meetings: &Meetings, n: u8, hours: u64) -> u32 {
         meetings.rate(hint(&node(n)), at(hours))
+    }
+
+    #[test]
+    fn what_names_nobody_is_worth_one_meeting() {
+        assert_eq!(WORTH_UNKNOWN, level(ONE));
+        assert_eq!(WORTH_UNKNOWN, Meeting { worth: ONE, counted_ms: 5 }.level_at(5));
     }
 
     #[test]

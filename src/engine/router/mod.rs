@@ -20,7 +20,7 @@ use crate::node::{Class, Custody, LinkPolicy, Now, People, Reason, Row};
 pub use delegation::{Delegation, Tells};
 pub use flood::Flood;
 pub use level::{NodeHint, hint, hint_of};
-pub use meetings::{MEETS_MAX, Meeting};
+pub use meetings::{MEETS_MAX, Meeting, WORTH_UNKNOWN};
 pub use prophet::Prophet;
 pub use spray::Spray;
 
@@ -63,6 +63,13 @@ pub trait Router: fmt::Debug + Send {
     fn nearer(&self, now: Now, to: &Neighbour<'_>) -> Vec<NodeHint> {
         let _ = (now, to);
         Vec::new()
+    }
+
+    /// How near this node is to whom a bundle is for, as far as it knows: what it is worth to be
+    /// carried here.
+    fn worth(&self, now: Now, row: &Row) -> u8 {
+        let _ = (now, row);
+        0
     }
 
     /// Meetings that have changed since this was asked last, to be remembered.

@@ -168,7 +168,7 @@ impl Place<'_> {
         }
         let row = row_of(id, header, hop, class);
         let (head, body) = (record.head.clone().into(), Body::Inline(payload.into()));
-        let bundle = NewBundle { row, head, custody, body };
+        let bundle = NewBundle { row, head, custody, worth: 0, body };
         if let Some(fault) = self.laws.keeping(at, &bundle, self.now_ms) {
             self.turn.faults.push(fault);
         }

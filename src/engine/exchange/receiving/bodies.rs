@@ -39,7 +39,7 @@ impl Receiving {
                 core.arrivals.set_keeping(&offer.id);
                 self.set_state(handle, State::Keeping);
                 let body = Body::Inline(begin.payload);
-                let bundle = NewBundle { row, head: begin.head, custody, body };
+                let bundle = NewBundle { row, head: begin.head, custody, worth: 0, body };
                 core.keep(peer.link, handle, bundle);
             }
             Ok((row, custody, hash)) => {
@@ -141,7 +141,8 @@ impl Receiving {
             self.set_state(handle, State::Keeping);
             let row = Row { hop, ..partial.row };
             let body = Body::Staged(transfer);
-            let bundle = NewBundle { row, head: partial.head, custody: partial.custody, body };
+            let (head, custody) = (partial.head, partial.custody);
+            let bundle = NewBundle { row, head, custody, worth: 0, body };
             core.keep(peer.link, handle, bundle);
         }
         Ok(())
