@@ -219,13 +219,15 @@ fn check(root: &Path) {
     println!("check: {:.2?} {report:?}; {}", started.elapsed(), memory());
 }
 
+/// Resident now, and at most since the process began.
 fn memory() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = |name: &str| {
-        let found = status.lines().find(|line| line.starts_with(name));
-        found.map_or(String::new(), |l| l[name.len()..].split_whitespace().collect())
+    let mib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        kib.unwrap_or(0.0) / 1024.0
     };
-    format!("RSS {} (peak {})", line("VmRSS:"), line("VmHWM:"))
+    format!("RSS {:.1} MiB (peak {:.1} MiB)", mib("VmRSS:"), mib("VmHWM:"))
 }
 
 fn size_of(dir: &Path) -> u64 {

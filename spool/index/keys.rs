@@ -33,7 +33,7 @@ pub(crate) struct Tombstone {
 pub(crate) const TOTALS: u8 = b's';
 /// With the number of what the keys and values here look like: an index that looks otherwise has
 /// none, and is built anew.
-pub(crate) const WATERMARK: &[u8] = b"w2";
+pub(crate) const WATERMARK: &[u8] = b"w3";
 pub(crate) const CLASS_QUEUE: u8 = b'q';
 pub(crate) const DESTINATION_QUEUE: u8 = b'p';
 pub(crate) const LIVE: u8 = b'e';
