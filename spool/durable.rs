@@ -438,8 +438,7 @@ mod tests {
     fn the_next_to_send_is_read_from_as_few_rows_however_many_wait() {
         let disk = CrashDisk::new(Names::Atomic);
         let place = Place::on(Arc::new(disk), Arc::new(|out| out.fill(7)));
-        let mut options = Options::default();
-        options.ballast_bytes = 0;
+        let options = Options { ballast_bytes: 0, ..Options::default() };
         let (spool, _) = DurableSpool::open(place, &options).unwrap();
         let now = Now { boot: [1; 16], boottime_ms: 1000 };
         let mut there = 0;

@@ -182,7 +182,8 @@ fn append(root: &Path, from: u64) {
         times.push(started.elapsed());
     }
     times.sort();
-    println!("append by a process without index: p50 {:.2?}, p95 {:.2?}", times[100], times[190]);
+    let (p50, p95) = (times[100], times[190]);
+    println!("append by a process without index: p50 {p50:.2?}, p95 {p95:.2?}; {}", memory());
 }
 
 fn open(root: &Path) {
