@@ -129,17 +129,18 @@ impl<I: Index> Index for BlockIndex<I> {
 pub(crate) fn unpacked(
     blocks: impl Iterator<Item = Result<Row, String>>,
 ) -> impl Iterator<Item = Result<Row, String>> {
-    let mut last: Option<Vec<u8>> = None;
+    // Of the block before. No key is empty.
+    let mut before = Vec::new();
     blocks.flat_map(move |block| {
         let rows = block.and_then(|(bound, block)| {
             let mut rows = Vec::new();
             append(&mut rows, &block).map_err(|why| why.0.to_owned())?;
-            for (key, _) in &rows {
-                if last.as_ref().is_some_and(|last| last >= key) || *key > bound {
-                    return Err("its rows are not in order".to_owned());
-                }
-                last = Some(key.clone());
+            let first = rows.first().is_none_or(|(key, _)| *key > before);
+            let last = rows.last().is_none_or(|(key, _)| *key <= bound);
+            if !first || !last || !rows.is_sorted_by(|a, b| a.0 < b.0) {
+                return Err("its rows are not in order".to_owned());
             }
+            before = bound;
             Ok(rows)
         });
         match rows {
@@ -456,9 +457,20 @@ mod tests {
             assert!(index.apply(&[(vec![keys::ID], None)].into()).is_err());
             assert!(rows_of(&index).is_err());
         }
-        let index = BlockIndex::new(Tree::default());
-        let disorder = pack(&[(vec![keys::ID, 2], vec![]), (vec![keys::ID, 1], vec![])]);
-        index.behind.rows.apply(&[(LAST.to_vec(), Some(disorder))].into()).unwrap();
-        assert_eq!(rows_of(&index), Err("its rows are not in order".to_owned()));
+        let block = |keys: &[u8]| {
+            let rows: Vec<Row> = keys.iter().map(|n| (vec![keys::ID, *n], vec![])).collect();
+            Some(pack(&rows))
+        };
+        let bound = |n: u8| vec![keys::ID, n];
+        for lies in [
+            vec![(LAST.to_vec(), block(&[2, 1]))],
+            vec![(LAST.to_vec(), block(&[1, 1]))],
+            vec![(bound(5), block(&[1, 6])), (LAST.to_vec(), block(&[7]))],
+            vec![(bound(5), block(&[1])), (LAST.to_vec(), block(&[4]))],
+        ] {
+            let index = BlockIndex::new(Tree::default());
+            index.behind.rows.apply(&lies.into_iter().collect()).unwrap();
+            assert_eq!(rows_of(&index), Err("its rows are not in order".to_owned()));
+        }
     }
 }
