@@ -15,7 +15,7 @@ use crate::{
     fold::decode_value,
     follow::follow,
     index::{
-        Batch, Index, MemoryIndex, Row, after_prefix,
+        Batch, BlockIndex, Index, MemoryIndex, Row, after_prefix,
         keys::{self, Live, Tombstone},
     },
     log::{
@@ -90,7 +90,7 @@ impl DurableSpool {
         blobs: &mut Vec<(BundleId, u64, u64)>,
     ) -> Result<(), SpoolError> {
         let mut log = self.writer.log();
-        let fresh = MemoryIndex::default();
+        let fresh = BlockIndex::new(MemoryIndex::default());
         let mut damage = Vec::new();
         follow(&log, &fresh, &mut damage)?;
         report.damaged.extend(damage.into_iter().map(Damage::Log));

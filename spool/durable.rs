@@ -369,3 +369,103 @@ impl Spool for DurableSpool {
         Ok(ids)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use postrider_testkit::{CrashDisk, Names};
+
+    use super::*;
+    use crate::{
+        contract::{Body, Class, Hop, NewBundle, Summary},
+        follow::follow,
+        index::{Batch, BlockIndex, MemoryIndex, Row},
+    };
+
+    /// Counts what is read of the rows that the tree would keep.
+    struct Counted {
+        rows: MemoryIndex,
+        read: Arc<AtomicUsize>,
+    }
+
+    impl Index for Counted {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, SpoolError> {
+            self.read.fetch_add(1, Ordering::Relaxed);
+            self.rows.get(key)
+        }
+
+        fn range(&self, low: &[u8], high: &[u8], limit: usize) -> Result<Vec<Row>, SpoolError> {
+            let rows = self.rows.range(low, high, limit)?;
+            self.read.fetch_add(rows.len(), Ordering::Relaxed);
+            Ok(rows)
+        }
+
+        fn apply(&self, batch: &Batch) -> Result<(), SpoolError> {
+            self.rows.apply(batch)
+        }
+
+        fn flush(&self) -> Result<(), SpoolError> {
+            self.rows.flush()
+        }
+    }
+
+    fn bundle(n: u64) -> Change {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        Change::Bundle(NewBundle {
+            id: BundleId(id),
+            head: Vec::new(),
+            summary: Summary {
+                destination: Destination::Node([1; 32]),
+                source: Some([2; 32]),
+                nice: [96, 160, 224][usize::from(id[0] % 3)],
+                lifetime_s: 86_400,
+                length: 0,
+            },
+            hop: Hop { tokens: 8, hops: 0, age_s: 0, level: 0 },
+            class: Class::Contact,
+            from: None,
+            own: None,
+            body: Body::Inline(Vec::new()),
+        })
+    }
+
+    #[test]
+    fn the_next_to_send_is_read_from_as_few_rows_however_many_wait() {
+        let disk = CrashDisk::new(Names::Atomic);
+        let place = Place::on(Arc::new(disk), Arc::new(|out| out.fill(7)));
+        let options = Options { ballast_bytes: 0, ..Options::default() };
+        let (spool, _) = DurableSpool::open(place, &options).unwrap();
+        let now = Now { boot: [1; 16], boottime_ms: 1000 };
+        let mut there = 0;
+        for many in [30, 300, 3000, 30_000] {
+            for from in (there..many).step_by(1000) {
+                let upto = many.min(from + 1000);
+                spool.commit(now, (from..upto).map(bundle).collect()).unwrap();
+            }
+            there = many;
+            let read = Arc::new(AtomicUsize::new(0));
+            let rows = MemoryIndex::default();
+            let index = BlockIndex::new(Counted { rows, read: read.clone() });
+            follow(&spool.writer.log(), &index, &mut Vec::new()).unwrap();
+            spool.writer.index.replace(Arc::new(index));
+
+            let queue = Queue::Class(Class::Contact);
+            let end = spool.page(queue, Some(Cursor { nice: 224, arrival: many }), 1).unwrap();
+            assert_eq!(end, []);
+            let places = (0..many).step_by(usize::try_from(many / 30).unwrap());
+            let places = places.map(|n| Some(Cursor { nice: 160, arrival: n }));
+            for place in std::iter::once(None).chain(places) {
+                read.store(0, Ordering::Relaxed);
+                assert_eq!(spool.page(queue, place, 1).unwrap().len(), 1);
+                let read = read.load(Ordering::Relaxed);
+                // The queue's, the next one where a place is at the end of its own, the bundle's.
+                assert!(read <= 3, "{read} of {many} at {place:?}");
+            }
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use crate::{
     error::SpoolError,
     fold::{Fold, decode_value},
-    index::{DelayedIndex, Index, MemoryIndex, TreeIndex, keys},
+    index::{BlockIndex, DelayedIndex, Index, MemoryIndex, TreeIndex, keys},
     log::{
         Log, LogDamage, Watermark,
         frame::ReadHeader,
@@ -40,7 +40,7 @@ pub(crate) fn open_index(
             Err(why) => why,
         },
     };
-    let index = MemoryIndex::default();
+    let index = BlockIndex::new(MemoryIndex::default());
     follow(log, &index, &mut recovery.damage)?;
     recovery.index = IndexState::InMemory { why };
     Ok(Arc::new(index))
@@ -71,7 +71,7 @@ fn on_disk(
     log: &Log,
     recovery: &mut Recovery,
 ) -> Result<Result<Arc<dyn Index>, String>, SpoolError> {
-    let opened = TreeIndex::open(root).and_then(|index| {
+    let opened = TreeIndex::open(root).map(BlockIndex::new).and_then(|index| {
         trusted(log, &index).map_err(|e| e.to_string())??;
         Ok(index)
     });

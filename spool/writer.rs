@@ -22,7 +22,7 @@ use crate::{
     fold::Fold,
     follow::follow,
     group::{Deciding, Group, Undecided},
-    index::{Index, MemoryIndex, Switch, keys},
+    index::{BlockIndex, Index, MemoryIndex, Switch, keys},
     log::{Log, Raw, location, record::decode, segments::Segments},
     place::{Entropy, Place},
 };
@@ -327,7 +327,7 @@ impl Writer {
 
     /// Replaces an index that failed by one in memory, folded from the log.
     pub(crate) fn heal(&self, log: &Log) -> Result<(), SpoolError> {
-        let fresh = MemoryIndex::default();
+        let fresh = BlockIndex::new(MemoryIndex::default());
         follow(log, &fresh, &mut Vec::new())?;
         self.index.replace(Arc::new(fresh));
         Ok(())

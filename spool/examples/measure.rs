@@ -183,7 +183,8 @@ fn append(root: &Path, from: u64) {
         times.push(started.elapsed());
     }
     times.sort();
-    println!("append by a process without index: p50 {:.2?}, p95 {:.2?}", times[100], times[190]);
+    let (p50, p95) = (times[100], times[190]);
+    println!("append by a process without index: p50 {p50:.2?}, p95 {p95:.2?}; {}", memory());
 }
 
 fn open(root: &Path) {
@@ -220,13 +221,15 @@ fn check(root: &Path) {
     println!("check: {:.2?} {report:?}; {}", started.elapsed(), memory());
 }
 
+/// Resident now, and at most since the process began.
 fn memory() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = |name: &str| {
-        let found = status.lines().find(|line| line.starts_with(name));
-        found.map_or(String::new(), |l| l[name.len()..].split_whitespace().collect())
+    let mib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        kib.unwrap_or(0.0) / 1024.0
     };
-    format!("RSS {} (peak {})", line("VmRSS:"), line("VmHWM:"))
+    format!("RSS {:.1} MiB (peak {:.1} MiB)", mib("VmRSS:"), mib("VmHWM:"))
 }
 
 fn size_of(dir: &Path) -> u64 {

@@ -29,8 +29,16 @@
 //!
 //! Bundles are keyed by the order of their admission, not by their id: ids are random, so that
 //! rows sorted by them would be written all over a tree, and they are long.
+//!
+//! ```text
+//! switch     the one in use, exchanged when it fails
+//! delayed    what the tree does not have yet             overlay   both looked at as one
+//! blocks     many rows in one                            audit     do they fit together?
+//! tree       sled, which keeps blocks                    memory    a map, which does so as well
+//! ```
 
 mod audit;
+mod blocks;
 mod delayed;
 pub(crate) mod keys;
 mod memory;
@@ -42,6 +50,7 @@ use std::collections::BTreeMap;
 
 use crate::error::SpoolError;
 
+pub(crate) use blocks::BlockIndex;
 pub(crate) use delayed::DelayedIndex;
 pub(crate) use memory::MemoryIndex;
 pub(crate) use overlay::merge;
@@ -63,6 +72,8 @@ pub(crate) trait Index: Send + Sync {
     fn apply(&self, batch: &Batch) -> Result<(), SpoolError>;
     /// Makes everything applied survive a crash; only needed before the log forgets something.
     fn flush(&self) -> Result<(), SpoolError>;
+    /// What was read from it cannot be right: the next open must not believe it either.
+    fn doubt(&self) {}
 }
 
 /// The index of a process that has none and only appends.

@@ -1,4 +1,4 @@
-//! The index on disk: one sled tree.
+//! The index on disk: one sled tree, of [blocks](super::blocks).
 //!
 //! sled is quick and small but not to be trusted with anything that cannot be made again: a flipped
 //! bit makes it panic or forget silently, a hang has been reported, and its `flush` is no fsync.
@@ -13,6 +13,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
+    ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::mpsc,
@@ -22,7 +23,7 @@ use std::{
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Batch, Index, Row, audit::audit};
+use super::{Batch, Index, Row, audit::audit, blocks::unpacked};
 use crate::error::SpoolError;
 
 /// The directory of the tree, within the spool's.
@@ -32,7 +33,8 @@ const DOUBT: &str = "index.doubt";
 const ASIDE: &str = "index.bad-";
 
 /// sled's page cache. Small, because memory must not grow with the number of bundles, and the
-/// system caches the file anyway.
+/// system caches the file anyway. sled only looks at it when one of 256 parts of its pages was asked
+/// for 64 times, so that 16,384 pages may lie in memory before one is thrown out.
 const CACHE_BYTES: u64 = 8 << 20;
 /// How long opening may take before it counts as hanging, and how much longer for each further
 /// 64 MiB: reading the whole file from a slow card takes that long.
@@ -110,8 +112,7 @@ impl TreeIndex {
             Ok(Err(e)) => e.to_string(),
             Err(_) => "it panicked".to_owned(),
         };
-        // The next open must not believe what failed once.
-        let _ = File::create(self.root.join(DOUBT));
+        self.doubt();
         Err(SpoolError::Index(why))
     }
 }
@@ -160,6 +161,10 @@ impl Index for TreeIndex {
             .and_then(|file| file.sync_all())
             .map_err(SpoolError::io("syncing the index"))
     }
+
+    fn doubt(&self) {
+        let _ = File::create(self.root.join(DOUBT));
+    }
 }
 
 impl Drop for TreeIndex {
@@ -205,10 +210,22 @@ fn open_and_audit(root: &Path) -> Result<sled::Db, String> {
         .open()
         .map_err(|e| e.to_string())?;
     if !fresh && sum.is_none() {
-        let rows = db.iter().map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())));
-        audit(rows.map(|row| row.map_err(|e| e.to_string())))?;
+        audit(unpacked(one_by_one(&db)))?;
     }
     Ok(db)
+}
+
+/// All rows of the tree. Each is looked for anew: an iterator of sled's goes on within a page, and
+/// what it does not hear of often enough it does not throw out of its cache.
+fn one_by_one(db: &sled::Db) -> impl Iterator<Item = Result<Row, String>> {
+    let mut after = Bound::Unbounded;
+    std::iter::from_fn(move || {
+        let row = db.range((after.clone(), Bound::Unbounded)).next()?;
+        Some(row.map_err(|e| e.to_string()).map(|(key, value)| {
+            after = Bound::Excluded(key.clone());
+            (key.to_vec(), value.to_vec())
+        }))
+    })
 }
 
 /// XXH3 over names, lengths and bytes of all files of the index.
