@@ -377,7 +377,7 @@ impl Author {
             arrival: 0,
         };
         let body = Body::Inline(body.into());
-        NewBundle { row, head: head.encode().into(), custody: Custody::Carry, body }
+        NewBundle { row, head: head.encode().into(), custody: Custody::Carry, worth: 0, body }
     }
 }
 

@@ -428,6 +428,7 @@ mod tests {
             },
             hop: Hop { tokens: 8, hops: 0, age_s: 0, level: 0 },
             class: Class::Contact,
+            worth: 0,
             from: None,
             own: None,
             body: Body::Inline(Vec::new()),
