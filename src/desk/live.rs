@@ -24,7 +24,9 @@ use crate::home::{FileMark, Followed};
 
 pub use super::arriving::{Arrivals, Arriving};
 use super::{
-    Desk, Failure, FailureKind, Silent, Watch, clock, hex,
+    Desk, Failure, FailureKind, Silent, Watch, clock,
+    early::bringer,
+    hex,
     incoming::{Gains, Intake, Ready, Refusal, lock},
     ledger::{CursorNote, OwnNote, event, set_note, space},
     parallel::in_parallel,
@@ -372,13 +374,18 @@ impl Live<'_> {
         Ok(live.into_iter().map(done).collect())
     }
 
-    /// Takes receipts; durable when it returns. Also how many of them freed or proved something.
-    pub fn take_receipts(&self, list: &[Receipt]) -> Result<(usize, News), Failure> {
+    /// Takes receipts that this node brought, if it is proven; durable when it returns. Also how many of
+    /// them freed or proved something.
+    pub fn take_receipts(
+        &self,
+        from: Option<NodeId>,
+        list: &[Receipt],
+    ) -> Result<(usize, News), Failure> {
         let _taking = lock(&self.desk.taking);
         let intake = Intake::new(self.desk, self.spool)?;
         let mut news = 0;
         for receipt in list {
-            news += usize::from(intake.take_receipt(receipt)?);
+            news += usize::from(intake.take_receipt(receipt, bringer(from.as_ref()))?);
         }
         Ok((news, intake.finish()?.into()))
     }
@@ -545,6 +552,7 @@ mod tests {
             lifetime: None,
             hidden: None,
             reply_to: None,
+            supersede: None,
         };
         alice.send(&request, &Silent).unwrap();
         let live = alice.open_live(&Silent).unwrap();

@@ -120,6 +120,7 @@ mod tests {
                 lifetime: None,
                 hidden: None,
                 reply_to: None,
+                supersede: None,
             };
             alice.send(&request, &Silent).unwrap();
         }

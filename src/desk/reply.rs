@@ -150,6 +150,9 @@ pub struct Sent {
     pub state: Word,
     /// Bytes of text and files.
     pub bytes: u64,
+    /// The message whose place it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<String>,
 }
 
 /// A message that arrived.
@@ -286,11 +289,11 @@ pub struct Queued {
 pub struct Traced {
     /// The message.
     pub id: String,
-    /// saved, written, delivered, received, cancelled.
+    /// saved, written, carried, delivered, received, expired, cancelled, superseded.
     pub what: String,
     /// Who was involved.
     pub who: String,
-    /// By what: "stick 1a2b3c4d".
+    /// By what: "stick 1a2b3c4d"; what superseded it, by its id.
     pub via: String,
     /// Seconds ago, by this node's running time.
     pub age_s: u64,
