@@ -268,7 +268,7 @@ verbs! {
     QueueShow "queue/show" {
         /// An id, or its first digits.
         id: String,
-    } -> Queued: |request, at| at.desk.queue_show(&request.id, at.watch);
+    } -> Queued: |request, at| live::queue_show(at, &request.id);
 
     /// Take a message back; copies on the way may still arrive.
     QueueCancel "queue/cancel" {

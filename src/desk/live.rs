@@ -29,6 +29,7 @@ use super::{
     hex,
     incoming::{Gains, Intake, Ready, Refusal, lock},
     ledger::{CursorNote, OwnNote, event, set_note, space},
+    outlook::row_for,
     parallel::in_parallel,
     people::name_of,
     receipts,
@@ -253,7 +254,7 @@ impl Live<'_> {
         let upto = self.latest();
         let entries = self.spool.since(after, limit)?;
         let more = entries.len() >= limit;
-        Ok(Answer::Rows { rows: entries.iter().map(row).collect(), more, upto })
+        Ok(Answer::Rows { rows: self.rows(&entries)?, more, upto })
     }
 
     /// Live rows of a class, nicest last.
@@ -268,7 +269,13 @@ impl Live<'_> {
         let after = after.map(|place| Cursor { nice: place.nice, arrival: place.arrival });
         let entries = self.spool.page(Queue::Class(class), after, limit)?;
         let more = entries.len() >= limit;
-        Ok(Answer::Rows { rows: entries.iter().map(row).collect(), more, upto })
+        Ok(Answer::Rows { rows: self.rows(&entries)?, more, upto })
+    }
+
+    /// These, and whom they are for, where that is known here.
+    pub(super) fn rows(&self, entries: &[SpoolEntry]) -> Result<Vec<Row>, Failure> {
+        let contacts = self.desk.home.contacts()?;
+        entries.iter().map(|entry| row_for(self.spool, &contacts, entry)).collect()
     }
 
     /// Which of these are known here.
@@ -494,7 +501,7 @@ fn open(intake: &Intake<'_>, spool: &DurableSpool, arrival: Arrival) -> Result<R
     ready.map(|ready| ready.brought_by(row.from, class_here(row.class)))
 }
 
-/// A bundle of the spool, as the engine sees it.
+/// A bundle of the spool, as the engine sees it; whom a tag stands for is said by [`row_for`].
 pub(super) fn row(entry: &SpoolEntry) -> Row {
     Row {
         id: entry.id,

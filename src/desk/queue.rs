@@ -11,7 +11,7 @@ use super::{
     inbox::{find_note, note_keys},
     incoming::lock,
     ledger::{End, EventNote, OwnNote, SentNote, event, set_note, space},
-    live::row,
+    outlook::row_for,
     people::name_of,
     reply::{ClassLine, Queued, Sent, Status, Traced},
 };
@@ -211,13 +211,14 @@ impl Desk {
     /// The bundles behind an id, as routing sees them: one that waits here, or those of a message.
     pub fn rows(&self, id: &str, watch: &dyn Watch) -> Result<Vec<Row>, Failure> {
         let spool = self.spool(watch)?;
+        let contacts = self.home.contacts()?;
         let Ok(message) = find_note(spool, space::SENT, id, "message") else {
-            return Ok(vec![row(&self.live(spool, id)?)]);
+            return Ok(vec![row_for(spool, &contacts, &self.live(spool, id)?)?]);
         };
         let set = sent_note(spool, message)?.5;
         let own = own_bundles(spool)?.into_iter();
         let own = own.filter(|(b, own)| b.id == message || own.2.is_some() && own.2 == set);
-        Ok(own.map(|(bundle, _)| row(&bundle)).collect())
+        own.map(|(bundle, _)| row_for(spool, &contacts, &bundle)).collect()
     }
 
     /// How the node is.
@@ -469,5 +470,7 @@ pub(super) fn queued(
             None => "carried for others".into(),
         },
         class: entry.class.word().into(),
+        level: entry.hop.level,
+        eta_s: None,
     })
 }

@@ -279,8 +279,15 @@ pub struct Queued {
     pub tokens: u8,
     /// Why it waits.
     pub reason: String,
-    /// own, contact or stranger.
+    /// own, contact, friend or stranger.
     pub class: Word,
+    /// How near to whom it is for somebody is who was offered a copy; 0: nobody.
+    #[serde(default)]
+    pub level: u8,
+    /// Seconds within which half of such bundles arrive, where meetings say anything of that (`queue
+    /// show`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_s: Option<u64>,
 }
 
 /// One thing that happened to a message.
@@ -436,6 +443,9 @@ pub struct Reason {
     pub id: String,
     /// One sentence.
     pub reason: String,
+    /// In the sentence that says it: seconds within which half of such bundles arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_s: Option<u64>,
 }
 
 /// A contact card.

@@ -8,6 +8,7 @@ mod delegation;
 mod flood;
 mod level;
 mod meetings;
+mod outlook;
 mod prophet;
 mod spray;
 
@@ -21,6 +22,7 @@ pub use delegation::{Delegation, Tells};
 pub use flood::Flood;
 pub use level::{NodeHint, hint, hint_of};
 pub use meetings::{MEETS_MAX, Meeting};
+pub use outlook::{Holder, Outlook};
 pub use prophet::Prophet;
 pub use spray::Spray;
 
@@ -63,6 +65,13 @@ pub trait Router: fmt::Debug + Send {
     fn nearer(&self, now: Now, to: &Neighbour<'_>) -> Vec<NodeHint> {
         let _ = (now, to);
         Vec::new()
+    }
+
+    /// How near this node is to whom a row is for, as a level: for people who ask. `None` where nobody
+    /// is named, or meetings are not counted.
+    fn near(&self, now: Now, row: &Row) -> Option<u8> {
+        let _ = (now, row);
+        None
     }
 
     /// Meetings that have changed since this was asked last, to be remembered.
