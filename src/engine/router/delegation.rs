@@ -121,6 +121,10 @@ impl Router for Delegation {
         self.meetings.changed().into_iter().collect()
     }
 
+    fn believed(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Hop {
+        self.spray.flood().believed(header, hop, from)
+    }
+
     fn place(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Placement {
         self.spray.place(header, hop, from)
     }

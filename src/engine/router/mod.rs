@@ -79,7 +79,13 @@ pub trait Router: fmt::Debug + Send {
         Vec::new()
     }
 
-    /// What becomes of a bundle whose head has been verified; `hop` as admitted here.
+    /// What is believed of a bundle's hop data, as admitted here; its age may grow by it.
+    fn believed(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Hop {
+        let _ = (header, from);
+        hop
+    }
+
+    /// What becomes of a bundle whose head has been verified; `hop` as believed here.
     fn place(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Placement;
 }
 
