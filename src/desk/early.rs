@@ -25,6 +25,10 @@ const EARLY_MAX: usize = 4096;
 /// Kept no longer than this by the custody clock: most bundles have lived their time by then.
 const KEPT_MS: u64 = 90 * 24 * 3_600_000;
 
+/// Where room is shared evenly nothing younger than this gives way: whoever makes receipts up costs the
+/// disk no more than one table an hour.
+const STAYS_MS: u64 = 3_600_000;
+
 /// Who brought a receipt, as far as fairness asks: the first bytes of a key, or zeros where nobody is
 /// proven and for all media.
 pub(super) type Bringer = [u8; 8];
@@ -53,8 +57,7 @@ pub(super) fn bringer(from: Option<&NodeId>) -> Bringer {
 }
 
 impl EarlyReceipts {
-    /// The changes that keep one more. When there are too many, whoever brought the most loses the
-    /// oldest of them.
+    /// The changes that keep one more, if there is room or something gives way.
     pub(super) fn note(
         &self,
         spool: &DurableSpool,
@@ -68,9 +71,8 @@ impl EarlyReceipts {
                 return Vec::new();
             }
             let mut changes = Vec::new();
-            if table.all.len() >= EARLY_MAX
-                && let Some(old) = table.least_fair()
-            {
+            if table.all.len() >= EARLY_MAX {
+                let Some(old) = table.gives_way(by, held_ms) else { return Vec::new() };
                 table.remove(&old);
                 changes.push(remove_note(space::EARLY, &old));
             }
@@ -159,10 +161,14 @@ impl Table {
         true
     }
 
-    /// The oldest of whoever brought the most.
-    fn least_fair(&self) -> Option<Key> {
-        let most = self.by.iter().min_by_key(|(by, of)| (Reverse(of.len()), **by));
-        most.and_then(|(_, of)| of.first()).map(|(_, key)| *key)
+    /// What gives way to one more of this bringer: the oldest of whoever brought the most, if that makes
+    /// it fairer, or if it has had its time.
+    fn gives_way(&self, by: Bringer, held_ms: u64) -> Option<Key> {
+        let (_, of) = self.by.iter().min_by_key(|(by, of)| (Reverse(of.len()), **by))?;
+        let has = self.by.get(&by).map_or(0, BTreeSet::len);
+        let (at, key) = of.first()?;
+        let is_old = held_ms.saturating_sub(*at) >= STAYS_MS;
+        (of.len() > has + 1 || is_old).then_some(*key)
     }
 }
 
@@ -222,16 +228,18 @@ mod tests {
     }
 
     #[test]
-    fn whoever_brings_the_most_loses_the_oldest() {
+    fn whoever_brings_the_most_loses_the_oldest_and_nobody_replaces_everything_at_once() {
         let mut table = Table::default();
         table.insert(numbered(1), [1; 8], 5);
-        (2..9).for_each(|n| table.insert(numbered(n), [2; 8], 100 - n));
-        assert_eq!(table.least_fair(), Some(numbered(8)));
-        assert!(table.remove(&numbered(8)) && !table.remove(&numbered(8)));
-        assert_eq!(table.least_fair(), Some(numbered(7)));
-        assert!((2..8).all(|n| table.remove(&numbered(n))));
-        assert_eq!(table.least_fair(), Some(numbered(1)));
-        assert!(table.remove(&numbered(1)));
-        assert!(table.by.is_empty() && table.least_fair().is_none());
+        (2..6).for_each(|n| table.insert(numbered(n), [2; 8], 100 - n));
+        assert_eq!(table.gives_way([1; 8], 100), Some(numbered(5)), "four against one");
+        assert_eq!(table.gives_way([2; 8], 100), None, "its own, and too young");
+        assert_eq!(table.gives_way([2; 8], 95 + STAYS_MS), Some(numbered(5)));
+        assert!(table.remove(&numbered(5)) && !table.remove(&numbered(5)));
+        assert!(table.remove(&numbered(4)));
+        assert_eq!(table.gives_way([1; 8], 100), None, "two and one are even with one more");
+        assert_eq!(table.gives_way([3; 8], 100), Some(numbered(3)));
+        assert!((1..4).all(|n| table.remove(&numbered(n))));
+        assert!(table.by.is_empty() && table.gives_way([1; 8], u64::MAX).is_none());
     }
 }
