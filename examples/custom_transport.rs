@@ -148,6 +148,7 @@ fn letter(to: &str, text: &str) -> SendRequest {
         lifetime: None,
         hidden: None,
         reply_to: None,
+        supersede: None,
     }
 }
 

@@ -90,6 +90,7 @@ fn order(to: &str, text: &str) -> SendRequest {
         lifetime: None,
         hidden: None,
         reply_to: None,
+        supersede: None,
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn main() -> Result<(), Failure> {
             lifetime: None,
             hidden: None,
             reply_to: None,
+            supersede: None,
         },
         &Silent,
     )?;

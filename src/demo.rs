@@ -190,6 +190,7 @@ fn message(text: Option<&str>, files: Vec<PathBuf>) -> SendRequest {
         lifetime: None,
         hidden: Some(true),
         reply_to: None,
+        supersede: None,
     }
 }
 

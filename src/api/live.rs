@@ -6,12 +6,12 @@ use postrider_base::{NodeId, link::Address};
 use postrider_engine::router::{NoRoad, Road};
 use tokio::time::{Duration, timeout};
 
-use super::At;
+use super::{At, outlook};
 use crate::{
     daemon::{LinkRow, Node, check_peer},
     desk::{
         Failure, FailureKind,
-        reply::{DaemonLine, LinkLine, PeerLine, Ponged, Reason, Received, Status, Tossed},
+        reply::{DaemonLine, LinkLine, PeerLine, Ponged, Queued, Reason, Received, Status, Tossed},
     },
 };
 
@@ -64,9 +64,14 @@ fn absent(id: String, name: String, address: String, last_seen_s: u64) -> PeerLi
     PeerLine { id, name, address, last_seen_s, ..PeerLine::default() }
 }
 
-/// The desk's reasons, and what routing says about every link.
+/// The desk's reasons, what is left of its copies, what routing says about every link, and when it
+/// may arrive.
 pub(super) fn why(at: &At<'_>, id: &str) -> Result<Vec<Reason>, Failure> {
     let mut reasons = at.desk.why(id, at.watch)?;
+    let expected = outlook::of(at, id)?;
+    if let Some((waiting, _)) = &expected {
+        reasons.extend(outlook::copies(waiting));
+    }
     if let Some((node, handle)) = at.node {
         let rows = at.desk.rows(id, at.watch).unwrap_or_default();
         let links = node.board.links();
@@ -83,7 +88,20 @@ pub(super) fn why(at: &At<'_>, id: &str) -> Result<Vec<Reason>, Failure> {
             }
         }
     }
-    Ok(reasons.into_iter().map(|reason| Reason { id: id.to_owned(), reason }).collect())
+    let reason = |reason, eta_s| Reason { id: id.to_owned(), reason, eta_s };
+    let mut reasons: Vec<Reason> = reasons.into_iter().map(|said| reason(said, None)).collect();
+    if let Some((waiting, outlook)) = expected {
+        let said = outlook::sentence(&waiting, outlook, at.node.is_some());
+        reasons.push(reason(said, outlook.half_s()));
+    }
+    Ok(reasons)
+}
+
+/// One bundle that waits, and when it may arrive.
+pub(super) fn queue_show(at: &At<'_>, id: &str) -> Result<Queued, Failure> {
+    let shown = at.desk.queue_show(id, at.watch)?;
+    let eta_s = outlook::of(at, id)?.and_then(|(_, outlook)| outlook.half_s());
+    Ok(Queued { eta_s, ..shown })
 }
 
 fn sentence(link: &PeerLine, said: Result<Road, NoRoad>) -> String {

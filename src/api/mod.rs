@@ -3,7 +3,7 @@
 //!
 //! - `verb`, `verbs`: every verb as a request that knows how to run; [`TABLE`] lists them. The command
 //!   line runs the same requests, at a desk of its own or through [`Client`];
-//! - `live`: verbs that only a running node can answer;
+//! - `live`, `outlook`: verbs that a running node answers, or answers better; when a bundle may arrive;
 //! - `wire`: replies as lines of JSON, there and back;
 //! - `server`, `route`, `body`: the socket, its limits, and what becomes of a request;
 //! - `client`: the other end, blocking;
@@ -17,6 +17,7 @@ mod events;
 mod live;
 mod metrics;
 mod openapi;
+mod outlook;
 mod route;
 mod server;
 mod verb;

@@ -194,7 +194,14 @@ verbs! {
         hidden: Option<bool>,
         /// The message that it answers, by its whole id.
         reply_to: Option<String>,
-    } -> Sent: |request, at| at.desk.send(&request.request()?, at.watch);
+        /// The message of mine to the same recipient whose place it takes, if that is not received
+        /// yet: an id, or its first digits.
+        supersede: Option<String>,
+    } -> Sent: |request, at| {
+        let (sent, gone) = at.desk.send_bundles(&request.request()?, at.watch)?;
+        tell_gone(at, gone);
+        Ok(sent)
+    };
 
     /// Queue many messages with few syncs; one object back for each, in order.
     SendBatch "send/batch" {
@@ -261,7 +268,7 @@ verbs! {
     QueueShow "queue/show" {
         /// An id, or its first digits.
         id: String,
-    } -> Queued: |request, at| at.desk.queue_show(&request.id, at.watch);
+    } -> Queued: |request, at| live::queue_show(at, &request.id);
 
     /// Take a message back; copies on the way may still arrive.
     QueueCancel "queue/cancel" {
@@ -269,9 +276,7 @@ verbs! {
         id: String,
     } -> Sent: |request, at| {
         let (sent, gone) = at.desk.cancel_bundles(&request.id, at.watch)?;
-        if let Some((node, handle)) = at.node {
-            handle.block_on(node.gone(gone));
-        }
+        tell_gone(at, gone);
         Ok(sent)
     };
 
@@ -410,6 +415,7 @@ impl SendOne {
             lifetime,
             hidden: self.hidden,
             reply_to,
+            supersede: self.supersede.clone(),
         })
     }
 }
@@ -424,6 +430,7 @@ impl From<SendRequest> for SendOne {
             lifetime_s: request.lifetime.map(Lifetime::seconds),
             hidden: request.hidden,
             reply_to: request.reply_to.map(|id| id.to_string()),
+            supersede: request.supersede,
         }
     }
 }
@@ -454,6 +461,15 @@ fn niceness(value: u8) -> Result<Niceness, Failure> {
 fn missing(what: &str) -> Failure {
     Failure::new(FailureKind::Usage, format!("{what} is missing or no value that it can have"))
         .next("nothing was changed; GET /v1/openapi.json describes every request")
+}
+
+/// Bundles that were ended by hand are offered to nobody from here on.
+fn tell_gone(at: &At<'_>, gone: Vec<BundleId>) {
+    if let Some((node, handle)) = at.node
+        && !gone.is_empty()
+    {
+        handle.block_on(node.gone(gone));
+    }
 }
 
 /// After whom this node knows was changed by a roster.
@@ -520,6 +536,7 @@ mod tests {
             lifetime: Lifetime::new(60),
             hidden: Some(true),
             reply_to: Some(BundleId([0xa5; 32])),
+            supersede: Some("1234".into()),
         };
         let json = serde_json::to_string(&SendOne::from(request.clone())).unwrap();
         let back = serde_json::from_str::<SendOne>(&json).unwrap().request().unwrap();

@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn sent(id: &str) -> Sent {
-        Sent { id: id.into(), to: "Bob".into(), state: "saved".into(), bytes: 2 }
+        Sent { id: id.into(), to: "Bob".into(), state: "saved".into(), bytes: 2, supersedes: None }
     }
 
     fn told<R: Reply>(reply: &R) -> String {

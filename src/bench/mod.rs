@@ -132,6 +132,7 @@ fn message(text: Option<String>, files: Vec<PathBuf>) -> SendRequest {
         lifetime: None,
         hidden: None,
         reply_to: None,
+        supersede: None,
     }
 }
 

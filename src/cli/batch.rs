@@ -282,6 +282,7 @@ fn request(line: Line, defaults: &Defaults) -> Result<SendRequest, Failure> {
         lifetime,
         hidden: item.hidden.or(defaults.hidden),
         reply_to: None,
+        supersede: None,
     })
 }
 

@@ -110,7 +110,15 @@ impl Queue {
 
 impl Trace {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let events = context.ask(api::Trace { id: self.id })?;
+        let asker = context.asker()?;
+        let events = asker.ask(api::Trace { id: self.id.clone() })?;
+        // Only while it waits; and what happened is told in any case.
+        let waiting = if context.out.is_json() {
+            None
+        } else {
+            asker.ask(api::QueueShow { id: self.id }).ok()
+        };
+        drop(asker);
         context.out.list("trace", &events)?;
         for Traced { what, who, via, age_s, .. } in &events {
             context.out.say(format!(
@@ -119,6 +127,10 @@ impl Trace {
                 text::column(&text::line(what), 10),
                 text::line(format!("{who}  {via}").trim()),
             ))?;
+        }
+        if let Some(bundle) = waiting {
+            let (now, waits) = (text::column("now", 16), text::column("waits", 10));
+            context.out.say(format!("{now}  {waits}  copies: {}", copies(&bundle)))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -169,7 +181,18 @@ fn bundle(context: &Context, bundle: &Queued) -> Result<(), Stop> {
         "  age      {}, expires in {}",
         text::span(bundle.age_s),
         text::span(bundle.expires_in_s)
-    ))
+    ))?;
+    out.say(format!("  copies   {}", copies(bundle)))
+}
+
+/// How many copies are left here, and when one may be there.
+fn copies(bundle: &Queued) -> String {
+    let expected = match bundle.eta_s {
+        None => String::new(),
+        Some(0) => "; a link to whom it is for is up".to_owned(),
+        Some(eta_s) => format!("; half of such arrive within {}", text::span(eta_s)),
+    };
+    format!("{} more may leave here{expected}", bundle.tokens.saturating_sub(1))
 }
 
 fn show(context: &Context, status: &reply::Status) -> Result<(), Stop> {

@@ -62,6 +62,9 @@ pub(super) struct Send {
     /// The message that this answers
     #[arg(long, value_name = "ID")]
     reply: Option<String>,
+    /// A message of mine whose place it takes, unless that was received
+    #[arg(long, value_name = "ID")]
+    supersede: Option<String>,
     /// Through these, in this order
     #[arg(long, value_name = "A,B", hide = true)]
     via: Option<String>,
@@ -72,7 +75,7 @@ pub(super) struct Send {
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
     /// Many messages: one JSON object per line on standard input, one per line back
-    #[arg(long, conflicts_with_all = ["who", "text", "files", "reply", "wait"])]
+    #[arg(long, conflicts_with_all = ["who", "text", "files", "reply", "supersede", "wait"])]
     batch: bool,
 }
 
@@ -146,6 +149,7 @@ impl Send {
             lifetime: self.ttl,
             hidden,
             reply_to: self.answered(&asker)?,
+            supersede: self.supersede.clone(),
         };
         // Before it is sent, so that nothing that happens to it is missed.
         let events = match asker.daemon() {
@@ -236,7 +240,13 @@ impl Send {
             "  {} for {}; {goes}",
             text::bytes(sent.bytes),
             text::line(&sent.to)
-        ))
+        ))?;
+        match &sent.supersedes {
+            Some(old) => {
+                context.out.say(format!("  it takes the place of {}", text::short_id(old)))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The text: the argument; standard input for `-`, or when there is nothing else to send and

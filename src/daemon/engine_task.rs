@@ -224,8 +224,8 @@ impl EngineTask<'_> {
             }
             Output::Raise { id, level } => self.tell(Order::Raise { id, level }),
             Output::Met { node, meeting } => self.tell(Order::Met { node, meeting }),
-            Output::TakeReceipts { ticket, list, .. } => {
-                self.order(Order::TakeReceipts { ticket, list }, || failed(ticket));
+            Output::TakeReceipts { ticket, from, list } => {
+                self.order(Order::TakeReceipts { ticket, from, list }, || failed(ticket));
             }
             Output::Remember { peer, mine, theirs } => {
                 self.tell(Order::Remember { peer, mine, theirs });

@@ -50,7 +50,7 @@ pub(super) enum Task {
     Change { ticket: Ticket, id: BundleId, hop: Hop },
     Raise { id: BundleId, level: u8 },
     Met { node: NodeId, meeting: Meeting },
-    TakeReceipts { ticket: Ticket, list: Vec<Receipt> },
+    TakeReceipts { ticket: Ticket, from: Option<NodeId>, list: Vec<Receipt> },
     Remember { peer: NodeId, mine: Option<Seen>, theirs: Option<Seen> },
     Carried { id: BundleId, peer: NodeId },
 }
@@ -156,10 +156,10 @@ impl<'a> Keeper<'a> {
             Task::Met { node, meeting } => {
                 self.meetings.insert(node, meeting);
             }
-            Task::TakeReceipts { ticket, list } => {
+            Task::TakeReceipts { ticket, from, list } => {
                 // They may speak of what waits to be kept.
                 self.keep();
-                let answer = match self.live.take_receipts(&list) {
+                let answer = match self.live.take_receipts(from, &list) {
                     Ok((news, gains)) => {
                         self.board.news(gains);
                         Answer::Taken { news }

@@ -213,6 +213,7 @@ fn post(desk: &Desk, path: &Path, identity: &Identity) -> Result<Option<Sent>, F
         lifetime: None,
         hidden: None,
         reply_to: None,
+        supersede: None,
     };
     let is_same = || fs::symlink_metadata(path).is_ok_and(|file| Identity::of(&file) == *identity);
     if !is_same() {

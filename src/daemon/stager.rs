@@ -60,6 +60,7 @@ pub(super) enum Order {
     },
     TakeReceipts {
         ticket: Ticket,
+        from: Option<NodeId>,
         list: Vec<Receipt>,
     },
     Remember {
@@ -128,7 +129,7 @@ impl Stager<'_> {
             Order::Change { ticket, id, hop } => Task::Change { ticket, id, hop },
             Order::Raise { id, level } => Task::Raise { id, level },
             Order::Met { node, meeting } => Task::Met { node, meeting },
-            Order::TakeReceipts { ticket, list } => Task::TakeReceipts { ticket, list },
+            Order::TakeReceipts { ticket, from, list } => Task::TakeReceipts { ticket, from, list },
             Order::Remember { peer, mine, theirs } => Task::Remember { peer, mine, theirs },
             Order::Carried { id, peer } => Task::Carried { id, peer },
         })

@@ -13,6 +13,7 @@ use postrider_spool::{Class, Cursor, Destination, DurableSpool, Entry, Queue, Sp
 
 use super::{
     Desk, Failure, FailureKind, Watch, clock,
+    early::bringer,
     incoming::{ASIDE, Intake, Refusal, lock},
     ledger::{OwnNote, SentNote, space},
     people::Shut,
@@ -192,7 +193,7 @@ fn read_stream(
                 let mut bytes = [0; 25];
                 from.read_exact(&mut bytes).map_err(|_| broken("the stream breaks off"))?;
                 if let Ok(receipt) = Receipt::decode(&bytes) {
-                    intake.take_receipt(&receipt)?;
+                    intake.take_receipt(&receipt, bringer(None))?;
                 }
             }
             BUNDLE => read_bundle(from, intake, reply)?,

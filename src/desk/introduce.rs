@@ -115,5 +115,6 @@ fn letter(to: &Contact) -> SendRequest {
         lifetime: None,
         hidden: None,
         reply_to: None,
+        supersede: None,
     }
 }

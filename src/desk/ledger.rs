@@ -37,7 +37,8 @@ pub(super) mod space {
     pub const COMPLETE: u8 = 10;
     /// Where a received message was saved, by id: the path.
     pub const SAVED: u8 = 11;
-    /// Bundles for us that were opened, by id: the custody clock at which their lifetime ends.
+    /// Bundles that are over here, by id: such for us that were opened, and such whose receipts came
+    /// before them. The custody clock at which their lifetime ends.
     pub const DONE: u8 = 13;
     /// Files of the outbox that were sent and perhaps not put aside yet, by what makes a file the
     /// same one.
@@ -59,6 +60,8 @@ pub(super) mod space {
     pub const EPOCH: u8 = 21;
     /// Bundles in whose opening this program died, by id: [`super::OpeningNote`].
     pub const OPENING: u8 = 30;
+    /// Receipts whose bundles have not come yet, by prefix and secret: [`super::EarlyNote`].
+    pub const EARLY: u8 = 31;
 }
 
 const VERSION: u8 = 1;
@@ -160,6 +163,16 @@ pub(super) struct OpeningNote(
     /// The custody clock when that was found the last time.
     pub u64,
     /// How far its body was read then, in steps.
+    pub u64,
+);
+
+/// A receipt whose bundle has not come yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct EarlyNote(
+    pub u8,
+    /// Who brought it: 8 bytes.
+    pub ByteBuf,
+    /// The custody clock then.
     pub u64,
 );
 
@@ -283,6 +296,25 @@ impl ReceiptNote {
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         read(bytes)
+    }
+}
+
+impl EarlyNote {
+    pub(super) fn new(by: [u8; 8], held_ms: u64) -> Self {
+        Self(VERSION, ByteBuf::from(by), held_ms)
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    /// Who brought it, and when.
+    pub(super) fn parts(self) -> ([u8; 8], u64) {
+        (self.1.as_slice().try_into().unwrap_or_default(), self.2)
     }
 }
 

@@ -24,9 +24,12 @@ use crate::home::{FileMark, Followed};
 
 pub use super::arriving::{Arrivals, Arriving};
 use super::{
-    Desk, Failure, FailureKind, Silent, Watch, clock, hex,
+    Desk, Failure, FailureKind, Silent, Watch, clock,
+    early::bringer,
+    hex,
     incoming::{Gains, Intake, Ready, Refusal, lock},
     ledger::{CursorNote, OwnNote, event, set_note, space},
+    outlook::row_for,
     parallel::in_parallel,
     people::name_of,
     receipts,
@@ -251,7 +254,7 @@ impl Live<'_> {
         let upto = self.latest();
         let entries = self.spool.since(after, limit)?;
         let more = entries.len() >= limit;
-        Ok(Answer::Rows { rows: entries.iter().map(row).collect(), more, upto })
+        Ok(Answer::Rows { rows: self.rows(&entries)?, more, upto })
     }
 
     /// Live rows of a class, nicest last.
@@ -266,7 +269,13 @@ impl Live<'_> {
         let after = after.map(|place| Cursor { nice: place.nice, arrival: place.arrival });
         let entries = self.spool.page(Queue::Class(class), after, limit)?;
         let more = entries.len() >= limit;
-        Ok(Answer::Rows { rows: entries.iter().map(row).collect(), more, upto })
+        Ok(Answer::Rows { rows: self.rows(&entries)?, more, upto })
+    }
+
+    /// These, and whom they are for, where that is known here.
+    pub(super) fn rows(&self, entries: &[SpoolEntry]) -> Result<Vec<Row>, Failure> {
+        let contacts = self.desk.home.contacts()?;
+        entries.iter().map(|entry| row_for(self.spool, &contacts, entry)).collect()
     }
 
     /// Which of these are known here.
@@ -372,13 +381,18 @@ impl Live<'_> {
         Ok(live.into_iter().map(done).collect())
     }
 
-    /// Takes receipts; durable when it returns. Also how many of them freed or proved something.
-    pub fn take_receipts(&self, list: &[Receipt]) -> Result<(usize, News), Failure> {
+    /// Takes receipts that this node brought, if it is proven; durable when it returns. Also how many of
+    /// them freed or proved something.
+    pub fn take_receipts(
+        &self,
+        from: Option<NodeId>,
+        list: &[Receipt],
+    ) -> Result<(usize, News), Failure> {
         let _taking = lock(&self.desk.taking);
         let intake = Intake::new(self.desk, self.spool)?;
         let mut news = 0;
         for receipt in list {
-            news += usize::from(intake.take_receipt(receipt)?);
+            news += usize::from(intake.take_receipt(receipt, bringer(from.as_ref()))?);
         }
         Ok((news, intake.finish()?.into()))
     }
@@ -488,7 +502,7 @@ fn open(intake: &Intake<'_>, spool: &DurableSpool, arrival: Arrival) -> Result<R
     ready.map(|ready| ready.brought_by(row.from, class_here(row.class), worth))
 }
 
-/// A bundle of the spool, as the engine sees it.
+/// A bundle of the spool, as the engine sees it; whom a tag stands for is said by [`row_for`].
 pub(super) fn row(entry: &SpoolEntry) -> Row {
     Row {
         id: entry.id,
@@ -546,6 +560,7 @@ mod tests {
             lifetime: None,
             hidden: None,
             reply_to: None,
+            supersede: None,
         };
         alice.send(&request, &Silent).unwrap();
         let live = alice.open_live(&Silent).unwrap();

@@ -14,7 +14,7 @@ use super::{
     Failure, clock,
     inbox::note_keys,
     ledger::{MeetingNote, remove_note, set_note, space},
-    live::{Live, row},
+    live::Live,
 };
 
 /// Changes that are written in one group.
@@ -34,7 +34,7 @@ impl Live<'_> {
         for hint in nodes {
             let left = limit - rows.len();
             let page = self.spool.page(Queue::Toward(*hint), after.take(), left)?;
-            rows.extend(page.iter().map(row));
+            rows.extend(self.rows(&page)?);
             if rows.len() >= limit {
                 break;
             }
@@ -120,6 +120,7 @@ mod tests {
                 lifetime: None,
                 hidden: None,
                 reply_to: None,
+                supersede: None,
             };
             alice.send(&request, &Silent).unwrap();
         }

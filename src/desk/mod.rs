@@ -12,8 +12,10 @@
 mod alarm;
 mod arriving;
 mod bundles;
+mod call_back;
 mod carry;
 mod clock;
+mod early;
 mod failure;
 mod identity;
 mod inbox;
@@ -27,6 +29,7 @@ mod neighbours;
 mod opening;
 mod outbox;
 mod outgoing;
+mod outlook;
 mod parallel;
 mod parts;
 mod people;
@@ -56,6 +59,7 @@ pub use failure::{Failure, FailureKind};
 pub use identity::InitRequest;
 pub use introduce::IntroduceRequest;
 pub use neighbours::Neighbour;
+pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};
 pub use rosters::{RosterChange, day_of};
 pub use send::SendRequest;
@@ -84,6 +88,7 @@ pub struct Desk {
     /// Sets that threads of this process are sealing: `tidy` must not take them for leftovers.
     sending: Mutex<BTreeSet<[u8; 16]>>,
     receipt_numbers: receipts::ReceiptNumbers,
+    early_receipts: early::EarlyReceipts,
     opening: OnceLock<opening::Opening>,
     /// Held while bundles are taken in: deciding what is new and committing it is one step.
     taking: Mutex<()>,
@@ -103,6 +108,7 @@ impl Desk {
             give_up: None,
             sending: Mutex::default(),
             receipt_numbers: receipts::ReceiptNumbers::default(),
+            early_receipts: early::EarlyReceipts::default(),
             opening: OnceLock::new(),
             taking: Mutex::default(),
             places: Arc::default(),

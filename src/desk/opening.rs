@@ -310,7 +310,7 @@ mod tests {
             assert_eq!(opening.aside(held_ms), [culprit]);
             assert!(opening.begin(&culprit, held_ms).is_none());
             // A day later it gets another chance; the innocent one has to fear nothing.
-            drop(opening.begin(&culprit, held_ms + ASIDE_MS).unwrap());
+            drop(opening.begin(&culprit, held_ms + 2 * ASIDE_MS).unwrap());
             forget(opening.begin(&innocent, held_ms).unwrap());
         });
         life(&|opening, held_ms| assert_eq!(opening.aside(held_ms), [culprit]));

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use postrider_spool::Spool;
 
 use super::{
-    Desk, Failure, SendRequest, Watch, clock,
+    Desk, Failure, SendRequest, Watch,
+    call_back::Beside,
+    clock,
     inbox::note_keys,
     ledger::{remove_note, set_note, space},
     reply::Sent,
@@ -30,7 +32,7 @@ impl Desk {
             return Ok(None);
         }
         let more = vec![set_note(space::OUTBOX, mark, Vec::new())];
-        self.send_by(spool, request, more, watch).map(Some)
+        Ok(Some(self.send_by(spool, request, Beside::Changes(more), watch)?.0))
     }
 
     /// Forgets a mark: what it stood for was put aside.

@@ -11,7 +11,7 @@ use super::{
     inbox::{find_note, note_keys},
     incoming::lock,
     ledger::{End, EventNote, OwnNote, SentNote, event, set_note, space},
-    live::row,
+    outlook::row_for,
     people::name_of,
     reply::{ClassLine, Queued, Sent, Status, Traced},
 };
@@ -62,58 +62,6 @@ impl Desk {
         )))
     }
 
-    /// Calls a message back. Copies that left already are freed by its receipt secret, which goes
-    /// out with the next toss; a message that was read stays read.
-    pub fn cancel(&self, id: &str, watch: &dyn Watch) -> Result<Sent, Failure> {
-        Ok(self.cancel_bundles(id, watch)?.0)
-    }
-
-    /// As [`Self::cancel`]; also which bundles are gone by it.
-    pub fn cancel_bundles(
-        &self,
-        id: &str,
-        watch: &dyn Watch,
-    ) -> Result<(Sent, Vec<BundleId>), Failure> {
-        let spool = self.spool(watch)?;
-        let id = find_note(spool, space::SENT, id, "sent message")?;
-        let note = self.sent_note(spool, id)?;
-        if let Some(end) = ended(spool, id)? {
-            return Err(Failure::new(
-                FailureKind::Ended,
-                format!("that message is {} already", end.word()),
-            ));
-        }
-        let set = note.5.clone();
-        let held_ms = spool.held_ms(clock::now());
-        let mut changes = vec![
-            set_note(space::ENDED, &id.0, End::Cancelled.word().as_bytes().to_vec()),
-            event(&id, held_ms, 4, ("cancelled", "", "")),
-        ];
-        let (mut numbered, mut gone) = (Vec::new(), Vec::new());
-        for (bundle, own) in own_bundles(spool)? {
-            let of_set = own.2.is_some() && own.2 == set;
-            if bundle.id != id && !of_set {
-                continue;
-            }
-            if let Some(r) = own.secret() {
-                let receipt = postrider_base::bundle::Receipt { id_prefix: bundle.id.prefix(), r };
-                let until = bundle.expires_held_ms();
-                let (change, number) = self.receipt_numbers.note(spool, &receipt, until)?;
-                changes.push(change);
-                numbered.push(number);
-            }
-            changes.push(Change::Retire { id: bundle.id, why: Why::Cancelled });
-            gone.push(bundle.id);
-            if changes.len() >= 1024 {
-                spool.commit(clock::now(), std::mem::take(&mut changes))?;
-                numbered.clear();
-            }
-        }
-        spool.commit(clock::now(), changes)?;
-        drop(numbered);
-        Ok((self.sent_state(&id.to_string(), watch)?, gone))
-    }
-
     /// What happened to a message, oldest first.
     pub fn trace(&self, id: &str, watch: &dyn Watch) -> Result<Vec<Traced>, Failure> {
         let spool = self.spool(watch)?;
@@ -157,7 +105,7 @@ impl Desk {
     pub fn why(&self, id: &str, watch: &dyn Watch) -> Result<Vec<String>, Failure> {
         let spool = self.spool(watch)?;
         if let Ok(id) = find_note(spool, space::SENT, id, "message") {
-            let note = self.sent_note(spool, id)?;
+            let note = sent_note(spool, id)?;
             let contacts = self.home.contacts()?;
             let node = NodeId::from_bytes(&note.1).ok();
             let to = node.map_or_else(|| "somebody".to_owned(), |to| name_of(&contacts, &to));
@@ -168,7 +116,7 @@ impl Desk {
                         "{to} has it: the receipt that only its recipient could make has come back"
                     )]);
                 }
-                Some(End::Cancelled) => return Ok(vec!["you called it back".into()]),
+                Some(End::Cancelled) => return Ok(vec![self.called_back(id, watch)?]),
                 Some(End::Expired) => {
                     return Ok(vec!["its lifetime ended before a receipt came".into()]);
                 }
@@ -219,11 +167,21 @@ impl Desk {
         ])
     }
 
+    /// How a message was called back.
+    fn called_back(&self, id: BundleId, watch: &dyn Watch) -> Result<String, Failure> {
+        let events = self.trace(&id.to_string(), watch)?;
+        let newer = events.iter().find(|event| event.what == "superseded");
+        Ok(match newer {
+            Some(event) => format!("a newer message took its place: {}", event.via),
+            None => "you called it back".into(),
+        })
+    }
+
     /// How a sent message stands.
     pub fn sent_state(&self, id: &str, watch: &dyn Watch) -> Result<Sent, Failure> {
         let spool = self.spool(watch)?;
         let id = find_note(spool, space::SENT, id, "sent message")?;
-        let note = self.sent_note(spool, id)?;
+        let note = sent_note(spool, id)?;
         let node = NodeId::from_bytes(&note.1).ok();
         let contacts = self.home.contacts()?;
         let to = node.map_or_else(String::new, |to| name_of(&contacts, &to));
@@ -234,7 +192,7 @@ impl Desk {
             None if self.has_left(spool, id)? => "carried",
             None => "saved",
         };
-        Ok(Sent { id: id.to_string(), to, state: state.into(), bytes: note.3 })
+        Ok(Sent { id: id.to_string(), to, state: state.into(), bytes: note.3, supersedes: None })
     }
 
     /// Whether another node has proven to have taken a message; a copy on a stick proves nothing.
@@ -253,13 +211,14 @@ impl Desk {
     /// The bundles behind an id, as routing sees them: one that waits here, or those of a message.
     pub fn rows(&self, id: &str, watch: &dyn Watch) -> Result<Vec<Row>, Failure> {
         let spool = self.spool(watch)?;
+        let contacts = self.home.contacts()?;
         let Ok(message) = find_note(spool, space::SENT, id, "message") else {
-            return Ok(vec![row(&self.live(spool, id)?)]);
+            return Ok(vec![row_for(spool, &contacts, &self.live(spool, id)?)?]);
         };
-        let set = self.sent_note(spool, message)?.5;
+        let set = sent_note(spool, message)?.5;
         let own = own_bundles(spool)?.into_iter();
         let own = own.filter(|(b, own)| b.id == message || own.2.is_some() && own.2 == set);
-        Ok(own.map(|(bundle, _)| row(&bundle)).collect())
+        own.map(|(bundle, _)| row_for(spool, &contacts, &bundle)).collect()
     }
 
     /// How the node is.
@@ -402,19 +361,21 @@ impl Desk {
             .next("give more digits")),
         }
     }
-
-    fn sent_note(&self, spool: &DurableSpool, id: BundleId) -> Result<SentNote, Failure> {
-        spool.note(space::SENT, &id.0)?.as_deref().and_then(SentNote::read).ok_or_else(|| {
-            Failure::new(FailureKind::Damaged, format!("what is known of {id} cannot be read"))
-                .next("postrider spool check says what is damaged")
-        })
-    }
 }
 
 /// Below this a node cannot take much more mail.
 const LOW_DISK_BYTES: u64 = 64 << 20;
 
-fn ended(spool: &DurableSpool, id: BundleId) -> Result<Option<End>, Failure> {
+/// What is known of a message that was sent.
+pub(super) fn sent_note(spool: &DurableSpool, id: BundleId) -> Result<SentNote, Failure> {
+    spool.note(space::SENT, &id.0)?.as_deref().and_then(SentNote::read).ok_or_else(|| {
+        Failure::new(FailureKind::Damaged, format!("what is known of {id} cannot be read"))
+            .next("postrider spool check says what is damaged")
+    })
+}
+
+/// How a message that was sent ended, if it has.
+pub(super) fn ended(spool: &DurableSpool, id: BundleId) -> Result<Option<End>, Failure> {
     Ok(spool.note(space::ENDED, &id.0)?.as_deref().and_then(End::from_note))
 }
 
@@ -433,7 +394,7 @@ fn gone(spool: &DurableSpool, digits: &str) -> Result<Option<String>, Failure> {
 }
 
 /// All own bundles with what their sender noted.
-fn own_bundles(spool: &DurableSpool) -> Result<Vec<(Entry, OwnNote)>, Failure> {
+pub(super) fn own_bundles(spool: &DurableSpool) -> Result<Vec<(Entry, OwnNote)>, Failure> {
     let mut found = Vec::new();
     let mut cursor: Option<Cursor> = None;
     loop {
@@ -509,5 +470,7 @@ pub(super) fn queued(
             None => "carried for others".into(),
         },
         class: entry.class.word().into(),
+        level: entry.hop.level,
+        eta_s: None,
     })
 }

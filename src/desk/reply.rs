@@ -150,6 +150,9 @@ pub struct Sent {
     pub state: Word,
     /// Bytes of text and files.
     pub bytes: u64,
+    /// The message whose place it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<String>,
 }
 
 /// A message that arrived.
@@ -276,8 +279,15 @@ pub struct Queued {
     pub tokens: u8,
     /// Why it waits.
     pub reason: String,
-    /// own, contact or stranger.
+    /// own, contact, friend or stranger.
     pub class: Word,
+    /// How near to whom it is for somebody is who was offered a copy; 0: nobody.
+    #[serde(default)]
+    pub level: u8,
+    /// Seconds within which half of such bundles arrive, where meetings say anything of that (`queue
+    /// show`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_s: Option<u64>,
 }
 
 /// One thing that happened to a message.
@@ -286,11 +296,11 @@ pub struct Queued {
 pub struct Traced {
     /// The message.
     pub id: String,
-    /// saved, written, delivered, received, cancelled.
+    /// saved, written, carried, delivered, received, expired, cancelled, superseded.
     pub what: String,
     /// Who was involved.
     pub who: String,
-    /// By what: "stick 1a2b3c4d".
+    /// By what: "stick 1a2b3c4d"; what superseded it, by its id.
     pub via: String,
     /// Seconds ago, by this node's running time.
     pub age_s: u64,
@@ -433,6 +443,9 @@ pub struct Reason {
     pub id: String,
     /// One sentence.
     pub reason: String,
+    /// In the sentence that says it: seconds within which half of such bundles arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_s: Option<u64>,
 }
 
 /// A contact card.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, mem, path::PathBuf, sync::Mutex};
 
 use postrider_base::{
-    Lifetime, Niceness, NodeId,
+    BundleId, Lifetime, Niceness, NodeId,
     bundle::Sequence,
     compose::{Letter, Padding, Privacy, To, seal},
     packet::{Body, Content, FileEntry, INLINE_MAX, Manifest, Packet, TEXT_MAX, Tail},
@@ -12,7 +12,9 @@ use postrider_base::{
 use postrider_spool::{Body as SpoolBody, Change, Destination, contract::GROUP_MAX};
 
 use super::{
-    Desk, Failure, FailureKind, Watch, clock,
+    Desk, Failure, FailureKind, Watch,
+    call_back::Beside,
+    clock,
     incoming::lock,
     ledger::{OwnNote, SentNote, event, set_note, space, used},
     message_files::{self, Outgoing, Stream},
@@ -40,7 +42,9 @@ pub struct SendRequest {
     /// Whether relays may see who writes to whom; `None`: as the contact is set.
     pub hidden: Option<bool>,
     /// The message it answers, by id.
-    pub reply_to: Option<postrider_base::BundleId>,
+    pub reply_to: Option<BundleId>,
+    /// The message of mine to the same recipient whose place it takes: an id, or its first digits.
+    pub supersede: Option<String>,
 }
 
 /// Files above this are bulk unless the sender says otherwise (the command line's contract).
@@ -60,11 +64,26 @@ pub(super) struct Small {
 impl Desk {
     /// Queues a message. When this returns, it is durable.
     pub fn send(&self, request: &SendRequest, watch: &dyn Watch) -> Result<Sent, Failure> {
-        let post = match self.spool.get() {
-            Some(spool) => return self.send_by(spool, request, Vec::new(), watch),
-            None => self.appender(watch)?,
-        };
-        self.send_by(&post, request, Vec::new(), watch)
+        Ok(self.send_bundles(request, watch)?.0)
+    }
+
+    /// As [`Self::send`]; also which bundles are gone because it takes the place of another message.
+    pub fn send_bundles(
+        &self,
+        request: &SendRequest,
+        watch: &dyn Watch,
+    ) -> Result<(Sent, Vec<BundleId>), Failure> {
+        let nothing = Beside::Changes(Vec::new());
+        if let Some(digits) = &request.supersede {
+            let spool = self.spool(watch)?;
+            let older = self.older(spool, digits, self.home.contacts()?.resolve(&request.to)?)?;
+            let (sent, gone) = self.send_by(spool, request, Beside::End(&older), watch)?;
+            return Ok((Sent { supersedes: Some(older.id()), ..sent }, gone));
+        }
+        match self.spool.get() {
+            Some(spool) => self.send_by(spool, request, nothing, watch),
+            None => self.send_by(&self.appender(watch)?, request, nothing, watch),
+        }
     }
 
     /// Queues many messages with as few syncs as possible; `each` hears of every outcome, in order,
@@ -111,13 +130,21 @@ impl Desk {
     ) -> Result<(), Failure> {
         let make = |request: Result<SendRequest, Failure>| {
             let request = request?;
+            if request.supersede.is_some() {
+                let what = "a message of a batch takes the place of none";
+                return Err(Failure::new(FailureKind::Usage, what)
+                    .next("this one was not sent; send it by itself: postrider send --supersede"));
+            }
             let contact = contacts.resolve(&request.to)?;
             refuse_revoked(contacts, contact)?;
             let mut changes = Vec::new();
             let sent = match self.small(contact, &request, watch)? {
                 Some(small) => self.seal_small(post, contact, &request, small, &mut changes),
                 // Too large for a batch: sent on its own, durable at once.
-                None => self.send_parts(post, contact, &request, Vec::new(), watch),
+                None => {
+                    let nothing = Beside::Changes(Vec::new());
+                    self.send_parts(post, contact, &request, nothing, watch).map(|sent| sent.0)
+                }
             }?;
             Ok((sent, changes))
         };
@@ -140,25 +167,24 @@ impl Desk {
         commit_all(post, changes, waiting, each)
     }
 
-    /// Sends a message; `more` becomes durable with it or not at all.
+    /// Sends a message, and does what stands beside it. Also which bundles are gone by that.
     pub(super) fn send_by(
         &self,
         post: &dyn Post,
         request: &SendRequest,
-        more: Vec<Change>,
+        beside: Beside<'_>,
         watch: &dyn Watch,
-    ) -> Result<Sent, Failure> {
+    ) -> Result<(Sent, Vec<BundleId>), Failure> {
         let contacts = self.home.contacts()?;
         let contact = contacts.resolve(&request.to)?;
         refuse_revoked(&contacts, contact)?;
         let Some(small) = self.small(contact, request, watch)? else {
-            return self.send_parts(post, contact, request, more, watch);
+            return self.send_parts(post, contact, request, beside, watch);
         };
         let mut changes = Vec::new();
         let sent = self.seal_small(post, contact, request, small, &mut changes)?;
-        changes.extend(more);
-        post.commit(clock::now(), changes)?;
-        Ok(sent)
+        let gone = self.commit_new(post, &sent.id, changes, beside)?.1;
+        Ok((sent, gone))
     }
 
     /// The message as one packet, or `None` when it is too large for that.
@@ -240,9 +266,9 @@ impl Desk {
         post: &dyn Post,
         contact: &Contact,
         request: &SendRequest,
-        more: Vec<Change>,
+        beside: Beside<'_>,
         watch: &dyn Watch,
-    ) -> Result<Sent, Failure> {
+    ) -> Result<(Sent, Vec<BundleId>), Failure> {
         let mut files = message_files::list(&request.files, watch)?;
         let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
         let bulk = if total > BULK_FROM { Niceness::BULK } else { Niceness::NORMAL };
@@ -289,10 +315,10 @@ impl Desk {
             event(&sealed.id, held_ms, 0, ("saved", &contact.name, "")),
         ];
         changes.extend(used(sequence));
-        changes.extend(more);
-        let outcomes = post.commit(clock::now(), changes)?;
+        let sent = sent(&sealed.id, contact, bytes);
+        let (outcomes, gone) = self.commit_new(post, &sent.id, changes, beside)?;
         must_admit(&outcomes, 0, &sealed.id)?;
-        Ok(sent(&sealed.id, contact, bytes))
+        Ok((sent, gone))
     }
 
     /// A letter to a contact under the next sequence.
@@ -406,8 +432,14 @@ fn text_file(text: &str) -> FileEntry {
     }
 }
 
-fn sent(id: &postrider_base::BundleId, contact: &Contact, bytes: u64) -> Sent {
-    Sent { id: id.to_string(), to: contact.name.clone(), state: "saved".into(), bytes }
+fn sent(id: &BundleId, contact: &Contact, bytes: u64) -> Sent {
+    Sent {
+        id: id.to_string(),
+        to: contact.name.clone(),
+        state: "saved".into(),
+        bytes,
+        supersedes: None,
+    }
 }
 
 /// The first line of a text, short.

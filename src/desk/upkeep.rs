@@ -125,6 +125,10 @@ impl Desk {
             let changes = keys.iter().map(|key| remove_note(space::DONE, key)).collect();
             spool.commit(clock::now(), changes)?;
         }
+        let old = self.early_receipts.over(spool, held_ms)?;
+        if !old.is_empty() {
+            spool.commit(clock::now(), old)?;
+        }
         let report = spool.compact(clock::now())?;
         let bundles = spool.stats()?.bundles();
         let findings = vec![format!(

@@ -43,6 +43,7 @@ fn wrong_usage_is_exit_2_and_says_what_was_meant() {
         &["send", "Bob", "hi", "--ttl", "soon"],
         &["send", "Bob", "hi", "--wait", "forever"],
         &["send", "--batch", "Bob"],
+        &["send", "--batch", "--supersede", "1234"],
         &["toss", "x", "--in", "--out"],
         &["toss", "x", "--budget", "much"],
         &["contact", "set", "Bob", "trust=on"],

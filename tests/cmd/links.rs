@@ -119,6 +119,41 @@ fn whoever_is_blocked_loses_the_link_at_once() {
     until("the link again", || is_up(&bob));
 }
 
+/// Whoever was met once is met again, some time: that is said, as far as it is known, and who has never
+/// been met gets no promise.
+#[test]
+fn when_a_message_arrives_is_told_from_meetings_and_not_without_any() {
+    let folder = Folder::new();
+    let (alice, bob, uri) = neighbours(&folder);
+    let last = |id: &str| {
+        let why = alice.json(["why", id]);
+        (*of_type(&why, "reason").last().unwrap()).clone()
+    };
+    let early = alice.send(["Bob", "before we met"]);
+    assert!(text(&last(&early), "reason").contains("nobody here has met Bob"));
+    assert!(last(&early)["eta_s"].is_null());
+    assert!(alice.json(["queue", "show", &early])[0]["eta_s"].is_null());
+    alice.run(["link", "add", &uri]).ok();
+    alice.run(["send", "Bob", "now", "--wait", "delivered"]).ok();
+    alice.run(["link", "rm", &uri]).ok();
+    until("the end of the link", || !is_up(&alice) && !is_up(&bob));
+    let late = alice.send(["Bob", "until we meet"]);
+    let said = last(&late);
+    let reason = text(&said, "reason");
+    assert!(reason.contains("this node meets Bob about every 10 days"), "{reason}");
+    assert!(reason.contains("within about 7 days"), "{reason}");
+    // One meeting, worth half after seven days; the meeting is some seconds ago.
+    let eta_s = said["eta_s"].as_u64().unwrap();
+    assert!((604_800..700_000).contains(&eta_s), "{eta_s}");
+    let shown = alice.json(["queue", "show", &late]).remove(0);
+    assert!(shown["eta_s"].as_u64().unwrap().abs_diff(eta_s) < 70_000, "{shown}");
+    assert_eq!((&shown["tokens"], &shown["level"]), (&8.into(), &0.into()));
+    let traced = alice.run(["trace", &late]).ok().out;
+    assert!(traced.contains("waits") && traced.contains("7 more may leave here"), "{traced}");
+    let of_what_is_there = alice.run(["why", &early]).ok().out;
+    assert!(!of_what_is_there.contains("expect"), "{of_what_is_there}");
+}
+
 #[test]
 fn a_message_called_back_while_the_link_is_up_stays_here() {
     let folder = Folder::new();

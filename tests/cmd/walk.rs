@@ -128,4 +128,17 @@ fn a_message_called_back_no_longer_goes(folder: &Folder) {
     assert_eq!(alice.toss(&stick)["out"], 0);
     bob.toss(&stick);
     assert_eq!(of_type(&bob.json(["inbox"]), "message").len(), 0);
+    // A newer one takes the place of an older one, and only of one that is open.
+    let old = alice.send(["Bob", "at six"]);
+    let late = alice.run(["send", "Bob", "no", "--supersede", &id]).code(13);
+    assert!(late.err.contains("send it without --supersede"), "{}", late.err);
+    alice.run(["send", "Bob", "no", "--supersede", "abcdef"]).code(5);
+    let new = alice.json(["send", "Bob", "at seven", "--supersede", &old[..8]]).remove(0);
+    assert_eq!((&new["type"], text(&new, "supersedes")), (&"message".into(), old.clone()));
+    let traced = alice.json(["trace", &old]);
+    assert_eq!(traced[1]["what"], "superseded");
+    assert_eq!(traced[1]["via"], new["id"]);
+    alice.toss(&stick);
+    bob.toss(&stick);
+    assert_eq!(bob.json(["inbox"])[0]["text"], "at seven");
 }

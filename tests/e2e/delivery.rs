@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use postrider::desk::{AddRequest, Desk, SendRequest, Silent, TossDirection};
+use postrider::desk::{AddRequest, Desk, FailureKind, SendRequest, Silent, TossDirection};
 use postrider_base::{Lifetime, Niceness};
 
 use super::town::{
@@ -242,6 +242,109 @@ fn cancelled_mail_is_not_carried_on_and_its_copies_are_freed() {
     assert_eq!(sam.status(&Silent).unwrap().carried, 0);
     toss(&bob, &stick);
     assert_eq!(inbox(&bob).len(), 0);
+}
+
+fn instead(to: &str, text: &str, of: &str) -> SendRequest {
+    SendRequest { supersede: Some(of.into()), ..letter(to, text) }
+}
+
+/// The old one is under way with Sam. Bob hears of the end of it beside the newer one, then meets Sam.
+#[test]
+fn a_newer_message_takes_the_place_of_an_older_one_wherever_its_copies_are() {
+    let town = Town::new();
+    let (alice, bob, sam) = (town.node("Alice"), town.node("Bob"), town.node("Sam"));
+    know_each_other(&alice, &bob);
+    let [direct, by_sam] = ["direct", "by Sam"].map(|name| town.stick(name));
+    let old = send(&alice, "Bob", "at six");
+    toss(&alice, &by_sam);
+    toss(&sam, &by_sam);
+    let new = alice.send(&instead("Bob", "at seven", &old.id[..8]), &Silent).unwrap();
+    assert_eq!(new.supersedes.as_ref(), Some(&old.id));
+    assert_eq!((state(&alice, &old), state(&alice, &new)), ("cancelled".into(), "saved".into()));
+    let traced = alice.trace(&old.id, &Silent).unwrap();
+    let last = traced.last().unwrap();
+    assert_eq!((&*last.what, &last.via), ("superseded", &new.id));
+    assert!(alice.why(&old.id, &Silent).unwrap()[0].contains(&new.id));
+    toss(&alice, &direct);
+    assert_eq!(toss(&bob, &direct).messages.len(), 1);
+    let bob = town.again(bob);
+    assert_eq!(toss(&sam, &by_sam).out, 0, "it lies there already");
+    assert_eq!(toss(&bob, &by_sam).messages.len(), 0);
+    assert_eq!(texts(&bob), ["at seven"]);
+    // Bob says so where the old one lies, and Sam's copy is free.
+    toss(&sam, &by_sam);
+    assert_eq!(sam.status(&Silent).unwrap().carried, 0);
+    toss(&alice, &direct);
+    assert_eq!(state(&alice, &new), "delivered");
+}
+
+/// All of it on one stick, by the hand of somebody who only adds.
+#[test]
+fn an_older_message_is_not_shown_where_its_end_lies_beside_it() {
+    let town = Town::new();
+    let (alice, bob) = (town.node("Alice"), town.node("Bob"));
+    know_each_other(&alice, &bob);
+    let stick = town.stick("stick");
+    let file = town.file("old plan", 3 << 20, 5);
+    let old = send_file(&alice, "Bob", &file);
+    toss(&alice, &stick);
+    let kept: Vec<_> = containers(&stick).into_iter().map(|p| (fs::read(&p).unwrap(), p)).collect();
+    alice.send(&instead("Bob", "no plan", &old.id), &Silent).unwrap();
+    toss(&alice, &stick);
+    kept.iter().for_each(|(bytes, path)| fs::write(path, bytes).unwrap());
+    toss(&bob, &stick);
+    assert_eq!(texts(&bob), ["no plan"]);
+}
+
+#[test]
+fn what_has_ended_is_superseded_by_nothing_and_then_nothing_is_sent() {
+    let town = Town::new();
+    let (alice, bob, sam) = (town.node("Alice"), town.node("Bob"), town.node("Sam"));
+    know_each_other(&alice, &bob);
+    know_each_other(&alice, &sam);
+    let stick = town.stick("stick");
+    let old = send(&alice, "Bob", "read at once");
+    let refused = |request: &SendRequest| alice.send(request, &Silent).unwrap_err();
+    assert_eq!(refused(&instead("Sam", "x", &old.id)).kind, FailureKind::Usage);
+    assert_eq!(refused(&instead("Bob", "x", "abcd1234")).kind, FailureKind::Unknown);
+    let gone = SendRequest {
+        text: None,
+        files: vec![town.path("no such file")],
+        ..instead("Bob", "", &old.id)
+    };
+    refused(&gone);
+    assert_eq!(state(&alice, &old), "saved", "as long as nothing took its place");
+    for desk in [&alice, &bob, &alice] {
+        toss(desk, &stick);
+    }
+    let failure = refused(&instead("Bob", "too late", &old.id));
+    assert_eq!(failure.kind, FailureKind::Ended);
+    assert!(failure.what.contains("delivered"), "{}", failure.what);
+    assert!(failure.next.unwrap().contains("without --supersede"));
+    assert_eq!(alice.queue(&Silent).unwrap().len(), 0, "nothing was sent");
+}
+
+/// A large message in parts takes the place of another such, and both ends know it.
+#[test]
+fn a_message_in_parts_takes_the_place_of_another() {
+    let town = Town::new();
+    let (alice, bob) = (town.node("Alice"), town.node("Bob"));
+    know_each_other(&alice, &bob);
+    let stick = town.stick("stick");
+    let [first, second] = [3, 4].map(|n| town.file(&format!("plan {n}"), 9 << 20, n));
+    let old = send_file(&alice, "Bob", &first);
+    let request =
+        SendRequest { text: None, files: vec![second.clone()], ..instead("Bob", "", &old.id) };
+    let new = alice.send(&request, &Silent).unwrap();
+    assert_eq!((state(&alice, &old), state(&alice, &new)), ("cancelled".into(), "saved".into()));
+    let waiting = alice.queue(&Silent).unwrap();
+    assert!(waiting.iter().all(|row| row.message.as_ref() == Some(&new.id)), "{waiting:?}");
+    for desk in [&alice, &bob, &alice] {
+        toss(desk, &stick);
+    }
+    let arrived = inbox(&bob);
+    assert_eq!(arrived.iter().map(|m| &*m.files[0].name).collect::<Vec<_>>(), ["plan 4"]);
+    assert_eq!(state(&alice, &new), "delivered");
 }
 
 #[test]

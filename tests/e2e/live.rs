@@ -7,11 +7,11 @@ use std::{
 
 use postrider::{
     daemon::{Daemon, DaemonOptions, Happening},
-    desk::Desk,
+    desk::{Desk, SendRequest, Silent},
 };
 use tokio::{runtime::Runtime, sync::broadcast::Receiver, time::timeout};
 
-use crate::town::{Town, inbox, know_each_other, send, send_file, state, texts, toss};
+use crate::town::{Town, inbox, know_each_other, letter, send, send_file, state, texts, toss};
 
 /// Nothing here takes longer on a machine that does anything at all.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,15 +56,20 @@ impl Running {
 
     /// Waits for something to happen.
     async fn until(&mut self, what: &str, id: &str) {
+        self.until_all(&[(what, id)]).await;
+    }
+
+    /// Waits for all of this to happen, in any order.
+    async fn until_all(&mut self, list: &[(&str, &str)]) {
+        let mut open = list.to_vec();
         let wait = async {
-            loop {
-                let happening = self.heard.recv().await.unwrap();
-                if happening.what == what && happening.id.as_deref() == Some(id) {
-                    return;
-                }
+            while !open.is_empty() {
+                let it = self.heard.recv().await.unwrap();
+                open.retain(|(what, id)| it.what != *what || it.id.as_deref() != Some(*id));
             }
         };
-        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what} did not happen"));
+        let ended = timeout(PATIENCE, wait).await;
+        ended.unwrap_or_else(|_| panic!("{open:?} did not happen"));
     }
 }
 
@@ -106,9 +111,41 @@ fn what_waited_goes_when_the_link_comes_up_and_a_large_file_is_whole() {
         at_bob.daemon.stop().await;
     });
     let out = town.stick("out");
-    let saved = bob.save_message(&film.id, &out, &postrider::desk::Silent).unwrap();
+    let saved = bob.save_message(&film.id, &out, &Silent).unwrap();
     assert!(std::fs::read(&saved[0].path).unwrap() == std::fs::read(&file).unwrap());
     assert_eq!(inbox(&bob).len(), 1);
+}
+
+/// Bob hears over a link that a message was called back which he never had; then somebody brings it.
+#[test]
+fn what_was_superseded_over_a_link_is_not_taken_from_others() {
+    let town = Town::new();
+    let [alice, bob, sam] = ["alice", "bob", "sam"].map(|name| Arc::new(town.node(name)));
+    know_each_other(&alice, &bob);
+    know_each_other(&sam, &bob);
+    let stick = town.stick("stick");
+    let old = send(&alice, "bob", "at six");
+    toss(&alice, &stick);
+    toss(&sam, &stick);
+    let newer = SendRequest { supersede: Some(old.id.clone()), ..letter("bob", "at seven") };
+    let new = alice.send(&newer, &Silent).unwrap();
+    let runtime = runtime();
+    let mut at_bob = Running::listening(&bob, &runtime);
+    let mut at_alice = Running::dialling(&alice, &at_bob, "bob", &runtime);
+    runtime.block_on(async {
+        at_bob.until("message", &new.id).await;
+        at_alice.until("delivered", &new.id).await;
+        at_alice.daemon.stop().await;
+    });
+    assert_eq!(sam.status(&Silent).unwrap().carried, 1);
+    let mark = send(&sam, "bob", "from sam");
+    let mut at_sam = Running::dialling(&sam, &at_bob, "bob", &runtime);
+    runtime.block_on(async {
+        at_sam.until_all(&[("carried", &old.id), ("delivered", &mark.id)]).await;
+        at_sam.daemon.stop().await;
+        at_bob.daemon.stop().await;
+    });
+    assert_eq!(texts(&bob), ["at seven", "from sam"]);
 }
 
 /// What a stick has brought is not offered again when the two meet for the first time.
@@ -175,11 +212,11 @@ fn a_large_roster_comes_over_a_wire_and_goes_on() {
     let bob = Arc::new(bob);
     know_each_other(&anna, &bob);
     know_each_other(&bob, &carol);
-    anna.take_roster(&crate::trust::large_roster(&anna), &postrider::desk::Silent).unwrap_err();
+    anna.take_roster(&crate::trust::large_roster(&anna), &Silent).unwrap_err();
     anna.begin_roster("Relief", None).unwrap();
     let key = anna.home().card.node;
     for desk in [&bob, &carol] {
-        desk.follow_roster(key, None, &postrider::desk::Silent).unwrap();
+        desk.follow_roster(key, None, &Silent).unwrap();
     }
     let runtime = runtime();
     let mut at_bob = Running::listening(&bob, &runtime);
@@ -189,7 +226,7 @@ fn a_large_roster_comes_over_a_wire_and_goes_on() {
         at_bob.until_roster(1).await;
         at_carol.until_roster(1).await;
     });
-    anna.take_roster(&crate::trust::large_roster(&anna), &postrider::desk::Silent).unwrap();
+    anna.take_roster(&crate::trust::large_roster(&anna), &Silent).unwrap();
     runtime.block_on(async {
         at_bob.until_roster(2).await;
         at_carol.until_roster(2).await;
@@ -200,7 +237,7 @@ fn a_large_roster_comes_over_a_wire_and_goes_on() {
     for desk in [&bob, &carol] {
         let line = &desk.rosters().unwrap()[0];
         assert_eq!((&*line.name, line.members), ("Relief", 200));
-        let queue = desk.queue(&postrider::desk::Silent).unwrap();
+        let queue = desk.queue(&Silent).unwrap();
         assert_eq!(queue.len(), 1, "{queue:?}");
         assert!(queue[0].bytes > 4096);
     }

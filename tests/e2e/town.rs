@@ -81,6 +81,7 @@ pub fn letter(to: &str, text: &str) -> SendRequest {
         lifetime: None,
         hidden: None,
         reply_to: None,
+        supersede: None,
     }
 }
 

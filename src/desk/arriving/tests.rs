@@ -65,6 +65,7 @@ fn sent(dir: &Path, from: &Desk, lengths: &[u64]) -> (BundleId, Vec<Sent>, Sent)
         lifetime: None,
         hidden: None,
         reply_to: None,
+        supersede: None,
     };
     from.send(&request, &Silent).unwrap();
     let live = from.open_live(&Silent).unwrap();

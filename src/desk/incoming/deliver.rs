@@ -8,10 +8,11 @@ use postrider_base::{
 };
 use postrider_spool::{Change, Class, Delivered, Spool};
 
-use super::{Group, Intake, Refusal, change_bytes, lock};
+use super::{Group, Intake, Refusal, Work, change_bytes, lock};
 use crate::{
     desk::{
         Failure, clock,
+        early::Bringer,
         ledger::{End, MessageNote, OwnNote, SentNote, event, set_note, space},
         parts::Place,
         people,
@@ -22,9 +23,17 @@ use crate::{
 
 impl Intake<'_> {
     /// Takes a receipt. Returns whether it freed or proved anything.
-    pub(in crate::desk) fn take_receipt(&self, receipt: &Receipt) -> Result<bool, Failure> {
+    pub(in crate::desk) fn take_receipt(
+        &self,
+        receipt: &Receipt,
+        by: Bringer,
+    ) -> Result<bool, Failure> {
         let digits = crate::desk::hex(&receipt.id_prefix);
-        for id in self.spool.resolve(&digits)? {
+        let known = self.spool.resolve(&digits)?;
+        if known.is_empty() {
+            self.keep_early(receipt, by)?;
+        }
+        for id in known {
             let Some(envelope) = self.spool.envelope(&id)? else { continue };
             let Some(entry) = self.spool.entry(&id)? else { continue };
             let Ok(head) = Head::decode(&envelope.head) else { continue };
@@ -57,6 +66,54 @@ impl Intake<'_> {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Keeps a receipt until its bundle comes, unless that has come and is over.
+    fn keep_early(&self, receipt: &Receipt, by: Bringer) -> Result<(), Failure> {
+        if !self.spool.notes(space::DONE, &receipt.id_prefix, None, 1)?.is_empty() {
+            return Ok(());
+        }
+        let held_ms = self.spool.held_ms(clock::now());
+        let changes = self.early_receipts.note(self.spool, receipt, by, held_ms)?;
+        let mut group = lock(&self.group);
+        group.changes.extend(changes);
+        self.flush_if_full(&mut group)
+    }
+
+    /// A bundle that its receipt has overtaken is over when it comes: nobody needs it any more, and
+    /// whoever brings it is told so.
+    pub(super) fn refuse_what_is_over(
+        &self,
+        id: BundleId,
+        head: &Head,
+        hop: Hop,
+        work: &Work,
+    ) -> Result<(), Refusal> {
+        // Of our own we know how they ended; one that we do not know is an alarm.
+        if head.header().source().is_some_and(|(source, _)| source == self.node) {
+            return Ok(());
+        }
+        let mut receipts = self.early_receipts.of(self.spool, id.prefix())?;
+        receipts.extend(lock(&self.heard).of(id.prefix()));
+        let is_true = |receipt: &Receipt| match work {
+            // Whoever can open it need not go by the lock.
+            Work::Small(opened) => opened.secret.as_ref().is_some_and(|r| r.0 == receipt.r),
+            Work::Opened(opened) => opened.secret.as_ref().is_some_and(|r| r.0 == receipt.r),
+            Work::Inline(payload) => receipt.opens(&id, head.header(), payload),
+            Work::Staged(_) => receipt.opens(&id, head.header(), &[]),
+        };
+        let Some(receipt) = receipts.into_iter().find(is_true) else { return Ok(()) };
+        let held_ms = self.spool.held_ms(clock::now());
+        let left_s = head.header().lifetime.seconds().saturating_sub(hop.age_s);
+        let until = held_ms.saturating_add(u64::from(left_s) * 1000);
+        let mut group = lock(&self.group);
+        if group.ids.insert(id) {
+            group.changes.push(set_note(space::DONE, &id.0, until.to_be_bytes().to_vec()));
+            group.changes.extend(self.early_receipts.forget(self.spool, &receipt)?);
+            self.hand_on(&mut group, &receipt, until)?;
+            self.flush_if_full(&mut group)?;
+        }
+        Err(Refusal::Known)
     }
 
     /// One bundle for us becomes a message, or a part of one.

@@ -20,7 +20,7 @@ use std::{
 
 use postrider_base::{
     BundleId, Card, Head, NodeId, Roster, SealSecret,
-    bundle::{HeadError, Hop, SealKind},
+    bundle::{HeadError, Hop, Receipt, SealKind},
     packet::PartHead,
     roster::Day,
     unseal::{Keyring, Opened, PartOpening, open_hashed_stream, open_small, open_stream},
@@ -36,6 +36,7 @@ use super::{
     Desk, Failure, FailureKind,
     alarm::Alarms,
     clock,
+    early::{EarlyReceipts, Heard},
     ledger::space,
     opening::{Mark, Opening},
     parts::{PartWriter, Place},
@@ -132,6 +133,9 @@ pub(super) struct Intake<'a> {
     sets: SetBook<'a>,
     _end: EndOfIntake,
     receipt_numbers: &'a ReceiptNumbers,
+    early_receipts: &'a EarlyReceipts,
+    /// Receipts that are to be taken when the bundles have been.
+    heard: Mutex<Heard>,
     opening: &'a Opening,
     /// The longest bundle of each class that is carried.
     longest: [u64; Class::ALL.len()],
@@ -187,6 +191,8 @@ impl<'a> Intake<'a> {
             sets: desk.set_book(spool),
             _end: EndOfIntake(Arc::clone(&desk.places)),
             receipt_numbers: &desk.receipt_numbers,
+            early_receipts: &desk.early_receipts,
+            heard: Mutex::default(),
             opening: desk.opening(spool)?,
             longest: Class::ALL.map(|class| desk.longest(&quotas, class)),
             group: Mutex::default(),
@@ -194,6 +200,12 @@ impl<'a> Intake<'a> {
             acl: &desk.home.config.acl,
             today: clock::today(),
         })
+    }
+
+    /// Says which receipts lie beside the bundles that are taken next. They are not taken by this.
+    pub(super) fn hear(&self, receipts: impl IntoIterator<Item = Receipt>) {
+        let mut heard = lock(&self.heard);
+        receipts.into_iter().for_each(|receipt| heard.add(&receipt));
     }
 
     /// Whether a bundle need not even be read.
@@ -376,6 +388,7 @@ impl<'a> Intake<'a> {
     ) -> Result<BundleId, Refusal> {
         lock(&self.group).sound()?;
         let Ready { id, head, hop, brought, work, roster } = ready;
+        self.refuse_what_is_over(id, &head, hop, &work)?;
         if let Some(roster) = &roster {
             self.take_roster(roster)?;
         }

@@ -5,12 +5,15 @@
 use std::{env, fs, io, path::Path, process::Command};
 
 use bytes::BytesMut;
-use postrider_base::{Head, bundle::Hop};
+use postrider_base::{
+    Head,
+    bundle::{Hop, Receipt},
+};
 
 use super::{Intake, Refusal};
 use crate::desk::{
-    AddRequest, Desk, FailureKind, InitRequest, SendRequest, Silent, inbox::note_keys,
-    ledger::space,
+    AddRequest, Desk, FailureKind, InitRequest, SendRequest, Silent, clock, inbox::note_keys,
+    ledger::space, receipts,
 };
 
 fn person(dir: &Path, name: &str) -> Desk {
@@ -33,6 +36,7 @@ fn written(from: &Desk, text: &str) -> (Head, Vec<u8>) {
         lifetime: None,
         hidden: None,
         reply_to: None,
+        supersede: None,
     };
     from.send(&request, &Silent).unwrap();
     let live = from.open_live(&Silent).unwrap();
@@ -150,4 +154,65 @@ fn a_bundle_of_which_the_program_died_twice_is_set_aside_and_other_mail_goes_on(
     // Also to whoever comes after this process.
     let bob = again(bob);
     assert!(bob.status(&Silent).unwrap().health.contains("1 bundle is set aside"));
+}
+
+/// What a node hands on of receipts.
+fn handed_on(desk: &Desk) -> Vec<Receipt> {
+    let spool = desk.spool(&Silent).unwrap();
+    let listed =
+        receipts::all(spool, postrider_spool::Spool::held_ms(spool, clock::now())).unwrap();
+    listed.list.into_iter().map(|(_, receipt)| receipt).collect()
+}
+
+/// A sender called its message back, and its recipient and a relay hear of that before the message
+/// comes: the one does not show it, the other does not carry it, and both hand the receipt on.
+#[test]
+fn a_bundle_whose_receipt_came_first_is_over_when_it_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (alice, bob) = (person(dir.path(), "Alice"), person(dir.path(), "Bob"));
+    drop(person(dir.path(), "Sam"));
+    know(&alice, &bob);
+    know(&bob, &alice);
+    drop(bob);
+    let long: String = (0..300_u32).map(|n| blake3::hash(&n.to_be_bytes()).to_string()).collect();
+    let short = "never mind".to_owned();
+    let cases = [(&short, true), (&long, true), (&short, false), (&long, false)];
+    for (at, name) in
+        ["Bob", "Sam"].iter().flat_map(|name| (0..cases.len()).map(move |at| (at, name)))
+    {
+        let (text, is_true) = &cases[at];
+        let (head, payload) = written(&alice, text);
+        let id = head.id(&payload);
+        assert_eq!(head.header().is_small(), at % 2 == 0);
+        alice.cancel(&id.to_string(), &Silent).unwrap();
+        let called_back = handed_on(&alice).into_iter().find(|r| r.id_prefix == id.prefix());
+        let mut receipt = called_back.unwrap();
+        receipt.r[15] ^= u8::from(!is_true);
+        let open = || Desk::open(&dir.path().join(name)).unwrap();
+        let take = |desk: &Desk| {
+            let intake = Intake::new(desk, desk.spool(&Silent).unwrap()).unwrap();
+            let taken = intake.take_large(&head, Hop::fresh(), &payload[..]);
+            (taken, intake.finish().unwrap())
+        };
+        let desk = open();
+        let live = desk.open_live(&Silent).unwrap();
+        assert_eq!(live.take_receipts(None, &[receipt]).unwrap().0, 0, "there is nothing to free");
+        assert!(!handed_on(&desk).contains(&receipt), "it may be false");
+        // As another process finds it.
+        drop(desk);
+        let desk = open();
+        let (taken, gains) = take(&desk);
+        let what = format!("{name} {at}");
+        assert_eq!(matches!(taken, Err(Refusal::Known)), *is_true, "{what}: {taken:?}");
+        assert_eq!(gains.taken, u64::from(!is_true), "{what}");
+        assert_eq!(handed_on(&desk).contains(&receipt), *is_true, "{what}");
+        assert!(matches!(take(&desk).0, Err(Refusal::Known)), "{what}: and it stays known");
+        let early = note_keys(desk.spool(&Silent).unwrap(), space::EARLY).unwrap();
+        assert_eq!(early.len(), at.saturating_sub(1), "{what}: a false one waits on");
+        // Its own receipt comes back to whoever opened it: that is nothing to wait for.
+        let live = desk.open_live(&Silent).unwrap();
+        live.take_receipts(None, &[Receipt { r: [1; 16], ..receipt }]).unwrap();
+        let after = note_keys(desk.spool(&Silent).unwrap(), space::EARLY).unwrap();
+        assert_eq!(after, early, "{what}");
+    }
 }

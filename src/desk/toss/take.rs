@@ -18,6 +18,7 @@ use super::{
 };
 use crate::desk::{
     FailureKind, Unit,
+    early::bringer,
     incoming::{ASIDE, Intake, Refusal},
     reply::Tossed,
 };
@@ -94,6 +95,7 @@ impl Visit<'_> {
         let what = "reading the medium".to_owned();
         self.watch.event(Event::Begin { what, total: Some(total), unit: Unit::Bytes });
         let receipts = by_prefix(inventory);
+        self.intake.hear(inventory.notes.receipts().copied());
         let mut large = Vec::new();
         for at in 0..inventory.containers.len() {
             self.learn_listed(inventory, at, &receipts, reply)?;
@@ -119,7 +121,7 @@ impl Visit<'_> {
         }
         self.intake.flush()?;
         for receipt in inventory.notes.receipts() {
-            self.intake.take_receipt(receipt)?;
+            self.intake.take_receipt(receipt, bringer(None))?;
         }
         self.watch.event(Event::End);
         Ok(())

@@ -456,7 +456,8 @@ pub enum Output {
         bundle: Box<NewBundle>,
     },
     /// Take receipts: keep those that open the lock of a bundle here, retire what they free, and say
-    /// how many were news. One whose bundle is not here cannot be checked and is not kept.
+    /// how many were news. One whose bundle is not here cannot be checked: it is no news and not handed
+    /// on. It may be remembered; when its bundle comes, that is over ([`Kept::Known`]).
     TakeReceipts {
         /// Answer to this.
         ticket: Ticket,

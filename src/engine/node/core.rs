@@ -17,7 +17,7 @@ use super::{
 use crate::{
     exchange::{Memory, Unit},
     introduce::{Introductions, Said},
-    router::{Contact, Router},
+    router::{Contact, Router, WORTH_UNKNOWN},
 };
 
 /// Everything but the links themselves.
@@ -281,7 +281,7 @@ impl Core {
 
     /// Asks for a bundle to be made durable.
     pub fn keep(&mut self, link: LinkId, handle: u32, mut bundle: NewBundle) {
-        bundle.worth = self.router.worth(self.now, &bundle.row);
+        bundle.worth = self.router.near(self.now, &bundle.row).unwrap_or(WORTH_UNKNOWN);
         let keeping = Keeping {
             short: bundle.row.short(),
             id: bundle.row.id,

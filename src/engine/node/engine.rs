@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     exchange::{DUPLICATE, Exchange, LINKS_MAX, Opening, Unit},
-    router::{NoRoad, Road, Router},
+    router::{NoRoad, Outlook, Road, Router},
 };
 
 /// After a protocol error the peer is asked to stay away for so long: the same bytes would come
@@ -111,6 +111,17 @@ impl Engine {
     pub fn why(&self, link: LinkId, row: &Row) -> Option<Result<Road, NoRoad>> {
         let exchange = self.links.get(&link)?;
         Some(self.core.router.eligible(self.core.now, &exchange.peer().neighbour(), row))
+    }
+
+    /// How soon a bundle may be with whom it is for; `None` where nobody is named.
+    pub fn outlook(&self, row: &Row) -> Option<Outlook> {
+        let near = self.core.router.near(self.core.now, row)?;
+        let goes = |exchange: &Exchange| {
+            let to = exchange.peer().neighbour();
+            self.core.router.eligible(self.core.now, &to, row) == Ok(Road::Direct)
+        };
+        let now = self.links.values().any(goes);
+        Some(if now { Outlook::Now } else { Outlook::of(near, row.hop.level) })
     }
 
     /// Bits per second that a link is believed to carry.

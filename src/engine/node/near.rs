@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use postrider_base::{NodeId, bundle::PAYLOAD_MAX, link::LinkFacts};
 
 use super::{
-    contract::{Destination, LinkId, Row},
+    contract::{LinkId, Row},
     policy::LinkPolicy,
 };
 
@@ -89,11 +89,7 @@ impl Near {
 
 /// Whom a bundle is for, where this node can tell.
 pub(crate) fn recipient(row: &Row) -> Option<[u8; 32]> {
-    match row.destination {
-        Destination::Node(node) => Some(node),
-        Destination::Group(_) => None,
-        Destination::Tag(_) => row.tagged_for,
-    }
+    row.recipient()
 }
 
 #[cfg(test)]
@@ -101,7 +97,7 @@ mod tests {
     use postrider_base::{BundleId, Niceness, NodeSecret, bundle::Hop};
 
     use super::*;
-    use crate::node::Class;
+    use crate::node::{Class, contract::Destination};
 
     fn node(n: u8) -> NodeId {
         NodeSecret::from_seed([n; 32]).id()

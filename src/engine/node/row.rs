@@ -74,6 +74,15 @@ impl Row {
         self.age_s(held_ms) >= u64::from(self.lifetime_s)
     }
 
+    /// Whom it is for, where that is one node and known here.
+    pub fn recipient(&self) -> Option<[u8; 32]> {
+        match self.destination {
+            Destination::Node(node) => Some(node),
+            Destination::Group(_) => None,
+            Destination::Tag(_) => self.tagged_for,
+        }
+    }
+
     /// What offers name it by.
     pub fn short(&self) -> ShortId {
         ShortId::of(&self.id)

@@ -13,7 +13,7 @@ use postrider_base::{Header, NodeId, bundle::Hop};
 use super::{
     Contact, Meeting, Neighbour, NoRoad, NodeHint, Placement, Road, Router, Spray,
     level::{hint, hint_of},
-    meetings::{Meetings, WORTH_UNKNOWN},
+    meetings::Meetings,
 };
 use crate::node::{Now, People, Row, near::recipient};
 
@@ -113,12 +113,16 @@ impl Router for Delegation {
         to.node.map(|node| self.meetings.nearer(now, &node)).unwrap_or_default()
     }
 
-    fn worth(&self, now: Now, row: &Row) -> u8 {
-        recipient(row).map_or(WORTH_UNKNOWN, |node| self.meetings.mine(now, hint_of(&node)))
+    fn near(&self, now: Now, row: &Row) -> Option<u8> {
+        Some(self.meetings.mine(now, hint_of(&recipient(row)?)))
     }
 
     fn changed(&mut self) -> Vec<(NodeId, Meeting)> {
         self.meetings.changed().into_iter().collect()
+    }
+
+    fn believed(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Hop {
+        self.spray.flood().believed(header, hop, from)
     }
 
     fn place(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Placement {
@@ -163,13 +167,20 @@ mod tests {
         assert_eq!(road(&router, &with(0, 40)), Err(NoRoad::Stranger), "somebody as near has one");
         assert_eq!(router.nearer(now, &to), [hint(&node(9))]);
         // This node is nearer itself.
+        assert_eq!(
+            router.near(now, &with(1, 0)),
+            Some(0),
+            "what others say of theirs is not its own"
+        );
         router.on_contact(now, node(9), Contact::Began);
+        assert!(router.near(now, &with(1, 0)) > Some(5));
         router.told(now, node(2), vec![(hint(&node(9)), 5)]);
         assert_eq!(road(&router, &with(1, 0)), Err(NoRoad::Stranger));
         assert!(router.nearer(now, &to).is_empty());
         // A tag that nobody resolves, and a neighbour that proves nothing, have no gradient.
         let tagged = Row { destination: crate::node::Destination::Tag([1; 8]), ..with(1, 0) };
         assert_eq!(road(&router, &tagged), Err(NoRoad::Stranger));
+        assert_eq!(router.near(now, &tagged), None);
         let wire = LinkPolicy::default();
         let over_wire = Neighbour { node: None, policy: &wire };
         assert_eq!(router.eligible(now, &over_wire, &with(1, 0)), Ok(Road::Free));

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use postrider_base::{
-    Header, NodeId, SealPublic,
+    Header, Lifetime, Niceness, NodeId, SealPublic,
     bundle::{self, Hop, resolve_tag},
 };
 
@@ -46,6 +46,13 @@ impl Flood {
     /// Whose router it is.
     pub(super) fn node(&self) -> &NodeId {
         &self.node
+    }
+
+    /// Whether anybody may have written a header: nobody but its recipient can check a hidden one, and
+    /// no contact brings it.
+    fn is_anybodys(&self, header: &Header, from: &Neighbour<'_>) -> bool {
+        let by_contact = from.node.is_some_and(|node| self.contacts.contains(node.as_bytes()));
+        header.source().is_none() && !by_contact && self.recipient(header) != Some(self.node)
     }
 
     /// Whom a header is for, where that is this node or a contact or said in clear.
@@ -125,6 +132,15 @@ impl Router for Flood {
         }
     }
 
+    fn believed(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Hop {
+        if !self.is_anybodys(header, from) {
+            return hop;
+        }
+        let over_s = header.lifetime.seconds().saturating_sub(Lifetime::DEFAULT.seconds());
+        let tokens = hop.tokens.min(Hop::tokens_of(header.nice.max(Niceness::NORMAL)));
+        Hop { tokens, age_s: hop.age_s.max(over_s), ..hop }
+    }
+
     fn place(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Placement {
         let source = header.source().map(|(source, _)| source);
         let recipient = self.recipient(header);
@@ -172,7 +188,7 @@ impl Router for Flood {
 
 #[cfg(test)]
 mod tests {
-    use postrider_base::{Lifetime, Niceness, NodeSecret};
+    use postrider_base::{NodeSecret, SealSecret};
 
     use super::*;
     use crate::node::LinkPolicy;
@@ -228,6 +244,58 @@ mod tests {
             let placed = router.place(&header(source, to), Hop::fresh(), &from);
             assert_eq!(placed, Placement::Keep(Custody::Carry, class, Some(to)));
         }
+    }
+
+    /// Only its recipient can check a hidden header, and anybody can write one: what it says of urgency
+    /// and lifetime is believed where a contact brings it, and by its recipient.
+    #[test]
+    fn a_hidden_bundle_from_a_stranger_gets_no_more_copies_than_others_and_lives_no_longer() {
+        let seal = SealSecret::from_bytes([4; 32]).public();
+        let mut router = Flood::new(node(1), vec![seal]);
+        router.set_people(People {
+            contacts: vec![crate::node::Contact {
+                node: node(3),
+                seal_keys: vec![],
+                meets_per_month: 0,
+            }],
+            ..People::default()
+        });
+        let policy = LinkPolicy::default();
+        let header = |nice, days: u32, for_me: bool| {
+            let lock = bundle::LockField::Nonce([9; 8]);
+            let tag = if for_me { bundle::tag_of(&seal, &lock).unwrap() } else { [7; 8] };
+            Header {
+                destination: bundle::Destination::Tag(tag),
+                lifetime: Lifetime::new(days * 86_400).unwrap(),
+                nice,
+                seal: bundle::SealKind::Age,
+                lock,
+                origin: bundle::Origin::Hidden,
+                length: 10,
+                hash: None,
+            }
+        };
+        let hop = Hop { tokens: Hop::TOKENS_MAX, age_s: 600, ..Hop::fresh() };
+        let (day_s, many, few) = (86_400, Hop::TOKENS_MAX, Hop::TOKENS_NORMAL);
+        for (what, from, nice, days, for_me, tokens, age_s) in [
+            ("urgent, a stranger's", Some(5), Niceness::PRIORITY, 30, false, few, 600),
+            ("urgent, nobody's", None, Niceness::FLASH, 30, false, few, 600),
+            ("urgent, a contact's", Some(3), Niceness::FLASH, 30, false, many, 600),
+            ("long lived, a stranger's", Some(5), Niceness::FLASH, 90, false, few, 60 * day_s),
+            ("long lived, a contact's", Some(3), Niceness::FLASH, 90, false, many, 600),
+            ("for this node", Some(5), Niceness::FLASH, 90, true, many, 600),
+        ] {
+            let from = Neighbour { node: from.map(node), policy: &policy };
+            let header = header(nice, days, for_me);
+            let believed = router.believed(&header, hop, &from);
+            assert_eq!(believed, Hop { tokens, age_s, ..hop }, "{what}");
+            let placed = router.place(&header, believed, &from);
+            assert!(matches!(placed, Placement::Keep(..)), "{what}: {placed:?}");
+        }
+        // It stays so old: whoever gets it from here knows no more than this node does.
+        let stranger = Neighbour { node: Some(node(5)), policy: &policy };
+        let aged = Hop { age_s: 80 * day_s, ..Hop::fresh() };
+        assert_eq!(router.believed(&header(Niceness::NORMAL, 90, false), aged, &stranger), aged);
     }
 
     #[test]

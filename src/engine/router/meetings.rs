@@ -20,7 +20,7 @@ use super::level::{NodeHint, ONE, amount, hint, level};
 use crate::node::Now;
 
 /// After so long a meeting is worth half (PRoPHET's usual ageing forgets over night).
-const HALF_LIFE_MS: u64 = 7 * 24 * 3600 * 1000;
+pub(super) const HALF_LIFE_MS: u64 = 7 * 24 * 3600 * 1000;
 /// A half-life in so many steps.
 const DECAY_STEPS: u64 = 64;
 /// 2^(-1/DECAY_STEPS) in parts of 2^16.
@@ -83,16 +83,26 @@ struct Told {
 }
 
 impl Meeting {
-    /// How near they make this node to that one.
+    /// What the owner says: so many a month, from now on and in the long run.
+    pub fn expected(per_month: u16) -> u8 {
+        level(u32::from(per_month) * ONE / ONCE_A_MONTH)
+    }
+
+    /// What they are worth by the custody clock, as a level.
     pub fn level_at(&self, held_ms: u64) -> u8 {
         level(self.worth_at(held_ms))
     }
 
     fn worth_at(&self, held_ms: u64) -> u32 {
-        let steps = held_ms.saturating_sub(self.counted_ms) / (HALF_LIFE_MS / DECAY_STEPS);
+        const STEP_MS: u64 = HALF_LIFE_MS / DECAY_STEPS;
+        let age_ms = held_ms.saturating_sub(self.counted_ms);
+        let steps = age_ms / STEP_MS;
         let halves = u32::try_from(steps / DECAY_STEPS).unwrap_or(u32::MAX);
         let mut worth = u64::from(self.worth).checked_shr(halves).unwrap_or(0);
         (0..steps % DECAY_STEPS).for_each(|_| worth = (worth * DECAY) >> 16);
+        // In between evenly: every meeting begins a new step, and who is met within one would never age.
+        let part = ((age_ms % STEP_MS) << 16) / STEP_MS;
+        worth -= (worth * ((1 << 16) - DECAY) * part) >> 32;
         u32::try_from(worth).unwrap_or(u32::MAX)
     }
 }
@@ -285,7 +295,7 @@ mod tests {
         meetings.begin(minutes(29), node(1));
         assert_eq!(rate(&meetings, 1, 0), ONE, "one meeting so far");
         meetings.end(minutes(31), &node(1));
-        assert_eq!(rate(&meetings, 1, 1), 2 * ONE);
+        assert!(rate(&meetings, 1, 1).abs_diff(2 * ONE) <= ONE / 100);
         let after_a_week = rate(&meetings, 1, 7 * 24 + 1);
         assert!(after_a_week.abs_diff(ONE) <= ONE / 100, "{after_a_week}");
         assert_eq!(rate(&meetings, 1, u64::MAX / HOUR_MS), 0);
@@ -294,6 +304,24 @@ mod tests {
         let _ = meetings.list(at(2));
         let _ = meetings.list(at(3));
         assert!(rate(&meetings, 2, 3) > 2 * ONE, "{}", rate(&meetings, 2, 3));
+    }
+
+    /// Whoever is here always is worth as much as that comes to, and not more with every half hour.
+    #[test]
+    fn frequent_meetings_age_as_well() {
+        let mut meetings = Meetings::default();
+        meetings.begin(at(0), node(1));
+        let mut after = |days: u64| {
+            (0..days * 48).for_each(|n| {
+                let now = Now { mono_ms: 0, held_ms: (n + 1) * DISTINCT_MS };
+                let _ = meetings.list(now);
+            });
+            rate(&meetings, 1, days * 24) / ONE
+        };
+        // 336 half hours in a half-life, over the logarithm of two.
+        let (long, longer) = (after(100), after(200));
+        assert!((475..=490).contains(&long), "{long}");
+        assert!(longer.abs_diff(long) <= 1, "{longer}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod delegation;
 mod flood;
 mod level;
 mod meetings;
+mod outlook;
 mod prophet;
 mod spray;
 
@@ -21,6 +22,7 @@ pub use delegation::{Delegation, Tells};
 pub use flood::Flood;
 pub use level::{NodeHint, hint, hint_of};
 pub use meetings::{MEETS_MAX, Meeting, WORTH_UNKNOWN};
+pub use outlook::{Holder, Outlook};
 pub use prophet::Prophet;
 pub use spray::Spray;
 
@@ -65,11 +67,12 @@ pub trait Router: fmt::Debug + Send {
         Vec::new()
     }
 
-    /// How near this node is to whom a bundle is for, as far as it knows: what it is worth to be
-    /// carried here.
-    fn worth(&self, now: Now, row: &Row) -> u8 {
+    /// How near this node is to whom a row is for, as a level: for people who ask, and
+    /// what it is worth to carry it here. `None` where nobody
+    /// is named, or meetings are not counted.
+    fn near(&self, now: Now, row: &Row) -> Option<u8> {
         let _ = (now, row);
-        0
+        None
     }
 
     /// Meetings that have changed since this was asked last, to be remembered.
@@ -77,7 +80,13 @@ pub trait Router: fmt::Debug + Send {
         Vec::new()
     }
 
-    /// What becomes of a bundle whose head has been verified; `hop` as admitted here.
+    /// What is believed of a bundle's hop data, as admitted here; its age may grow by it.
+    fn believed(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Hop {
+        let _ = (header, from);
+        hop
+    }
+
+    /// What becomes of a bundle whose head has been verified; `hop` as believed here.
     fn place(&self, header: &Header, hop: Hop, from: &Neighbour<'_>) -> Placement;
 }
 

@@ -436,6 +436,7 @@ pub(super) fn stream() -> Inputs {
             lifetime: None,
             hidden: None,
             reply_to: None,
+            supersede: None,
         };
         alice.send(&request, &Silent).unwrap();
         let mut out = Vec::new();

@@ -41,6 +41,7 @@ pub(super) fn examine(
         _ => Verdict::Damaged,
     })?;
     let hop = begin.hop.admitted(header.nice).ok_or(Verdict::Refused(Reason::Hops))?;
+    let hop = core.router.believed(header, hop, &peer.neighbour());
     match core.router.place(header, hop, &peer.neighbour()) {
         Placement::Refuse(reason) => Err(Verdict::Refused(reason)),
         Placement::Keep(custody, class, recipient) => {
