@@ -51,7 +51,7 @@ pub use contract::{
 pub use disk::RealDisk;
 pub use durable::{DurableSpool, Options};
 pub use error::SpoolError;
-pub use memory::MemorySpool;
+pub use memory::{Dropping, MemorySpool};
 pub use place::{Entropy, Place};
 pub use recovery::{IndexState, LogDamage, Recovery};
 pub use staging::{Staged, StagedReader, Staging};

@@ -13,8 +13,8 @@ use std::{
 
 use crate::{
     bounds::{
-        Among, Carried, DROPS_MAX, EXPIRED_MAX, Newcomer, Owner, PARTIES_MAX, Party, Quotas, Rank,
-        Turn, counted_bytes, make_room, turn_of,
+        Among, Carried, DROPS_MAX, EXPIRED_MAX, Newcomer, Owner, PARTIES_MAX, Party, Quota, Quotas,
+        Rank, Room, Turn, counted_bytes, make_room, turn_of,
     },
     clock::{CustodyClock, POINT_EVERY_MS, TICK_EVERY_MS},
     contract::{
@@ -33,9 +33,20 @@ pub struct MemorySpool {
     entropy: Entropy,
 }
 
+/// How room is made where a quota is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dropping {
+    /// As nodes do: [`bounds`](crate::bounds).
+    #[default]
+    Fair,
+    /// The oldest goes and the newcomer is kept, as is usual: for simulations, to compare with.
+    Oldest,
+}
+
 #[derive(Clone, Default)]
 struct State {
     quotas: Option<Quotas>,
+    dropping: Dropping,
     /// Dropped since somebody asked.
     dropped: Vec<(BundleId, Why)>,
     clock: CustodyClock,
@@ -77,6 +88,11 @@ impl MemorySpool {
         state.clock = CustodyClock::from_point(state.clock.last_point());
         state.clock.at_least(latest.unwrap_or(0));
         Self { state: Mutex::new(state), entropy: self.entropy.clone() }
+    }
+
+    /// From now on room is made so.
+    pub fn set_dropping(&self, dropping: Dropping) {
+        self.state().dropping = dropping;
     }
 
     /// What was dropped for others since this was last asked: simulations tell of it. Beyond
@@ -367,8 +383,11 @@ impl State {
             counted: counted_bytes(entry.summary.length),
         };
         let quota = self.quotas.unwrap_or(Quotas::UNLIMITED).of(entry.class);
-        let room = make_room(self, quota, &newcomer, held_ms, *most)?;
-        *most -= room.drops.len();
+        let room = match self.dropping {
+            Dropping::Fair => make_room(self, quota, &newcomer, held_ms, *most)?,
+            Dropping::Oldest => self.without_the_oldest(quota, &newcomer)?,
+        };
+        *most = most.saturating_sub(room.drops.len());
         for (id, why) in room.drops {
             self.retire(id, why);
             self.dropped.push((id, why));
@@ -388,6 +407,22 @@ impl State {
         self.toward.insert((first_bytes(&entry.summary.destination), self.admitted), id);
         self.live.insert(id, Held { entry, head: new.head, own: new.own, body });
         Ok(Outcome::Admitted)
+    }
+
+    fn without_the_oldest(&self, quota: Quota, new: &Newcomer) -> Result<Room, SpoolError> {
+        let class = new.owner.class;
+        let (mut bytes, mut bundles) = self.counted(class)?;
+        (bytes, bundles) = (bytes + new.counted, bundles + 1);
+        let entries = self.arrivals.values().filter_map(|id| Some(&self.live.get(id)?.entry));
+        let mut oldest = entries.filter(|entry| entry.class == class);
+        let mut drops = Vec::new();
+        while !quota.allows(bytes, bundles) {
+            let Some(entry) = oldest.next() else { return Ok(Room::default()) };
+            bytes -= counted_bytes(entry.summary.length);
+            bundles -= 1;
+            drops.push((entry.id, Why::Dropped));
+        }
+        Ok(Room { keeps: true, drops })
     }
 
     /// What has ended by then, first ended first.

@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 use postrider_base::Lifetime;
+use postrider_spool::Dropping;
 use postrider_world::{Mobility, Scheme};
 
 use super::{Context, Ended, parse};
@@ -16,8 +17,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A line of a trace: start end a b (seconds, two nodes), or an event of the ONE simulator.
-Every node runs the real engine, and a seed decides all that chance does.
-Schemes: ours is what nodes do, epidemic floods, direct waits for whom a message is for.
+Schemes: ours is what nodes do, epidemic floods; spray, prophet, and direct, which waits.
 
 Examples:
   postrider simulate town:200:2d
@@ -27,10 +27,10 @@ pub(super) struct Simulate {
     #[arg(value_parser = source)]
     trace: Source,
     /// How nodes route; repeat to compare
-    #[arg(long, value_enum, default_values_t = [Named::Ours])]
+    #[arg(long, value_enum, hide_possible_values = true, default_values_t = [Named::Ours])]
     scheme: Vec<Named>,
     /// Messages, written in the middle half of the trace
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     messages: u32,
     /// How long each lives
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = parse::lifetime)]
@@ -41,6 +41,9 @@ pub(super) struct Simulate {
     /// Bundles that a node carries for others; any number if not given
     #[arg(long, value_name = "N")]
     buffer: Option<u64>,
+    /// How room is made for one more [default: fair for ours, oldest for others]
+    #[arg(long, value_enum, value_name = "HOW")]
+    drop: Option<Drop>,
     /// Copies stay until their lifetime ends: receipts free none
     #[arg(long)]
     no_receipts: bool,
@@ -76,6 +79,12 @@ enum Source {
 const HOURS_MAX: u64 = 366 * 24;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Drop {
+    Fair,
+    Oldest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Named {
     Ours,
     Epidemic,
@@ -106,6 +115,7 @@ impl Simulate {
                 messages: usize::try_from(self.messages).unwrap_or(usize::MAX),
                 ttl: self.ttl,
                 buffer: self.buffer,
+                dropping: self.drop.map(Drop::dropping),
                 receipts: !self.no_receipts,
                 attackers: usize::from(self.attackers),
                 keys: usize::from(self.keys),
@@ -123,6 +133,15 @@ impl Simulate {
             context.out.say(format!("drawn in {}", path.display()))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Drop {
+    fn dropping(self) -> Dropping {
+        match self {
+            Self::Fair => Dropping::Fair,
+            Self::Oldest => Dropping::Oldest,
+        }
     }
 }
 

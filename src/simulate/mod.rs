@@ -14,6 +14,7 @@ use std::{
 
 use flate2::bufread::MultiGzDecoder;
 use postrider_base::Lifetime;
+use postrider_spool::Dropping;
 use postrider_world::{Meetings, Mobility, Scheme, TraceError};
 use serde::Serialize;
 
@@ -39,6 +40,8 @@ pub struct Simulation {
     pub ttl: Lifetime,
     /// Bundles that a node carries for others.
     pub buffer: Option<u64>,
+    /// How room is made for a further one; as each scheme is known, if not said.
+    pub dropping: Option<Dropping>,
     /// Whether receipts free copies.
     pub receipts: bool,
     /// Nodes that write much only to fill the spools of others.

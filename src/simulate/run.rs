@@ -1,7 +1,8 @@
 //! One run: the crowd settles, people write to each other, and it is counted what arrives.
 
 use postrider_engine::node::LinkPolicy;
-use postrider_world::{Chance, Meetings, Nature, Wire, Wish, World};
+use postrider_spool::Dropping;
+use postrider_world::{Chance, Meetings, Nature, Scheme, Wire, Wish, World};
 
 use super::{Simulated, Simulation};
 use crate::desk::{Event, Failure, FailureKind, Unit, Watch};
@@ -29,6 +30,10 @@ pub fn run(meetings: &Meetings, of: &Simulation, watch: &dyn Watch) -> Result<Si
     if let Some(buffer) = of.buffer {
         (0..meetings.nodes()).for_each(|at| world.set_carried_max(at, buffer));
     }
+    // What a copy is worth only nodes' own way of routing knows; others are known to drop the oldest.
+    let known =
+        if matches!(route, Scheme::Ours { .. }) { Dropping::Fair } else { Dropping::Oldest };
+    world.set_dropping(of.dropping.unwrap_or(known));
     world.set_receipts(of.receipts);
     let births = births(meetings, of);
     let (begin_ms, end_ms) = meetings.span_ms();

@@ -21,6 +21,7 @@ fn simulation(scheme: (&'static str, Scheme), seed: u64) -> Simulation {
         messages: 60,
         ttl: Lifetime::DEFAULT,
         buffer: None,
+        dropping: None,
         receipts: true,
         attackers: 0,
         keys: 1,
@@ -69,6 +70,25 @@ fn a_short_life_and_a_small_buffer_cost_mail() {
     let [full, short, small] =
         [full, short, small].map(|of| run(&ring, &of, &Silent).unwrap().delivered);
     assert!(short < full && small < full, "{short} {small} {full}");
+}
+
+#[test]
+fn where_room_is_scarce_what_is_worth_least_goes_and_more_arrives_than_by_age() {
+    let town = crowd(Mobility::Town, 40, 48, 1).unwrap();
+    let scarce = Simulation {
+        messages: 300,
+        buffer: Some(2),
+        ttl: Lifetime::new(86_400).unwrap(),
+        ..simulation(("ours", Scheme::Ours { copies: 8 }), 1)
+    };
+    let by_age = Simulation { dropping: Some(Dropping::Oldest), ..scarce.clone() };
+    let flooded = Simulation { scheme: ("epidemic", Scheme::Epidemic), ..scarce.clone() };
+    let told = |of: &Simulation| run(&town, of, &Silent).unwrap().delivered;
+    let [ours, by_age, flooded] = [&scarce, &by_age, &flooded].map(told);
+    assert!(ours > 1.2 * by_age && ours > 1.25 * flooded, "{ours} {by_age} {flooded}");
+    // Who floods gets little of what others have.
+    let attacked = told(&Simulation { attackers: 2, keys: 50, ..scarce });
+    assert!(attacked > 0.85 * ours, "{attacked} of {ours}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use postrider_engine::{
     node::{Answer, Ending, Event, Input, LinkId, Output, People, ShortId, Ticket},
     router::Meeting,
 };
-use postrider_spool::{Change, Quota, Quotas, Spool, Why};
+use postrider_spool::{Change, Dropping, Quota, Quotas, Spool, Why};
 
 use crate::{
     chance::Chance,
@@ -192,6 +192,11 @@ impl World {
         let quota = Quota { bytes: u64::MAX, bundles };
         let quotas = Quotas { contact: quota, friend: quota, stranger: quota };
         self.nodes[at].spool.set_quotas(quotas);
+    }
+
+    /// How nodes make room from now on.
+    pub fn set_dropping(&mut self, dropping: Dropping) {
+        self.nodes.iter().for_each(|node| node.spool.set_dropping(dropping));
     }
 
     /// A letter is written and durable; its engine hears of it soon. `None` while the node is down.
