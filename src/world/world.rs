@@ -192,6 +192,20 @@ impl World {
         let quota = Quota { bytes: u64::MAX, bundles };
         let quotas = Quotas { contact: quota, friend: quota, stranger: quota };
         self.nodes[at].spool.set_quotas(quotas);
+        self.nodes[at].carried_max = Some(bundles);
+        self.weigh(at);
+    }
+
+    /// Says so when a node has little room left for what it carries, or has room again.
+    fn weigh(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        if !node.up {
+            return;
+        }
+        let pressed = node.weighs_too_much();
+        if std::mem::replace(&mut node.pressed, pressed) != pressed {
+            self.feed(at, Input::Pressure(pressed));
+        }
     }
 
     /// A letter is written and durable; its engine hears of it soon. `None` while the node is down.
@@ -565,6 +579,7 @@ impl World {
             self.time.after(ms, Happening::Write { node: at, life: node.life });
         }
         self.take_turn(at, turn);
+        self.weigh(at);
     }
 
     /// What became durable, and the answers; these may overtake one another.
@@ -618,6 +633,7 @@ impl World {
     }
 
     fn tidy(&mut self, at: usize) {
+        self.weigh(at);
         for id in self.nodes[at].expire(self.time.now_ms()) {
             self.done_deed(at, Deed::Retired(id, Why::Expired));
             if !self.nature.tells_gone {

@@ -199,6 +199,9 @@ pub enum Input {
     Receipts,
     /// Contacts, blocked nodes or routes changed.
     People(People),
+    /// Whether this node is under pressure now ([`is_pressed`](super::is_pressed)); said again is no
+    /// news.
+    Pressure(bool),
     /// What [`Output::Meet`] asked for came to nothing. When it succeeds a link comes up instead.
     MeetFailed {
         /// Whom.

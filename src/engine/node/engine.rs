@@ -78,6 +78,15 @@ impl Engine {
                 self.core.router.set_people(people);
                 self.end_blocked();
             }
+            Input::Pressure(pressed) => {
+                // What was held back meanwhile, cursors have passed; over radios it still is.
+                if self.core.router.set_pressed(pressed) && !pressed {
+                    self.core.memory.note_widened();
+                    let wide = |exchange: &&mut Exchange| !exchange.peer().policy.radio;
+                    self.links.values_mut().filter(wide).for_each(Exchange::compare);
+                    self.core.touched.extend(self.links.keys());
+                }
+            }
             Input::Ping { link, nonce } => self.with(link, |exchange, core| {
                 exchange.ping(core, nonce);
                 Ok(())
