@@ -33,6 +33,7 @@ mod people;
 mod places;
 mod queue;
 mod receipts;
+mod renewal;
 pub mod reply;
 mod rosters;
 mod save;
@@ -92,6 +93,7 @@ pub struct Desk {
     /// Held during a toss: two at once would write one medium's leftover.
     tossing: Mutex<()>,
     alarms: alarm::Alarms,
+    renewing: renewal::Renewing,
 }
 
 impl Desk {
@@ -108,6 +110,7 @@ impl Desk {
             places: Arc::default(),
             tossing: Mutex::default(),
             alarms: alarm::Alarms::default(),
+            renewing: renewal::Renewing::default(),
         })
     }
 

@@ -184,7 +184,8 @@ pub enum Input {
         /// How many.
         bytes: u64,
     },
-    /// The spool admitted a bundle by another way: sent here, or tossed. Its row is asked for
+    /// The spool admitted a bundle by another way: sent here, or tossed; or it renewed one, which has
+    /// another arrival number now and more tokens. Its row is asked for
     /// ([`Output::Since`]), so only the last of many need be told, and too many do no harm.
     Arrived {
         /// Which.

@@ -64,7 +64,10 @@ impl Engine {
             Input::MeetFailed { node } => {
                 self.core.introductions.failed(self.core.now.mono_ms, &node);
             }
-            Input::Arrived { id } => self.arrived(ShortId::of(&id)),
+            Input::Arrived { id } => {
+                self.core.handovers.renewed(&id);
+                self.arrived(ShortId::of(&id));
+            }
             Input::Gone { id } => self.core.tasks.push_back(Task::Gone(ShortId::of(&id))),
             Input::Receipts => self.core.tasks.push_back(Task::NewReceipts),
             Input::People(people) => {

@@ -9,6 +9,7 @@ mod flood;
 mod level;
 mod meetings;
 mod prophet;
+mod renewal;
 mod spray;
 
 use std::fmt;
@@ -22,6 +23,7 @@ pub use flood::Flood;
 pub use level::{NodeHint, hint, hint_of};
 pub use meetings::{MEETS_MAX, Meeting, WORTH_UNKNOWN};
 pub use prophet::Prophet;
+pub use renewal::{due_again, next_part_s};
 pub use spray::Spray;
 
 pub(crate) use meetings::DISTINCT_MS;
