@@ -107,12 +107,13 @@ fn renewal(
     let all = Niceness::new(entry.summary.nice).map_or(1, Hop::tokens_of);
     // What is for a group goes to everybody, whatever its tokens.
     let spends = !matches!(entry.summary.destination, Destination::Group(_));
-    if !spends || entry.hop.tokens >= all || due_again(age_s, lifetime_s, 0).is_none() {
+    let left = (entry.hop.tokens, all);
+    if !spends || due_again(age_s, lifetime_s, left, 0).is_none() {
         return Ok(None);
     }
     let note = spool.note(space::RENEWED, &id.0)?;
     let renewed = note.and_then(|note| note.first().copied()).unwrap_or(0);
-    let Some(part) = due_again(age_s, lifetime_s, renewed) else { return Ok(None) };
+    let Some(part) = due_again(age_s, lifetime_s, left, renewed) else { return Ok(None) };
     let own = spool.envelope(&id)?.and_then(|envelope| envelope.own);
     if own.as_deref().and_then(OwnNote::read).is_none() {
         return Ok(None);
@@ -163,9 +164,10 @@ mod tests {
         for (eighths, tokens, renewed) in [
             (0, 1, false),
             (1, 8, false),
-            (1, 3, true),
             (1, 3, false),
-            (2, 1, true),
+            (1, 1, true),
+            (1, 1, false),
+            (2, 3, true),
             (3, 8, false),
             (4, 7, true),
         ] {

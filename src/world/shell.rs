@@ -452,11 +452,12 @@ impl Node {
         {
             after = Some(last.cursor());
             let written = |id| letters.of(id).is_some_and(|letter| letter.from == self.at);
-            for entry in page.iter().filter(|entry| written(&entry.id) && entry.hop.tokens < all) {
+            for entry in page.iter().filter(|entry| written(&entry.id)) {
                 let noted = self.spool.note(RENEWED, &entry.id.0).ok().flatten();
                 let last = noted.and_then(|note| note.first().copied()).unwrap_or(0);
                 let age_s = entry.age_s(held_ms);
-                let Some(part) = due_again(age_s, entry.summary.lifetime_s, last) else { continue };
+                let (lifetime_s, left) = (entry.summary.lifetime_s, (entry.hop.tokens, all));
+                let Some(part) = due_again(age_s, lifetime_s, left, last) else { continue };
                 let hop = Hop { tokens: all, ..entry.hop };
                 let changes = vec![
                     Change::Renew { id: entry.id, hop },

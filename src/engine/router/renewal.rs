@@ -1,6 +1,7 @@
 //! When a source sprays again (format, B9): copies that it gave away may have been lost with their
-//! nodes, and nobody tells. So a bundle without a receipt gets its tokens anew at each eighth of its
-//! lifetime, at most seven times, if it has given any away.
+//! nodes, and nobody tells. So a bundle without a receipt whose tokens are spent gets them anew at each
+//! eighth of its lifetime, at most seven times. Where they are never spent, since a radio or a full
+//! node holds them back, at each quarter: there copies are dear.
 
 /// Parts of a lifetime; at the end of the last it is over.
 const PARTS: u64 = 8;
@@ -8,13 +9,18 @@ const PARTS: u64 = 8;
 /// has ended too. And for a quarter of a part, so that a program that did not run misses little.
 const LATE_MIN_S: u64 = 1800;
 
-/// Which part of its lifetime has ended, if a bundle of that age is to be sprayed again; `renewed`: the
-/// part after which it was last, or 0.
-pub fn due_again(age_s: u64, lifetime_s: u32, renewed: u8) -> Option<u8> {
+/// Which part of its lifetime has ended, if a bundle of that age is to be sprayed again. `left`: how many
+/// tokens it has, and how many such a bundle begins with; `renewed`: the part after which it was last, or
+/// 0.
+pub fn due_again(age_s: u64, lifetime_s: u32, left: (u8, u8), renewed: u8) -> Option<u8> {
     let lifetime_s = u64::from(lifetime_s);
     let part = age_s.saturating_mul(PARTS).checked_div(lifetime_s)?;
     let late_s = age_s.saturating_sub((part * lifetime_s).div_ceil(PARTS));
+    let (tokens, all) = left;
+    let spent = tokens <= 1 || part.is_multiple_of(2);
     let due = (1..PARTS).contains(&part)
+        && tokens < all
+        && spent
         && part > u64::from(renewed)
         && late_s <= LATE_MIN_S.max(lifetime_s / PARTS / 4);
     u8::try_from(part).ok().filter(|_| due)
@@ -55,12 +61,20 @@ mod tests {
             (5, 7, 0, Some(5)),
             (5, 0, 0, None),
         ] {
-            assert_eq!(
-                due_again(age_s, lifetime_s, renewed),
-                due,
-                "{age_s} {lifetime_s} {renewed}"
-            );
+            let got = due_again(age_s, lifetime_s, (1, 8), renewed);
+            assert_eq!(got, due, "{age_s} {lifetime_s} {renewed}");
         }
+    }
+
+    #[test]
+    fn what_is_held_back_is_due_at_each_quarter_and_what_gave_nothing_away_never() {
+        let due = |left| -> Vec<u8> {
+            (0..=8).filter_map(|part| due_again(part * 1000, 8000, left, 0)).collect()
+        };
+        assert_eq!(due((1, 8)), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(due((7, 8)), [2, 4, 6]);
+        assert_eq!(due((2, 8)), [2, 4, 6]);
+        assert!(due((8, 8)).is_empty() && due((16, 8)).is_empty() && due((1, 1)).is_empty());
     }
 
     #[test]
@@ -71,7 +85,10 @@ mod tests {
                 assert!(wait_s > 0 && wait_s <= 30 * DAY_S);
                 age_s += wait_s;
                 times += 1;
-                assert!(due_again(age_s, lifetime_s, 0).is_some(), "{age_s} of {lifetime_s}");
+                assert!(
+                    due_again(age_s, lifetime_s, (1, 8), 0).is_some(),
+                    "{age_s} of {lifetime_s}"
+                );
             }
             assert!(times <= 7, "{times} of {lifetime_s}");
         }
