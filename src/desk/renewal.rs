@@ -18,7 +18,8 @@ use super::{
     ledger::{OwnNote, remove_note, set_note, space},
 };
 
-/// Own bundles that are looked at in one turn: a tenth of a second. Who has more is some turns behind.
+/// Own bundles that are looked at in one turn: each is a row of the index, for the few that are due a
+/// head is read too. Who has more is some turns behind.
 const LOOKED_MAX: usize = 32 << 10;
 /// Renewed in one turn: as many as an engine is told of at once.
 const RENEWED_MAX: usize = 256;
