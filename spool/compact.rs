@@ -21,7 +21,7 @@ use std::{
 use postrider_base::disk::Disk;
 
 use crate::{
-    contract::{BundleId, Now},
+    contract::{BundleId, Entry, Now},
     durable::DurableSpool,
     error::SpoolError,
     fold::{Fold, decode_value, segment_bytes},
@@ -31,7 +31,7 @@ use crate::{
         frame::{Found, MOVED},
         record::{
             BodyBytes, BodyPlace, BundleRecord, Kind, Record, Retired, decode, encode_bundle,
-            encode_delivered, encode_hop,
+            encode_delivered, encode_hop, encode_renewed,
         },
         segments::{LOG, Location, Segments},
     },
@@ -106,6 +106,7 @@ impl DurableSpool {
             held_ms: self.writer.latest_ms(),
             raws: Vec::new(),
             hops: HashSet::new(),
+            renewals: HashSet::new(),
             delivered: BTreeMap::new(),
         };
         for found in &scan.records {
@@ -153,6 +154,7 @@ struct Survivors<'a> {
     held_ms: u64,
     raws: Vec<Raw>,
     hops: HashSet<BundleId>,
+    renewals: HashSet<BundleId>,
     delivered: BTreeMap<Source, Vec<(u64, [u8; 8])>>,
 }
 
@@ -175,6 +177,7 @@ impl Survivors<'_> {
                 Keep::Stay => return Ok(false),
             },
             Record::Hop { id, .. } => self.hop(&id)?,
+            Record::Renewed { id, .. } => self.renewed(&id)?,
             Record::Delivered(all) => {
                 for d in all {
                     let ids = self.delivered.entry((d.source, d.epoch)).or_default();
@@ -218,13 +221,26 @@ impl Survivors<'_> {
     }
 
     fn hop(&mut self, id: &BundleId) -> Result<(), SpoolError> {
-        // A bundle in this segment or a later one carries its hop data itself.
-        let live = self.fold.live(id)?.filter(|live| live.at.segment < self.number);
-        if let Some(live) = live.filter(|_| self.hops.insert(*id)) {
-            let body = encode_hop(id, live.entry.hop, live.entry.class);
+        if let Some(entry) = self.behind(id)?.filter(|_| self.hops.insert(*id)) {
+            let body = encode_hop(id, entry.hop, entry.class);
             self.raws.push(Raw::new(Kind::Hop, body));
         }
         Ok(())
+    }
+
+    fn renewed(&mut self, id: &BundleId) -> Result<(), SpoolError> {
+        if let Some(entry) = self.behind(id)?.filter(|_| self.renewals.insert(*id)) {
+            let body = encode_renewed(id, entry.hop, entry.class, entry.arrival);
+            self.raws.push(Raw::new(Kind::Renewed, body));
+        }
+        Ok(())
+    }
+
+    /// A bundle that lies in an earlier segment: one in this or a later one carries its hop data and
+    /// its number itself.
+    fn behind(&self, id: &BundleId) -> Result<Option<Entry>, SpoolError> {
+        let live = self.fold.live(id)?.filter(|live| live.at.segment < self.number);
+        Ok(live.map(|live| live.entry))
     }
 
     fn keeps_tombstone(&self, retired: &Retired, at: Location) -> Result<Keep, SpoolError> {

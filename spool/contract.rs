@@ -258,6 +258,15 @@ pub enum Change {
         /// The new class.
         class: Class,
     },
+    /// As [`Change::Hop`] of the same class, and as if it had just been admitted: it gets the next
+    /// arrival number, so that those who have seen all up to an earlier one see it again. Its age and
+    /// the time of its arrival stay.
+    Renew {
+        /// Which.
+        id: BundleId,
+        /// The new hop data.
+        hop: Hop,
+    },
     /// Remembers a delivery for ever. When it turns out to be known ([`Outcome::Duplicate`]), the
     /// whole group is a no-op and every other outcome is [`Outcome::Void`].
     Delivered(Delivered),
@@ -313,7 +322,7 @@ pub struct Entry {
     pub from: Option<[u8; 32]>,
     /// The custody clock when it was admitted.
     pub arrived_held_ms: u64,
-    /// From 1 up, rising with every admission; orders bundles of one niceness.
+    /// From 1 up, rising with every admission and renewal; orders bundles of one niceness.
     pub arrival: u64,
 }
 
@@ -423,7 +432,8 @@ pub struct Share {
 pub struct Stats {
     /// By class, in the order of [`Class::ALL`].
     pub classes: [Share; 4],
-    /// The custody clock when the oldest live bundle arrived.
+    /// The custody clock when the oldest live bundle arrived, of those that were not renewed since
+    /// another came.
     pub oldest_held_ms: Option<u64>,
 }
 
@@ -597,6 +607,7 @@ pub(crate) fn check_group(changes: &[Change]) -> Result<usize, SpoolError> {
             }
             Change::Retire { .. }
             | Change::Hop { .. }
+            | Change::Renew { .. }
             | Change::Delivered(_)
             | Change::Sequence(_) => {}
         }

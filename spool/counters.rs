@@ -110,6 +110,9 @@ impl Counters {
                 self.next_arrival = self.next_arrival.max(bundle.entry.arrival + 1);
                 self.clock.at_least(bundle.entry.arrived_held_ms);
             }
+            Record::Renewed { arrival, .. } => {
+                self.next_arrival = self.next_arrival.max(arrival.saturating_add(1));
+            }
             _ => {}
         }
     }

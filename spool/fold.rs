@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     bounds::{Among, Carried, EXPIRED_MAX, Owner, PARTIES_MAX, Party, Rank, Turn, counted_bytes},
-    contract::{BundleId, Class, Delivered, Entry},
+    contract::{BundleId, Class, Delivered, Entry, Hop},
     error::SpoolError,
     index::{
         Batch, Index, Row, after_prefix,
@@ -108,14 +108,9 @@ impl<'a> Fold<'a> {
                 self.bundle(new, flags & MOVED != 0)
             }
             Record::Retired(retired) => self.retired(retired, at),
-            Record::Hop { id, hop, class } => {
-                let Some(old) = self.live(id)? else { return Ok(()) };
-                let mut new = old.clone();
-                new.entry.class = *class;
-                new.entry.hop = *hop;
-                new.entry.hop.age_s = hop.age_s.max(old.entry.hop.age_s);
-                new.entry.hop.level = hop.level.max(old.entry.hop.level);
-                self.replace(&old, &new)
+            Record::Hop { id, hop, class } => self.hop(id, (*hop, *class), None),
+            Record::Renewed { id, hop, class, arrival } => {
+                self.hop(id, (*hop, *class), Some(*arrival))
             }
             Record::Delivered(all) => {
                 for d in all {
@@ -192,14 +187,38 @@ impl<'a> Fold<'a> {
             }
             self.drop_tombstone(&id, &tombstone)?;
         }
-        // Numbers are only ever given twice after damage to the log; the row must still be its own.
-        while self.arrived(new.entry.arrival)?.is_some() {
-            new.entry.arrival += 1;
-        }
+        new.entry.arrival = self.free_number(new.entry.arrival)?;
         self.count(new.at)?;
         self.gain(&new.entry)?;
         self.insert(&new);
         Ok(())
+    }
+
+    fn hop(
+        &mut self,
+        id: &BundleId,
+        (hop, class): (Hop, Class),
+        arrival: Option<u64>,
+    ) -> Result<(), SpoolError> {
+        let Some(old) = self.live(id)? else { return Ok(()) };
+        let mut new = old.clone();
+        new.entry.class = class;
+        new.entry.hop = hop;
+        new.entry.hop.age_s = hop.age_s.max(old.entry.hop.age_s);
+        new.entry.hop.level = hop.level.max(old.entry.hop.level);
+        // What compaction has written again says the number that the bundle has.
+        if let Some(arrival) = arrival.filter(|arrival| *arrival > old.entry.arrival) {
+            new.entry.arrival = self.free_number(arrival)?;
+        }
+        self.replace(&old, &new)
+    }
+
+    /// Numbers are only ever given twice after damage to the log; the row must still be its own.
+    fn free_number(&self, mut arrival: u64) -> Result<u64, SpoolError> {
+        while self.arrived(arrival)?.is_some() {
+            arrival += 1;
+        }
+        Ok(arrival)
     }
 
     fn retired(&mut self, retired: &Retired, at: Location) -> Result<(), SpoolError> {

@@ -15,8 +15,8 @@ use crate::{
         Raw, location,
         record::{
             BodyBytes, Kind, Record, Retired, decode, encode_bundle, encode_checkpoint,
-            encode_delivered, encode_hop, encode_note, encode_point, encode_retired,
-            encode_sequence,
+            encode_delivered, encode_hop, encode_note, encode_point, encode_renewed,
+            encode_retired, encode_sequence,
         },
     },
     staging::Staged,
@@ -125,6 +125,14 @@ impl Deciding<'_, '_> {
                     return Ok(Outcome::Unknown);
                 }
                 self.add(Kind::Hop, encode_hop(id, *hop, *class))?;
+                Ok(Outcome::Done)
+            }
+            Change::Renew { id, hop } => {
+                let Some(live) = self.fold.live(id)? else { return Ok(Outcome::Unknown) };
+                let arrival = self.counters.next_arrival;
+                self.counters.next_arrival += 1;
+                let body = encode_renewed(id, *hop, live.entry.class, arrival);
+                self.add(Kind::Renewed, body)?;
                 Ok(Outcome::Done)
             }
             Change::Delivered(d) => {

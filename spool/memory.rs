@@ -329,6 +329,20 @@ impl State {
                 held.entry.class = class;
                 Outcome::Done
             }
+            Change::Renew { id, hop } => {
+                let Some(held) = self.live.get_mut(&id) else { return Ok(Outcome::Unknown) };
+                let age_s = held.entry.hop.age_s.max(hop.age_s);
+                let level = held.entry.hop.level.max(hop.level);
+                held.entry.hop = crate::contract::Hop { age_s, level, ..hop };
+                self.admitted += 1;
+                let before = std::mem::replace(&mut held.entry.arrival, self.admitted);
+                let first = first_bytes(&held.entry.summary.destination);
+                self.arrivals.remove(&before);
+                self.arrivals.insert(self.admitted, id);
+                self.toward.remove(&(first, before));
+                self.toward.insert((first, self.admitted), id);
+                Outcome::Done
+            }
             Change::Delivered(Delivered { source, epoch, counter, id8 }) => {
                 let ids = self.delivered.entry((source, epoch, counter)).or_default();
                 ids.push(id8);

@@ -276,7 +276,11 @@ fn counting_records(loaded: &Loaded, scan: &Scan) -> (Vec<(Record, u8)>, bool) {
         }
         if matches!(
             record,
-            Record::Checkpoint(_) | Record::Clock(_) | Record::Sequence(_) | Record::Bundle(_)
+            Record::Checkpoint(_)
+                | Record::Clock(_)
+                | Record::Sequence(_)
+                | Record::Bundle(_)
+                | Record::Renewed { .. }
         ) {
             records.push((record, found.flags));
         }

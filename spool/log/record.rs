@@ -18,6 +18,7 @@
 //! 8 checkpoint clock | epoch u32 | next arrival u64 | n u16 | n sequences, least recent first
 //! 9 sealed     end u32
 //! 10 void      from u32 | to u32
+//! 11 renewed   as hop | arrival u64 (its number from now on)
 //! 16-19        reserved: rate, cursor, contact, job
 //! destination, source, from: u8 length (0: none), bytes
 //! class: 0 own, 1 contact, 2 stranger, 3 friend
@@ -52,10 +53,11 @@ pub(crate) enum Kind {
     Checkpoint,
     Sealed,
     Void,
+    Renewed,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Bundle,
         Self::Retired,
         Self::Hop,
@@ -66,6 +68,7 @@ impl Kind {
         Self::Checkpoint,
         Self::Sealed,
         Self::Void,
+        Self::Renewed,
     ];
 
     pub(crate) fn number(self) -> u8 {
@@ -80,6 +83,7 @@ impl Kind {
             Self::Checkpoint => 8,
             Self::Sealed => 9,
             Self::Void => 10,
+            Self::Renewed => 11,
         }
     }
 }
@@ -93,6 +97,12 @@ pub(crate) enum Record {
         id: BundleId,
         hop: Hop,
         class: Class,
+    },
+    Renewed {
+        id: BundleId,
+        hop: Hop,
+        class: Class,
+        arrival: u64,
     },
     Sequence(Sequence),
     Delivered(Vec<Delivered>),
@@ -167,6 +177,12 @@ fn decode_known(kind: Kind, version: u8, body: &[u8]) -> Option<Record> {
             id: BundleId(f.array()?),
             hop: decode_hop(f, version)?,
             class: class_from(f.u8()?)?,
+        },
+        Kind::Renewed => Record::Renewed {
+            id: BundleId(f.array()?),
+            hop: decode_hop(f, version)?,
+            class: class_from(f.u8()?)?,
+            arrival: f.u64()?,
         },
         Kind::Sequence => Record::Sequence(decode_sequence(f)?),
         Kind::Delivered => {
@@ -335,6 +351,12 @@ pub(crate) fn encode_hop(id: &BundleId, hop: Hop, class: Class) -> Vec<u8> {
     let mut out = id.0.to_vec();
     push_hop(&mut out, &hop);
     out.push(class_number(class));
+    out
+}
+
+pub(crate) fn encode_renewed(id: &BundleId, hop: Hop, class: Class, arrival: u64) -> Vec<u8> {
+    let mut out = encode_hop(id, hop, class);
+    out.extend_from_slice(&arrival.to_be_bytes());
     out
 }
 
@@ -530,6 +552,11 @@ mod tests {
                 Kind::Hop,
                 encode_hop(&id, hop, Class::Stranger),
                 Record::Hop { id, hop, class: Class::Stranger },
+            ),
+            (
+                Kind::Renewed,
+                encode_renewed(&id, hop, Class::Own, 9),
+                Record::Renewed { id, hop, class: Class::Own, arrival: 9 },
             ),
             (Kind::Sequence, sequence_body, Record::Sequence(sequence)),
             (

@@ -246,6 +246,91 @@ fn age_only_grows_and_expiry_is_never_early() {
 }
 
 #[test]
+fn a_renewed_bundle_comes_after_all_others_and_is_no_younger() {
+    on_both(|spool| {
+        for n in 1..=3 {
+            admit(spool, bundle(n, b"body"));
+        }
+        let before = spool.entry(&id(1)).unwrap().unwrap();
+        let hop = Hop { tokens: 16, hops: 0, age_s: 0, level: 3 };
+        let renew = |n| Change::Renew { id: id(n), hop };
+        let done = spool.commit(at(1, 50), vec![renew(1), renew(9)]).unwrap();
+        assert_eq!(done, [Outcome::Done, Outcome::Unknown]);
+        let after = spool.entry(&id(1)).unwrap().unwrap();
+        assert_eq!((after.arrival, after.hop), (4, hop));
+        assert_eq!((after.class, after.arrived_held_ms), (before.class, before.arrived_held_ms));
+        let ids = |entries: Vec<postrider_spool::Entry>| {
+            entries.iter().map(|entry| entry.id).collect::<Vec<_>>()
+        };
+        assert_eq!(spool.numbering().latest, 4);
+        assert_eq!(ids(spool.since(3, 10).unwrap()), [id(1)]);
+        assert_eq!(ids(spool.since(0, 10).unwrap()), [id(2), id(3), id(1)]);
+        for queue in [Queue::Class(Class::Contact), Queue::Destination(node(1))] {
+            assert_eq!(ids(spool.page(queue, None, 10).unwrap()), [id(2), id(3), id(1)]);
+        }
+        // What it counts has not changed, and its end frees all of it.
+        assert_eq!(spool.stats().unwrap().classes[Class::Contact as usize].bundles, 3);
+        assert_eq!(spool.expired(at(1, 86_411), 10).unwrap(), [id(2), id(3), id(1)]);
+        let gone = vec![Change::Retire { id: id(1), why: Why::Receipt }, renew(1)];
+        assert_eq!(spool.commit(at(1, 60), gone).unwrap(), [Outcome::Done, Outcome::Unknown]);
+        assert_eq!(ids(spool.since(0, 10).unwrap()), [id(2), id(3)]);
+        admit(spool, bundle(4, b"body"));
+        assert_eq!(spool.entry(&id(4)).unwrap().unwrap().arrival, 5);
+    });
+}
+
+/// Numbers are what neighbours remember: one that stood for two bundles would hide one of them.
+#[test]
+fn no_number_is_given_twice_whatever_becomes_of_the_one_that_was_renewed() {
+    let mut options = Options::default();
+    (options.segment_bytes, options.ballast_bytes) = (24 << 10, 0);
+    let disk = CrashDisk::new(Names::Atomic);
+    let open = || {
+        let place = Place::on(Arc::new(disk.clone()), entropy(1));
+        DurableSpool::open(place, &options).unwrap().0
+    };
+    let hop = Hop { tokens: 8, hops: 0, age_s: 0, level: 0 };
+    let renew = |spool: &DurableSpool, n| {
+        let done = spool.commit(at(1, 20), vec![Change::Renew { id: id(n), hop }]).unwrap();
+        assert_eq!(done, [Outcome::Done]);
+        spool.entry(&id(n)).unwrap().unwrap().arrival
+    };
+    let mut spool = open();
+    // It fills its segment, which is left as it is: renewals are compacted without it.
+    admit(&spool, bundle(0, &[1; 200_000]));
+    let (mut numbers, mut last) = (1, 1);
+    for n in 1..90 {
+        // Bodies that go away, so that what was written in between is compacted.
+        admit(&spool, bundle(n, &[7; 3900]));
+        numbers += 1;
+        if n % 16 < 5 {
+            last = renew(&spool, 0);
+            numbers += 1;
+            assert_eq!(last, numbers, "{n}");
+        }
+        spool.commit(at(1, 21), vec![Change::Retire { id: id(n), why: Why::Damaged }]).unwrap();
+        match n % 4 {
+            // As after a power cut: no goodbye, and the index is made anew.
+            0 => {
+                disk.power_cut(n);
+                spool = open();
+            }
+            1 => {
+                spool.compact(at(1, 22)).unwrap();
+            }
+            2 => {
+                drop(spool);
+                spool = open();
+            }
+            _ => {}
+        }
+        assert_eq!(spool.entry(&id(0)).unwrap().unwrap().arrival, last, "{n}");
+        assert_eq!(spool.since(0, 10).unwrap().len(), 1, "{n}");
+        assert_eq!(spool.numbering().latest, numbers, "{n}");
+    }
+}
+
+#[test]
 fn sequences_count_per_destination_and_restart_under_a_new_epoch() {
     on_both(|spool| {
         let a = spool.take_sequence(&node(1)).unwrap();

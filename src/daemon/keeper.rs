@@ -43,6 +43,9 @@ const REMEMBER_AFTER: Duration = Duration::from_secs(2);
 /// What has outlived its time is dropped this often.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 
+/// How often it is looked whether there is little room left for what is carried.
+const WEIGH_EVERY: Duration = Duration::from_secs(10);
+
 /// What the keeper is asked for.
 #[derive(Debug)]
 pub(super) enum Task {
@@ -75,6 +78,8 @@ pub(super) struct Keeper<'a> {
     meetings: BTreeMap<NodeId, Meeting>,
     remembered: Instant,
     tidied: Instant,
+    weighed: Option<Instant>,
+    pressed: bool,
     /// What the engine was told of.
     told: u64,
     told_receipts: u64,
@@ -113,6 +118,8 @@ impl<'a> Keeper<'a> {
             meetings: BTreeMap::new(),
             remembered: Instant::now(),
             tidied: Instant::now(),
+            weighed: None,
+            pressed: false,
         })
     }
 
@@ -246,6 +253,17 @@ impl<'a> Keeper<'a> {
         let waits = [self.cursors.len(), self.levels.len(), self.meetings.len()];
         if waits != [0; 3] && self.remembered.elapsed() >= REMEMBER_AFTER {
             self.remember();
+        }
+        if self.weighed.is_none_or(|at| at.elapsed() >= WEIGH_EVERY) {
+            self.weighed = Some(Instant::now());
+            match self.live.is_pressed(self.pressed) {
+                Ok(pressed) if pressed != self.pressed => {
+                    self.pressed = pressed;
+                    self.tell(Input::Pressure(pressed));
+                }
+                Ok(_) => {}
+                Err(failure) => self.board.trouble(&failure),
+            }
         }
         if self.tidied.elapsed() >= TIDY_EVERY {
             self.tidied = Instant::now();

@@ -58,6 +58,8 @@ pub(super) mod space {
     pub const ALARMED: u8 = 22;
     /// Epochs that this node has numbered its bundles with.
     pub const EPOCH: u8 = 21;
+    /// Own bundles that were sprayed again, by id: after which eighth of their lifetime, last.
+    pub const RENEWED: u8 = 23;
     /// Bundles in whose opening this program died, by id: [`super::OpeningNote`].
     pub const OPENING: u8 = 30;
     /// Receipts whose bundles have not come yet, by prefix and secret: [`super::EarlyNote`].

@@ -229,6 +229,18 @@ impl Live<'_> {
         self.spool.held_ms(clock::now())
     }
 
+    /// Whether this node is under pressure, if it was so `before`.
+    pub fn is_pressed(&self, before: bool) -> Result<bool, Failure> {
+        let stats = self.spool.stats()?;
+        let quotas = self.desk.quotas(&stats)?;
+        let carried = Class::ALL.into_iter().filter(|class| *class != Class::Own);
+        let parts = carried.flat_map(|class| {
+            let (share, quota) = (&stats.classes[class as usize], quotas.of(class));
+            [(share.counted_bytes, quota.bytes), (share.bundles, quota.bundles)]
+        });
+        Ok(engine::is_pressed(parts, before))
+    }
+
     /// The highest arrival number so far.
     pub fn latest(&self) -> u64 {
         self.spool.numbering().latest

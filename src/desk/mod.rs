@@ -36,6 +36,7 @@ mod people;
 mod places;
 mod queue;
 mod receipts;
+mod renewal;
 pub mod reply;
 mod rosters;
 mod save;
@@ -97,6 +98,7 @@ pub struct Desk {
     /// Held during a toss: two at once would write one medium's leftover.
     tossing: Mutex<()>,
     alarms: alarm::Alarms,
+    renewing: renewal::Renewing,
 }
 
 impl Desk {
@@ -114,6 +116,7 @@ impl Desk {
             places: Arc::default(),
             tossing: Mutex::default(),
             alarms: alarm::Alarms::default(),
+            renewing: renewal::Renewing::default(),
         })
     }
 

@@ -284,9 +284,10 @@ impl Desk {
         Ok(Class::ALL.map(line).into())
     }
 
-    /// Ends what has outlived itself, and what a crash left half-sent.
+    /// Ends what has outlived itself, and what a crash left half-sent; sprays again what is due.
     pub(super) fn tidy(&self, spool: &DurableSpool) -> Result<(), Failure> {
         self.renew_rosters(spool)?;
+        self.spray_again(spool)?;
         loop {
             let now = clock::now();
             let expired = spool.expired(now, PAGE)?;

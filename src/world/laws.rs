@@ -51,6 +51,8 @@ struct Fate {
     locked: bool,
     delivered_ms: Option<u64>,
     proved: bool,
+    /// How often its author gave it all its tokens anew.
+    renewals: u64,
     /// Who has a copy.
     live: BTreeSet<usize>,
     expectation: Expectation,
@@ -120,6 +122,7 @@ impl Laws {
             locked,
             delivered_ms: None,
             proved: false,
+            renewals: 0,
             live: [at].into(),
             expectation: match (noise, locked) {
                 (true, _) => Expectation::Nothing,
@@ -199,8 +202,11 @@ impl Laws {
 
     /// Asked of everything that became durable.
     pub fn deed(&mut self, at: usize, deed: Deed, now_ms: u64) -> Option<String> {
-        let (Deed::Admitted(id, _) | Deed::Delivered(id) | Deed::Retired(id, _) | Deed::Proved(id)) =
-            deed;
+        let (Deed::Admitted(id, _)
+        | Deed::Delivered(id)
+        | Deed::Retired(id, _)
+        | Deed::Proved(id)
+        | Deed::Renewed(id)) = deed;
         let Some(fate) = self.fates.get_mut(&id) else {
             return Some(format!("node {at} has {id}, which nobody wrote"));
         };
@@ -240,6 +246,11 @@ impl Laws {
                     }
                     _ => None,
                 }
+            }
+            Deed::Renewed(_) => {
+                fate.renewals += 1;
+                let wrong = fate.proved || at != fate.from || fate.renewals > 7;
+                wrong.then(|| format!("node {at} renews {id}, {} times now", fate.renewals))
             }
             Deed::Proved(_) => {
                 fate.proved = true;
@@ -312,7 +323,8 @@ impl World {
 
     /// The slow laws: every spool holds what the deeds say, and every copy is the author's bytes;
     /// every letter has arrived, or is over, or its author still has it. Where tokens count, no bundle
-    /// has more of them than it began with.
+    /// has more of them than it began with and was given with each renewal, and none that is on its way
+    /// has none.
     pub fn look_closely(&mut self) {
         let mut faults = Vec::new();
         let mut copies = 0;
@@ -342,11 +354,21 @@ impl World {
         let told: usize = self.laws.fates.values().map(|fate| fate.live.len()).sum();
         // What goes by a medium has one token more each time: a stick can be copied.
         let most = self.scheme.tokens().filter(|_| self.couriers.is_empty());
-        let most = most.map_or(u64::MAX, u64::from);
+        let most = |id| {
+            let times = 1 + self.laws.fates.get(id).map_or(0, |fate| fate.renewals);
+            most.map_or(u64::MAX, |all| u64::from(all) * times)
+        };
         // Who is malicious says the same tokens twice.
         let counted = tokens.iter().filter(|_| self.laws.liars.is_empty());
-        if let Some((id, sum)) = counted.into_iter().find(|(_, sum)| **sum > most) {
-            faults.push((0, format!("{id} has {sum} tokens, not {most}")));
+        if let Some((id, sum)) = counted.into_iter().find(|(id, sum)| **sum > most(id)) {
+            faults.push((0, format!("{id} has {sum} tokens, not {}", most(id))));
+        }
+        let none = |(id, sum): &(&BundleId, &u64)| {
+            let fate = self.laws.fates.get(id);
+            **sum == 0 && fate.is_some_and(|f| !f.is_delivered() && f.live.contains(&f.from))
+        };
+        if let Some((id, _)) = tokens.iter().find(none) {
+            faults.push((0, format!("{id} is on its way and has no token")));
         }
         if copies != told {
             faults.push((0, format!("the spools have {copies} bundles, their deeds say {told}")));

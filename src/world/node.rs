@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use postrider_base::NodeId;
 use postrider_engine::{
-    node::{Engine, Instance, Local, Now, People, Policy, Seen, Ticket, TransferId},
+    node::{Engine, Instance, Local, Now, People, Policy, Seen, Ticket, TransferId, is_pressed},
     router::{Delegation, Flood, Meeting, Prophet, Router, Spray, Tells},
 };
-use postrider_spool::{MemorySpool, Now as SpoolNow, Spool, Staging};
+use postrider_spool::{Class, MemorySpool, Now as SpoolNow, Spool, Staging};
 
 use crate::{
     history::History,
@@ -124,6 +124,10 @@ pub struct Node {
     pub(crate) meetings: BTreeMap<NodeId, Meeting>,
     /// Questions without an answer.
     pub(crate) asked: std::collections::BTreeSet<Ticket>,
+    /// How many bundles of each class it carries for others, where that is bounded.
+    pub(crate) carried_max: Option<u64>,
+    /// Whether its engine knows that there is little room left for them.
+    pub(crate) pressed: bool,
     /// Whether it hands receipts on.
     pub(crate) receipts: bool,
     /// The last number given to a receipt; durable, as the receipts are.
@@ -159,6 +163,8 @@ impl Node {
             cursors: BTreeMap::new(),
             meetings: BTreeMap::new(),
             asked: std::collections::BTreeSet::new(),
+            carried_max: None,
+            pressed: false,
             receipts: true,
             receipts_last: 0,
             timer_ms: None,
@@ -184,7 +190,17 @@ impl Node {
         self.cursors.clear();
         self.asked.clear();
         self.timer_ms = None;
+        self.pressed = false;
         self.engine = engine(self.at, self.scheme, &self.spool, &self.meetings);
+    }
+
+    /// Whether there is little room left for what it carries.
+    pub(crate) fn weighs_too_much(&self) -> bool {
+        let Some(most) = self.carried_max else { return false };
+        let Ok(stats) = self.spool.stats() else { return self.pressed };
+        let carried = Class::ALL.into_iter().filter(|class| *class != Class::Own);
+        let parts = carried.map(|class| (stats.classes[class as usize].bundles, most));
+        is_pressed(parts, self.pressed)
     }
 
     /// What was remembered of a neighbour when it was last written down.

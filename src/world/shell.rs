@@ -14,7 +14,7 @@ use postrider_engine::{
         self as engine, Answer, Custody, Input, Kept, Known, Loaded, NewBundle, Output, Place, Row,
         Ticket, TransferId,
     },
-    router::NodeHint,
+    router::{NodeHint, due_again},
 };
 use postrider_spool::{
     Body, Change, Class, Cursor, Delivered, Destination, Entry, NewBundle as Admission, Outcome,
@@ -28,6 +28,8 @@ use crate::{chance::Chance, letters::Letters, node::Node};
 const DONE: u8 = 1;
 const RECEIPT: u8 = 2;
 const AWAITED: u8 = 3;
+/// Own bundles that were renewed: after which eighth of their lifetime, last.
+const RENEWED: u8 = 4;
 /// Receipts of bundles that are still to come; beyond, further ones are not kept.
 const AWAITED_MAX: usize = 1000;
 /// Receipts that are read at once: as many notes as a spool shows.
@@ -82,6 +84,8 @@ pub(crate) enum Deed {
     Retired(BundleId, Why),
     /// Its author knows that it arrived.
     Proved(BundleId),
+    /// Its author sprays it again.
+    Renewed(BundleId),
 }
 
 /// What a turn of the writer came to.
@@ -436,6 +440,34 @@ impl Node {
                 _ => return Ok(list),
             }
         }
+    }
+
+    /// Gives own bundles without a receipt, of so many tokens, all of them anew where that is due.
+    pub(crate) fn renew(&mut self, now_ms: u64, all: u8, letters: &Letters) -> Vec<BundleId> {
+        let now = self.clock.spool_now(now_ms);
+        let held_ms = self.spool.held_ms(now);
+        let (mut renewed, mut after) = (Vec::new(), None);
+        while let Ok(page) = self.spool.page(Queue::Class(Class::Own), after, RECEIPTS_PAGE)
+            && let Some(last) = page.last()
+        {
+            after = Some(last.cursor());
+            let written = |id| letters.of(id).is_some_and(|letter| letter.from == self.at);
+            for entry in page.iter().filter(|entry| written(&entry.id)) {
+                let noted = self.spool.note(RENEWED, &entry.id.0).ok().flatten();
+                let last = noted.and_then(|note| note.first().copied()).unwrap_or(0);
+                let age_s = entry.age_s(held_ms);
+                let (lifetime_s, left) = (entry.summary.lifetime_s, (entry.hop, all));
+                let Some(part) = due_again(age_s, lifetime_s, left, last) else { continue };
+                let hop = Hop { tokens: all, ..entry.hop };
+                let changes = vec![
+                    Change::Renew { id: entry.id, hop },
+                    note(RENEWED, &entry.id.0, Some(vec![part])),
+                ];
+                let done = self.spool.commit(now, changes);
+                renewed.extend(done.is_ok().then_some(entry.id));
+            }
+        }
+        renewed
     }
 
     /// Drops what has outlived its time; what it was.

@@ -13,6 +13,7 @@ pub(crate) struct Tally {
     /// Noise.
     ignored: BTreeSet<BundleId>,
     transmissions: u64,
+    renewals: u64,
     copies: u64,
     /// Copies times milliseconds.
     held: u128,
@@ -33,8 +34,11 @@ impl Tally {
 
     pub fn deed(&mut self, deed: &Deed, now_ms: u64) {
         self.pass(now_ms);
-        let (Deed::Admitted(id, _) | Deed::Delivered(id) | Deed::Retired(id, _) | Deed::Proved(id)) =
-            deed;
+        let (Deed::Admitted(id, _)
+        | Deed::Delivered(id)
+        | Deed::Retired(id, _)
+        | Deed::Proved(id)
+        | Deed::Renewed(id)) = deed;
         if self.ignored.contains(id) {
             return;
         }
@@ -45,6 +49,7 @@ impl Tally {
             }
             Deed::Delivered(_) => self.transmissions += 1,
             Deed::Retired(..) => self.copies = self.copies.saturating_sub(1),
+            Deed::Renewed(_) => self.renewals += 1,
             Deed::Proved(_) => {}
         }
     }
@@ -59,6 +64,11 @@ impl World {
     /// How often a bundle became durable at a node that had not written it.
     pub fn transmissions(&self) -> u64 {
         self.tally.transmissions
+    }
+
+    /// How often an author gave a bundle its tokens anew.
+    pub fn renewals(&self) -> u64 {
+        self.tally.renewals
     }
 
     /// Copies that lay in all spools together, on average from the start until now.

@@ -88,6 +88,7 @@ pub(crate) fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
         Input::Room { link, bytes } => ("room", *link, none, *bytes),
         Input::Arrived { id } => ("arrived", LinkId(0), ShortId::of(id), 0),
         Input::Gone { id } => ("gone", LinkId(0), ShortId::of(id), 0),
+        Input::Pressure(pressed) => ("pressure", LinkId(0), none, u64::from(*pressed)),
         Input::Receipts => ("receipts", LinkId(0), none, 0),
         Input::People(_) => ("people", LinkId(0), none, 0),
         Input::StageLost { transfer, .. } => ("stage lost", LinkId(0), none, transfer.0),

@@ -78,6 +78,7 @@ pub struct World {
     pub(crate) tally: Tally,
     pub(crate) digest: Digest,
     pub(crate) broken: Option<Broken>,
+    renews: bool,
 }
 
 impl World {
@@ -103,7 +104,13 @@ impl World {
             tally: Tally::default(),
             digest: Digest::default(),
             broken: None,
+            renews: true,
         }
+    }
+
+    /// Whether authors spray again what has no receipt; they do unless this says otherwise.
+    pub fn set_renews(&mut self, renews: bool) {
+        self.renews = renews;
     }
 
     /// How nodes that settle from now on route.
@@ -192,6 +199,20 @@ impl World {
         let quota = Quota { bytes: u64::MAX, bundles };
         let quotas = Quotas { contact: quota, friend: quota, stranger: quota };
         self.nodes[at].spool.set_quotas(quotas);
+        self.nodes[at].carried_max = Some(bundles);
+        self.weigh(at);
+    }
+
+    /// Says so when a node has little room left for what it carries, or has room again.
+    fn weigh(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        if !node.up {
+            return;
+        }
+        let pressed = node.weighs_too_much();
+        if std::mem::replace(&mut node.pressed, pressed) != pressed {
+            self.feed(at, Input::Pressure(pressed));
+        }
     }
 
     /// How nodes make room from now on.
@@ -570,6 +591,7 @@ impl World {
             self.time.after(ms, Happening::Write { node: at, life: node.life });
         }
         self.take_turn(at, turn);
+        self.weigh(at);
     }
 
     /// What became durable, and the answers; these may overtake one another.
@@ -597,6 +619,7 @@ impl World {
             Deed::Delivered(id) => ("delivered", id),
             Deed::Retired(id, _) => ("retired", id),
             Deed::Proved(id) => ("proved", id),
+            Deed::Renewed(id) => ("renewed", id),
         };
         self.trace(at, what, LinkId(0), ShortId::of(id), 0);
         if let Deed::Retired(id, _) = deed
@@ -623,6 +646,14 @@ impl World {
     }
 
     fn tidy(&mut self, at: usize) {
+        self.weigh(at);
+        if let Some(all) = self.scheme.tokens().filter(|_| self.renews) {
+            for id in self.nodes[at].renew(self.time.now_ms(), all, &self.letters) {
+                self.done_deed(at, Deed::Renewed(id));
+                let ms = self.chance.below(self.nature.commit_ms + 1);
+                self.tell_after(ms, at, Input::Arrived { id });
+            }
+        }
         for id in self.nodes[at].expire(self.time.now_ms()) {
             self.done_deed(at, Deed::Retired(id, Why::Expired));
             if !self.nature.tells_gone {

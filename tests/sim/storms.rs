@@ -1,8 +1,9 @@
 //! Storms: whatever may happen, at any step. In the end all has arrived, once, and is freed.
 
-use postrider_world::{Broken, Nature, RoadId, Scheme, World};
+use postrider_engine::node::LinkPolicy;
+use postrider_world::{Broken, Expectation, Nature, RoadId, Scheme, Wire, Wish, World};
 
-use crate::places::{CALM_MS, any_letter, any_wire, each_seed, line, told};
+use crate::places::{CALM_MS, any_letter, any_wire, any_wish, each_seed, line, told};
 
 /// Of each storm; `.ci/run` tells 2,000 (`POSTRIDER_STORM=2000`).
 const SEEDS: u64 = 100;
@@ -149,4 +150,112 @@ fn tokens_never_become_more_than_they_were() {
     each_seed(SEEDS, sprayed);
     let world = told(3, sprayed);
     assert!(world.transmissions() > 20 && world.arrived() > 5);
+}
+
+const MINUTE_MS: u64 = 60_000;
+
+/// The same, for hours, with letters that live for some of them: their authors spray them again while
+/// all goes wrong. No more tokens come of it than are given anew, and no letter is without one.
+fn sprayed_again(seed: u64) -> Result<World, Broken> {
+    let mut world = World::new(seed, Nature::default());
+    let nature = any_nature(&mut world);
+    world.set_nature(nature);
+    let copies = world.chance().one_of(&[2, 4, 8]).unwrap();
+    let spray = world.chance().permille(500);
+    world.set_scheme(if spray { Scheme::Spray { copies } } else { Scheme::Ours { copies } });
+    world.set_look_every(200);
+    let nodes = 4 + world.chance().index(5);
+    world.settle_many(nodes);
+    let mut roads = Vec::new();
+    for _ in 0..2 * nodes {
+        let a = world.chance().index(nodes);
+        let b = (a + 1 + world.chance().index(nodes - 1)) % nodes;
+        let mut wire = any_wire(world.chance());
+        wire.policies.iter_mut().for_each(|policy| policy.counted = true);
+        let road = world.road(a, b, wire);
+        world.shut(road);
+        roads.push(road);
+    }
+    for _ in 0..40 {
+        if world.chance().permille(400) {
+            let from = world.chance().index(nodes);
+            let to = (from + 1 + world.chance().index(nodes - 1)) % nodes;
+            let lifetime_s = u32::try_from(world.chance().within(3600, 14_400)).unwrap();
+            let wish = Wish { lifetime_s, ..any_wish(world.chance()) };
+            if let Some(id) = world.send(from, to, wish) {
+                world.expect(&id, Expectation::Nothing);
+            }
+        }
+        // Mostly they are apart.
+        let road = world.chance().one_of(&roads).unwrap();
+        match world.chance().below(6) {
+            0 => {
+                let (at, ms) = (world.chance().index(nodes), world.chance().below(20_000));
+                world.crash(at, ms);
+            }
+            1 => world.cut(road),
+            2 => world.darken(road),
+            _ => world.open(road),
+        }
+        let ms = world.chance().below(MINUTE_MS);
+        world.pass(ms)?;
+        world.light(road);
+        if world.chance().permille(700) {
+            world.shut(road);
+        }
+        let ms = world.chance().below(10 * MINUTE_MS);
+        world.pass(ms)?;
+    }
+    world.heal();
+    world.pass(CALM_MS)?;
+    world.look_closely();
+    world.sound()?;
+    Ok(world)
+}
+
+#[test]
+fn what_is_sprayed_again_has_no_more_tokens_than_it_was_given() {
+    each_seed(SEEDS / 2, sprayed_again);
+    let renewals: u64 = (0..5).map(|seed| told(seed, sprayed_again).renewals()).sum();
+    assert!(renewals > 20, "it happens: {renewals}");
+}
+
+/// Whoever got the only token to spare is never seen again. A neighbour whose cursor has passed the
+/// letter by then is offered it once more, and meets whom it is for.
+fn lost_copies(seed: u64, renews: bool) -> Result<World, Broken> {
+    let mut world = World::new(seed, Nature::default());
+    world.set_scheme(Scheme::Spray { copies: 2 });
+    world.set_renews(renews);
+    let (author, lost, neighbour, recipient) = (0, 1, 2, 3);
+    world.settle_many(4);
+    let counted = LinkPolicy { counted: true, ..LinkPolicy::default() };
+    let wire = Wire { policies: [counted.clone(), counted], ..Wire::default() };
+    let id = world.send(author, recipient, Wish { lifetime_s: 16 * 3600, ..Wish::default() });
+    let id = id.unwrap();
+    let road = world.road(author, lost, wire.clone());
+    world.pass(MINUTE_MS)?;
+    world.shut(road);
+    let road = world.road(author, neighbour, wire.clone());
+    world.pass(3600 * 1000)?;
+    assert!(world.has_copy(lost, &id) && !world.has_copy(neighbour, &id));
+    world.pass(2 * 3600 * 1000)?;
+    assert_eq!(world.has_copy(neighbour, &id), renews, "its author sprays it again");
+    world.shut(road);
+    let away = world.road(neighbour, recipient, wire.clone());
+    world.pass(MINUTE_MS)?;
+    assert_eq!(world.has_arrived(&id), renews);
+    // The receipt goes back the same way, and ends it.
+    world.shut(away);
+    world.open(road);
+    world.pass(MINUTE_MS)?;
+    assert_eq!(world.has_copy(author, &id), !renews);
+    world.look_closely();
+    world.sound()?;
+    Ok(world)
+}
+
+#[test]
+fn a_letter_whose_copies_were_lost_arrives_because_its_author_sprays_it_again() {
+    each_seed(10, |seed| lost_copies(seed, true));
+    each_seed(2, |seed| lost_copies(seed, false));
 }

@@ -83,6 +83,7 @@ pub enum Spec {
     },
     Retire(u64, Why),
     Hop(u64, Hop, Class),
+    Renew(u64, Hop),
     Delivered(Delivered),
     Note(u8, Vec<u8>, Option<Vec<u8>>),
 }
@@ -128,6 +129,7 @@ impl Spec {
             }
             Self::Retire(n, why) => Change::Retire { id: id(n), why },
             Self::Hop(n, hop, class) => Change::Hop { id: id(n), hop, class },
+            Self::Renew(n, hop) => Change::Renew { id: id(n), hop },
             Self::Delivered(d) => Change::Delivered(d),
             Self::Note(space, key, value) => Change::Note { space, key, value },
         })
@@ -192,7 +194,10 @@ pub fn random_spec(chance: &mut Seeded) -> Spec {
                 age_s: u32::try_from(chance.below(400)).unwrap(),
                 level: u8::try_from(chance.below(9)).unwrap(),
             };
-            Spec::Hop(n, hop, class(chance))
+            match chance.chance(1, 2) {
+                true => Spec::Hop(n, hop, class(chance)),
+                false => Spec::Renew(n, hop),
+            }
         }
         15..=16 => Spec::Delivered(delivery(chance)),
         _ => {

@@ -110,9 +110,14 @@ impl Memory {
                 || !now.groups.is_subset(&before.groups)
         });
         if widened {
-            self.compared = Some(BTreeSet::new());
+            self.note_widened();
         }
         widened
+    }
+
+    /// Something is allowed that was not, and cursors have passed it.
+    pub fn note_widened(&mut self) {
+        self.compared = Some(BTreeSet::new());
     }
 
     /// Whether the cursors between us and a neighbour have passed what is allowed now.

@@ -111,6 +111,7 @@ impl Exchange {
         let keepalive = policy.keepalive && !facts.metered;
         let nice_max = policy.nice_max.value();
         let pace = Pace::new(room_bytes, facts.rate_bps);
+        let policy = policy.over(&facts);
         let (node, clear_only) = (facts.peer, facts.clear_only);
         let mut peer = Peer { link, node, proven: true, policy, clear_only, pace, hello: None };
         let hello = Hello {

@@ -76,6 +76,9 @@ impl Peer {
         match core.router.eligible(core.now, &self.neighbour(), row) {
             Ok(_) => May::Have,
             Err(NoRoad::Nice | NoRoad::Size | NoRoad::Transit) => May::NotHere,
+            Err(NoRoad::Stranger) if core.router.holds_back(core.now, &self.neighbour(), row) => {
+                May::NotHere
+            }
             Err(_) => May::Never,
         }
     }

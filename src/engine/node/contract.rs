@@ -184,7 +184,8 @@ pub enum Input {
         /// How many.
         bytes: u64,
     },
-    /// The spool admitted a bundle by another way: sent here, or tossed. Its row is asked for
+    /// The spool admitted a bundle by another way: sent here, or tossed; or it renewed one, which has
+    /// another arrival number now and more tokens. Its row is asked for
     /// ([`Output::Since`]), so only the last of many need be told, and too many do no harm.
     Arrived {
         /// Which.
@@ -199,6 +200,9 @@ pub enum Input {
     Receipts,
     /// Contacts, blocked nodes or routes changed.
     People(People),
+    /// Whether this node is under pressure now ([`is_pressed`](super::is_pressed)); said again is no
+    /// news.
+    Pressure(bool),
     /// What [`Output::Meet`] asked for came to nothing. When it succeeds a link comes up instead.
     MeetFailed {
         /// Whom.

@@ -64,7 +64,10 @@ impl Engine {
             Input::MeetFailed { node } => {
                 self.core.introductions.failed(self.core.now.mono_ms, &node);
             }
-            Input::Arrived { id } => self.arrived(ShortId::of(&id)),
+            Input::Arrived { id } => {
+                self.core.handovers.renewed(&id);
+                self.arrived(ShortId::of(&id));
+            }
             Input::Gone { id } => self.core.tasks.push_back(Task::Gone(ShortId::of(&id))),
             Input::Receipts => self.core.tasks.push_back(Task::NewReceipts),
             Input::People(people) => {
@@ -77,6 +80,15 @@ impl Engine {
                 self.core.introductions.set_contacts(contacts.filter(|node| !blocked(node)));
                 self.core.router.set_people(people);
                 self.end_blocked();
+            }
+            Input::Pressure(pressed) => {
+                // What was held back meanwhile, cursors have passed; over radios it still is.
+                if self.core.router.set_pressed(pressed) && !pressed {
+                    self.core.memory.note_widened();
+                    let wide = |exchange: &&mut Exchange| !exchange.peer().policy.radio;
+                    self.links.values_mut().filter(wide).for_each(Exchange::compare);
+                    self.core.touched.extend(self.links.keys());
+                }
             }
             Input::Ping { link, nonce } => self.with(link, |exchange, core| {
                 exchange.ping(core, nonce);

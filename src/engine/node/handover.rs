@@ -160,6 +160,18 @@ impl Handovers {
         restored
     }
 
+    /// The spool has given a bundle tokens anew: what waits for a neighbour that has not come back
+    /// counts as lost, so that what is noted here does not hide the new ones for as long as it stays
+    /// away. Where more is in motion, these are lost instead.
+    pub fn renewed(&mut self, id: &BundleId) {
+        let of_id = |(of, _): &&(BundleId, NodeId)| of == id;
+        let idle = self.grants.iter().filter(|(key, grant)| of_id(key) && grant.link.is_none());
+        for (id, to) in idle.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.close(&id, &to);
+        }
+        self.tidy(id);
+    }
+
     fn close(&mut self, id: &BundleId, to: &NodeId) {
         if self.grants.remove(&(*id, *to)).is_some()
             && let Some(purse) = self.purses.get_mut(id)
@@ -241,6 +253,24 @@ mod tests {
         assert_eq!(handovers.end(&ID, over(1, 5), Outcome::Refused), Some(hop(8)));
         handovers.answered(&ID);
         assert!(handovers.purses.is_empty());
+    }
+
+    #[test]
+    fn a_neighbour_that_stays_away_does_not_hide_new_tokens() {
+        let mut handovers = Handovers::default();
+        assert_eq!(handovers.grant(ID, node(1), hop(2), half), Granted::After(1, hop(1)));
+        handovers.answered(&ID);
+        handovers.begun(&ID, node(1));
+        assert_eq!(handovers.end(&ID, node(1), Outcome::Unsaid), None);
+        assert_eq!(handovers.grant(ID, node(2), hop(8), half), Granted::Spent, "what is noted");
+        handovers.renewed(&ID);
+        assert!(handovers.purses.is_empty() && handovers.grants.is_empty());
+        assert_eq!(handovers.grant(ID, node(2), hop(8), half), Granted::After(4, hop(4)));
+        handovers.answered(&ID);
+        // What is on its way goes on.
+        handovers.begun(&ID, node(2));
+        handovers.renewed(&ID);
+        assert_eq!(handovers.end(&ID, node(2), Outcome::Refused), Some(hop(8)));
     }
 
     /// A second link to the same neighbour began as well, before the tokens were taken off for good;

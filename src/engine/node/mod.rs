@@ -16,4 +16,4 @@ pub use contract::{
     ShortId, Ticket, TransferId, Verdict, Violation,
 };
 pub use engine::Engine;
-pub use policy::{CarriedMax, LinkPolicy, Policy};
+pub use policy::{CarriedMax, LinkPolicy, Policy, is_pressed};

@@ -1,6 +1,6 @@
 //! What this node allows: on all links, and on one.
 
-use postrider_base::{Niceness, bundle::PAYLOAD_MAX};
+use postrider_base::{Niceness, bundle::PAYLOAD_MAX, link::LinkFacts};
 
 use super::{ending::Reason, row::Class};
 
@@ -66,6 +66,26 @@ impl Default for Policy {
     }
 }
 
+/// Of a hundred parts of a quota: with more, a node is under pressure.
+const PRESSED_ABOVE: u64 = 70;
+/// With no more, it no longer is: what is carried goes up and down by single bundles, and each end of
+/// pressure has all neighbours compared.
+const RELIEVED_AT: u64 = 60;
+
+/// Whether a node is under pressure: carries nearly all that it has room for, of any of these: what is
+/// carried, and the quota. `before`: whether it was.
+pub fn is_pressed(carried: impl IntoIterator<Item = (u64, u64)>, before: bool) -> bool {
+    let most = if before { RELIEVED_AT } else { PRESSED_ABOVE };
+    let over = |(carried, quota): (u64, u64)| {
+        quota > 0 && u128::from(carried) * 100 > u128::from(quota) * u128::from(most)
+    };
+    carried.into_iter().any(over)
+}
+
+/// A link is a radio where its rate is known beforehand and no higher: one bundle of 64 KiB takes ten
+/// seconds of everybody's air.
+const RADIO_BPS_MAX: u64 = 64_000;
+
 /// What is allowed on one link, in both directions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkPolicy {
@@ -79,6 +99,9 @@ pub struct LinkPolicy {
     pub keepalive: bool,
     /// Whether what goes over it for others costs tokens: off where a copy costs nothing, as on a wire.
     pub counted: bool,
+    /// Whether it is narrow: then few copies are made over it. An engine finds that for itself where
+    /// the rate is known beforehand.
+    pub radio: bool,
 }
 
 impl Default for LinkPolicy {
@@ -89,13 +112,60 @@ impl Default for LinkPolicy {
             size_max: PAYLOAD_MAX,
             keepalive: true,
             counted: false,
+            radio: false,
         }
     }
 }
 
 impl LinkPolicy {
+    /// The same, for a link of which this is known.
+    pub(crate) fn over(self, facts: &LinkFacts) -> Self {
+        let narrow = facts.rate_bps.is_some_and(|rate_bps| rate_bps <= RADIO_BPS_MAX);
+        Self { radio: self.radio || narrow, ..self }
+    }
+
     /// For links on which every byte costs money: only what concerns the two ends, no pings.
     pub fn metered() -> Self {
         Self { transit: false, keepalive: false, counted: true, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pressure_begins_above_what_ends_it() {
+        for (carried, quota, before, pressed) in [
+            (70, 100, false, false),
+            (71, 100, false, true),
+            (61, 100, true, true),
+            (60, 100, true, false),
+            (0, 0, false, false),
+            (u64::MAX, u64::MAX, false, true),
+            (5, u64::MAX, true, false),
+        ] {
+            assert_eq!(
+                is_pressed([(0, 9), (carried, quota)], before),
+                pressed,
+                "{carried} {quota}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_link_that_says_beforehand_that_it_is_narrow_is_a_radio() {
+        let address: postrider_base::link::Address = "serial:/dev/ttyUSB0".parse().unwrap();
+        for (rate_bps, said, radio) in [
+            (None, false, false),
+            (Some(1200), false, true),
+            (Some(64_000), false, true),
+            (Some(64_001), false, false),
+            (None, true, true),
+        ] {
+            let facts = LinkFacts { rate_bps, ..LinkFacts::stream(address.clone()) };
+            let policy = LinkPolicy { radio: said, ..LinkPolicy::default() };
+            assert_eq!(policy.over(&facts).radio, radio, "{rate_bps:?} {said}");
+        }
     }
 }

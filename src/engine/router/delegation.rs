@@ -91,8 +91,16 @@ impl Router for Delegation {
         if theirs > best { Ok(Road::Delegate(theirs)) } else { Err(no_road) }
     }
 
-    fn share(&self, road: Road, nice: u8, tokens: u8) -> u8 {
-        self.spray.share(road, nice, tokens)
+    fn share(&self, to: &Neighbour<'_>, road: Road, nice: u8, tokens: u8) -> u8 {
+        self.spray.share(to, road, nice, tokens)
+    }
+
+    fn holds_back(&self, now: Now, to: &Neighbour<'_>, row: &Row) -> bool {
+        to.policy.counted && self.spray.holds_back(now, to, row)
+    }
+
+    fn set_pressed(&mut self, pressed: bool) -> bool {
+        self.spray.set_pressed(pressed)
     }
 
     fn tell(&mut self, now: Now, to: &Neighbour<'_>) -> Vec<(NodeHint, u8)> {

@@ -10,6 +10,7 @@ mod level;
 mod meetings;
 mod outlook;
 mod prophet;
+mod renewal;
 mod spray;
 
 use std::fmt;
@@ -24,6 +25,7 @@ pub use level::{NodeHint, hint, hint_of};
 pub use meetings::{MEETS_MAX, Meeting, WORTH_UNKNOWN};
 pub use outlook::{Holder, Outlook};
 pub use prophet::Prophet;
+pub use renewal::{due_again, next_part_s};
 pub use spray::Spray;
 
 pub(crate) use meetings::DISTINCT_MS;
@@ -42,11 +44,24 @@ pub trait Router: fmt::Debug + Send {
     /// Whether a neighbour may be offered a bundle, and why or why not. Also what `why` shows.
     fn eligible(&self, now: Now, to: &Neighbour<'_>, row: &Row) -> Result<Road, NoRoad>;
 
-    /// Of so many tokens of a bundle of this niceness, how many go along with a copy over
-    /// [`Road::Spray`] or [`Road::Via`]. One stays in any case.
-    fn share(&self, road: Road, nice: u8, tokens: u8) -> u8 {
-        let _ = (road, nice, tokens);
+    /// Of so many tokens of a bundle of this niceness, how many go along with a copy to a neighbour
+    /// over [`Road::Spray`] or [`Road::Via`]. One stays in any case.
+    fn share(&self, to: &Neighbour<'_>, road: Road, nice: u8, tokens: u8) -> u8 {
+        let _ = (to, road, nice, tokens);
         0
+    }
+
+    /// Whether a bundle without a road has tokens to spare, but not for a link of this kind: over
+    /// another one the same neighbour may have it.
+    fn holds_back(&self, now: Now, to: &Neighbour<'_>, row: &Row) -> bool {
+        let _ = (now, to, row);
+        false
+    }
+
+    /// This node carries nearly all that it has room for, or no longer: whether that is news.
+    fn set_pressed(&mut self, pressed: bool) -> bool {
+        let _ = pressed;
+        false
     }
 
     /// How near this node is to whom, for this neighbour to know; at most [`MEETS_MAX`], or nothing.

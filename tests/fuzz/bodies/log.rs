@@ -173,6 +173,7 @@ fn good() -> &'static CrashDisk {
                 hop: Hop { tokens: 2, hops: 1, age_s: 5, level: 0 },
                 class: Class::Stranger,
             }],
+            vec![Change::Renew { id: id(0), hop: Hop { tokens: 8, hops: 0, age_s: 0, level: 0 } }],
             vec![Change::Delivered(Delivered { source, epoch: 1, counter: 1, id8 })],
             vec![Change::Note { space: 1, key: vec![9; 4], value: Some(vec![7; 30]) }],
         ] {

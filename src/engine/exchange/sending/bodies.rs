@@ -198,9 +198,11 @@ impl Bodies {
         }
         if let (Some(to), Along::Tokens(road)) = (peer.node, out.along) {
             let (router, nice) = (&core.router, out.turn.0);
-            let share = |tokens| router.share(road, nice, tokens);
+            let share = |tokens| router.share(&peer.neighbour(), road, nice, tokens);
             match core.handovers.grant(out.id, (to, peer.link), loaded.hop, share) {
                 Granted::Spent if road == Road::Via => loaded.hop.tokens = 0,
+                // Not for all links, perhaps.
+                Granted::Spent if peer.policy.radio => return Taken::NotHere,
                 Granted::Spent => return Taken::Spent,
                 Granted::Elsewhere => return Taken::NotHere,
                 Granted::Again(tokens) => loaded.hop.tokens = tokens,

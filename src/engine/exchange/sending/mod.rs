@@ -70,8 +70,10 @@ pub(crate) struct Sending {
     nearer: Nearer,
     bodies: Bodies,
     marking: Marking,
-    /// What has a higher arrival number came while this link was up.
+    /// What has a higher arrival number came while this link was up, or was renewed.
     fresh_from: Option<u64>,
+    /// The custody clock when the link came up.
+    since_held_ms: u64,
 }
 
 /// Of all rows up to an arrival number, the neighbour lacks these.
@@ -105,6 +107,7 @@ impl Sending {
             bodies: Bodies::default(),
             marking,
             fresh_from: None,
+            since_held_ms: core.now.held_ms,
         }
     }
 
@@ -510,7 +513,8 @@ impl Sending {
     /// asking for it would take longer than the bundle. What came from elsewhere may come to it by
     /// other ways as well.
     fn is_to_be_given(&self, peer: &Peer, row: &Row) -> bool {
-        let is_fresh = self.fresh_from.is_some_and(|from| row.arrival > from);
+        let is_fresh = self.fresh_from.is_some_and(|from| row.arrival > from)
+            && row.arrived_held_ms >= self.since_held_ms;
         let is_for_peer = peer.node.is_some_and(|node| recipient(row) == Some(*node.as_bytes()));
         let is_there = peer.hello.is_some() && peer.proven;
         let is_small = row.length <= SMALL_PAYLOAD_MAX;

@@ -1,7 +1,8 @@
-//! A copy without tokens goes up the gradient of meetings, also when a neighbour's cursor has passed it.
+//! A copy without tokens goes up the gradient of meetings, also when a neighbour's cursor has passed it;
+//! and tokens that a radio or a full node holds back go when something better comes.
 
 use postrider_base::bundle::Hop;
-use postrider_engine::node::Class;
+use postrider_engine::node::{Class, Input};
 
 use crate::{
     net::{Net, Wire},
@@ -96,4 +97,101 @@ fn meetings_are_remembered_and_told_once() {
     net.pass(HOUR_MS / 2 + 1);
     net.run();
     assert_eq!(told(&net).len(), 1);
+}
+
+#[test]
+fn what_a_radio_holds_back_goes_over_a_better_link_to_the_same_neighbour() {
+    let mut net = Net::delegating(4);
+    let bundle = made(1, 4, 160, 100, 1);
+    let radio = Wire { rate_bps: 9600, told: true, ..Wire::default() };
+    let tokens = |net: &Net, at: usize| {
+        net.nodes[at].store.get(&bundle.id).map(|stored| stored.row.hop.tokens)
+    };
+    net.send(0, &bundle);
+    for (other, wire, there, left) in [
+        (1, radio, Some(1), 7),
+        (2, radio, None, 7),
+        (2, Wire::default(), Some(2), 5),
+        (1, Wire::default(), Some(1), 5),
+    ] {
+        net.connect(0, other, wire);
+        net.run();
+        net.cut_all();
+        net.run();
+        assert_eq!((tokens(&net, other), tokens(&net, 0)), (there, Some(left)), "{other}");
+    }
+}
+
+#[test]
+fn what_a_full_node_holds_back_goes_when_there_is_room_again() {
+    let mut net = Net::delegating(6);
+    let bundle = made(1, 6, 160, 100, 1);
+    net.feed(0, Input::Pressure(true));
+    net.send(0, &bundle);
+    (1..5).for_each(|other| meet(&mut net, 0, other));
+    let has = |net: &Net| (1..5).map(|at| net.has(at, &bundle)).collect::<Vec<_>>();
+    assert_eq!(has(&net), [true, true, true, false]);
+    // One whose link is up, and one that is met later.
+    net.connect(0, 4, Wire::default());
+    net.run();
+    assert!(!net.has(4, &bundle));
+    net.feed(0, Input::Pressure(false));
+    net.run();
+    assert_eq!(has(&net), [true; 4]);
+    assert_eq!(net.nodes[0].store.get(&bundle.id).unwrap().row.hop.tokens, 3);
+}
+
+fn begun(net: &Net, to: usize) -> usize {
+    net.units(0, to).iter().filter(|(_, name, _)| *name == "Begin").count()
+}
+
+#[test]
+fn what_is_sprayed_again_goes_to_whoever_lacks_it_and_tokens_to_nobody_else() {
+    let mut net = Net::delegating(4);
+    let bundle = made(1, 4, 160, 100, 1);
+    let tokens = |net: &Net, at: usize| {
+        net.nodes[at].store.get(&bundle.id).map(|stored| stored.row.hop.tokens)
+    };
+    net.send(0, &bundle);
+    meet(&mut net, 0, 1);
+    assert_eq!((tokens(&net, 0), tokens(&net, 1)), (Some(6), Some(2)));
+    // One that has it is linked, one that has seen it when there were none to spare comes back.
+    net.nodes[0].store.change(&bundle.id, Hop { tokens: 1, ..Hop::fresh() });
+    meet(&mut net, 0, 2);
+    net.connect(0, 1, Wire::default());
+    net.run();
+    let offers = |net: &Net| net.units(0, 1).iter().filter(|(_, n, _)| *n == "Offer").count();
+    let before = offers(&net);
+    net.nodes[0].store.renew(&bundle.id, 8);
+    net.feed(0, Input::Arrived { id: bundle.id });
+    net.run();
+    assert_eq!((offers(&net), begun(&net, 1)), (before + 1, 1), "it is offered, and known");
+    assert_eq!((tokens(&net, 0), tokens(&net, 1)), (Some(8), Some(2)));
+    // Told again, it is no news.
+    net.feed(0, Input::Arrived { id: bundle.id });
+    net.run();
+    assert_eq!(offers(&net), before + 1);
+    meet(&mut net, 0, 2);
+    assert_eq!((tokens(&net, 0), tokens(&net, 2)), (Some(6), Some(2)));
+}
+
+/// What is small and for the neighbour goes without being asked for, if it came while the link was up.
+#[test]
+fn what_is_sprayed_again_is_not_given_to_whom_it_is_for() {
+    let mut net = Net::delegating(2);
+    let bundle = made(1, 2, 160, 100, 1);
+    net.send(0, &bundle);
+    let (_, back) = net.connect(0, 1, Wire::default());
+    net.hold_back(back, "Receipt");
+    net.run();
+    assert_eq!((admitted(&net, 1).len(), begun(&net, 1)), (1, 1));
+    net.cut_all();
+    net.now_ms += HOUR_MS;
+    let (_, back) = net.connect(0, 1, Wire::default());
+    net.hold_back(back, "Receipt");
+    net.run();
+    net.nodes[0].store.renew(&bundle.id, 8);
+    net.feed(0, Input::Arrived { id: bundle.id });
+    net.run();
+    assert_eq!((admitted(&net, 1).len(), begun(&net, 1)), (1, 1));
 }

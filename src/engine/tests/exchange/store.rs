@@ -121,6 +121,16 @@ impl Store {
         });
     }
 
+    /// Gives a bundle tokens anew and the next arrival number.
+    pub fn renew(&mut self, id: &BundleId, tokens: u8) {
+        let before = self.get(id).unwrap().row.arrival;
+        let mut stored = self.live.remove(&before).unwrap();
+        self.next_arrival += 1;
+        (stored.row.hop.tokens, stored.row.arrival) = (tokens, self.next_arrival);
+        self.known.insert(ShortId::of(id), Some(self.next_arrival));
+        self.live.insert(self.next_arrival, stored);
+    }
+
     /// As a send on this node does.
     pub fn put(&mut self, now: Now, made: &Made, hop: Hop, class: Class) {
         let row = Row {
