@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn own_bundles_are_renewed_once_for_each_eighth_also_by_the_next_program() {
+    fn own_bundles_are_renewed_once_for_each_part_also_by_the_next_program() {
         let dir = tempfile::tempdir().unwrap();
         let [alice, bob] = ["Alice", "Bob"].map(|name| {
             let home = dir.path().join(name);
@@ -169,8 +169,9 @@ mod tests {
             (1, 3, false),
             (1, 1, true),
             (1, 1, false),
-            (2, 3, true),
-            (3, 8, false),
+            (2, 3, false),
+            (2, 1, false),
+            (3, 1, false),
             (4, 7, true),
         ] {
             let spool = desk.spool(&Silent).unwrap();

@@ -249,7 +249,7 @@ impl Laws {
             }
             Deed::Renewed(_) => {
                 fate.renewals += 1;
-                let wrong = fate.proved || at != fate.from || fate.renewals > 7;
+                let wrong = fate.proved || at != fate.from || fate.renewals > 2;
                 wrong.then(|| format!("node {at} renews {id}, {} times now", fate.renewals))
             }
             Deed::Proved(_) => {
