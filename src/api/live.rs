@@ -116,7 +116,8 @@ fn sentence(link: &PeerLine, said: Result<Road, NoRoad>) -> String {
         Ok(Road::Spray) => "a copy goes there, with some of its tokens",
         Ok(Road::Delegate(_)) => "a copy goes there: that node is nearer to whom it is for",
         Err(NoRoad::Stranger) => {
-            "not there: no copies are left to spare, and nobody there is nearer to whom it is for"
+            "not there: no copies are to spare for that link, and nobody there is nearer to whom it is \
+             for"
         }
         Err(NoRoad::Hops) => "not there: it has passed too many nodes",
         Err(NoRoad::Nice) => "not there: that link carries nothing so nice",
