@@ -8,7 +8,7 @@ use postrider_engine::{
     node::{Answer, Place},
     router::{Meeting, NodeHint},
 };
-use postrider_spool::{Change, Cursor, Queue, Spool};
+use postrider_spool::{Change, Cursor, DurableSpool, Queue, Spool};
 
 use super::{
     Failure, clock,
@@ -16,6 +16,7 @@ use super::{
     ledger::{MeetingNote, remove_note, set_note, space},
     live::Live,
 };
+use crate::home::Contacts;
 
 /// Changes that are written in one group.
 const GROUP: usize = 1024;
@@ -87,6 +88,21 @@ impl Live<'_> {
         self.spool.commit(clock::now(), list.iter().map(change).collect())?;
         Ok(())
     }
+}
+
+/// How near this node is to another, as a level, from what the spool remembers of meetings and what the
+/// owner says of them. A running node knows more: whom its neighbours meet.
+pub(super) fn near(
+    spool: &DurableSpool,
+    contacts: &Contacts,
+    node: &NodeId,
+) -> Result<u8, Failure> {
+    let note = spool.note(space::MEETING, node.as_bytes())?;
+    let met = note.as_deref().and_then(MeetingNote::read);
+    let held_ms = spool.held_ms(clock::now());
+    let met = met.map_or(0, |note| note.meeting().level_at(held_ms));
+    let said = contacts.of(node).and_then(|contact| contact.meets);
+    Ok(met.max(said.map_or(0, Meeting::expected)))
 }
 
 #[cfg(test)]

@@ -3,17 +3,15 @@
 //! Headers of hidden bundles name nobody; who wrote one, or has the card of whom it is for, knows all
 //! the same.
 
-use postrider_base::{Head, NodeId, bundle::resolve_tag};
-use postrider_engine::{
-    node::Row,
-    router::{Meeting, Outlook},
-};
+use postrider_base::{Head, NodeId};
+use postrider_engine::{node::Row, router::Outlook};
 use postrider_spool::{Destination, DurableSpool, Entry, Spool};
 
 use super::{
-    Desk, Failure, Watch, clock,
-    ledger::{MeetingNote, OwnNote, SentNote, space},
+    Desk, Failure, Watch,
+    ledger::{OwnNote, SentNote, space},
     live::row,
+    meetings::near,
     people::name_of,
 };
 use crate::home::Contacts;
@@ -49,13 +47,7 @@ impl Desk {
     /// How soon it may arrive, from what the spool remembers of meetings. A running node knows more:
     /// whom its neighbours meet.
     pub fn outlook(&self, waiting: &Waiting, watch: &dyn Watch) -> Result<Outlook, Failure> {
-        let spool = self.spool(watch)?;
-        let held_ms = spool.held_ms(clock::now());
-        let note = spool.note(space::MEETING, waiting.to.as_bytes())?;
-        let met = note.as_deref().and_then(MeetingNote::read);
-        let met = met.map_or(0, |note| note.meeting().level_at(held_ms));
-        let said = self.home.contacts()?.of(&waiting.to).and_then(|contact| contact.meets);
-        let mine = met.max(said.map_or(0, Meeting::expected));
+        let mine = near(self.spool(watch)?, &*self.home.contacts()?, &waiting.to)?;
         Ok(Outlook::of(mine, waiting.row.hop.level))
     }
 }
@@ -89,17 +81,17 @@ fn tagged_for(
         return Ok(sent.and_then(|sent| sent.1.as_slice().try_into().ok()));
     }
     let Ok(head) = Head::decode(&envelope.head) else { return Ok(None) };
-    let keys = contacts.iter().map(|contact| contact.card.seal_key());
-    let key = resolve_tag(head.header(), keys);
-    let contact = key.and_then(|key| contacts.iter().find(|c| c.card.seal_key() == key));
-    Ok(contact.map(|contact| *contact.card.node.as_bytes()))
+    Ok(contacts.tagged(head.header()).map(|contact| *contact.card.node.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use postrider_engine::{node::Answer, router::Holder};
+    use postrider_engine::{
+        node::Answer,
+        router::{Holder, Meeting, WORTH_UNKNOWN},
+    };
 
     use super::*;
     use crate::desk::{AddRequest, ContactChange, InitRequest, SendRequest, Silent};
@@ -143,11 +135,16 @@ mod tests {
             assert_eq!(rows.len(), 1);
             rows[0].recipient()
         };
+        sam.change_contact("Bob", &ContactChange::Meets(Some(30))).unwrap();
         for desk in [&sam, &eve] {
             desk.unpack(&mut &packed[..], &Silent).unwrap();
         }
         let for_bob = Some(*bob.home().card.node.as_bytes());
         assert_eq!([&alice, &sam, &eve].map(to), [for_bob, for_bob, None]);
+        // What came without a link is worth what the spool knows of meetings.
+        let worth = |desk: &Desk| desk.spool(&Silent).unwrap().since(0, 1).unwrap()[0].worth;
+        assert_eq!([&sam, &eve].map(worth), [Meeting::expected(30), WORTH_UNKNOWN]);
+        assert!(Meeting::expected(30) > WORTH_UNKNOWN);
     }
 
     #[test]

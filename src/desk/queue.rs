@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use postrider_base::{BundleId, Head, Niceness, NodeId, bundle::Destination, bundle::resolve_tag};
+use postrider_base::{BundleId, Head, Niceness, NodeId, bundle::Destination};
 use postrider_engine::node::Row;
 use postrider_spool::{Change, Class, Cursor, DurableSpool, Entry, Queue, Seen, Spool, Stats, Why};
 
@@ -436,13 +436,10 @@ pub(super) fn queued(
     };
     let to = match (sent_to, head.as_ref().map(|head| head.header().destination)) {
         (Some(node), _) | (None, Some(Destination::Node(node))) => name_of(contacts, &node),
-        (None, Some(Destination::Tag(tag))) => {
-            let keys = contacts.iter().map(|contact| contact.card.seal_key());
-            head.as_ref()
-                .and_then(|head| resolve_tag(head.header(), keys))
-                .and_then(|key| contacts.iter().find(|c| c.card.seal_key() == key))
-                .map_or_else(|| format!("tag {}", hex(&tag)), |contact| contact.name.clone())
-        }
+        (None, Some(Destination::Tag(tag))) => head
+            .as_ref()
+            .and_then(|head| contacts.tagged(head.header()))
+            .map_or_else(|| format!("tag {}", hex(&tag)), |contact| contact.name.clone()),
         (None, Some(Destination::Group(group))) => match contacts.rosters().of_group(&group) {
             Some(followed) => format!("who follows {}", followed.name),
             None => format!("group {}", hex(&group)),

@@ -3,18 +3,14 @@
 
 use postrider_base::{
     BundleId, Head, NodeId,
-    bundle::{Destination, Hop, resolve_tag},
+    bundle::{Destination, Hop},
 };
 use postrider_engine::router::WORTH_UNKNOWN;
-use postrider_spool::{Body as SpoolBody, Change, Class, NewBundle, Spool};
+use postrider_spool::{Body as SpoolBody, Change, Class, NewBundle};
 
 use super::{Brought, Intake, Refusal, lock};
 use crate::{
-    desk::{
-        clock,
-        ledger::{MeetingNote, space},
-        store::summary,
-    },
+    desk::{Failure, meetings::near, store::summary},
     home::Right,
 };
 
@@ -30,10 +26,7 @@ impl Intake<'_> {
         }
         let to_contact = match head.header().destination {
             Destination::Node(node) => known(&node),
-            Destination::Tag(_) => {
-                let keys = contacts.iter().map(|contact| contact.card.seal_key());
-                resolve_tag(head.header(), keys).is_some()
-            }
+            Destination::Tag(_) => contacts.tagged(head.header()).is_some(),
             Destination::Group(_) => false,
         };
         let from_contact = head.header().source().is_some_and(|(source, _)| known(&source));
@@ -50,15 +43,15 @@ impl Intake<'_> {
         }
     }
 
-    /// How near this node is to whom a bundle is for, when no link brought it: as often as they met.
-    fn worth_of(&self, head: &Head) -> Result<u8, Refusal> {
-        let Destination::Node(node) = head.header().destination else {
-            return Ok(WORTH_UNKNOWN);
+    /// How near this node is to whom a bundle is for, when no link brought it.
+    fn worth_of(&self, head: &Head) -> Result<u8, Failure> {
+        let contacts = lock(&self.contacts);
+        let recipient = match head.header().destination {
+            Destination::Node(node) => Some(node),
+            Destination::Tag(_) => contacts.tagged(head.header()).map(|c| c.card.node),
+            Destination::Group(_) => None,
         };
-        let note = self.spool.note(space::MEETING, node.as_bytes())?;
-        let meeting = note.as_deref().and_then(MeetingNote::read).map(MeetingNote::meeting);
-        let held_ms = self.spool.held_ms(clock::now());
-        Ok(meeting.map_or(0, |meeting| meeting.level_at(held_ms)))
+        recipient.map_or(Ok(WORTH_UNKNOWN), |node| near(self.spool, &contacts, &node))
     }
 
     /// Refuses what no quota has room for, before it is read.
@@ -82,8 +75,7 @@ impl Intake<'_> {
             || match head.header().destination {
                 Destination::Node(node) => may(Some(&node)),
                 Destination::Tag(_) => contacts
-                    .iter()
-                    .find(|c| resolve_tag(head.header(), [c.card.seal_key()]).is_some())
+                    .tagged(head.header())
                     .is_some_and(|contact| may(Some(&contact.card.node))),
                 Destination::Group(_) => false,
             };
