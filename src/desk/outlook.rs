@@ -12,7 +12,7 @@ use super::{
     ledger::{OwnNote, SentNote, space},
     live::row,
     meetings::near,
-    people::name_of,
+    people::{name_of, tagged},
 };
 use crate::home::Contacts;
 
@@ -81,7 +81,7 @@ fn tagged_for(
         return Ok(sent.and_then(|sent| sent.1.as_slice().try_into().ok()));
     }
     let Ok(head) = Head::decode(&envelope.head) else { return Ok(None) };
-    Ok(contacts.tagged(head.header()).map(|contact| *contact.card.node.as_bytes()))
+    Ok(tagged(contacts, head.header()).map(|contact| *contact.card.node.as_bytes()))
 }
 
 #[cfg(test)]

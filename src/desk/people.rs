@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use postrider_base::{Card, Head, NodeId, SealPublic, bundle::resolve_tag, words};
+use postrider_base::{Card, Head, Header, NodeId, SealPublic, bundle::resolve_tag, words};
 use postrider_spool::{Destination, Summary};
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +111,12 @@ impl Desk {
         })?;
         Ok(changed)
     }
+}
+
+/// Whom the tag of a hidden bundle stands for, if that is a contact.
+pub(super) fn tagged<'a>(contacts: &'a Contacts, header: &Header) -> Option<&'a Contact> {
+    let key = resolve_tag(header, contacts.iter().map(|contact| contact.card.seal_key()))?;
+    contacts.iter().find(|contact| contact.card.seal_key() == key)
 }
 
 /// The petname of a key, or the key itself.

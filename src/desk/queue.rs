@@ -12,7 +12,7 @@ use super::{
     incoming::lock,
     ledger::{End, EventNote, OwnNote, SentNote, event, set_note, space},
     outlook::row_for,
-    people::name_of,
+    people::{name_of, tagged},
     reply::{ClassLine, Queued, Sent, Status, Traced},
 };
 use crate::home::Contacts;
@@ -438,7 +438,7 @@ pub(super) fn queued(
         (Some(node), _) | (None, Some(Destination::Node(node))) => name_of(contacts, &node),
         (None, Some(Destination::Tag(tag))) => head
             .as_ref()
-            .and_then(|head| contacts.tagged(head.header()))
+            .and_then(|head| tagged(contacts, head.header()))
             .map_or_else(|| format!("tag {}", hex(&tag)), |contact| contact.name.clone()),
         (None, Some(Destination::Group(group))) => match contacts.rosters().of_group(&group) {
             Some(followed) => format!("who follows {}", followed.name),

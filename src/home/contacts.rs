@@ -13,8 +13,7 @@ use std::{
 };
 
 use postrider_base::{
-    Card, Header, NodeId, Roster,
-    bundle::resolve_tag,
+    Card, NodeId, Roster,
     link::Address,
     roster::{Day, Entry},
 };
@@ -247,12 +246,6 @@ impl Contacts {
     /// The contact with this key.
     pub fn of(&self, node: &NodeId) -> Option<&Contact> {
         self.list.iter().find(|contact| contact.card.node == *node)
-    }
-
-    /// Whom the tag of a hidden bundle stands for, if that is one of them.
-    pub fn tagged(&self, header: &Header) -> Option<&Contact> {
-        let key = resolve_tag(header, self.iter().map(|contact| contact.card.seal_key()))?;
-        self.iter().find(|contact| contact.card.seal_key() == key)
     }
 
     /// These contacts beside the rosters that are followed.

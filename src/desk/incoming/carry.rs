@@ -10,7 +10,7 @@ use postrider_spool::{Body as SpoolBody, Change, Class, NewBundle};
 
 use super::{Brought, Intake, Refusal, lock};
 use crate::{
-    desk::{Failure, meetings::near, store::summary},
+    desk::{Failure, meetings::near, people::tagged, store::summary},
     home::Right,
 };
 
@@ -26,7 +26,7 @@ impl Intake<'_> {
         }
         let to_contact = match head.header().destination {
             Destination::Node(node) => known(&node),
-            Destination::Tag(_) => contacts.tagged(head.header()).is_some(),
+            Destination::Tag(_) => tagged(&contacts, head.header()).is_some(),
             Destination::Group(_) => false,
         };
         let from_contact = head.header().source().is_some_and(|(source, _)| known(&source));
@@ -48,7 +48,7 @@ impl Intake<'_> {
         let contacts = lock(&self.contacts);
         let recipient = match head.header().destination {
             Destination::Node(node) => Some(node),
-            Destination::Tag(_) => contacts.tagged(head.header()).map(|c| c.card.node),
+            Destination::Tag(_) => tagged(&contacts, head.header()).map(|c| c.card.node),
             Destination::Group(_) => None,
         };
         recipient.map_or(Ok(WORTH_UNKNOWN), |node| near(self.spool, &contacts, &node))
@@ -74,8 +74,7 @@ impl Intake<'_> {
         let allowed = may(source.as_ref())
             || match head.header().destination {
                 Destination::Node(node) => may(Some(&node)),
-                Destination::Tag(_) => contacts
-                    .tagged(head.header())
+                Destination::Tag(_) => tagged(&contacts, head.header())
                     .is_some_and(|contact| may(Some(&contact.card.node))),
                 Destination::Group(_) => false,
             };
