@@ -109,7 +109,9 @@ impl Desk {
                 ("introduction", introduces(contacts, author, said), Vec::new(), (1, 1))
             }
             Body::Roster(bytes) => ("roster", offers(contacts, id, bytes), Vec::new(), (1, 1)),
-            Body::Part(_) | Body::Card(_) => ("post", String::new(), Vec::new(), (1, 1)),
+            Body::Part(_) | Body::Card(_) | Body::Job(_) | Body::Result(_) | Body::Word(_) => {
+                ("post", String::new(), Vec::new(), (1, 1))
+            }
         };
         let held_ms = spool.held_ms(clock::now());
         Ok(Received {

@@ -54,7 +54,13 @@ impl Desk {
                 self.save_files(&kept, manifest, dir, watch)?
             }
             Body::Mail(text) => vec![save_text(&kept, text, dir)?],
-            Body::Part(_) | Body::Card(_) | Body::Introduction(_) | Body::Roster(_) => Vec::new(),
+            Body::Part(_)
+            | Body::Card(_)
+            | Body::Introduction(_)
+            | Body::Roster(_)
+            | Body::Job(_)
+            | Body::Result(_)
+            | Body::Word(_) => Vec::new(),
         };
         sync_dir(dir)?;
         let mut notes = vec![set_note(space::READ, &kept.id.0, Vec::new())];

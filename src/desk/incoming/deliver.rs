@@ -187,7 +187,7 @@ impl Intake<'_> {
                     self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
                     complete = Some(id);
                 }
-                Body::Card(_) => {}
+                Body::Card(_) | Body::Job(_) | Body::Result(_) | Body::Word(_) => {}
             }
         }
         receipts.extend(receipt.filter(|_| show_receipt).map(|receipt| (receipt, until)));
