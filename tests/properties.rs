@@ -70,7 +70,7 @@ twins! {
     packet compressed manifest job job_result job_word compact_inside age_inside compact_payload age_file
     container forged_container notes forged_notes volume file_name
     unit beacon symbols reconciliation noise_first noise_second noise_records
-    config key_file contacts stream trace log_segment log_records
+    config allow_list allowed key_file contacts stream trace log_segment log_records
 }
 
 #[test]

@@ -32,12 +32,13 @@ pub(crate) use server::bind_metrics;
 pub use server::{Server, serve_metrics};
 pub use verb::{At, Field, Row, Verb};
 pub use verbs::{
-    Add, AlarmClear, BundleImport, BundleLs, BundleShow, BundleVerify, Call, ContactChangeVerb,
-    ContactLs, ContactShow, DaemonShow, Doctor, Down, Id, InboxLs, InboxRead, InboxSave, Introduce,
-    LinkAdd, LinkLs, LinkRm, LinkTest, Log, MessageCard, PeersLs, Ping, QueueBump, QueueCancel,
-    QueueLs, QueueShow, RosterEdit, RosterExport, RosterFollow, RosterLeave, RosterLs, RosterNew,
-    RosterSend, RosterShow, RosterTake, SendBatch, SendOne, SendState, SpoolCheck, SpoolGc,
-    SpoolRebuild, SpoolStats, StatusVerb, TABLE, TossVerb, Trace, Why,
+    Add, AlarmClear, AllowLs, AllowRm, AllowSet, AllowTest, BundleImport, BundleLs, BundleShow,
+    BundleVerify, Call, ContactChangeVerb, ContactLs, ContactShow, DaemonShow, Doctor, Down, Id,
+    InboxLs, InboxRead, InboxSave, Introduce, LinkAdd, LinkLs, LinkRm, LinkTest, Log, MessageCard,
+    PeersLs, Ping, QueueBump, QueueCancel, QueueLs, QueueShow, RosterEdit, RosterExport,
+    RosterFollow, RosterLeave, RosterLs, RosterNew, RosterSend, RosterShow, RosterTake, SendBatch,
+    SendOne, SendState, SpoolCheck, SpoolGc, SpoolRebuild, SpoolStats, StatusVerb, TABLE, TossVerb,
+    Trace, Why,
 };
 pub(crate) use verbs::{bundle_id, from_hex};
 pub use wire::{Object, Outcomes, Reply};

@@ -11,12 +11,12 @@ use super::{
     wire::Outcomes,
 };
 use crate::desk::{
-    AddRequest, ContactChange, Failure, FailureKind, IntroduceRequest, RosterChange, SendRequest,
-    TossDirection, TossRequest, hex,
+    AddRequest, AllowRequest, AllowTestRequest, ContactChange, Failure, FailureKind,
+    IntroduceRequest, RosterChange, SendRequest, TossDirection, TossRequest, hex,
     reply::{
-        CardLine, Checked, ContactLine, DaemonLine, Finding, Happening, Identity, LinkLine,
-        MemberLine, PeerLine, Ponged, Queued, Reason, Received, RosterFile, RosterLine, Saved,
-        Sent, Shown, Status, Tossed, Traced,
+        AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, Finding, Happening,
+        Identity, LinkLine, MemberLine, PeerLine, Ponged, Queued, Reason, Received, RosterFile,
+        RosterLine, Saved, Sent, Shown, Status, Tossed, Traced,
     },
 };
 
@@ -176,6 +176,72 @@ verbs! {
         roster: Option<String>,
     } -> RosterFile: |request, at| {
         Ok(RosterFile { roster: hex(&at.desk.roster_bytes(request.roster.as_deref())?) })
+    };
+
+    /// What others may have run here.
+    AllowLs "allow/ls" {} -> Vec<AllowLine>: |_request, at| at.desk.allowed();
+
+    /// Let others have a command run here, by a handle; what it was before is forgotten.
+    AllowSet "allow/set" {
+        /// 1 to 64 of a-z 0-9 . _ -, a letter or digit first.
+        handle: String,
+        /// The command, with slots as {level:int(0..9)}; docs/jobs.md says which there are.
+        argv: Vec<String>,
+        /// Who may: contacts' names, @role, %group, contacts or *; by default those of [acl] run.
+        who: Option<Vec<String>>,
+        /// How many others must agree.
+        approvals: u8 = default,
+        /// Who may agree; by default those who may have it run.
+        approvers: Option<Vec<String>>,
+        /// It may be run again when nobody can say how it ended.
+        idempotent: bool = default,
+        /// Seconds from its start to its end.
+        timeout_s: Option<u32>,
+        /// Bytes of memory.
+        memory: Option<u64>,
+        /// It has a network.
+        net: bool = default,
+        /// What it may read beyond the system, by absolute path.
+        read: Vec<PathBuf> = default,
+        /// What it may write beyond its own folder, by absolute path.
+        write: Vec<PathBuf> = default,
+        /// Whose name it runs under.
+        user: Option<String>,
+        /// Of the commands of one group one runs at a time.
+        group: Option<String>,
+        /// Run the program only as it is now: its BLAKE3 is kept.
+        pin: bool = default,
+        /// Run it also where not every bound can be enforced.
+        best_effort: bool = default,
+        /// When in the day it may begin, UTC, as 22:00-06:00.
+        window: Option<String>,
+        /// Bytes of standard input that it takes.
+        stdin: Option<u64>,
+        /// Bytes of attachments that it takes.
+        files: Option<u64>,
+    } -> AllowLine: |request, at| at.desk.allow(&request.request());
+
+    /// Let nobody have a command run any more.
+    AllowRm "allow/rm" {
+        /// Its handle.
+        handle: String,
+    } -> AllowLine: |request, at| at.desk.disallow(&request.handle);
+
+    /// What would become of a request; nothing is run.
+    AllowTest "allow/test" {
+        /// The handle.
+        handle: String,
+        /// What would fill the slots.
+        args: Vec<String> = default,
+        /// On whose behalf: a contact's name or an id; otherwise it is not asked who may.
+        who: Option<String>,
+        /// As which names attachments would come along.
+        files: Vec<String> = default,
+        /// So many bytes of standard input would come along.
+        stdin: Option<u64>,
+    } -> AllowVerdict: |request, at| {
+        let Self { handle, args, who, files, stdin } = request;
+        at.desk.test_allowed(&AllowTestRequest { handle, args, who, files, stdin })
     };
 
     /// Queue a message; when this answers, it is durable.
@@ -396,6 +462,31 @@ verbs! {
 
 /// Messages in one batch: what the desk commits with one sync.
 const BATCH_MAX: usize = 64;
+
+impl AllowSet {
+    fn request(self) -> AllowRequest {
+        AllowRequest {
+            handle: self.handle,
+            argv: self.argv,
+            who: self.who,
+            approvals: self.approvals,
+            approvers: self.approvers,
+            idempotent: self.idempotent,
+            timeout_s: self.timeout_s,
+            memory: self.memory,
+            net: self.net,
+            read: self.read,
+            write: self.write,
+            user: self.user,
+            group: self.group,
+            pin: self.pin,
+            best_effort: self.best_effort,
+            window: self.window,
+            stdin: self.stdin,
+            files: self.files,
+        }
+    }
+}
 
 impl SendOne {
     fn request(&self) -> Result<SendRequest, Failure> {

@@ -3,7 +3,7 @@
 //!
 //! - `options`: the whole grammar; the doc comment of a verb is its help;
 //! - one file per family of verbs: `me`, `people`, `roster`, `send` and `batch`, `inbox`, `stick`, `queue`,
-//!   `bundle`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
+//!   `bundle`, `allow`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
 //! - `asker`: the one seam: a daemon answers, or a desk in this process;
 //! - `output`, `failure`, `progress`: what goes to which stream, for a person or for a program;
 //! - `text`, `parse`: values shown to people and typed by them.
@@ -11,6 +11,7 @@
 //! Nothing is decided here. A verb that needs more than turning values over belongs to the desk.
 
 mod about;
+mod allow;
 mod asker;
 mod batch;
 mod bundle;

@@ -10,6 +10,7 @@
 //! - [`reply`]: every reply, which is CLI.md's JSON; [`Failure`]: every way it can fail.
 
 mod alarm;
+mod allow;
 mod arriving;
 mod bundles;
 mod call_back;
@@ -54,6 +55,7 @@ use std::{
     time::Duration,
 };
 
+pub use allow::{AllowRequest, AllowTestRequest};
 pub use bundles::ExportForm;
 pub(crate) use clock::wall_s;
 pub use failure::{Failure, FailureKind};

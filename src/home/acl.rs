@@ -52,10 +52,15 @@ impl Default for Acl {
 impl Acl {
     /// Whether somebody may do something. Nobody is known where an envelope hides its author.
     pub fn may(&self, contacts: &Contacts, who: Option<&NodeId>, right: Right, today: Day) -> bool {
+        Self::means(self.list(right), contacts, who, today)
+    }
+
+    /// Whether somebody is meant by one of these words. Whom I block is meant by none.
+    pub fn means(words: &[String], contacts: &Contacts, who: Option<&NodeId>, today: Day) -> bool {
         if who.is_some_and(|who| contacts.is_blocked(who)) {
             return false;
         }
-        self.list(right).iter().any(|word| match who {
+        words.iter().any(|word| match who {
             _ if word == "*" => true,
             Some(who) => is_meant(word, contacts, who, today),
             None => false,

@@ -42,8 +42,12 @@ pub struct Here<'a> {
     pub may: &'a dyn Fn(Option<&[String]>) -> bool,
     /// The id, as text, of the one contact of that name.
     pub contact: &'a dyn Fn(&str) -> Option<String>,
-    /// At which path the command finds the attachment of that number.
-    pub path: &'a dyn Fn(usize) -> String,
+}
+
+/// What an attachment is called in the job's folder `given/`, by its number among those that came:
+/// never as its sender calls it.
+pub fn given_name(at: usize) -> String {
+    at.to_string()
 }
 
 /// What becomes of a request.
@@ -288,6 +292,8 @@ impl Known for Outside<'_> {
 
     fn file(&self, name: &str) -> Option<String> {
         let at = self.files.iter().position(|file| file.name == name)?;
-        Some((self.here.path)(at))
+        // From the command's own directory `work/`. So the words are the same wherever the job's folder
+        // is, and what was agreed to is what runs.
+        Some(format!("../given/{}", given_name(at)))
     }
 }

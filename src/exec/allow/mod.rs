@@ -28,7 +28,7 @@ use std::{
 use postrider_base::packet::{Handle, PacketError};
 
 pub use self::{
-    judge::{Asked, Attached, Here, Refusal, Rendered, Verdict, judge},
+    judge::{Asked, Attached, Here, Refusal, Rendered, Verdict, given_name, judge},
     shown::shown,
     template::{Template, TemplateError},
     text::{AllowError, TEXT_MAX, entry_text},

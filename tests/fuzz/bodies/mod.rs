@@ -80,6 +80,8 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("noise_second", Cost::Keys, link::noise_second, link::second_seeds),
     ("noise_records", Cost::Keys, link::noise_records, link::record_seeds),
     ("config", Cost::Light, home::config, seeds::config),
+    ("allow_list", Cost::Light, home::allow_list, seeds::allow_list),
+    ("allowed", Cost::Light, home::allowed, seeds::allowed),
     ("key_file", Cost::Files, home::key_file, seeds::key_file),
     ("contacts", Cost::Files, home::contacts, seeds::contacts),
     ("stream", Cost::Files, home::stream, seeds::stream),

@@ -494,6 +494,22 @@ pub(super) fn file_name() -> Inputs {
     kinds.map(|kind| FileNumber(0x0a1b_2c3d).name(kind).into()).into()
 }
 
+pub(super) fn allow_list() -> Inputs {
+    let full = "# mine\n[a]\nargv = ['/bin/a', '{x:int(0..9)}']\n\n['b.c'] # b\nargv = [\n'/bin/b',\n]\n\
+        for = ['@chief', 'Bob']\napprovals = 1\nmemory = 33554432\nnet = true\nread = ['/etc']\n\
+        reruns = 3\ngroup = 'g'\nwindow = '22:00-06:00'\nstdin = 5\nfiles = 6\n";
+    vec![full.into(), b"[a]\nargv = ['/bin/a']\n".to_vec()]
+}
+
+pub(super) fn allowed() -> Inputs {
+    vec![
+        b"/bin/a\n--n={n:int(-5..9)}\n--\n{x:re([a-z]{1,9})}\n{rest...:text(9)}\n\n\x02-3\x02ab\x02-r"
+            .to_vec(),
+        b"/bin/a\n{c:contact}\n{f?:file}\n\n\x03Bob\x04plan".to_vec(),
+        b"/bin/a\n{{x}}\n{s:enum(on,off)}{y}\n\n\x02on\x01y".to_vec(),
+    ]
+}
+
 pub(super) fn config() -> Inputs {
     let named = Config { name: "Al \"the\" \\ice".into(), workers: 3, ..Config::default() };
     vec![named.to_text().into(), b"hidden = true\nlifetime-days = 7\n".to_vec()]
