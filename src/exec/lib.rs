@@ -9,3 +9,4 @@
 
 pub mod allow;
 pub mod contract;
+pub mod schedule;
