@@ -123,7 +123,7 @@ struct Test {
     /// As if so much standard input came along
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     stdin: Option<u64>,
-    /// What fills the slots; behind -- where one begins with a dash
+    /// What fills the slots; behind -- where the first begins with a dash
     #[arg(trailing_var_arg = true, value_name = "ARG")]
     args: Vec<String>,
 }
