@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
+use postrider_exec::allow::shown;
 
 use super::{Context, Ended, Stop, failure::usage, parse, text};
 use crate::{
@@ -122,7 +123,7 @@ struct Test {
     /// As if so much standard input came along
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     stdin: Option<u64>,
-    /// What fills the slots; behind -- where one begins with a dash
+    /// What fills the slots; behind -- where the first begins with a dash
     #[arg(trailing_var_arg = true, value_name = "ARG")]
     args: Vec<String>,
 }
@@ -155,12 +156,14 @@ impl Set {
         let timeout_s = timeout_s.map_err(|_| {
             usage("a month is the longest that a command may take", "nothing was changed")
         })?;
+        // "Bob, Carol", as people write it.
+        let trimmed = |words: Vec<String>| words.iter().map(|it| it.trim().to_owned()).collect();
         Ok(api::AllowSet {
             handle: self.handle,
             argv: self.argv,
-            who: self.who,
+            who: self.who.map(trimmed),
             approvals: self.approvals,
-            approvers: self.approvers,
+            approvers: self.approvers.map(trimmed),
             idempotent: self.idempotent,
             timeout_s,
             memory: self.memory,
@@ -206,7 +209,8 @@ fn list(context: &Context, lines: &[AllowLine]) -> Ended {
     for line in lines {
         let usage = [line.handle.as_str(), &line.usage].join(" ");
         out.say(out.strong(usage.trim_end()))?;
-        out.say(format!("  runs  {}", text::line(&line.argv.join(" "))))?;
+        let words: Vec<String> = line.argv.iter().map(|word| as_typed(word)).collect();
+        out.say(format!("  runs  {}", words.join(" ")))?;
         out.say(format!("  for   {}", people(line)))?;
         let more = more(line);
         if !more.is_empty() {
@@ -215,6 +219,16 @@ fn list(context: &Context, lines: &[AllowLine]) -> Ended {
         warn(context, &line.warnings)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A word of a command among others on a line: in quotes where it could be taken for another.
+fn as_typed(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,@+{}".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        shown(word.as_bytes())
+    }
 }
 
 /// What an entry says beyond its command and its people.

@@ -126,6 +126,10 @@ impl Desk {
         let today = clock::today();
         let may = |words: Option<&[String]>| {
             let Some(who) = who.map(|who| &who.card.node) else { return true };
+            // Nothing of theirs is even taken in.
+            if contacts.rosters().revoked_by(who).is_some() {
+                return false;
+            }
             match words {
                 Some(words) => Acl::means(words, &contacts, Some(who), today),
                 None => self.home.config.acl.may(&contacts, Some(who), Right::Run, today),

@@ -38,7 +38,7 @@ impl Home {
 
     /// Puts an entry there, or takes one away; durable when it returns. What stood there before.
     ///
-    /// The entry is made while no other command changes the file.
+    /// Two at a time wait for each other; what a person writes meanwhile with an editor does not.
     pub fn edit_allow_list(
         &self,
         handle: &Handle,

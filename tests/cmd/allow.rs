@@ -19,7 +19,7 @@ fn what_is_allowed_is_listed_tested_and_taken_away(folder: &Folder) {
         "set",
         "say",
         "--for",
-        "Bob,@chief",
+        "Bob, @chief",
         "--timeout",
         "5m",
         "--memory",
@@ -42,7 +42,8 @@ fn what_is_allowed_is_listed_tested_and_taken_away(folder: &Folder) {
     assert_eq!(of_type(&listed, "allow").len(), 1);
     assert_eq!(text(listed.last().unwrap(), "verb"), "allow ls");
     let shown = alice.run(["allow", "ls"]).ok().out;
-    assert!(shown.contains("Bob, @chief") && shown.contains("{level:int(0..9)}"), "{shown}");
+    let runs = "  runs  /bin/echo '--level={level:int(0..9)}' '{words...:text(20)}'\n";
+    assert!(shown.contains("Bob, @chief") && shown.contains(runs), "{shown}");
 
     let test = alice.run(["allow", "test", "say", "3", "it's $(id)", "Straße"]).ok();
     let words = "'/bin/echo'\n'--level=3'\n'it'\\''s $(id)'\n$'Stra\\u00dfe'\n";

@@ -13,6 +13,7 @@ JOB_MAX = RESULT_MAX = 1024 * 1024
 WORD_MAX = 320 * 1024
 HANDLE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 ARGS_MAX, ARG_MAX, ARGS_BYTES_MAX, AFTER_MAX, FILES_MAX, FLEET_MAX = 256, 65_536, 131_072, 16, 256, 65_536
+PARTS_MAX = 16_384
 WHY_MAX, SHOWN_MAX, BOUNDS_MAX, BOUND_MAX = 512, 4096, 32, 64
 ARGV_MAX, ARGV_BYTES_MAX = 512, 262_144
 U32 = 2**32 - 1
@@ -74,6 +75,7 @@ def _manifest(raw, read_manifest):
     check(cbor.is_bytes(raw), "files are not a byte string")
     manifest = read_manifest(raw)
     check(manifest["text"] is None, "files with a text")
+    check(manifest["content"] == "inline" or len(manifest["content"]["hashes"]) <= PARTS_MAX, "number of parts")
     return manifest
 
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{id::BundleId, wire};
 
 /// A job's body is at most this long: everything but hashes of parts fits in half of it, and the
-/// other half hashes the parts of 128 GiB of attachments.
+/// other half is for those. Whatever is within the bounds below is within this one.
 pub const JOB_MAX: usize = 1 << 20;
 /// A handle is at most this long, and so are names of queues and of fleets.
 pub const HANDLE_MAX: usize = 64;
@@ -35,6 +35,8 @@ pub const ARGS_BYTES_MAX: usize = 128 * 1024;
 pub const AFTER_MAX: usize = 16;
 /// A job has at most so many attachments: as many as arguments that could name them.
 pub const JOB_FILES_MAX: usize = 256;
+/// Attachments, or what was kept of outputs, come in at most so many parts: 128 GiB as they are cut.
+pub const JOB_PARTS_MAX: usize = 16_384;
 /// A fleet has at most so many nodes: each is sent a bundle of its own.
 pub const FLEET_MAX: u32 = 65_536;
 
@@ -222,13 +224,18 @@ impl Job {
         if let Some(files) = &self.files {
             let plain = files.files.iter().all(|file| file.path.len() == 1 && !file.directory);
             let few = files.files.len() <= JOB_FILES_MAX;
-            holds(plain && few && files.text.is_none(), "attachments")?;
+            holds(plain && few && files.text.is_none() && has_few_parts(files), "attachments")?;
         }
         let files = self.files.as_ref().map_or(0, |files| files.files.len());
         let there = |at: u32| usize::try_from(at).is_ok_and(|at| at < files);
         holds(self.stdin.is_none_or(there), "stdin")?;
         self.fleet.as_ref().map_or(Ok(()), Fleet::check)
     }
+}
+
+/// Whether the bytes of files come in no more parts than those of a job may.
+pub(super) fn has_few_parts(files: &Manifest) -> bool {
+    files.parts().is_none_or(|parts| parts.hashes.len() <= JOB_PARTS_MAX)
 }
 
 impl Turn {
@@ -328,7 +335,10 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{Content, FileEntry};
+    use crate::{
+        id::SetId,
+        packet::{Content, FileEntry, PartList},
+    };
 
     fn job() -> Job {
         Job {
@@ -433,6 +443,25 @@ mod tests {
             change(&mut job);
             assert!(matches!(Job::decode(&job.encode()), Err(PacketError::Wire(_))));
         }
+        // The most of everything that is within the bounds is within the body's, and no part more.
+        let in_parts = |count: usize| {
+            let (arg, total) = (vec![b'x'; ARGS_BYTES_MAX / ARGS_MAX], (count as u64) << 20);
+            let name = "n".repeat(255);
+            let mut entry = FileEntry { path: vec![name], ..job().files.unwrap().files.remove(0) };
+            let mut files = vec![FileEntry { bytes: 0, ..entry.clone() }; JOB_FILES_MAX - 1];
+            entry.bytes = total;
+            files.push(entry);
+            let content = Content::Parts(PartList {
+                set: SetId([1; 16]),
+                part_bytes: 1 << 20,
+                total_bytes: total,
+                hashes: vec![[1; 32]; count],
+            });
+            let files = Some(Manifest { text: None, files, content });
+            Job::decode(&Job { args: vec![arg; ARGS_MAX], files, ..job() }.encode()).map(drop)
+        };
+        assert_eq!(in_parts(JOB_PARTS_MAX), Ok(()));
+        assert_eq!(in_parts(JOB_PARTS_MAX + 1), Err(PacketError::Field("attachments")));
         let long = vec![0; JOB_MAX + 1];
         assert!(matches!(Job::decode(&long), Err(PacketError::TooLong { .. })));
     }

@@ -25,7 +25,7 @@ pub(crate) use compress::decompress_part;
 pub use introduction::{Introduction, NOTE_MAX};
 pub use job::{
     AFTER_MAX, ARG_MAX, ARGS_BYTES_MAX, ARGS_MAX, Answer, FLEET_MAX, Fleet, HANDLE_MAX, Handle,
-    JOB_FILES_MAX, JOB_MAX, Job, Then, Turn,
+    JOB_FILES_MAX, JOB_MAX, JOB_PARTS_MAX, Job, Then, Turn,
 };
 pub use manifest::{
     Content, FILES_MAX, FileEntry, INLINE_MAX, MANIFEST_MAX, Manifest, NAMES_MAX, PART_BYTES,

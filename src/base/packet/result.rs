@@ -16,6 +16,7 @@ use serde_bytes::ByteBuf;
 use super::{
     PacketError,
     fields::{Few, digest, holds, id, is_line},
+    job::has_few_parts,
     manifest::{FileEntry, Manifest},
 };
 use crate::{id::BundleId, wire};
@@ -203,7 +204,8 @@ impl JobResult {
         // Nothing twice and nothing else. The text is what a person writes, and nobody wrote this.
         let files = self.files.as_ref().map_or(0, |files| files.files.len());
         let silent = self.files.as_ref().is_none_or(|files| files.text.is_none());
-        holds(files == named && silent, "files")
+        let few = self.files.as_ref().is_none_or(has_few_parts);
+        holds(files == named && silent && few, "files")
     }
 
     /// The file of what was kept of a stream, `stdout` or `stderr`.

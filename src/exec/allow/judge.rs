@@ -7,7 +7,7 @@ use postrider_base::{
 
 use super::{
     AllowList, Entry,
-    template::{Piece, Template, Times, would_be_option},
+    template::{Piece, Slot, Template, Times, would_be_option},
     value::{Known, filled},
 };
 use crate::contract::Order;
@@ -21,7 +21,7 @@ pub struct Asked<'a> {
     pub args: &'a [Vec<u8>],
     /// Bytes of standard input, if there is some.
     pub stdin_bytes: Option<u64>,
-    /// What else came along.
+    /// What else came along, standard input not among it; a file's number is its place here.
     pub files: &'a [Attached],
 }
 
@@ -44,7 +44,7 @@ pub struct Here<'a> {
     pub contact: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// What an attachment is called in the job's folder `given/`, by its number among those that came:
+/// What the attachment of that number in [`Asked::files`] is called in the job's folder `given/`:
 /// never as its sender calls it.
 pub fn given_name(at: usize) -> String {
     at.to_string()
@@ -194,35 +194,43 @@ fn rendered(entry: &Entry, asked: &Asked<'_>, here: &Here<'_>) -> Result<Vec<Vec
         return Err(Refusal::NotForYou(asked.handle.clone()));
     }
     check_input(entry, asked)?;
-    let values = values(&entry.command, asked, here)?;
-    let mut argv: Vec<Vec<u8>> = Vec::new();
-    let (mut words, mut bytes) = (0, 0);
-    let mut push = |word: String| {
-        words += 1;
-        bytes += word.len();
-        let fits = words <= ARGV_MAX && bytes <= ARGV_BYTES_MAX;
-        if fits { Ok(argv.push(word.into_bytes())) } else { Err(Refusal::TooLong) }
-    };
-    for (word, ended) in entry.command.words.iter().zip(&entry.command.ended) {
-        let slots: Vec<usize> = Template::slots_of(word).collect();
+    let command = &entry.command;
+    let values = values(command, asked, here)?;
+    let (mut argv, mut bytes) = (Vec::new(), 0);
+    for (at, word) in command.words.iter().enumerate() {
         // A word whose slot is not filled is left out; one that takes the rest is as many as that.
-        let times = slots.iter().map(|slot| values[*slot].len()).min().unwrap_or(1);
+        let times = Template::slots_of(word).map(|slot| values[slot].len()).min().unwrap_or(1);
         for turn in 0..times {
-            let value = |slot: usize| &values[slot][turn];
-            if let Some(Piece::Slot(slot)) = word.first()
-                && would_be_option(&entry.command.slots[*slot].kind, *ended, &value(*slot).1)
-            {
-                let slot_name = entry.command.slots[*slot].name.clone();
-                return Err(Refusal::Option { at: value(*slot).0, slot: slot_name });
+            let word = word_of(command, at, &values, turn)?;
+            bytes += word.len();
+            if argv.len() == ARGV_MAX || bytes > ARGV_BYTES_MAX {
+                return Err(Refusal::TooLong);
             }
-            let text = word.iter().map(|piece| match piece {
-                Piece::Text(text) => text.as_str(),
-                Piece::Slot(slot) => &value(*slot).1,
-            });
-            push(text.collect())?;
+            argv.push(word.into_bytes());
         }
     }
     Ok(argv)
+}
+
+/// A word of a command with its slots filled, for the n-th time.
+fn word_of(
+    command: &Template,
+    at: usize,
+    values: &[Values],
+    turn: usize,
+) -> Result<String, Refusal> {
+    let value = |slot: usize| &values[slot][turn];
+    if let Some(Piece::Slot(slot)) = command.words[at].first() {
+        let (Slot { name, kind, .. }, (number, value)) = (&command.slots[*slot], value(*slot));
+        if would_be_option(kind, command.ended[at], value) {
+            return Err(Refusal::Option { at: *number, slot: name.clone() });
+        }
+    }
+    let pieces = command.words[at].iter().map(|piece| match piece {
+        Piece::Text(text) => text.as_str(),
+        Piece::Slot(slot) => &value(*slot).1,
+    });
+    Ok(pieces.collect())
 }
 
 fn check_input(entry: &Entry, asked: &Asked<'_>) -> Result<(), Refusal> {
@@ -244,12 +252,11 @@ fn check_input(entry: &Entry, asked: &Asked<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// For each slot what fills it, with the number of the argument that it comes from.
-fn values(
-    command: &Template,
-    asked: &Asked<'_>,
-    here: &Here<'_>,
-) -> Result<Vec<Vec<(usize, String)>>, Refusal> {
+/// What fills one slot, each with the number of the argument that it comes from.
+type Values = Vec<(usize, String)>;
+
+/// For each slot what fills it.
+fn values(command: &Template, asked: &Asked<'_>, here: &Here<'_>) -> Result<Vec<Values>, Refusal> {
     let (slots, got) = (&command.slots, asked.args.len());
     let (handle, usage) = (asked.handle.clone(), takes(command));
     let least = slots.iter().filter(|slot| slot.times == Times::Once).count();

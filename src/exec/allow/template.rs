@@ -433,14 +433,10 @@ fn pattern(source: &str) -> Result<Kind, String> {
     compile(&format!(r"\A(?:{source})\z")).map(Kind::Pattern)
 }
 
-/// Whether the value of a slot is one of those that its operator wrote down, word for word.
-pub(super) fn is_spelled_out(kind: &Kind) -> bool {
-    matches!(kind, Kind::Choice(_))
-}
-
-/// Whether a word that begins with a slot would be taken for an option.
+/// Whether a word that begins with a slot would be taken for an option. What its operator has written
+/// out, word for word, may be one.
 pub(super) fn would_be_option(kind: &Kind, ended: bool, value: &str) -> bool {
-    !ended && !is_spelled_out(kind) && starts_like_an_option(value)
+    !ended && !matches!(kind, Kind::Choice(_)) && starts_like_an_option(value)
 }
 
 #[cfg(test)]
