@@ -1,5 +1,7 @@
 //! `inbox`: what arrived, and reading it.
 
+use std::path::Path;
+
 use postrider_base::{
     BundleId, Card, NodeId, Roster,
     packet::{Body, Introduction, Packet},
@@ -152,6 +154,17 @@ impl Desk {
             .next("ask the sender for a card: postrider id --card FILE")),
         }
     }
+}
+
+/// What a message that is kept says; nothing, if it is not there.
+pub(super) fn kept_packet(
+    spool: &DurableSpool,
+    inbox: &Path,
+    id: BundleId,
+) -> Result<Option<Body>, Failure> {
+    let note = spool.note(space::MESSAGE, &id.0)?;
+    let Some(note) = note.as_deref().and_then(MessageNote::read) else { return Ok(None) };
+    Ok(packet_of(inbox, &note)?.map(|packet| packet.body))
 }
 
 /// What an introduction says, in words.

@@ -22,6 +22,7 @@ mod identity;
 mod inbox;
 mod incoming;
 mod introduce;
+mod jobs;
 mod ledger;
 pub mod live;
 mod meetings;

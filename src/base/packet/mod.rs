@@ -79,6 +79,18 @@ pub enum Body {
     Word(Box<Word>),
 }
 
+impl Body {
+    /// The files that come along, with whatever it is.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match self {
+            Self::Files(manifest) => Some(manifest),
+            Self::Job(job) => job.files.as_ref(),
+            Self::Result(result) => result.files.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// What a packet refers to and brings along.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tail {

@@ -7,6 +7,7 @@
 
 mod carry;
 mod deliver;
+mod jobs;
 mod own;
 mod refusal;
 mod rosters;
@@ -62,6 +63,8 @@ pub(super) struct Gains {
     pub messages: Vec<BundleId>,
     /// Our messages whose receipts came.
     pub delivered: Vec<BundleId>,
+    /// Jobs of which something was said, mine and those of others.
+    pub jobs: Vec<BundleId>,
     /// Bundles for others that there was no room for after all.
     pub full: HashSet<BundleId>,
 }
@@ -549,6 +552,7 @@ impl<'a> Intake<'a> {
         group.gains.taken += pending.taken;
         group.gains.bytes += pending.bytes;
         group.gains.messages.extend(pending.messages);
+        group.gains.jobs.extend(pending.jobs);
         group.gains.delivered.extend(pending.delivered);
         self.sets.committed()?;
         Ok(())

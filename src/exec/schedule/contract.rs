@@ -61,7 +61,7 @@ pub enum Input {
         job: BundleId,
         /// What was asked; nothing for a job that has not come.
         asked: Option<Box<Asked>>,
-        /// What is durable.
+        /// What is durable; [`Record::new`] for a job of which nothing was recorded yet.
         record: Record,
     },
     /// All records were named.
@@ -72,8 +72,6 @@ pub enum Input {
         job: BundleId,
         /// What it asks for.
         asked: Box<Asked>,
-        /// Its first record ([`Record::arrived`]), which is durable.
-        record: Record,
     },
     /// Somebody takes a job back.
     Cancel {

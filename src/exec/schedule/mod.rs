@@ -121,7 +121,7 @@ impl Scheduler {
         match input {
             Input::Known { job, asked, record } => self.know(job, asked, record),
             Input::Began => self.begin(),
-            Input::Arrived { job, asked, record } => self.arrive(job, asked, record),
+            Input::Arrived { job, asked } => self.arrive(job, asked),
             Input::Cancel { job, by, admin, force } => self.cancel(job, by, admin, force),
             Input::Approve { job, by, what } => self.approve(job, by, what),
             Input::Again { job, by } => self.again(job, by),
@@ -164,7 +164,7 @@ impl Scheduler {
     }
 
     fn know(&mut self, job: BundleId, asked: Option<Box<Asked>>, mut record: Record) {
-        // It came in the moment in which somebody took it back, and the note of that was the later one.
+        // It was taken back, then it came, and nothing followed from that yet.
         if let (Phase::Awaited { .. }, Some(asked)) = (record.phase, &asked) {
             record = Record::arrived(Some(record), &asked.issuer);
         }
@@ -195,12 +195,12 @@ impl Scheduler {
         (self.began, self.dirty) = (true, true);
     }
 
-    fn arrive(&mut self, job: BundleId, asked: Box<Asked>, mut record: Record) {
+    fn arrive(&mut self, job: BundleId, asked: Box<Asked>) {
+        let mut record = Record::new();
         if let Some(known) = self.jobs.get(&job) {
             if known.asked.is_some() {
                 return;
             }
-            // Taken back, and that was noted while it came.
             record = Record::arrived(Some(known.record.clone()), &asked.issuer);
             self.outputs.push_back(Output::Note { job, record: record.clone() });
         }

@@ -121,10 +121,8 @@ impl World {
             return;
         }
         let asked = Asked { arrived_ms: self.now_ms, ..asked };
-        let record = Record::arrived(self.records.remove(&job), &asked.issuer);
         self.asked.insert(job, asked.clone());
-        self.records.insert(job, record.clone());
-        self.feed(Input::Arrived { job, asked: Box::new(asked), record });
+        self.feed(Input::Arrived { job, asked: Box::new(asked) });
     }
 
     fn say(&mut self, job: BundleId, word: Word) {
@@ -149,8 +147,11 @@ impl World {
         self.scheduler = Some(Scheduler::new(ROOM));
         self.inputs.clear();
         self.watched.clear();
-        for (job, record) in self.records.clone() {
+        let jobs: BTreeSet<BundleId> =
+            self.asked.keys().chain(self.records.keys()).copied().collect();
+        for job in jobs {
             let asked = self.asked.get(&job).cloned().map(Box::new);
+            let record = self.records.get(&job).cloned().unwrap_or_default();
             self.feed(Input::Known { job, asked, record });
         }
         self.feed(Input::Began);
@@ -427,7 +428,7 @@ fn whatever_crashes_a_job_runs_once_at_most_and_is_answered_once() {
             let runs = world.runs.get(job).copied().unwrap_or(0);
             let answers = world.answers.get(job).map_or(&[][..], Vec::as_slice);
             let [answer] = answers else {
-                panic!("seed {seed}: {job} was answered {answers:?}, {:?}", world.records[job]);
+                panic!("seed {seed}: {job} was answered {answers:?}, {:?}", world.records.get(job));
             };
             let reruns = match &world.verdicts[job] {
                 Verdict::Run(terms) => u32::from(terms.reruns),
