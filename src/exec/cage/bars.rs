@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, os::fd::BorrowedFd, path::PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, LandlockStatus, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, CompatLevel, Compatible, LandlockStatus, PathBeneath, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -61,7 +61,10 @@ pub(super) enum Sockets {
 }
 
 /// Takes system calls away; `false` where this is not known how.
-pub(super) fn bar_calls(sockets: Sockets, memory_counted: bool) -> Result<bool, seccompiler::Error> {
+pub(super) fn bar_calls(
+    sockets: Sockets,
+    memory_counted: bool,
+) -> Result<bool, seccompiler::Error> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(false) };
     let mut denied: BTreeMap<i64, Vec<SeccompRule>> =
         DENIED.iter().map(|call| (*call, Vec::new())).collect();

@@ -40,11 +40,11 @@ fn lower(resource: Resource, soft: u64, hard: u64) -> rustix::io::Result<()> {
     setrlimit(resource, Rlimit { current: Some(soft.min(hard)), maximum: Some(hard) })
 }
 
-/// Gives up every capability for good, and every way to get one by running a program.
-pub(super) fn give_up_privileges() -> rustix::io::Result<()> {
+/// Takes away what running a program could give. Before the user is changed: it needs a right itself.
+pub(super) fn bar_privileges() -> rustix::io::Result<()> {
     set_no_new_privs(true)?;
     // Each number up to the first that this kernel does not know; without the right to remove them
-    // there are none that could be gained.
+    // there is nothing that could be gained.
     for number in 0..64 {
         let one = CapabilitySet::from_bits_retain(1 << number);
         match capability_is_in_bounding_set(one) {
@@ -57,6 +57,11 @@ pub(super) fn give_up_privileges() -> rustix::io::Result<()> {
             Err(_) => break,
         }
     }
+    Ok(())
+}
+
+/// Gives up every capability for good.
+pub(super) fn give_up_privileges() -> rustix::io::Result<()> {
     // Older than 4.3 has none.
     let _ = clear_ambient_capability_set();
     let none = CapabilitySet::empty();

@@ -93,6 +93,7 @@ impl Cell {
         let name = program.name().map_err(because("the program"))?;
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
         self.bound()?;
+        bounds::bar_privileges().map_err(because("privileges"))?;
         self.become_user(&work)?;
         bounds::give_up_privileges().map_err(because("privileges"))?;
         // Whoever changed its user is told of its parent's death no more.
@@ -124,7 +125,10 @@ impl Cell {
 
     fn join_groups(&mut self) {
         let joined = self.plan.join.iter().all(|path| {
-            File::options().write(true).open(path).is_ok_and(|mut file| file.write_all(b"0").is_ok())
+            File::options()
+                .write(true)
+                .open(path)
+                .is_ok_and(|mut file| file.write_all(b"0").is_ok())
         });
         if !joined {
             self.plan.memory_by = None;
@@ -206,7 +210,8 @@ impl Cell {
         own_network: bool,
     ) -> Result<(), String> {
         let Plan { dir, order, .. } = &self.plan;
-        let system = root::SYSTEM.iter().map(PathBuf::from).chain(["/proc".into(), dir.join(GIVEN)]);
+        let system =
+            root::SYSTEM.iter().map(PathBuf::from).chain(["/proc".into(), dir.join(GIVEN)]);
         let mut paths = Paths {
             read: system.chain(order.reach.read.iter().cloned()).collect(),
             write: order.reach.write.iter().cloned().chain([dir.join(WORK)]).collect(),
@@ -225,10 +230,13 @@ impl Cell {
             let hidden = if own_root { ", own root" } else { "" };
             (abi >= LANDLOCK_LEAST, format!("landlock {}{hidden}", abi as i32))
         });
-        self.note("reach", match &files {
-            Some((true, by)) => by,
-            _ => "none",
-        });
+        self.note(
+            "reach",
+            match &files {
+                Some((true, by)) => by,
+                _ => "none",
+            },
+        );
         let sockets = match (net, own_root) {
             (true, _) => Sockets::All,
             (false, true) => Sockets::Local,
@@ -237,13 +245,16 @@ impl Cell {
         let counted = self.plan.memory_by.is_some();
         let calls = bar_calls(sockets, counted).map_err(because("seccomp"))?;
         self.note("calls", if calls { "seccomp" } else { "none" });
-        self.note("net", match (net, own_network, calls) {
-            (true, ..) => "granted",
-            (_, true, true) => "net namespace, seccomp",
-            (_, true, false) => "net namespace",
-            (_, false, true) => "seccomp",
-            (_, false, false) => "none",
-        });
+        self.note(
+            "net",
+            match (net, own_network, calls) {
+                (true, ..) => "granted",
+                (_, true, true) => "net namespace, seccomp",
+                (_, true, false) => "net namespace",
+                (_, false, true) => "seccomp",
+                (_, false, false) => "none",
+            },
+        );
         Ok(())
     }
 
@@ -347,4 +358,3 @@ fn close_inherited(keep: i32) -> io::Result<()> {
     }
     Ok(())
 }
-

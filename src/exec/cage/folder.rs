@@ -83,7 +83,8 @@ pub fn place(dir: &Path, order: &Order) -> Result<(), FolderError> {
         _ => {}
     }
     // The creation mask may have taken something away.
-    fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(failed("cannot be made", dir))?;
+    fs::set_permissions(dir, Permissions::from_mode(mode))
+        .map_err(failed("cannot be made", dir))?;
     let path = dir.join(ORDER);
     if path.exists() {
         return Err(failed("is there already", &path)(io::ErrorKind::AlreadyExists.into()));
@@ -265,7 +266,9 @@ impl Reserve {
         let bytes = encode(outcome);
         rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, &bytes, 0))
             .map_err(io::Error::from)
-            .and_then(|n| if n == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) })?;
+            .and_then(|n| {
+                if n == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+            })?;
         self.file.set_len(bytes.len() as u64)?;
         self.file.sync_all()?;
         fs::rename(self.dir.join(RESERVE), self.dir.join(OUTCOME))?;

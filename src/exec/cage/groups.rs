@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -44,7 +45,9 @@ impl Groups {
 
     fn make_second(&mut self, ours: &str, mounts: &str, memory: &str, processes: &str) -> bool {
         let Some(own) = place(ours, mounts, None) else { return false };
-        for parent in [Some(&*own), own.parent()].into_iter().flatten() {
+        // Beyond the top there is another file system.
+        let above = own.parent().filter(|above| above.join("cgroup.procs").exists());
+        for parent in [Some(&*own), above].into_iter().flatten() {
             if parent.extension().is_some_and(|kind| kind == "slice") {
                 continue;
             }
@@ -52,10 +55,10 @@ impl Groups {
             let (most, count) = (dir.join("memory.max"), dir.join("pids.max"));
             if !most.exists() || !count.exists() {
                 // Delegated, but not handed on yet; refused where it is not ours to do.
-                let _ = fs::write(parent.join("cgroup.subtree_control"), "+memory +pids");
+                let _ = set(&parent.join("cgroup.subtree_control"), "+memory +pids");
             }
-            if fs::write(&most, memory).is_ok() && fs::write(&count, processes).is_ok() {
-                let _ = fs::write(dir.join("memory.swap.max"), "0");
+            if set(&most, memory).is_ok() && set(&count, processes).is_ok() {
+                let _ = set(&dir.join("memory.swap.max"), "0");
                 self.memory_by = Some("cgroup".to_owned());
                 self.processes_by = Some("cgroup".to_owned());
                 self.counted = Some(dir.join("memory.events"));
@@ -72,16 +75,16 @@ impl Groups {
     fn make_first(&mut self, ours: &str, mounts: &str, memory: &str, processes: &str) {
         if let Some(dir) = place(ours, mounts, Some("pids")).and_then(|own| make_dir(&own)) {
             let count = dir.join("pids.max");
-            if fs::write(&count, processes).is_ok() {
+            if set(&count, processes).is_ok() {
                 self.processes_by = Some("cgroup v1".to_owned());
                 self.forks = Some(count);
             }
             self.dirs.push(dir);
         }
         if let Some(dir) = place(ours, mounts, Some("memory")).and_then(|own| make_dir(&own)) {
-            if fs::write(dir.join("memory.limit_in_bytes"), memory).is_ok() {
+            if set(&dir.join("memory.limit_in_bytes"), memory).is_ok() {
                 // Not where swap is not counted.
-                let _ = fs::write(dir.join("memory.memsw.limit_in_bytes"), memory);
+                let _ = set(&dir.join("memory.memsw.limit_in_bytes"), memory);
                 self.memory_by = Some("cgroup v1".to_owned());
                 self.counted = Some(dir.join("memory.oom_control"));
             }
@@ -97,10 +100,10 @@ impl Groups {
     /// Nobody in it forks any more; where the kernel can, everybody is killed at once.
     pub(super) fn kill(&self) {
         if let Some(forks) = &self.forks {
-            let _ = fs::write(forks, "0");
+            let _ = set(forks, "0");
         }
         if let Some(kill) = &self.kill {
-            let _ = fs::write(kill, "1");
+            let _ = set(kill, "1");
         }
     }
 
@@ -108,9 +111,8 @@ impl Groups {
     pub(super) fn out_of_memory(&self) -> bool {
         let text = self.counted.as_ref().and_then(|path| fs::read_to_string(path).ok());
         text.is_some_and(|text| {
-            text.lines().any(|line| {
-                line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0")
-            })
+            text.lines()
+                .any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
         })
     }
 
@@ -120,6 +122,11 @@ impl Groups {
             let _ = fs::remove_dir(dir);
         }
     }
+}
+
+/// Writes into a file that the kernel made; where it made none, there is nothing to set.
+fn set(path: &Path, value: &str) -> std::io::Result<()> {
+    fs::File::options().write(true).open(path)?.write_all(value.as_bytes())
 }
 
 /// Makes our group below `parent`, and takes away those of supervisors that are gone.

@@ -77,7 +77,8 @@ impl Program {
         let shown = seen.path.display();
         let io = |error: std::io::Error| format!("{shown}: {error}");
         let path_only = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::open(&seen.path, path_only, Mode::empty()).map_err(|e| io(e.into()))?;
+        let file =
+            rustix::fs::open(&seen.path, path_only, Mode::empty()).map_err(|e| io(e.into()))?;
         let now = fs::metadata(own_name(&file)).map_err(io)?;
         let changed = (now.ctime(), now.ctime_nsec());
         if (now.dev(), now.ino(), changed) != (seen.dev, seen.ino, seen.changed) {

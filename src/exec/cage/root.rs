@@ -69,7 +69,8 @@ fn build(dir: &Path, program: &Seen, reach: &Reach, own_proc: bool) -> io::Resul
     // The root is built on top of the job's folder, a place that is certainly there and certainly ours;
     // what is under it stays in reach by these.
     let folder = rustix::fs::open(dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let beneath = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder)));
+    let beneath =
+        PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder)));
     mount("postrider", dir, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"size=1m,mode=755")?;
     let root = Root { at: dir };
 

@@ -20,6 +20,7 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::{
     pipe::{PipeFlags, pipe_with},
     process::{Pid, getegid, geteuid},
+    thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities},
 };
 
 use super::{
@@ -123,7 +124,8 @@ pub(super) fn bear(
         .map_err(in_words("its cell"))?;
     // The command holds our ends of its pipes; they must be gone here, or they would never end.
     drop(cell);
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("its cell has no pid")?;
+    let pid =
+        i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("its cell has no pid")?;
     let mut socket = ours;
     let plan = Plan {
         dir: dir.to_owned(),
@@ -206,6 +208,15 @@ fn leave() -> io::Result<(bool, bool)> {
     }
     fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+    // In there we have every right, and would lose it by running the cell: it needs these to leave
+    // further namespaces and to give up the rest.
+    let hand_on = CapabilitySet::SYS_ADMIN | CapabilitySet::SETPCAP;
+    let mut rights = capabilities(None)?;
+    rights.inheritable = hand_on;
+    set_capabilities(None, rights)?;
+    for right in hand_on {
+        configure_capability_in_ambient_set(right, true)?;
+    }
     Ok((true, true))
 }
 

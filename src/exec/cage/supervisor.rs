@@ -132,8 +132,10 @@ fn run(dir: &Path, limits: &Limits, born: Born, signals: SignalFd) -> Outcome {
             inotify::add_watch(&watch, dir, flags).map(|_| watch)
         })
         .ok();
-    let streams = Stream::new(born.stdout, &dir.join(STDOUT), limits.output_bytes)
-        .and_then(|out| Ok([out, Stream::new(born.stderr, &dir.join(STDERR), limits.output_bytes)?]));
+    let streams =
+        Stream::new(born.stdout, &dir.join(STDOUT), limits.output_bytes).and_then(|out| {
+            Ok([out, Stream::new(born.stderr, &dir.join(STDERR), limits.output_bytes)?])
+        });
     let (streams, problem) = match streams {
         Ok(streams) => (Some(streams), None),
         Err(error) => (None, Some(format!("its streams: {error}"))),
@@ -265,7 +267,9 @@ impl Job<'_> {
         if asked {
             self.end(End::Killed, GRACE);
         }
-        if self.watch_is_told() && let Some(grace) = asked_to_end(self.dir) {
+        if self.watch_is_told()
+            && let Some(grace) = asked_to_end(self.dir)
+        {
             self.end(End::Killed, grace);
         }
         let now = Instant::now();
