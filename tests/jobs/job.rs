@@ -18,6 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Job {
     root: tempfile::TempDir,
     at: Option<PathBuf>,
+    narrow: bool,
     pub order: Order,
 }
 
@@ -43,7 +44,7 @@ impl Job {
         };
         // As a daemon's home must be where its jobs run under users of their own.
         open_to_all(root.path());
-        Self { root, at: None, order }
+        Self { root, at: None, narrow: false, order }
     }
 
     pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
@@ -53,6 +54,12 @@ impl Job {
 
     pub fn reach(mut self, change: impl FnOnce(&mut Reach)) -> Self {
         change(&mut self.order.reach);
+        self
+    }
+
+    /// As on a machine where no namespace can be made.
+    pub fn narrow(mut self) -> Self {
+        self.narrow = true;
         self
     }
 
@@ -76,7 +83,20 @@ impl Job {
     }
 
     pub fn start(&self) -> Supervisor {
-        start(&self.dir(), program().as_os_str(), &[OsString::from("job-supervisor")]).unwrap()
+        let start = || {
+            start(&self.dir(), program().as_os_str(), &[OsString::from("job-supervisor")]).unwrap()
+        };
+        if !self.narrow {
+            return start();
+        }
+        // What a thread may not, those may not that it starts.
+        std::thread::scope(|scope| {
+            let started = scope.spawn(|| {
+                deny_namespaces();
+                start()
+            });
+            started.join().unwrap()
+        })
     }
 
     /// From the folder to the outcome.
@@ -96,6 +116,16 @@ impl Job {
     pub fn stderr(&self) -> String {
         text(&self.dir().join("stderr"))
     }
+}
+
+fn deny_namespaces() {
+    use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
+    let rules = [(libc::SYS_unshare, Vec::new())].into_iter().collect();
+    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).unwrap();
+    let program: Vec<seccompiler::sock_filter> = filter.try_into().unwrap();
+    apply_filter(&program).unwrap();
 }
 
 fn text(path: &Path) -> String {

@@ -13,5 +13,7 @@ mod bounds;
 mod crashes;
 mod endings;
 mod job;
+mod narrow;
+mod pace;
 mod reach;
 mod what_runs;

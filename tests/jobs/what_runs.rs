@@ -70,8 +70,10 @@ fn what_cannot_be_run_does_not_begin() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         not_begun(&job(&path), why);
     }
-    let (_dir, path) = script("not a program at all");
-    not_begun(&job(&path), "could not be run");
+    for text in ["not a program at all", "#", ""] {
+        let (_dir, path) = script(text);
+        not_begun(&job(&path), "neither");
+    }
 }
 
 #[test]

@@ -100,8 +100,14 @@ impl Program {
                 return Err(format!("{shown} is not the file that is pinned"));
             }
         }
-        let mut mark = [0; 2];
-        let script = content.is_ok_and(|c| c.read_exact_at(&mut mark, 0).is_ok() && mark == *b"#!");
+        let mut mark = [0; 4];
+        let script = match content.and_then(|content| content.read_at(&mut mark, 0)) {
+            Ok(_) if mark == *b"\x7fELF" => false,
+            Ok(_) if mark.starts_with(b"#!") => true,
+            // The C library would hand it to a shell.
+            Ok(_) => return Err(format!("{shown} is neither a program nor a script")),
+            Err(_) => false,
+        };
         Ok(Self { file, script })
     }
 
