@@ -49,9 +49,8 @@ fn more_processes_than_it_may_have_are_refused() {
 #[test]
 fn more_memory_than_it_may_have_is_refused() {
     // tail keeps one endless line in memory.
-    let job = Job::sh("head -c 400000000 /dev/zero | tail -n 1 | wc -c");
-    let outcome = job.limits(|l| l.memory_bytes = 100 << 20);
-    let job = outcome;
+    let hog = "head -c 400000000 /dev/zero | tail -n 1 | wc -c";
+    let job = Job::sh(hog).limits(|l| l.memory_bytes = 100 << 20);
     let outcome = job.run();
     assert_ne!(job.stdout().trim(), "400000000", "{outcome:?}");
     println!("{:?}, {}", outcome.end, outcome.enforced["memory"]);
@@ -59,6 +58,16 @@ fn more_memory_than_it_may_have_is_refused() {
         .limits(|l| l.memory_bytes = 1 << 30);
     well(&job, &job.run());
     assert_eq!(job.stdout().trim(), "400000000");
+}
+
+#[test]
+fn a_hog_is_ended_and_it_is_said_for_what() {
+    let job =
+        Job::new(&["/usr/bin/tail", "-n", "1", "/dev/zero"]).limits(|l| l.memory_bytes = 64 << 20);
+    let outcome = job.run();
+    let counted = outcome.enforced["memory"].starts_with("cgroup");
+    let end = if counted { End::Overran(Bound::Memory) } else { End::Exited(1) };
+    assert_eq!(outcome.end, end, "{outcome:?}");
 }
 
 #[test]
@@ -81,6 +90,14 @@ fn many_files_that_are_too_much_together_end_it() {
     let script = "i=0; while :; do head -c 500000 /dev/zero >$i; i=$((i+1)); done";
     let job = Job::sh(script).limits(|l| l.scratch_bytes = 1 << 20);
     assert_eq!(job.run().end, End::Overran(Bound::Scratch));
+}
+
+#[test]
+fn files_without_a_name_count_too() {
+    let open = "for n in 3 4 5 6 7 8 9; do eval \"exec $n>file\"; rm file; head -c 500000 /dev/zero >&$n; done";
+    let job = Job::sh(&format!("{open}; exec sleep 987013")).limits(|l| l.scratch_bytes = 1 << 20);
+    assert_eq!(job.run().end, End::Overran(Bound::Scratch));
+    assert_eq!(with_mark("987013"), []);
 }
 
 #[test]

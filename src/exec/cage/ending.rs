@@ -56,14 +56,15 @@ fn bury() -> bool {
     }
 }
 
-struct Found {
-    pid: Pid,
+/// A process that came of this one.
+pub(super) struct Found {
+    pub(super) pid: Pid,
     /// Neither stopped nor ended.
     runs: bool,
 }
 
 /// Everything that descends from this process.
-fn descendants() -> Vec<Found> {
+pub(super) fn descendants() -> Vec<Found> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let mut children: BTreeMap<i32, Vec<(i32, char)>> = BTreeMap::new();
     for entry in entries.flatten() {

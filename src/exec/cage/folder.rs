@@ -11,7 +11,7 @@ use std::{
 use rustix::{
     fs::{FallocateFlags, FlockOperation, fallocate, fcntl_lock},
     io::Errno,
-    process::{Flock, FlockOffsetType, FlockType, fcntl_getlk, geteuid},
+    process::{Flock, FlockOffsetType, FlockType, Signal, fcntl_getlk, geteuid, kill_process},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -122,9 +122,8 @@ pub fn look(dir: &Path) -> Result<Standing, FolderError> {
         // Before the lock is asked about: a `started` of now and a lock that is free afterwards mean
         // that its supervisor is gone, for whoever finds `started` runs nothing.
         let started = dir.join(STARTED).exists();
-        if let Some(holder) = holder(&lock).map_err(failed("cannot be asked", dir))?
-            && holder == FlockType::WriteLock
-        {
+        let holder = holder(&lock).map_err(failed("cannot be asked", dir))?;
+        if holder.is_some_and(|holder| holder.typ == FlockType::WriteLock) {
             return Ok(Standing::Running);
         }
         let path = dir.join(OUTCOME);
@@ -161,9 +160,6 @@ pub fn wait(dir: &Path) -> Result<Standing, FolderError> {
 /// over. A supervisor that comes later runs nothing. The first who asks decides about the grace.
 pub fn ask_to_end(dir: &Path, grace: Duration) -> Result<(), FolderError> {
     let path = dir.join(KILL);
-    if path.exists() {
-        return Ok(());
-    }
     let write = || {
         let fresh = dir.join("kill.new");
         let mut file = private(&fresh, true)?;
@@ -172,7 +168,18 @@ pub fn ask_to_end(dir: &Path, grace: Duration) -> Result<(), FolderError> {
         fs::rename(&fresh, &path)?;
         sync_dir(dir)
     };
-    write().map_err(failed("cannot be written", &path))
+    if !path.exists() {
+        write().map_err(failed("cannot be written", &path))?;
+    }
+    // It looks by itself, but not all the time. Where it cannot be told, it comes to know of it then.
+    if let Ok(lock) = File::open(dir.join(LOCK))
+        && let Ok(Some(holder)) = holder(&lock)
+        && holder.typ == FlockType::WriteLock
+        && let Some(pid) = holder.pid
+    {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    Ok(())
 }
 
 /// How long the command has, if somebody wants it to end.
@@ -201,7 +208,7 @@ impl Lock {
                 Err(errno) => return Err(errno.into()),
             }
             // Somebody who waited has it for a moment: that is nobody who runs it.
-            if holder(&file)? == Some(FlockType::WriteLock) {
+            if holder(&file)?.is_some_and(|holder| holder.typ == FlockType::WriteLock) {
                 return Ok(None);
             }
             if since.elapsed() > ASKER_MAX {
@@ -213,7 +220,7 @@ impl Lock {
 }
 
 /// Who has the lock: a supervisor to write, somebody who waited to read.
-fn holder(lock: &File) -> io::Result<Option<FlockType>> {
+fn holder(lock: &File) -> io::Result<Option<Flock>> {
     let question = Flock {
         start: 0,
         length: 0,
@@ -221,7 +228,7 @@ fn holder(lock: &File) -> io::Result<Option<FlockType>> {
         typ: FlockType::WriteLock,
         offset_type: FlockOffsetType::Set,
     };
-    Ok(fcntl_getlk(lock, &question)?.map(|found| found.typ))
+    Ok(fcntl_getlk(lock, &question)?)
 }
 
 /// The order of a folder.
@@ -235,8 +242,8 @@ pub(super) fn order(dir: &Path) -> Result<Order, FolderError> {
 pub(super) fn mark_started(dir: &Path) -> io::Result<()> {
     let mut file = private(&dir.join(STARTED), true)?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    // For a person. What counts is that it is there, so its name is synced and its text is not.
     writeln!(file, "{} {}", std::process::id(), boot.trim())?;
-    file.sync_all()?;
     sync_dir(dir)
 }
 

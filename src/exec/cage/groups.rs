@@ -30,15 +30,16 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Makes what can be made. `extra` processes of ours will be in it.
-    pub(super) fn make(limits: &Limits, extra: u32) -> Self {
+    /// Makes what can be made. `extra` processes of ours will be in it. `exact`: the limit of the kernel
+    /// counts nobody else's processes, and a group for that alone would cost 10 ms and bring nothing.
+    pub(super) fn make(limits: &Limits, extra: u32, exact: bool) -> Self {
         let mut groups = Self::default();
         let ours = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let processes = (u64::from(limits.processes) + u64::from(extra)).to_string();
         let memory = limits.memory_bytes.to_string();
         if !groups.make_second(&ours, &mounts, &memory, &processes) {
-            groups.make_first(&ours, &mounts, &memory, &processes);
+            groups.make_first(&ours, &mounts, &memory, (!exact).then_some(&processes));
         }
         groups
     }
@@ -72,8 +73,10 @@ impl Groups {
         false
     }
 
-    fn make_first(&mut self, ours: &str, mounts: &str, memory: &str, processes: &str) {
-        if let Some(dir) = place(ours, mounts, Some("pids")).and_then(|own| make_dir(&own)) {
+    fn make_first(&mut self, ours: &str, mounts: &str, memory: &str, processes: Option<&String>) {
+        if let Some(processes) = processes
+            && let Some(dir) = place(ours, mounts, Some("pids")).and_then(|own| make_dir(&own))
+        {
             let count = dir.join("pids.max");
             if set(&count, processes).is_ok() {
                 self.processes_by = Some("cgroup v1".to_owned());

@@ -1,23 +1,25 @@
 //! How much a command has written into its own folder.
 //!
 //! The size of each file is bounded by the kernel; their sum is watched, so it may be gone beyond for a
-//! moment. What is deleted and still open is not seen.
+//! moment. A file that is deleted and still open counts, as long as one of its processes has it open.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    collections::BTreeSet,
+    fs,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
-    time::{Duration, Instant},
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, open, openat, statat},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, open, openat, statat},
     io,
 };
 
-/// At the most so often.
-const ROUND: Duration = Duration::from_millis(200);
-/// Of the time, looking takes at the most one part of this many.
-const SHARE: u32 = 20;
+use super::ending::descendants;
+
 /// A file costs as much even when it is empty: a bound on bytes is a bound on names too.
 const FILE_BYTES: u64 = 4096;
 /// Deeper than any that is made for a purpose; each level holds a descriptor.
@@ -28,26 +30,35 @@ const DEPTH_MAX: usize = 200;
 pub(super) struct Scratch {
     dir: OwnedFd,
     bound: u64,
-    next: Instant,
 }
 
 impl Scratch {
     pub(super) fn new(dir: &Path, bound: u64) -> io::Result<Self> {
         let dir = open(dir, FOLDER, Mode::empty())?;
-        Ok(Self { dir, bound, next: Instant::now() + ROUND })
-    }
-
-    /// When to look again.
-    pub(super) fn next(&self) -> Instant {
-        self.next
+        Ok(Self { dir, bound })
     }
 
     /// Whether there is too much.
-    pub(super) fn is_over(&mut self) -> bool {
-        let since = Instant::now();
-        let over = count(&self.dir, self.bound, 0).is_none();
-        self.next = Instant::now() + ROUND.max(since.elapsed() * SHARE);
-        over
+    pub(super) fn is_over(&self) -> bool {
+        count(&self.dir, self.bound, 0).and_then(|room| self.count_deleted(room)).is_none()
+    }
+
+    /// What is left of `room` after the files that have no name any more.
+    fn count_deleted(&self, mut room: u64) -> Option<u64> {
+        let Ok(own) = fstat(&self.dir) else { return Some(room) };
+        let mut counted = BTreeSet::new();
+        for found in descendants() {
+            let dir = format!("/proc/{}/fd", found.pid.as_raw_nonzero());
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                // Of the file that it leads to, wherever that is by now.
+                let Ok(file) = fs::metadata(entry.path()) else { continue };
+                let ours = file.is_file() && file.nlink() == 0 && file.dev() == own.st_dev;
+                if ours && counted.insert(file.ino()) {
+                    room = room.checked_sub(file.blocks().saturating_mul(512))?;
+                }
+            }
+        }
+        Some(room)
     }
 }
 

@@ -102,7 +102,8 @@ pub(super) fn bear(
         hand_over(dir, user).map_err(in_words("its folder"))?;
     }
     let (first, own_users) = leave().map_err(in_words("namespaces"))?;
-    let groups = Groups::make(&order.limits, u32::from(first));
+    let exact = own_users || become_user.as_ref().is_some_and(|user| user.own);
+    let groups = Groups::make(&order.limits, u32::from(first), exact);
     // What the kernel's limit counts beside the command: of a user of its own nobody, in a namespace of
     // users this process and the cell, else all that its user runs.
     let others = match &become_user {

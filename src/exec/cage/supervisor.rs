@@ -17,7 +17,6 @@ use nix::sys::{
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::inotify,
     io::Errno,
     process::{
         Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
@@ -41,6 +40,10 @@ use crate::contract::{Bound, Captured, End, Limits, Outcome};
 
 /// A cell is confined within milliseconds; reading a program that is pinned takes the longest.
 const READY_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked whether something is wanted or too much was written.
+const ROUND: Duration = Duration::from_millis(200);
+/// Of the time, looking takes at the most one part of this many.
+const SHARE: u32 = 20;
 /// A reason fits a line or two; an outcome must fit its reserve.
 const WHY_BYTES_MAX: usize = 1000;
 
@@ -126,12 +129,6 @@ fn not_begun(why: String, enforced: BTreeMap<String, String>) -> Outcome {
 
 /// From a cell that was born to an end of everything that came of it.
 fn run(dir: &Path, limits: &Limits, born: Born, signals: SignalFd) -> Outcome {
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-        .and_then(|watch| {
-            let flags = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-            inotify::add_watch(&watch, dir, flags).map(|_| watch)
-        })
-        .ok();
     let streams =
         Stream::new(born.stdout, &dir.join(STDOUT), limits.output_bytes).and_then(|out| {
             Ok([out, Stream::new(born.stderr, &dir.join(STDERR), limits.output_bytes)?])
@@ -147,9 +144,8 @@ fn run(dir: &Path, limits: &Limits, born: Born, signals: SignalFd) -> Outcome {
         socket: Some(born.socket),
         streams,
         signals,
-        watch,
-        unheard: true,
         scratch: Scratch::new(&dir.join(WORK), limits.scratch_bytes).ok(),
+        next_look: Instant::now(),
         wall: Duration::from_secs(limits.wall_s.into()),
         began: None,
         enforced: BTreeMap::new(),
@@ -190,10 +186,8 @@ struct Job<'a> {
     socket: Option<std::os::unix::net::UnixStream>,
     streams: Option<[Stream; 2]>,
     signals: SignalFd,
-    watch: Option<std::os::fd::OwnedFd>,
-    /// A wish may have come before the watch was there.
-    unheard: bool,
     scratch: Option<Scratch>,
+    next_look: Instant,
     wall: Duration,
     began: Option<Instant>,
     enforced: BTreeMap<String, String>,
@@ -242,19 +236,15 @@ impl Job<'_> {
     /// Waits for whatever comes first and takes it.
     fn step(&mut self) {
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        fds.extend(self.watch.as_ref().map(|watch| PollFd::new(watch, PollFlags::IN)));
         let streams = self.streams.iter().flatten().filter_map(Stream::waits);
         fds.extend(streams.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         let now = Instant::now();
-        let timeout = self.next_moment().map(|at| {
-            let left = at.saturating_duration_since(now);
-            // A moment too late rather than a round too early.
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            }
-        });
-        let _ = poll(&mut fds, timeout.as_ref());
+        let left = self.next_moment().saturating_duration_since(now);
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        let _ = poll(&mut fds, Some(&timeout));
         drop(fds);
         for stream in self.streams.iter_mut().flatten() {
             stream.take();
@@ -264,34 +254,38 @@ impl Job<'_> {
         if self.ended.is_some() {
             return;
         }
-        if asked {
-            self.end(End::Killed, GRACE);
-        }
-        if self.watch_is_told()
-            && let Some(grace) = asked_to_end(self.dir)
-        {
-            self.end(End::Killed, grace);
-        }
+        // Whoever wants it to end says so by a signal, too; else it is seen with the next look.
         let now = Instant::now();
+        let looks = now >= self.next_look;
+        if asked || looks {
+            let wish = asked_to_end(self.dir);
+            if let Some(grace) = wish.or(asked.then_some(GRACE)) {
+                self.end(End::Killed, grace);
+            }
+        }
+        if looks {
+            self.look(now);
+        }
         if self.began.is_some_and(|began| now >= began + self.wall) {
             self.end(End::Overran(Bound::Wall), GRACE);
-        }
-        if let Some(scratch) = &mut self.scratch
-            && now >= scratch.next()
-            && scratch.is_over()
-        {
-            // Each moment more of it costs the disk.
-            self.end(End::Overran(Bound::Scratch), Duration::ZERO);
         }
         if self.kill_at.is_some_and(|at| now >= at) {
             self.kill();
         }
     }
 
-    fn next_moment(&self) -> Option<Instant> {
+    fn next_moment(&self) -> Instant {
         let wall = self.began.filter(|_| self.cause.is_none()).map(|began| began + self.wall);
-        let scratch = self.scratch.as_ref().map(Scratch::next);
-        [wall, scratch, self.kill_at].into_iter().flatten().min()
+        [wall, self.kill_at].into_iter().flatten().fold(self.next_look, Instant::min)
+    }
+
+    /// Looks how much was written.
+    fn look(&mut self, now: Instant) {
+        if self.scratch.as_ref().is_some_and(Scratch::is_over) {
+            // Each moment more of it costs the disk.
+            self.end(End::Overran(Bound::Scratch), Duration::ZERO);
+        }
+        self.next_look = Instant::now() + ROUND.max(now.elapsed() * SHARE);
     }
 
     /// Takes all signals that came: whether one wants this to end. Buries whoever ended.
@@ -307,17 +301,6 @@ impl Job<'_> {
                 Ok(None) | Err(_) => return asked,
             }
         }
-    }
-
-    /// Whether the folder changed; where nobody tells, at each round.
-    fn watch_is_told(&mut self) -> bool {
-        let Some(watch) = &self.watch else { return true };
-        let mut told = std::mem::take(&mut self.unheard);
-        let mut buffer = [0; 4096];
-        while rustix::io::read(watch, &mut buffer).is_ok_and(|n| n > 0) {
-            told = true;
-        }
-        told
     }
 
     /// Asks the command to end, if nobody did; the first cause is the one that is told.

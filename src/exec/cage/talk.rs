@@ -89,7 +89,8 @@ pub(super) fn hear<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<O
     if len > BYTES_MAX {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut bytes = Vec::new();
-    stream.take(u64::from(len)).read_to_end(&mut bytes)?;
+    // Of a process of our own, and for a moment: no reason to grow it step by step.
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?];
+    stream.read_exact(&mut bytes)?;
     serde_cbor::from_slice(&bytes).map(Some).map_err(|_| io::ErrorKind::InvalidData.into())
 }
