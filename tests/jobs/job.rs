@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Job {
     root: tempfile::TempDir,
     at: Option<PathBuf>,
-    narrow: bool,
+    denied: &'static [i64],
     pub order: Order,
 }
 
@@ -44,7 +44,7 @@ impl Job {
         };
         // As a daemon's home must be where its jobs run under users of their own.
         open_to_all(root.path());
-        Self { root, at: None, narrow: false, order }
+        Self { root, at: None, denied: &[], order }
     }
 
     pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
@@ -59,7 +59,13 @@ impl Job {
 
     /// As on a machine where no namespace can be made.
     pub fn narrow(mut self) -> Self {
-        self.narrow = true;
+        self.denied = &[libc::SYS_unshare];
+        self
+    }
+
+    /// As on a machine that can confine nothing but by the oldest means.
+    pub fn bare(mut self) -> Self {
+        self.denied = &[libc::SYS_unshare, libc::SYS_landlock_create_ruleset];
         self
     }
 
@@ -86,13 +92,13 @@ impl Job {
         let start = || {
             start(&self.dir(), program().as_os_str(), &[OsString::from("job-supervisor")]).unwrap()
         };
-        if !self.narrow {
+        if self.denied.is_empty() {
             return start();
         }
         // What a thread may not, those may not that it starts.
         std::thread::scope(|scope| {
             let started = scope.spawn(|| {
-                deny_namespaces();
+                deny(self.denied);
                 start()
             });
             started.join().unwrap()
@@ -118,10 +124,11 @@ impl Job {
     }
 }
 
-fn deny_namespaces() {
+/// Takes system calls away from this thread, as a kernel does that does not know them.
+fn deny(calls: &[i64]) {
     use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
-    let rules = [(libc::SYS_unshare, Vec::new())].into_iter().collect();
-    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let denied = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into().unwrap();
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).unwrap();
     let program: Vec<seccompiler::sock_filter> = filter.try_into().unwrap();

@@ -134,3 +134,20 @@ fn ordinary_programs_work() {
     well(&job, &job.run());
     assert_eq!(job.stdout(), "x\n");
 }
+
+#[test]
+fn what_cannot_be_enforced_is_refused_or_said() {
+    let job = Job::sh("touch ran").bare();
+    let outcome = job.run();
+    let End::NotBegun(why) = &outcome.end else { panic!("{outcome:?}") };
+    assert!(why.contains("reach"), "{why}");
+    assert_eq!(outcome.enforced["reach"], "none");
+    assert!(!job.work("ran").exists() && !job.dir().join("started").exists());
+
+    let mut job = Job::sh("touch ran").bare();
+    job.order.best_effort = true;
+    let outcome = job.run();
+    well(&job, &outcome);
+    assert_eq!(outcome.enforced["reach"], "none");
+    assert!(job.work("ran").exists());
+}

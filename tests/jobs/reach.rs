@@ -33,9 +33,13 @@ fn the_environment_is_ours_alone() {
 
 #[test]
 fn its_folder_its_mask_and_its_descriptors_are_as_promised() {
-    let job = Job::sh("pwd; umask; touch here; cat ../given/a; ls -l /proc/self/fd >fds; cat fds");
+    let job = Job::sh(
+        "pwd; umask; touch here; cat ../given/a; ls -l /proc/self/fd >fds; cat fds; \
+         chmod u+w ../given/a; echo x >../given/a; rm -f ../given/a; echo x >../given/b",
+    );
     fs::write(job.place().join("given/a"), "given\n").unwrap();
-    well(&job, &job.finish());
+    assert_eq!(job.finish().end, End::Exited(2), "what it was given is not its own");
+    assert_eq!(fs::read(job.dir().join("given/a")).unwrap(), b"given\n");
     let out = job.stdout();
     let mut lines = out.lines();
     assert_eq!(lines.next(), Some(&*job.dir().join("work").display().to_string()));

@@ -34,9 +34,10 @@ use rustix::{
 };
 
 use super::{
-    bars::{Paths, Sockets, bar_calls, bar_paths},
     bounds,
+    calls::{Sockets, bar_calls},
     folder::{GIVEN, STDIN, WORK},
+    paths::{Paths, bar_paths},
     program::Program,
     root,
     talk::{Plan, Word, hear, say},

@@ -11,15 +11,17 @@
 //!
 //! The files: `folder` what is durable, `supervisor` the loop, `spawning` how a cell is born, `stream` what
 //! comes out, `scratch` how much is written, `ending` that nothing is left, `groups` control groups; `cell`
-//! the order of confinement, `root` what the command sees of the disk, `bars` Landlock and seccomp, `bounds`
-//! limits of the kernel, `program` that what runs is what was meant; `talk` what the two say to each other.
+//! the order of confinement, `root` what the command sees of the disk, `paths` Landlock, `calls` seccomp,
+//! `bounds` limits of the kernel, `program` that what runs is what was meant; `talk` what the two say to each
+//! other. What is enforced by what is in `docs/jobs-sandbox.md`.
 
-mod bars;
 mod bounds;
+mod calls;
 mod cell;
 mod ending;
 mod folder;
 mod groups;
+mod paths;
 mod program;
 mod root;
 mod scratch;

@@ -5,16 +5,13 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
+    fs::{self, File},
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::Path,
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, open, openat, statat},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, open, openat, statat},
     io,
 };
 
@@ -28,13 +25,13 @@ const DEPTH_MAX: usize = 200;
 /// Watches the folder of one command.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    dir: OwnedFd,
+    dir: File,
     bound: u64,
 }
 
 impl Scratch {
     pub(super) fn new(dir: &Path, bound: u64) -> io::Result<Self> {
-        let dir = open(dir, FOLDER, Mode::empty())?;
+        let dir = File::from(open(dir, FOLDER, Mode::empty())?);
         Ok(Self { dir, bound })
     }
 
@@ -45,14 +42,14 @@ impl Scratch {
 
     /// What is left of `room` after the files that have no name any more.
     fn count_deleted(&self, mut room: u64) -> Option<u64> {
-        let Ok(own) = fstat(&self.dir) else { return Some(room) };
+        let Ok(own) = self.dir.metadata() else { return Some(room) };
         let mut counted = BTreeSet::new();
         for found in descendants() {
             let dir = format!("/proc/{}/fd", found.pid.as_raw_nonzero());
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
                 // Of the file that it leads to, wherever that is by now.
                 let Ok(file) = fs::metadata(entry.path()) else { continue };
-                let ours = file.is_file() && file.nlink() == 0 && file.dev() == own.st_dev;
+                let ours = file.is_file() && file.nlink() == 0 && file.dev() == own.dev();
                 if ours && counted.insert(file.ino()) {
                     room = room.checked_sub(file.blocks().saturating_mul(512))?;
                 }

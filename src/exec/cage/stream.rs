@@ -21,6 +21,9 @@ use crate::contract::Captured;
 
 /// As much as a pipe holds.
 const PIECE_BYTES: usize = 64 << 10;
+/// What a pipe can hold at the most (1 MiB, fs.pipe-max-size), several times: whoever else has got hold of
+/// it is not waited for.
+const LEFT_PIECES_MAX: u32 = 64;
 
 /// One stream on its way into its file.
 #[derive(Debug)]
@@ -62,7 +65,11 @@ impl Stream {
 
     /// Takes what is left in the pipe and makes the file durable.
     pub(super) fn finish(mut self) -> io::Result<Captured> {
-        while self.take() {}
+        for _ in 0..LEFT_PIECES_MAX {
+            if !self.take() {
+                break;
+            }
+        }
         self.kept.finish()
     }
 }
