@@ -44,6 +44,7 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const ROUND: Duration = Duration::from_millis(200);
 /// Of the time, looking takes at the most one part of this many.
 const SHARE: u32 = 20;
+const NOT_WANTED: &str = "it was to end before it began";
 /// A reason fits a line or two; an outcome must fit its reserve.
 const WHY_BYTES_MAX: usize = 1000;
 
@@ -96,7 +97,7 @@ fn supervise_in(dir: &Path, cell: Command) -> Result<(), SuperviseError> {
     let limits = order.limits;
     let begun = program::find(order.argv.first().map_or(&[], Vec::as_slice)).and_then(|program| {
         if asked_to_end(dir).is_some() {
-            return Err("it was to end before it began".to_owned());
+            return Err(NOT_WANTED.to_owned());
         }
         bear(dir, order, program, cell)
     });
@@ -145,7 +146,7 @@ fn run(dir: &Path, limits: &Limits, born: Born, signals: SignalFd) -> Outcome {
         streams,
         signals,
         scratch: Scratch::new(&dir.join(WORK), limits.scratch_bytes).ok(),
-        next_look: Instant::now(),
+        next_look: Instant::now() + ROUND,
         wall: Duration::from_secs(limits.wall_s.into()),
         began: None,
         enforced: BTreeMap::new(),
@@ -222,6 +223,11 @@ impl Job<'_> {
 
     /// Makes durable that it begins, then lets it.
     fn begin(&mut self) {
+        // Who asks from here on sends a signal too, which is waiting for us by then.
+        if asked_to_end(self.dir).is_some() {
+            self.refused = Some(NOT_WANTED.to_owned());
+            return;
+        }
         if let Err(error) = mark_started(self.dir) {
             self.refused = Some(format!("it cannot be made durable that it begins: {error}"));
             return;
