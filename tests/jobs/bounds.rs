@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use postrider_exec::contract::{Bound, End, Limits};
 
-use super::job::{Job, open_to_all, until, well, with_mark};
+use super::job::{Job, ended, open_to_all, until, well, with_mark};
 
 #[test]
 fn a_fork_bomb_ends_with_its_time_and_nothing_is_left() {
@@ -106,8 +106,23 @@ fn a_flood_keeps_its_beginning_and_its_end_and_costs_nothing_more() {
     let bytes: u64 = if storm { 10_000_000_000 } else { 300_000_000 };
     let job = Job::sh(&format!("echo first; head -c {bytes} /dev/zero; echo last"))
         .limits(|l| (l.output_bytes, l.wall_s, l.cpu_s) = (1 << 20, 600, 600));
-    let outcome = job.run();
-    well_known(&outcome.end);
+    let dir = job.place();
+    let supervisor = job.start();
+    let kept = dir.join("stdout");
+    until("it floods", || fs::metadata(&kept).is_ok_and(|found| found.len() == 1 << 20));
+    let most = with_mark(&dir.display().to_string())
+        .into_iter()
+        .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok())
+        .filter_map(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        })
+        .max();
+    let outcome = ended(supervisor.wait(&dir).unwrap(), &dir);
+    assert_eq!(outcome.end, End::Exited(0));
+    println!("at most {most:?} KiB of memory");
+    // Gone before it could be asked: then it was no flood for it.
+    assert!(most.is_none_or(|kib| kib < 64 << 10), "{most:?} KiB");
     assert_eq!(outcome.stdout.bytes, bytes + 11);
     assert_eq!(outcome.stdout.cut_at, Some(1 << 19));
     let kept = fs::read(job.dir().join("stdout")).unwrap();
@@ -125,10 +140,6 @@ fn a_flood_keeps_its_beginning_and_its_end_and_costs_nothing_more() {
     hasher.update(b"last\n");
     assert_eq!(outcome.stdout.blake3, *hasher.finalize().as_bytes());
     println!("{bytes} bytes in {} ms", outcome.ran_ms);
-}
-
-fn well_known(end: &End) {
-    assert_eq!(*end, End::Exited(0));
 }
 
 /// A file system of a few hundred KiB, if this user may make one.
