@@ -4,6 +4,7 @@
 //! - `options`: the whole grammar; the doc comment of a verb is its help;
 //! - one file per family of verbs: `me`, `people`, `roster`, `send` and `batch`, `inbox`, `stick`, `queue`,
 //!   `bundle`, `allow`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
+//! - `jobs`: the processes that run a job for somebody, which are no verbs;
 //! - `asker`: the one seam: a daemon answers, or a desk in this process;
 //! - `output`, `failure`, `progress`: what goes to which stream, for a person or for a program;
 //! - `text`, `parse`: values shown to people and typed by them.
@@ -18,6 +19,8 @@ mod bundle;
 mod daemon;
 mod failure;
 mod inbox;
+#[cfg(target_os = "linux")]
+mod jobs;
 mod links;
 mod log_file;
 mod me;
@@ -67,6 +70,11 @@ struct Context {
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
+    // Before anything else: these must have no thread, and each millisecond is a job's.
+    #[cfg(target_os = "linux")]
+    if let Some(code) = jobs::run(&args) {
+        return code;
+    }
     let cli = match Cli::read(&args) {
         Ok(cli) => cli,
         Err(error) => return wrong_usage(&error, &args),

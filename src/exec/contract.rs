@@ -5,22 +5,27 @@
 //!
 //! ```text
 //! order     what is to be run: written to a name of its own, synced, renamed, the folder synced
-//! lock      locked by the supervisor for as long as it lives (flock, exclusive, never waited for)
+//! lock      locked by the supervisor for as long as it lives, never waited for. A record lock of
+//!           fcntl: it can be asked about without being taken, so that looking disturbs nobody
 //! started   durable before the command's first instruction; never removed
 //! stdin     what the command reads, if there is something; whoever decides puts it there
 //! given/    attachments under generated names, read-only for the command
 //! work/     the command's own: its current directory, HOME and TMPDIR
 //! stdout    what came out, at most the order's bound: its beginning and its end
 //! stderr    the same
-//! kill      made by whoever wants the command to end
+//! kill      made by whoever wants the command to end: how many milliseconds it has for that
 //! outcome   how it ended: written as the order is; nothing changes after it
+//! trouble   why a supervisor could do nothing at all, in words, for a person
 //! ```
 //!
 //! What holds:
 //! - A supervisor that finds the lock taken, or `started` or `outcome` there, runs nothing. So two
 //!   supervisors of one folder run the command once, and one that was started again after a crash
 //!   runs it only if it is certain that it never ran.
-//! - `outcome` without a reader's doubt: it is there whole or not at all.
+//! - `outcome` without a reader's doubt: it is there whole or not at all. Room for it is set aside
+//!   before anything runs, so that a full disk does not hide how a command ended.
+//! - While the lock is taken the standing is [`Standing::Running`], even if `outcome` is there: until
+//!   the supervisor is gone it may not be durable.
 //! - When the supervisor dies the command dies with it; then `started` without `outcome` stays for
 //!   ever, and the standing is [`Standing::Unknown`].
 //! - Everything that the command started is ended before `outcome` is written.
@@ -129,12 +134,25 @@ pub enum End {
     Exited(u8),
     /// By a signal that it did not get from its supervisor.
     Signalled(u8),
-    /// It took longer than it may.
-    Overran,
+    /// It used more than it may, and was ended for that.
+    Overran(Bound),
     /// Somebody wanted it to end.
     Killed,
     /// It did not begin, and why.
     NotBegun(String),
+}
+
+/// A bound that ends a command which goes beyond it. At the others it gets an error and goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bound {
+    /// [`Limits::wall_s`].
+    Wall,
+    /// [`Limits::cpu_s`].
+    Cpu,
+    /// [`Limits::memory_bytes`].
+    Memory,
+    /// [`Limits::scratch_bytes`].
+    Scratch,
 }
 
 /// What came out of one stream.
@@ -144,6 +162,7 @@ pub struct Captured {
     pub bytes: u64,
     /// BLAKE3 of all of them, whether kept or not.
     pub blake3: [u8; 32],
-    /// Where in the kept file the end begins, if something between is missing.
+    /// Where in the kept file the end begins, if something between is missing. Where that is the
+    /// length of the file, nothing of the end was kept: the disk was full.
     pub cut_at: Option<u64>,
 }
