@@ -79,6 +79,8 @@ pub(super) mod space {
     pub const JOB_RESULT: u8 = 45;
     /// Jobs of others that somebody here may agree to, by id: `jobs::WordNote`.
     pub const PROPOSAL: u8 = 46;
+    /// What others were answered about their jobs, by id: the result, without files.
+    pub const JOB_ANSWER: u8 = 47;
 }
 
 const VERSION: u8 = 1;

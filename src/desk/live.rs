@@ -64,13 +64,11 @@ pub struct News {
     pub messages: Vec<BundleId>,
     /// Our messages whose receipts came.
     pub delivered: Vec<BundleId>,
-    /// Jobs of which something was said, mine and those of others.
-    pub jobs: Vec<BundleId>,
 }
 
 impl From<Gains> for News {
     fn from(gains: Gains) -> Self {
-        Self { messages: gains.messages, delivered: gains.delivered, jobs: gains.jobs }
+        Self { messages: gains.messages, delivered: gains.delivered }
     }
 }
 

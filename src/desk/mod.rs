@@ -62,6 +62,8 @@ pub(crate) use clock::wall_s;
 pub use failure::{Failure, FailureKind};
 pub use identity::InitRequest;
 pub use introduce::IntroduceRequest;
+#[cfg(target_os = "linux")]
+pub use jobs::{Jobs, Touched, WaitingWord};
 pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};
@@ -102,6 +104,7 @@ pub struct Desk {
     tossing: Mutex<()>,
     alarms: alarm::Alarms,
     renewing: renewal::Renewing,
+    job_news: jobs::JobNews,
 }
 
 impl Desk {
@@ -120,6 +123,7 @@ impl Desk {
             tossing: Mutex::default(),
             alarms: alarm::Alarms::default(),
             renewing: renewal::Renewing::default(),
+            job_news: jobs::JobNews::default(),
         })
     }
 

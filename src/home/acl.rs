@@ -21,11 +21,13 @@ pub enum Right {
     Run,
     /// Ask for files.
     Files,
+    /// End the jobs of others here.
+    Admin,
 }
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 4] = [Self::Reach, Self::Relay, Self::Run, Self::Files];
+    pub const ALL: [Self; 5] = [Self::Reach, Self::Relay, Self::Run, Self::Files, Self::Admin];
 }
 
 /// Who may do what. Whom I block may nothing, whatever stands here.
@@ -40,12 +42,20 @@ pub struct Acl {
     pub run: Vec<String>,
     /// Who may ask for files.
     pub files: Vec<String>,
+    /// Who may end the jobs of others.
+    pub admin: Vec<String>,
 }
 
 impl Default for Acl {
     fn default() -> Self {
         let everybody = || vec!["*".to_owned()];
-        Self { reach: everybody(), relay: everybody(), run: Vec::new(), files: Vec::new() }
+        Self {
+            reach: everybody(),
+            relay: everybody(),
+            run: Vec::new(),
+            files: Vec::new(),
+            admin: Vec::new(),
+        }
     }
 }
 
@@ -82,6 +92,7 @@ impl Acl {
             Right::Relay => &self.relay,
             Right::Run => &self.run,
             Right::Files => &self.files,
+            Right::Admin => &self.admin,
         }
     }
 }

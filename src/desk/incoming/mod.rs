@@ -38,6 +38,7 @@ use super::{
     alarm::Alarms,
     clock,
     early::{EarlyReceipts, Heard},
+    jobs::JobNews,
     ledger::space,
     opening::{Mark, Opening},
     parts::{PartWriter, Place},
@@ -144,6 +145,7 @@ pub(super) struct Intake<'a> {
     longest: [u64; Class::ALL.len()],
     group: Mutex<Group>,
     alarms: &'a Alarms,
+    job_news: &'a JobNews,
     acl: &'a Acl,
     today: Day,
 }
@@ -200,6 +202,7 @@ impl<'a> Intake<'a> {
             longest: Class::ALL.map(|class| desk.longest(&quotas, class)),
             group: Mutex::default(),
             alarms: &desk.alarms,
+            job_news: &desk.job_news,
             acl: &desk.home.config.acl,
             today: clock::today(),
         })
@@ -551,8 +554,9 @@ impl<'a> Intake<'a> {
         let pending = std::mem::take(&mut group.pending);
         group.gains.taken += pending.taken;
         group.gains.bytes += pending.bytes;
+        // A job whose last part came is news as a message.
+        self.job_news.tell(pending.messages.iter().chain(&pending.jobs).copied());
         group.gains.messages.extend(pending.messages);
-        group.gains.jobs.extend(pending.jobs);
         group.gains.delivered.extend(pending.delivered);
         self.sets.committed()?;
         Ok(())

@@ -99,6 +99,8 @@ pub enum Input {
         job: BundleId,
         /// Who asks.
         by: NodeId,
+        /// Whether all of its output is wanted.
+        full: bool,
     },
     /// Somebody here lets a job go on that is held.
     Release {
@@ -242,6 +244,8 @@ pub enum Output {
         job: BundleId,
         /// What became of it.
         how: How,
+        /// Which run of it that is about, if it ran.
+        attempt: u8,
         /// What is durable then.
         record: Record,
     },
@@ -249,6 +253,8 @@ pub enum Output {
     Repeat {
         /// Of which job.
         job: BundleId,
+        /// Whether with all of its output.
+        full: bool,
     },
     /// Tell the issuer how a job stands. Nothing depends on it.
     Say {

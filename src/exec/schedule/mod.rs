@@ -38,6 +38,9 @@ const AWAITED_MAX: usize = 4096;
 /// Of one who takes them back.
 const AWAITED_EACH_MAX: usize = 256;
 
+/// A job that is not done by then has its issuer told how it stands: sooner, the answer is faster.
+const SAY_AFTER_MS: u64 = 10_000;
+
 /// Decides about a node's jobs.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -75,6 +78,8 @@ struct Job {
     said: Option<Fact>,
     /// Supervisors that were started for this run of it and began nothing.
     starts: u8,
+    /// The run of it that is, or was last, under way.
+    attempt: u8,
     /// What it is being answered.
     answer: Option<How>,
 }
@@ -124,7 +129,7 @@ impl Scheduler {
             Input::Arrived { job, asked } => self.arrive(job, asked),
             Input::Cancel { job, by, admin, force } => self.cancel(job, by, admin, force),
             Input::Approve { job, by, what } => self.approve(job, by, what),
-            Input::Again { job, by } => self.again(job, by),
+            Input::Again { job, by, full } => self.again(job, by, full),
             Input::Release { job } => self.release(job),
             Input::Judged { job, verdict } => self.judged(job, verdict),
             Input::Placed { job, result } => self.placed(job, result),
@@ -188,6 +193,7 @@ impl Scheduler {
         for (id, job) in &mut self.jobs {
             if let Phase::Starting { attempt, .. } = job.record.phase {
                 job.step = Step::Running { since_ms: self.now.held_ms, lives: false };
+                job.due_ms = Some(self.now.held_ms.saturating_add(SAY_AFTER_MS));
                 self.running.insert(*id);
                 self.outputs.push_back(Output::Look { job: *id, attempt });
             }
@@ -248,7 +254,9 @@ impl Scheduler {
         match known.record.phase {
             Phase::Awaited { .. } => {}
             // The answer that it was given says what became of it.
-            Phase::Answered { .. } => self.outputs.push_back(Output::Repeat { job }),
+            Phase::Answered { .. } => {
+                self.outputs.push_back(Output::Repeat { job, full: false });
+            }
             Phase::Waiting => {
                 known.record.cancel = Some((by, force));
                 let nothing_yet = matches!(known.step, Step::Nothing | Step::Judging);
@@ -295,14 +303,16 @@ impl Scheduler {
         }
     }
 
-    fn again(&mut self, job: BundleId, by: NodeId) {
+    fn again(&mut self, job: BundleId, by: NodeId, full: bool) {
         let Some(known) = self.jobs.get(&job) else { return };
         let its = known.asked.as_deref().is_some_and(|asked| asked.issuer == by);
         if !its || known.step == Step::Answering {
             return;
         }
         let fact = match (known.record.phase, known.said) {
-            (Phase::Answered { .. }, _) => return self.outputs.push_back(Output::Repeat { job }),
+            (Phase::Answered { .. }, _) => {
+                return self.outputs.push_back(Output::Repeat { job, full });
+            }
             (Phase::Starting { .. }, _) => Fact::Started,
             (_, Some(Fact::Held)) => Fact::Held,
             _ => Fact::Admitted,
@@ -376,14 +386,18 @@ impl Job {
     fn new(asked: Option<Box<Asked>>, record: Record) -> Self {
         Self {
             asked,
-            record,
             step: Step::Nothing,
             terms: None,
             due_ms: None,
             quiet_until_ms: 0,
             said: None,
             starts: 0,
+            attempt: match record.phase {
+                Phase::Starting { attempt, .. } => attempt,
+                _ => 0,
+            },
             answer: None,
+            record,
         }
     }
 }

@@ -8,7 +8,7 @@ use postrider_base::{
 };
 
 use super::{
-    Scheduler, Step,
+    SAY_AFTER_MS, Scheduler, Step,
     contract::{Asked, How, Output, Phase, Verdict},
     turn::{Readiness, readiness},
 };
@@ -17,8 +17,6 @@ use crate::contract::{End, Standing};
 /// What could not be done (a disk that is full), or is not allowed at this hour, is tried again after
 /// this.
 const RETRY_MS: u64 = 30_000;
-/// A job that is not done by then has its issuer told how it stands: sooner, the answer is faster.
-const SAY_AFTER_MS: u64 = 10_000;
 /// A supervisor that ends without having begun anything is started so often.
 const STARTS_MAX: u8 = 5;
 
@@ -61,6 +59,11 @@ impl Scheduler {
             }
             (Step::Running { lives: true, .. }, _) if overdue => {
                 return self.say(job, Fact::Started, "");
+            }
+            // Its supervisor should have it by now.
+            (Step::Running { lives: false, .. }, Phase::Starting { attempt, .. }) if overdue => {
+                self.wake(job, Some(now_ms.saturating_add(SAY_AFTER_MS)));
+                return self.outputs.push_back(Output::Look { job, attempt });
             }
             _ => return,
         }
@@ -166,6 +169,7 @@ impl Scheduler {
             Ok(()) if !first && known.record.cancel.is_some() => self.answer(job, How::Unknown),
             Ok(()) => {
                 known.record.phase = Phase::Starting { attempt, reruns };
+                known.attempt = attempt;
                 self.outputs.push_back(Output::Record { job, record: known.record.clone() });
                 self.set_step(job, Step::Recording);
             }
@@ -189,6 +193,7 @@ impl Scheduler {
         let Phase::Starting { attempt, .. } = known.record.phase else { return };
         if durable {
             let since_ms = self.now.held_ms;
+            known.due_ms = Some(since_ms.saturating_add(SAY_AFTER_MS));
             self.set_step(job, Step::Running { since_ms, lives: false });
             return self.outputs.push_back(Output::Start { job, attempt });
         }
@@ -264,7 +269,8 @@ impl Scheduler {
         let Some(known) = self.jobs.get_mut(&job) else { return };
         known.record.phase = Phase::Answered { well: is_well(&how), at_ms };
         (known.answer, known.due_ms) = (Some(how.clone()), None);
-        self.outputs.push_back(Output::Answer { job, how, record: known.record.clone() });
+        let (attempt, record) = (known.attempt, known.record.clone());
+        self.outputs.push_back(Output::Answer { job, how, attempt, record });
         self.set_step(job, Step::Answering);
     }
 

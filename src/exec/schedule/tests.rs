@@ -245,7 +245,7 @@ impl World {
             Output::End { job, attempt } => {
                 self.folders.entry((job, attempt)).and_modify(|folder| folder.kill = true);
             }
-            Output::Answer { job, how, record } => {
+            Output::Answer { job, how, record, .. } => {
                 if !fails {
                     self.records.insert(job, record);
                     self.answers.entry(job).or_default().push(how);
@@ -253,7 +253,7 @@ impl World {
                 }
                 self.feed(Input::Answered { job, durable: !fails });
             }
-            Output::Repeat { job } => assert!(self.answers.contains_key(&job)),
+            Output::Repeat { job, .. } => assert!(self.answers.contains_key(&job)),
             Output::Forget { job } => {
                 self.records.remove(&job);
             }
