@@ -62,6 +62,7 @@ pub(crate) use clock::wall_s;
 pub use failure::{Failure, FailureKind};
 pub use identity::InitRequest;
 pub use introduce::IntroduceRequest;
+pub use jobs::{RunRequest, Which};
 pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};
@@ -102,6 +103,8 @@ pub struct Desk {
     tossing: Mutex<()>,
     alarms: alarm::Alarms,
     renewing: renewal::Renewing,
+    /// Held while a job takes its place in a queue: two must not come after the same one.
+    queueing: Mutex<()>,
 }
 
 impl Desk {
@@ -120,6 +123,7 @@ impl Desk {
             tossing: Mutex::default(),
             alarms: alarm::Alarms::default(),
             renewing: renewal::Renewing::default(),
+            queueing: Mutex::default(),
         })
     }
 
