@@ -81,6 +81,12 @@ pub(super) mod space {
     pub const PROPOSAL: u8 = 46;
     /// What others were answered about their jobs, by id: the result, without files.
     pub const JOB_ANSWER: u8 = 47;
+    /// What was asked for by the jobs of [`ISSUED`], by id: `jobs::AskedNote`.
+    pub const ASKED: u8 = 50;
+    /// The jobs of a queue that may not have ended, oldest first, by its target and its name: their ids.
+    pub const JOB_QUEUE: u8 = 51;
+    /// What this node agreed to, by the job's id.
+    pub const APPROVED: u8 = 52;
 }
 
 const VERSION: u8 = 1;

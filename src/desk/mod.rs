@@ -64,6 +64,7 @@ pub use identity::InitRequest;
 pub use introduce::IntroduceRequest;
 #[cfg(target_os = "linux")]
 pub use jobs::{Jobs, Touched, WaitingWord};
+pub use jobs::{RunRequest, Which};
 pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};
@@ -105,6 +106,8 @@ pub struct Desk {
     alarms: alarm::Alarms,
     renewing: renewal::Renewing,
     job_news: jobs::JobNews,
+    /// Held while a job takes its place in a queue: two must not come after the same one.
+    queueing: Mutex<()>,
 }
 
 impl Desk {
@@ -124,6 +127,7 @@ impl Desk {
             alarms: alarm::Alarms::default(),
             renewing: renewal::Renewing::default(),
             job_news: jobs::JobNews::default(),
+            queueing: Mutex::default(),
         })
     }
 

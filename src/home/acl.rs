@@ -193,7 +193,13 @@ mod tests {
             (&["contacts", "@medic"], [true, false, true, false, false, false, false, false]),
         ] {
             let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-            let acl = Acl { reach: words.clone(), relay: vec![], run: vec![], files: vec![] };
+            let acl = Acl {
+                reach: words.clone(),
+                relay: vec![],
+                run: vec![],
+                files: vec![],
+                admin: vec![],
+            };
             let asked = [(2, 110), (3, 110), (4, 110), (4, 111), (5, 110), (6, 110), (9, 110)];
             let mut said: Vec<bool> = asked
                 .iter()

@@ -201,6 +201,12 @@ impl Intake<'_> {
                 }
                 (Body::Card(_) | Body::Word(_), None) => {}
             }
+            if let Some(job) = Self::told_of(&opened.packet.body)
+                && group.pending.jobs.contains(&job)
+            {
+                // What was said of it before, and waits in the group, must be findable.
+                self.flush_locked(&mut group)?;
+            }
             let came = Came { id, author, sequence, age_s: hop.age_s, held_ms, reused };
             let touched = self.note_job(&came, &opened.packet.body, &mut changes)?;
             group.pending.jobs.extend(touched);

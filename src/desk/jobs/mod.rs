@@ -2,13 +2,20 @@
 
 #[cfg(target_os = "linux")]
 mod answer;
+mod approve;
+mod asked;
+mod issue;
+mod issued;
 mod news;
 mod notes;
+mod output;
+mod standing;
 #[cfg(target_os = "linux")]
 mod target;
+mod words;
 
+pub use self::{issue::RunRequest, news::Touched, output::Which};
 pub(super) use news::JobNews;
-pub use news::Touched;
 pub(super) use notes::{CameNote, FactNote, IssuedNote, WordNote};
 #[cfg(target_os = "linux")]
 pub use target::{Jobs, WaitingWord};
