@@ -49,10 +49,11 @@ use crate::{
 const WORDS_MAX: usize = PAGE_MAX;
 
 /// Others' jobs on this node.
-#[derive(Clone, Copy)]
 pub struct Jobs<'a> {
     desk: &'a Desk,
     spool: &'a DurableSpool,
+    /// Where their folders are, from the root: supervisors stand elsewhere.
+    all: PathBuf,
 }
 
 /// A word that waits for what follows from it: its key, and what the scheduler is told.
@@ -72,7 +73,9 @@ struct Whole {
 impl Desk {
     /// Opens the spool for others' jobs.
     pub fn open_jobs(&self, watch: &dyn Watch) -> Result<Jobs<'_>, Failure> {
-        Ok(Jobs { desk: self, spool: self.spool(watch)? })
+        let all = self.home.dir().join("jobs");
+        let all = std::path::absolute(&all).map_err(|error| Failure::file("find", &all, error))?;
+        Ok(Jobs { desk: self, spool: self.spool(watch)?, all })
     }
 }
 
@@ -205,7 +208,7 @@ impl Jobs<'_> {
             _ => {}
         }
         // A command under a user of its own must come through to its folder, and see no other.
-        for made in [self.all(), self.of(&job), dir.clone(), dir.join("given")] {
+        for made in [self.all.clone(), self.of(&job), dir.clone(), dir.join("given")] {
             let mode = if made.ends_with("given") { 0o755 } else { 0o711 };
             match DirBuilder::new().mode(mode).create(&made) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -215,7 +218,7 @@ impl Jobs<'_> {
             }
         }
         self.give(&here, &dir)?;
-        for parent in [&self.of(&job), &self.all(), self.desk.home.dir()] {
+        for parent in [&self.of(&job), &self.all, self.desk.home.dir()] {
             File::open(parent)
                 .and_then(|dir| dir.sync_all())
                 .map_err(|error| Failure::file("sync", parent, error))?;
@@ -393,12 +396,8 @@ impl Jobs<'_> {
         }
     }
 
-    fn all(&self) -> PathBuf {
-        self.desk.home.dir().join("jobs")
-    }
-
     fn of(&self, job: &BundleId) -> PathBuf {
-        self.all().join(hex(&job.0))
+        self.all.join(hex(&job.0))
     }
 
     /// A job, if all of it is here.
