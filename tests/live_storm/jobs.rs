@@ -122,7 +122,8 @@ impl Jobs {
 
     /// How often each job began and ended, and in which order they began.
     fn ledger(&self) -> (BTreeMap<String, (u32, u32)>, Vec<String>) {
-        let (mut counts, mut order): (BTreeMap<String, (u32, u32)>, _) = Default::default();
+        let mut counts: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+        let mut order: Vec<String> = Vec::new();
         for line in fs::read_to_string(&self.ledger).unwrap().lines() {
             let [what, id, _] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
             let count = counts.entry(id.to_owned()).or_default();
