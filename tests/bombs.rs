@@ -66,7 +66,17 @@ fn bombs() -> Vec<Bomb> {
     all
 }
 
-const CBOR: [&str; 6] = ["wire", "header", "head", "small_bundle", "packet", "manifest"];
+const CBOR: [&str; 9] = [
+    "wire",
+    "header",
+    "head",
+    "small_bundle",
+    "packet",
+    "manifest",
+    "job",
+    "job_result",
+    "job_word",
+];
 
 /// Stated lengths beyond all that there is, of every kind of item.
 fn lengths() -> Vec<Bomb> {
@@ -101,6 +111,11 @@ fn arrays() -> Vec<Bomb> {
     }
     let names = [&[0x84, 0xf6, 0xf6, 0x81, 0x85][..], &many(&[0x60])[..INPUT_MAX - 64]].concat();
     all.push(bomb("manifest", "a path of empty names", names));
+    let arguments = [&[0x88, 0x61, b'a'][..], &many(&[0x40])[..INPUT_MAX - 64]].concat();
+    all.push(bomb("job", "empty arguments", arguments));
+    let start = [&[0x87, 0x58, 32][..], &[5; 32], &[4, 0x58, 32], &[5; 32], b"\x61a"].concat();
+    let words = [&start[..], &many(&[0x40])[..INPUT_MAX - 96]].concat();
+    all.push(bomb("job_word", "empty words", words));
     all.push(bomb("card", "a card of empty byte strings", many(&[0x40])));
     all.push(bomb("card_body", "hints", many(&[0x60])));
     all
@@ -133,6 +148,10 @@ fn grown() -> Vec<(&'static str, Vec<u8>)> {
         ("zeros, as many as a manifest may have", vec![0; 8 << 20]),
         ("zeros, one more", vec![0; (8 << 20) + 1]),
         ("zeros, far too many", vec![0; 32 << 20]),
+        ("a job of a million empty arguments", {
+            let head = [0x88, 0x61, b'a', 0x9a, 0, 0x0f, 0xff, 0xf0];
+            [&head[..], &[0x40; (1 << 20) - 16]].concat()
+        }),
         ("manifest with a path of 8 million empty names", manifest(1, 8_000_000, &[0x60])),
         ("manifest with a path of 4 million names", manifest(1, 4_000_000, b"\x61a")),
         ("manifest with 50,000 paths of 60 names", manifest(50_000, 60, b"\x61a")),

@@ -11,10 +11,11 @@ use std::{
 };
 
 /// Floors from below: what a crate of ours may depend on. Whoever adds a crate gives it a floor here.
-const FLOORS: [(&str, &[&str]); 7] = [
+const FLOORS: [(&str, &[&str]); 8] = [
     ("postrider-base", &[]),
     ("postrider-testkit", &["postrider-base"]),
     ("postrider-engine", &["postrider-base"]),
+    ("postrider-exec", &["postrider-base"]),
     ("postrider-spool", &["postrider-base"]),
     ("postrider-transports", &["postrider-base"]),
     ("postrider-world", &["postrider-base", "postrider-engine", "postrider-spool"]),
@@ -23,6 +24,7 @@ const FLOORS: [(&str, &[&str]); 7] = [
         &[
             "postrider-base",
             "postrider-engine",
+            "postrider-exec",
             "postrider-spool",
             "postrider-transports",
             "postrider-world",

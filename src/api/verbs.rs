@@ -11,12 +11,13 @@ use super::{
     wire::Outcomes,
 };
 use crate::desk::{
-    AddRequest, ContactChange, Failure, FailureKind, IntroduceRequest, RosterChange, SendRequest,
-    TossDirection, TossRequest, hex,
+    AddRequest, AllowRequest, AllowTestRequest, ContactChange, Failure, FailureKind,
+    IntroduceRequest, RosterChange, SendRequest, TossDirection, TossRequest, Which, hex,
     reply::{
-        CardLine, Checked, ContactLine, DaemonLine, Finding, Happening, Identity, LinkLine,
-        MemberLine, PeerLine, Ponged, Queued, Reason, Received, RosterFile, RosterLine, Saved,
-        Sent, Shown, Status, Tossed, Traced,
+        AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, Finding, Happening,
+        Identity, JobLine, LinkLine, MemberLine, OutputLine, PeerLine, Ponged, ProposalLine,
+        Queued, Reason, Received, RosterFile, RosterLine, Saved, Sent, Shown, Status, Tossed,
+        Traced,
     },
 };
 
@@ -176,6 +177,169 @@ verbs! {
         roster: Option<String>,
     } -> RosterFile: |request, at| {
         Ok(RosterFile { roster: hex(&at.desk.roster_bytes(request.roster.as_deref())?) })
+    };
+
+    /// What others may have run here.
+    AllowLs "allow/ls" {} -> Vec<AllowLine>: |_request, at| at.desk.allowed();
+
+    /// Let others have a command run here, by a handle; what it was before is forgotten.
+    AllowSet "allow/set" {
+        /// 1 to 64 of a-z 0-9 . _ -, a letter or digit first.
+        handle: String,
+        /// The command, with slots as {level:int(0..9)}; docs/jobs.md says which there are.
+        argv: Vec<String>,
+        /// Who may: contacts' names, @role, %group, contacts or *; by default those of [acl] run.
+        who: Option<Vec<String>>,
+        /// How many others must agree.
+        approvals: u8 = default,
+        /// Who may agree; by default those who may have it run.
+        approvers: Option<Vec<String>>,
+        /// It may be run again when nobody can say how it ended.
+        idempotent: bool = default,
+        /// Seconds from its start to its end.
+        timeout_s: Option<u32>,
+        /// Bytes of memory.
+        memory: Option<u64>,
+        /// It has a network.
+        net: bool = default,
+        /// What it may read beyond the system, by absolute path.
+        read: Vec<PathBuf> = default,
+        /// What it may write beyond its own folder, by absolute path.
+        write: Vec<PathBuf> = default,
+        /// Whose name it runs under.
+        user: Option<String>,
+        /// Of the commands of one group one runs at a time.
+        group: Option<String>,
+        /// Run the program only as it is now: its BLAKE3 is kept.
+        pin: bool = default,
+        /// Run it also where not every bound can be enforced.
+        best_effort: bool = default,
+        /// When in the day it may begin, UTC, as 22:00-06:00.
+        window: Option<String>,
+        /// Bytes of standard input that it takes.
+        stdin: Option<u64>,
+        /// Bytes of attachments that it takes.
+        files: Option<u64>,
+    } -> AllowLine: |request, at| at.desk.allow(&request.request());
+
+    /// Let nobody have a command run any more.
+    AllowRm "allow/rm" {
+        /// Its handle.
+        handle: String,
+    } -> AllowLine: |request, at| at.desk.disallow(&request.handle);
+
+    /// What would become of a request; nothing is run.
+    AllowTest "allow/test" {
+        /// The handle.
+        handle: String,
+        /// What would fill the slots.
+        args: Vec<String> = default,
+        /// On whose behalf: a contact's name or an id; otherwise it is not asked who may.
+        who: Option<String>,
+        /// As which names attachments would come along.
+        files: Vec<String> = default,
+        /// So many bytes of standard input would come along.
+        stdin: Option<u64>,
+    } -> AllowVerdict: |request, at| {
+        let Self { handle, args, who, files, stdin } = request;
+        at.desk.test_allowed(&AllowTestRequest { handle, args, who, files, stdin })
+    };
+
+    /// Ask somebody to run something; when this answers, that is durable.
+    Run "run" {
+        /// Who is to run it: a contact's name or id.
+        to: String,
+        /// What that node calls it.
+        handle: String,
+        /// What fills its slots.
+        args: Vec<String> = default,
+        /// Attachments, by absolute path.
+        files: Vec<PathBuf> = default,
+        /// The file that becomes its standard input, by absolute path.
+        stdin: Option<PathBuf>,
+        /// After the last job of mine in this queue there that may not have ended.
+        queue: Option<String>,
+        /// After these jobs of mine: ids, or their first digits.
+        after: Vec<String> = default,
+        /// Only if all of those, and the one before it in its queue, ended well.
+        if_ok: bool = default,
+        /// Seconds that it waits for those before it that do not come; by default as long as it lives.
+        patience_s: Option<u32>,
+        /// What becomes of it then: run, skip or hold; by default skip.
+        then: Option<String>,
+        /// It takes the place of those of mine with this key that have not begun.
+        supersede: Option<String>,
+        /// How old it may be when it begins, and how long it travels, in seconds.
+        lifetime_s: Option<u32>,
+        /// Not before this time, in Unix seconds.
+        not_before: Option<u64>,
+        /// Not after this time, in Unix seconds.
+        not_after: Option<u64>,
+        /// Only how it ended and its last words come back.
+        brief: bool = default,
+    } -> JobLine: |request, at| at.desk.run(&request.request()?, at.watch);
+
+    /// Jobs that this node asked others to run, oldest first.
+    JobLs "job/ls" {} -> Vec<JobLine>: |_request, at| at.desk.jobs(at.watch);
+
+    /// One of them, with what its command wrote.
+    JobShow "job/show" {
+        /// An id, or its first digits.
+        id: String,
+    } -> JobLine: |request, at| at.desk.job(&request.id, at.watch);
+
+    /// What is here of an output of its command.
+    JobLog "job/log" {
+        /// An id, or its first digits.
+        id: String,
+        /// Of standard error; else of standard output.
+        stderr: bool = default,
+    } -> OutputLine: |request, at| {
+        let which = if request.stderr { Which::Stderr } else { Which::Stdout };
+        at.desk.job_output(&request.id, which, at.watch)
+    };
+
+    /// Ask its target once more what became of it, with all of its output.
+    JobAsk "job/ask" {
+        /// An id, or its first digits.
+        id: String,
+    } -> JobLine: |request, at| at.desk.ask_again(&request.id, at.watch);
+
+    /// Take a job back.
+    JobCancel "job/cancel" {
+        /// An id, or its first digits.
+        id: String,
+        /// Also end its command if that runs.
+        force: bool = default,
+    } -> JobLine: |request, at| {
+        let (line, gone) = at.desk.cancel_job(&request.id, request.force, at.watch)?;
+        tell_gone(at, gone);
+        Ok(line)
+    };
+
+    /// Ask for the same once more, as a new job.
+    JobRerun "job/rerun" {
+        /// An id, or its first digits.
+        id: String,
+    } -> JobLine: |request, at| at.desk.rerun(&request.id, at.watch);
+
+    /// Jobs of others that somebody here may agree to, oldest first.
+    JobProposals "job/proposals" {} -> Vec<ProposalLine>: |_request, at| at.desk.proposals(at.watch);
+
+    /// One of them, word for word.
+    JobProposal "job/proposal" {
+        /// An id, or its first digits.
+        id: String,
+    } -> ProposalLine: |request, at| at.desk.proposal(&request.id, at.watch);
+
+    /// Agree to a job of somebody else.
+    JobApprove "job/approve" {
+        /// An id, or its first digits.
+        id: String,
+        /// What was shown; if something else is proposed by now, nothing is agreed to.
+        approval: Option<String>,
+    } -> ProposalLine: |request, at| {
+        at.desk.approve(&request.id, request.approval.as_deref(), at.watch)
     };
 
     /// Queue a message; when this answers, it is durable.
@@ -397,6 +561,31 @@ verbs! {
 /// Messages in one batch: what the desk commits with one sync.
 const BATCH_MAX: usize = 64;
 
+impl AllowSet {
+    fn request(self) -> AllowRequest {
+        AllowRequest {
+            handle: self.handle,
+            argv: self.argv,
+            who: self.who,
+            approvals: self.approvals,
+            approvers: self.approvers,
+            idempotent: self.idempotent,
+            timeout_s: self.timeout_s,
+            memory: self.memory,
+            net: self.net,
+            read: self.read,
+            write: self.write,
+            user: self.user,
+            group: self.group,
+            pin: self.pin,
+            best_effort: self.best_effort,
+            window: self.window,
+            stdin: self.stdin,
+            files: self.files,
+        }
+    }
+}
+
 impl SendOne {
     fn request(&self) -> Result<SendRequest, Failure> {
         let lifetime = match self.lifetime_s {
@@ -458,7 +647,7 @@ fn niceness(value: u8) -> Result<Niceness, Failure> {
     Niceness::new(value).ok_or_else(|| missing("nice"))
 }
 
-fn missing(what: &str) -> Failure {
+pub(super) fn missing(what: &str) -> Failure {
     Failure::new(FailureKind::Usage, format!("{what} is missing or no value that it can have"))
         .next("nothing was changed; GET /v1/openapi.json describes every request")
 }

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::desk::{
     Event, Failure, FailureKind, Unit,
     reply::{
-        CardLine, Checked, ContactLine, DaemonLine, ErrorLine, Finding, Happening, Identity, Line,
-        LinkLine, MemberLine, PeerLine, Ponged, Queued, Reason, Received, RosterFile, RosterLine,
-        Saved, Sent, Shown, Status, Summary, Tossed, Traced,
+        AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, ErrorLine, Finding,
+        Happening, Identity, JobLine, Line, LinkLine, MemberLine, OutputLine, PeerLine, Ponged,
+        ProposalLine, Queued, Reason, Received, RosterFile, RosterLine, Saved, Sent, Shown, Status,
+        Summary, Tossed, Traced,
     },
 };
 
@@ -29,8 +30,9 @@ macro_rules! objects {
 }
 
 objects! {
-    CardLine "card", Checked "summary", ContactLine "contact", DaemonLine "daemon",
-    Finding "finding", Happening "event", Identity "identity", LinkLine "link",
+    AllowLine "allow", AllowVerdict "allow", CardLine "card", Checked "summary", ContactLine "contact", DaemonLine "daemon",
+    Finding "finding", Happening "event", Identity "identity", JobLine "job", LinkLine "link",
+    OutputLine "output", ProposalLine "proposal",
     MemberLine "member", PeerLine "peer", RosterFile "roster-file", RosterLine "roster",
     Ponged "pong", Queued "bundle", Reason "reason", Received "message", Saved "saved",
     Sent "message", Shown "bundle", Status "status", Tossed "summary", Traced "event",

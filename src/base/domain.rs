@@ -50,6 +50,8 @@ pub const NOISE_PROLOGUE: &[u8] = b"postrider noise v1";
 pub const NOISE_INTRODUCTION: &str = "postrider 2026 noise introduction v1";
 /// BLAKE3 context of the hedge behind a Noise link's ephemeral keys.
 pub const NOISE_EPHEMERAL: &str = "postrider 2026 noise ephemeral v1";
+/// BLAKE3 context of what somebody agrees to who approves of a job.
+pub const APPROVAL: &str = "postrider 2026 job approval v1";
 
 /// BLAKE3 context of the token by which a dialler shows that it knows whom it dials.
 pub const DOOR: &str = "postrider 2026 door v1";

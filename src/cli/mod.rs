@@ -3,7 +3,9 @@
 //!
 //! - `options`: the whole grammar; the doc comment of a verb is its help;
 //! - one file per family of verbs: `me`, `people`, `roster`, `send` and `batch`, `inbox`, `stick`, `queue`,
-//!   `bundle`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
+//!   `bundle`, `allow`, `run` and `job`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
+//! - `jobs`: the processes that run a job for somebody, which are no verbs;
+//! - `outcome`, `raw`: how a job elsewhere ended, told as if its command had run here;
 //! - `asker`: the one seam: a daemon answers, or a desk in this process;
 //! - `output`, `failure`, `progress`: what goes to which stream, for a person or for a program;
 //! - `text`, `parse`: values shown to people and typed by them.
@@ -11,23 +13,30 @@
 //! Nothing is decided here. A verb that needs more than turning values over belongs to the desk.
 
 mod about;
+mod allow;
 mod asker;
 mod batch;
 mod bundle;
 mod daemon;
 mod failure;
 mod inbox;
+mod job;
+#[cfg(target_os = "linux")]
+mod jobs;
 mod links;
 mod log_file;
 mod me;
 mod options;
+mod outcome;
 mod output;
 mod parse;
 mod people;
 mod progress;
 mod queue;
+mod raw;
 mod reserved;
 mod roster;
+mod run;
 mod send;
 mod simulate;
 mod stick;
@@ -66,6 +75,11 @@ struct Context {
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
+    // Before anything else: these must have no thread, and each millisecond is a job's.
+    #[cfg(target_os = "linux")]
+    if let Some(code) = jobs::run(&args) {
+        return code;
+    }
     let cli = match Cli::read(&args) {
         Ok(cli) => cli,
         Err(error) => return wrong_usage(&error, &args),

@@ -5,9 +5,9 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use super::{
-    Context, Ended, about, bundle, daemon, inbox, links, me,
+    Context, Ended, about, allow, bundle, daemon, inbox, job, links, me,
     output::{Form, Loudness},
-    people, queue, reserved, roster, send, simulate, stick, upkeep,
+    people, queue, reserved, roster, run, send, simulate, stick, upkeep,
 };
 
 /// The first screen. By hand, because a list of verbs in the order of a newcomer's needs, several to
@@ -29,9 +29,9 @@ With links
   up, down, daemon      Start and stop what keeps links
   link, call, peers     To whom; who is there (ping, log: how they are)
 Look and arrange
-  status, queue         How I am; what waits
-  trace ID, why ID      Where a message went; why it waits
+  status, queue         How I am; what waits (trace, why: where it went, why)
   contact, roster       Names, and whom to trust; who belongs together
+  run, job, allow       Commands elsewhere; what became of them; what others may
 By hand
   pack, unpack          Exchange through a pipe, a tape or a disc
   key, bundle           The seal key for age; single bundles
@@ -97,6 +97,9 @@ pub(super) enum Command {
     Add(people::Add),
     Contact(people::Contact),
     Roster(roster::Roster),
+    Allow(allow::Allow),
+    Run(Box<run::Run>),
+    Job(job::Job),
     Send(Box<send::Send>),
     Inbox(inbox::Inbox),
     Toss(stick::Toss),
@@ -166,6 +169,9 @@ impl Command {
             Self::Add(verb) => verb.run(context),
             Self::Contact(verb) => verb.run(context),
             Self::Roster(verb) => verb.run(context),
+            Self::Allow(verb) => verb.run(context),
+            Self::Run(verb) => verb.run(context),
+            Self::Job(verb) => verb.run(context),
             Self::Send(verb) => verb.run(context),
             Self::Inbox(verb) => verb.run(context),
             Self::Toss(verb) => verb.run(context),

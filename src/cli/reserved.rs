@@ -13,12 +13,6 @@ use crate::desk::{Failure, FailureKind};
 #[derive(Debug, Subcommand)]
 pub(super) enum Reserved {
     #[command(hide = true)]
-    Run(Anything),
-    #[command(hide = true)]
-    Job(Anything),
-    #[command(hide = true)]
-    Allow(Anything),
-    #[command(hide = true)]
     Get(Anything),
     #[command(hide = true)]
     Group(Anything),
@@ -39,9 +33,6 @@ pub(super) struct Anything {
 impl Reserved {
     pub(super) fn run(self) -> Ended {
         let (name, kind) = match self {
-            Self::Run(_) => ("run", FailureKind::NeedsDaemon),
-            Self::Job(_) => ("job", FailureKind::NeedsDaemon),
-            Self::Allow(_) => ("allow", FailureKind::NeedsDaemon),
             Self::Get(_) => ("get", FailureKind::NeedsDaemon),
             Self::Group(_) => ("group", FailureKind::Failed),
             Self::Board(_) => ("board", FailureKind::Failed),

@@ -15,6 +15,8 @@ mod dialer;
 mod engine_task;
 mod greeting;
 mod introduce;
+#[cfg(target_os = "linux")]
+mod jobs;
 mod keeper;
 mod lan;
 mod link_task;
@@ -173,6 +175,12 @@ impl Daemon {
         };
         threads.push(spawn("reader", read)?);
 
+        #[cfg(target_os = "linux")]
+        {
+            let (node, stop) = (Arc::clone(&node), stop.clone());
+            threads.push(spawn("jobs", move || jobs::run(&node, &stop))?);
+        }
+
         let (sketcher, to_sketch) = mpsc::channel(LINKS_MAX);
         let compute = {
             let engine = to_engine.clone();
@@ -296,6 +304,7 @@ impl Daemon {
     /// Ends every link and task, and writes what is due.
     pub async fn stop(mut self) {
         self.node.stop.cancel();
+        self.node.desk.ring_jobs();
         let ended = async {
             self.node.peers.ended().await;
             self.node.drained().await;

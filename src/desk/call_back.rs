@@ -27,6 +27,8 @@ const GROUP: usize = 3072;
 pub(super) enum Beside<'a> {
     /// These.
     Changes(Vec<Change>),
+    /// What follows from its id.
+    Of(&'a dyn Fn(&BundleId) -> Vec<Change>),
     /// The end of an older message.
     End(&'a Older<'a>),
 }
@@ -91,7 +93,7 @@ impl Desk {
     pub(super) fn commit_new(
         &self,
         post: &dyn Post,
-        new: &str,
+        new: &BundleId,
         mut changes: Vec<Change>,
         beside: Beside<'_>,
     ) -> Result<(Vec<Outcome>, Vec<BundleId>), Failure> {
@@ -100,10 +102,15 @@ impl Desk {
                 changes.extend(more);
                 Ok((post.commit(clock::now(), changes)?, Vec::new()))
             }
+            Beside::Of(more) => {
+                changes.extend(more(new));
+                Ok((post.commit(clock::now(), changes)?, Vec::new()))
+            }
             Beside::End(Older { spool, id }) => {
                 let _taking = lock(&self.taking);
+                let new = new.to_string();
                 let back =
-                    self.calling_back(spool, *id, "superseded", new).map_err(send_without)?;
+                    self.calling_back(spool, *id, "superseded", &new).map_err(send_without)?;
                 back.commit(spool, changes)
             }
         }

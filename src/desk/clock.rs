@@ -1,7 +1,7 @@
 //! The clocks and the randomness of the system, read in one place.
 
 use std::{
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -31,6 +31,29 @@ pub(crate) fn wall_s() -> u64 {
 /// The day by the wall clock: for what a roster says of days, and nothing else.
 pub(super) fn today() -> Day {
     Day(u32::try_from(wall_s() / 86_400).unwrap_or(u32::MAX))
+}
+
+/// By how much the wall clock may go ahead of the other, or fall behind it, in seconds, and still be the
+/// same clock.
+const STEP_S: u64 = 120;
+/// After a step it must have gone evenly for so long.
+const EVEN_S: u64 = 3600;
+/// The first of January 2026: a clock that stands before this was never set.
+const WRITTEN_S: u64 = 1_767_225_600;
+
+/// Unix seconds, where they can be believed: the clock stands after this program was written, and has
+/// not been stepped for an hour, as far as this process has seen. For jobs that ask for an hour of the
+/// day, and nothing else.
+pub(super) fn trusted_wall_s() -> Option<u64> {
+    static SEEN: Mutex<Option<(u64, u64)>> = Mutex::new(None);
+    let (wall_s, boot_s) = (wall_s(), now().boottime_ms / 1000);
+    let ahead_s = wall_s.saturating_sub(boot_s);
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (base_s, even_from_s) = seen.unwrap_or((ahead_s, 0));
+    let stepped = ahead_s.abs_diff(base_s) > STEP_S;
+    let even_from_s = if stepped { boot_s.saturating_add(EVEN_S) } else { even_from_s };
+    *seen = Some((if stepped { ahead_s } else { base_s }, even_from_s));
+    (wall_s >= WRITTEN_S && boot_s >= even_from_s).then_some(wall_s)
 }
 
 /// Random bytes for a key, an id or a nonce.

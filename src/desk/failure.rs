@@ -7,7 +7,9 @@ use postrider_spool::SpoolError;
 use serde::{Deserialize, Serialize};
 
 use super::reply::ErrorLine;
-use crate::home::{ConfigError, ContactsError, HomeError, KeyFileError, RostersError};
+use crate::home::{
+    AllowFileError, ConfigError, ContactsError, HomeError, KeyFileError, RostersError,
+};
 
 /// Every failure of a verb: what happened, whether mail is safe, what to do next.
 #[derive(Debug)]
@@ -197,6 +199,16 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(FailureKind::Usage, error.to_string())
             .next("correct the file; docs/config.md describes every key")
+    }
+}
+
+impl From<AllowFileError> for Failure {
+    fn from(error: AllowFileError) -> Self {
+        match error {
+            AllowFileError::Io { path, source } => Self::file("use", &path, source),
+            AllowFileError::List(_) => Self::new(FailureKind::Usage, error.to_string())
+                .next("nothing was changed; correct the file, docs/jobs.md describes every key"),
+        }
     }
 }
 

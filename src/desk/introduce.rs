@@ -81,7 +81,7 @@ impl Desk {
         let packet = Packet { body: Body::Roster(bytes), tail: self.tail(to, &request) };
         let small = Small { packet, bytes: length, preview: "sends a roster".into() };
         let mut changes = Vec::new();
-        let sent = self.seal_small(spool, to, &request, small, &mut changes)?;
+        let sent = self.seal_small(spool, to, &request, small, &mut changes)?.0;
         postrider_spool::Spool::commit(spool, clock::now(), changes)?;
         Ok(sent)
     }
@@ -101,12 +101,13 @@ impl Desk {
         let packet = Packet { body: Body::Introduction(said), tail };
         let (bytes, preview) =
             (who.card.as_bytes().len() as u64, format!("introduces {}", who.name));
-        self.seal_small(spool, to, &request, Small { packet, bytes, preview }, changes)
+        let small = Small { packet, bytes, preview };
+        Ok(self.seal_small(spool, to, &request, small, changes)?.0)
     }
 }
 
 /// Something to a contact that is neither text nor file, sent as everything to them is.
-fn letter(to: &Contact) -> SendRequest {
+pub(super) fn letter(to: &Contact) -> SendRequest {
     SendRequest {
         to: to.name.clone(),
         text: None,

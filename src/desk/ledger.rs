@@ -64,6 +64,29 @@ pub(super) mod space {
     pub const OPENING: u8 = 30;
     /// Receipts whose bundles have not come yet, by prefix and secret: [`super::EarlyNote`].
     pub const EARLY: u8 = 31;
+    /// Jobs for this node, as they came, by id: `jobs::CameNote`.
+    pub const JOB_CAME: u8 = 40;
+    /// How far each of them is, by id: the scheduler's record.
+    pub const JOB: u8 = 41;
+    /// Words about jobs that nothing followed from yet, by the job's id and the word's:
+    /// `jobs::WordNote`.
+    pub const JOB_WORD: u8 = 42;
+    /// Jobs that this node asked others to run, by id: `jobs::IssuedNote`.
+    pub const ISSUED: u8 = 43;
+    /// How those stand, as their target said last, by id: `jobs::FactNote`.
+    pub const JOB_FACT: u8 = 44;
+    /// What became of them, by id: the message with the result.
+    pub const JOB_RESULT: u8 = 45;
+    /// Jobs of others that somebody here may agree to, by id: `jobs::WordNote`.
+    pub const PROPOSAL: u8 = 46;
+    /// What others were answered about their jobs, by id: the result, without files.
+    pub const JOB_ANSWER: u8 = 47;
+    /// What was asked for by the jobs of [`ISSUED`], by id: `jobs::AskedNote`.
+    pub const ASKED: u8 = 50;
+    /// The jobs of a queue that may not have ended, oldest first, by its target and its name: their ids.
+    pub const JOB_QUEUE: u8 = 51;
+    /// What this node agreed to, by the job's id.
+    pub const APPROVED: u8 = 52;
 }
 
 const VERSION: u8 = 1;

@@ -10,6 +10,7 @@
 //! - [`reply`]: every reply, which is CLI.md's JSON; [`Failure`]: every way it can fail.
 
 mod alarm;
+mod allow;
 mod arriving;
 mod bundles;
 mod call_back;
@@ -21,6 +22,7 @@ mod identity;
 mod inbox;
 mod incoming;
 mod introduce;
+mod jobs;
 mod ledger;
 pub mod live;
 mod meetings;
@@ -54,11 +56,15 @@ use std::{
     time::Duration,
 };
 
+pub use allow::{AllowRequest, AllowTestRequest};
 pub use bundles::ExportForm;
 pub(crate) use clock::wall_s;
 pub use failure::{Failure, FailureKind};
 pub use identity::InitRequest;
 pub use introduce::IntroduceRequest;
+#[cfg(target_os = "linux")]
+pub use jobs::{Jobs, Touched, WaitingWord};
+pub use jobs::{RunRequest, Which};
 pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};
@@ -99,6 +105,9 @@ pub struct Desk {
     tossing: Mutex<()>,
     alarms: alarm::Alarms,
     renewing: renewal::Renewing,
+    job_news: jobs::JobNews,
+    /// Held while a job takes its place in a queue: two must not come after the same one.
+    queueing: Mutex<()>,
 }
 
 impl Desk {
@@ -117,6 +126,8 @@ impl Desk {
             tossing: Mutex::default(),
             alarms: alarm::Alarms::default(),
             renewing: renewal::Renewing::default(),
+            job_news: jobs::JobNews::default(),
+            queueing: Mutex::default(),
         })
     }
 

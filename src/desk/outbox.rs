@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use postrider_base::packet::Body;
 use postrider_spool::Spool;
 
 use super::{
@@ -32,7 +33,7 @@ impl Desk {
             return Ok(None);
         }
         let more = vec![set_note(space::OUTBOX, mark, Vec::new())];
-        Ok(Some(self.send_by(spool, request, Beside::Changes(more), watch)?.0))
+        Ok(Some(self.send_by(spool, request, &Body::Files, Beside::Changes(more), watch)?.0))
     }
 
     /// Forgets a mark: what it stood for was put aside.

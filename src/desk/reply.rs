@@ -1,7 +1,11 @@
 //! Every reply of the desk. As JSON they are the objects of the command line's contract; keys are
 //! only ever added.
 
+mod jobs;
+
 use serde::{Deserialize, Serialize};
+
+pub use jobs::{JobLine, OutputLine, ProposalLine};
 
 /// A word out of a fixed vocabulary: borrowed where a reply is made, owned where one was read.
 pub type Word = std::borrow::Cow<'static, str>;
@@ -43,6 +47,89 @@ pub struct Identity {
     pub new: Option<bool>,
     /// Where the home is.
     pub home: String,
+}
+
+/// What others may have run.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "allow")]
+pub struct AllowLine {
+    /// What they call it.
+    pub handle: String,
+    /// The command, with its slots.
+    pub argv: Vec<String>,
+    /// What fills them, as `LEVEL [NOTE] [FILE...]`.
+    pub usage: String,
+    /// Who may, in the words of `[acl]`; where nothing stands here, those of `[acl] run`.
+    pub r#for: Option<Vec<String>>,
+    /// How many others must agree.
+    pub approvals: u8,
+    /// Who may agree.
+    pub approvers: Option<Vec<String>>,
+    /// Seconds from its start to its end.
+    pub timeout_s: u32,
+    /// Seconds of processor, each process.
+    pub cpu_s: u32,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Processes and threads at once.
+    pub processes: u32,
+    /// Bytes kept of each of its two outputs.
+    pub output: u64,
+    /// Bytes in its own folder.
+    pub scratch: u64,
+    /// Whether it has a network.
+    pub net: bool,
+    /// What it may read beyond the system.
+    pub read: Vec<String>,
+    /// What it may write beyond its own folder.
+    pub write: Vec<String>,
+    /// Whose name it runs under.
+    pub user: Option<String>,
+    /// How often it is run again when nobody can say how it ended.
+    pub reruns: u8,
+    /// Of the commands of one group one runs at a time.
+    pub group: Option<String>,
+    /// BLAKE3 of the program's file.
+    pub pin: Option<String>,
+    /// Whether it is run where not every bound can be enforced.
+    pub best_effort: bool,
+    /// When in the day it may begin, UTC.
+    pub window: Option<String>,
+    /// Bytes of standard input that it takes.
+    pub stdin: Option<u64>,
+    /// Bytes of attachments that it takes.
+    pub files: Option<u64>,
+    /// What a command did: new, changed, same or removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<Word>,
+    /// What its operator should look at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// What would become of a request.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "allow")]
+pub struct AllowVerdict {
+    /// What was asked for.
+    pub handle: String,
+    /// run or refused.
+    pub verdict: Word,
+    /// The command as it would run.
+    pub argv: Vec<String>,
+    /// Its words so that nothing in them can hide.
+    pub shown: Vec<String>,
+    /// Why it would not run, as it would be sent back.
+    pub why: Option<String>,
+    /// How many others would have to agree.
+    pub approvals: u8,
+    /// When in the day it could begin, UTC.
+    pub window: Option<String>,
+    /// Whether it was asked on somebody's behalf, and so whether they may.
+    pub r#as: Option<String>,
+    /// What its operator should look at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A contact.
@@ -477,8 +564,8 @@ pub struct DaemonLine {
 pub struct Happening {
     /// Counts from 1 in each run of the daemon.
     pub number: u64,
-    /// What: `link-up`, `link-down`, `received`, `carried`, `message`, `delivered`, `roster`, `alarm`,
-    /// `trouble`.
+    /// What: `link-up`, `link-down`, `received`, `carried`, `message`, `delivered`, `job`, `roster`,
+    /// `alarm`, `trouble`.
     pub what: Word,
     /// Of which bundle or message.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -61,6 +61,9 @@ pub(super) struct Small {
     pub preview: String,
 }
 
+/// What is made of the files of a message: mail, or what else brings files along.
+pub(super) type Wrap<'a> = dyn Fn(Manifest) -> Body + 'a;
+
 impl Desk {
     /// Queues a message. When this returns, it is durable.
     pub fn send(&self, request: &SendRequest, watch: &dyn Watch) -> Result<Sent, Failure> {
@@ -77,12 +80,13 @@ impl Desk {
         if let Some(digits) = &request.supersede {
             let spool = self.spool(watch)?;
             let older = self.older(spool, digits, self.home.contacts()?.resolve(&request.to)?)?;
-            let (sent, gone) = self.send_by(spool, request, Beside::End(&older), watch)?;
+            let (sent, gone) =
+                self.send_by(spool, request, &Body::Files, Beside::End(&older), watch)?;
             return Ok((Sent { supersedes: Some(older.id()), ..sent }, gone));
         }
         match self.spool.get() {
-            Some(spool) => self.send_by(spool, request, nothing, watch),
-            None => self.send_by(&self.appender(watch)?, request, nothing, watch),
+            Some(spool) => self.send_by(spool, request, &Body::Files, nothing, watch),
+            None => self.send_by(&self.appender(watch)?, request, &Body::Files, nothing, watch),
         }
     }
 
@@ -138,12 +142,15 @@ impl Desk {
             let contact = contacts.resolve(&request.to)?;
             refuse_revoked(contacts, contact)?;
             let mut changes = Vec::new();
-            let sent = match self.small(contact, &request, watch)? {
-                Some(small) => self.seal_small(post, contact, &request, small, &mut changes),
+            let sent = match self.small(contact, &request, &Body::Files, watch)? {
+                Some(small) => {
+                    self.seal_small(post, contact, &request, small, &mut changes).map(|made| made.0)
+                }
                 // Too large for a batch: sent on its own, durable at once.
                 None => {
                     let nothing = Beside::Changes(Vec::new());
-                    self.send_parts(post, contact, &request, nothing, watch).map(|sent| sent.0)
+                    self.send_parts(post, contact, &request, &Body::Files, nothing, watch)
+                        .map(|sent| sent.0)
                 }
             }?;
             Ok((sent, changes))
@@ -172,18 +179,19 @@ impl Desk {
         &self,
         post: &dyn Post,
         request: &SendRequest,
+        wrap: &Wrap<'_>,
         beside: Beside<'_>,
         watch: &dyn Watch,
     ) -> Result<(Sent, Vec<BundleId>), Failure> {
         let contacts = self.home.contacts()?;
         let contact = contacts.resolve(&request.to)?;
         refuse_revoked(&contacts, contact)?;
-        let Some(small) = self.small(contact, request, watch)? else {
-            return self.send_parts(post, contact, request, beside, watch);
+        let Some(small) = self.small(contact, request, wrap, watch)? else {
+            return self.send_parts(post, contact, request, wrap, beside, watch);
         };
         let mut changes = Vec::new();
-        let sent = self.seal_small(post, contact, request, small, &mut changes)?;
-        let gone = self.commit_new(post, &sent.id, changes, beside)?.1;
+        let (sent, id) = self.seal_small(post, contact, request, small, &mut changes)?;
+        let gone = self.commit_new(post, &id, changes, beside)?.1;
         Ok((sent, gone))
     }
 
@@ -192,6 +200,7 @@ impl Desk {
         &self,
         contact: &Contact,
         request: &SendRequest,
+        wrap: &Wrap<'_>,
         watch: &dyn Watch,
     ) -> Result<Option<Small>, Failure> {
         let text = request.text.clone();
@@ -232,7 +241,7 @@ impl Desk {
         let bytes = total + text.as_ref().map_or(0, String::len) as u64;
         let preview = text.as_deref().map_or_else(|| file_preview(&files), preview);
         let files = files.into_iter().map(|file| file.entry).collect();
-        let body = Body::Files(Manifest { text, files, content: Content::Inline(content) });
+        let body = wrap(Manifest { text, files, content: Content::Inline(content) });
         Ok(Some(Small { packet: Packet { body, tail }, bytes, preview }))
     }
 
@@ -244,7 +253,7 @@ impl Desk {
         request: &SendRequest,
         small: Small,
         changes: &mut Vec<Change>,
-    ) -> Result<Sent, Failure> {
+    ) -> Result<(Sent, BundleId), Failure> {
         let nice = request.nice.unwrap_or(Niceness::NORMAL);
         let (letter, sequence) = self.letter(post, contact, request, nice)?;
         let sealed = seal(&letter, &small.packet.encode(), &clock::random()?)
@@ -258,7 +267,7 @@ impl Desk {
         changes.push(Change::Bundle(bundle));
         changes.push(set_note(space::SENT, &sealed.id.0, wire::encode(&note)));
         changes.push(event(&sealed.id, held_ms, 0, ("saved", &contact.name, "")));
-        Ok(sent(&sealed.id, contact, small.bytes))
+        Ok((sent(&sealed.id, contact, small.bytes), sealed.id))
     }
 
     fn send_parts(
@@ -266,6 +275,7 @@ impl Desk {
         post: &dyn Post,
         contact: &Contact,
         request: &SendRequest,
+        wrap: &Wrap<'_>,
         beside: Beside<'_>,
         watch: &dyn Watch,
     ) -> Result<(Sent, Vec<BundleId>), Failure> {
@@ -294,8 +304,7 @@ impl Desk {
             files: files.into_iter().map(|file| file.entry).collect(),
             content: Content::Parts(content),
         };
-        let packet =
-            Packet { body: Body::Files(manifest), tail: self.tail(contact, request) }.encode();
+        let packet = Packet { body: wrap(manifest), tail: self.tail(contact, request) }.encode();
         let nice = request.nice.unwrap_or(Niceness::NORMAL);
         let (letter, sequence) = self.letter(post, contact, request, nice)?;
         let sealed =
@@ -316,7 +325,7 @@ impl Desk {
         ];
         changes.extend(used(sequence));
         let sent = sent(&sealed.id, contact, bytes);
-        let (outcomes, gone) = self.commit_new(post, &sent.id, changes, beside)?;
+        let (outcomes, gone) = self.commit_new(post, &sealed.id, changes, beside)?;
         must_admit(&outcomes, 0, &sealed.id)?;
         Ok((sent, gone))
     }

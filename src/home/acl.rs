@@ -21,11 +21,13 @@ pub enum Right {
     Run,
     /// Ask for files.
     Files,
+    /// End the jobs of others here.
+    Admin,
 }
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 4] = [Self::Reach, Self::Relay, Self::Run, Self::Files];
+    pub const ALL: [Self; 5] = [Self::Reach, Self::Relay, Self::Run, Self::Files, Self::Admin];
 }
 
 /// Who may do what. Whom I block may nothing, whatever stands here.
@@ -40,22 +42,35 @@ pub struct Acl {
     pub run: Vec<String>,
     /// Who may ask for files.
     pub files: Vec<String>,
+    /// Who may end the jobs of others.
+    pub admin: Vec<String>,
 }
 
 impl Default for Acl {
     fn default() -> Self {
         let everybody = || vec!["*".to_owned()];
-        Self { reach: everybody(), relay: everybody(), run: Vec::new(), files: Vec::new() }
+        Self {
+            reach: everybody(),
+            relay: everybody(),
+            run: Vec::new(),
+            files: Vec::new(),
+            admin: Vec::new(),
+        }
     }
 }
 
 impl Acl {
     /// Whether somebody may do something. Nobody is known where an envelope hides its author.
     pub fn may(&self, contacts: &Contacts, who: Option<&NodeId>, right: Right, today: Day) -> bool {
+        Self::means(self.list(right), contacts, who, today)
+    }
+
+    /// Whether somebody is meant by one of these words. Whom I block is meant by none.
+    pub fn means(words: &[String], contacts: &Contacts, who: Option<&NodeId>, today: Day) -> bool {
         if who.is_some_and(|who| contacts.is_blocked(who)) {
             return false;
         }
-        self.list(right).iter().any(|word| match who {
+        words.iter().any(|word| match who {
             _ if word == "*" => true,
             Some(who) => is_meant(word, contacts, who, today),
             None => false,
@@ -77,6 +92,7 @@ impl Acl {
             Right::Relay => &self.relay,
             Right::Run => &self.run,
             Right::Files => &self.files,
+            Right::Admin => &self.admin,
         }
     }
 }
@@ -177,7 +193,13 @@ mod tests {
             (&["contacts", "@medic"], [true, false, true, false, false, false, false, false]),
         ] {
             let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-            let acl = Acl { reach: words.clone(), relay: vec![], run: vec![], files: vec![] };
+            let acl = Acl {
+                reach: words.clone(),
+                relay: vec![],
+                run: vec![],
+                files: vec![],
+                admin: vec![],
+            };
             let asked = [(2, 110), (3, 110), (4, 110), (4, 111), (5, 110), (6, 110), (9, 110)];
             let mut said: Vec<bool> = asked
                 .iter()

@@ -327,14 +327,15 @@ impl Config {
         line("strangers", carry.strangers);
         line("strangers-bundles", Some(carry.strangers_bundles));
         line("strangers-longest", Some(carry.strangers_longest));
-        let Acl { reach, relay, run, files } = &self.acl;
+        let Acl { reach, relay, run, files, admin } = &self.acl;
         text.push_str(&format!(
-            "count-copies = {}\n\n[acl]\nreach = {}\nrelay = {}\nrun = {}\nfiles = {}\n",
+            "count-copies = {}\n\n[acl]\nreach = {}\nrelay = {}\nrun = {}\nfiles = {}\nadmin = {}\n",
             carry.count_copies,
             list(reach),
             list(relay),
             list(run),
             list(files),
+            list(admin),
         ));
         text
     }

@@ -4,9 +4,11 @@
 //! config.toml   what a person may edit            contacts    whom I know, one line each
 //! key           the secrets (0600)                spool/      the mail
 //! card          my contact card, as text      rosters/    whose rosters I follow
+//! allow.toml    what others may have run
 //! ```
 
 mod acl;
+mod allow;
 mod config;
 mod contacts;
 mod files;
@@ -21,6 +23,7 @@ use std::{
 };
 
 pub use acl::{Acl, Right};
+pub use allow::AllowFileError;
 pub use config::{Config, ConfigError};
 pub use contacts::{Added, By, Contact, Contacts, ContactsError, Introduced, Trust};
 pub use files::{is_private, replace};

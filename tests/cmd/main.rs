@@ -6,6 +6,7 @@
 // What a test stands on must be there; where it is not, the test has failed.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod allow;
 mod contract;
 mod daemon;
 mod damage;

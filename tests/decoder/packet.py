@@ -4,6 +4,7 @@ import unicodedata
 
 import card
 import cbor
+import job
 import roster
 import zstd
 from blake3 import blake3
@@ -11,14 +12,15 @@ from refused import require
 
 STAGE = "packet"
 MAIL, MANIFEST, PART, CARD = range(4)
-INTRODUCTION, ROSTER = 9, 10
-KINDS = {MAIL: "mail", MANIFEST: "manifest", PART: "part", CARD: "card",
-         INTRODUCTION: "introduction", ROSTER: "roster"}
+JOB, RESULT, INTRODUCTION, ROSTER, WORD = 6, 7, 9, 10, 11
+KINDS = {MAIL: "mail", MANIFEST: "manifest", PART: "part", CARD: "card", JOB: "job", RESULT: "result",
+         INTRODUCTION: "introduction", ROSTER: "roster", WORD: "word"}
 TEXT_MAX, MANIFEST_MAX, INLINE_MAX = 64 * 1024, 8 * 1024 * 1024, 256 * 1024
 PART_BYTES_MIN, PART_BYTES_MAX = 1024 * 1024, 63 * 1024 * 1024
 NOTE_MAX = 1024
 CAPS = {MAIL: TEXT_MAX, MANIFEST: MANIFEST_MAX, CARD: card.CARD_MAX,
-        INTRODUCTION: card.CARD_MAX + NOTE_MAX + 16, ROSTER: roster.ROSTER_MAX}
+        INTRODUCTION: card.CARD_MAX + NOTE_MAX + 16, ROSTER: roster.ROSTER_MAX,
+        JOB: job.JOB_MAX, RESULT: job.RESULT_MAX, WORD: job.WORD_MAX}
 FILES_MAX, DEPTH_MAX, COMPONENT_MAX, NAMES_MAX = 65_536, 64, 255, 524_288
 DIRECTORY = 2
 
@@ -69,7 +71,10 @@ def _body(kind, plain, out):
         except UnicodeDecodeError:
             check(False, "text is not UTF-8")
     elif kind == MANIFEST:
-        _manifest(plain, out)
+        out.update(read_manifest(plain))
+    elif kind in (JOB, RESULT, WORD):
+        reader = {JOB: job.job, RESULT: job.result, WORD: job.word}[kind]
+        out.update(reader(plain, read_manifest))
     elif kind == INTRODUCTION:
         _introduction(plain, out)
     else:
@@ -100,7 +105,8 @@ def _part(body, compressed, rest, out):
     return rest[stored:]
 
 
-def _manifest(raw, out):
+def read_manifest(raw) -> dict:
+    check(len(raw) <= MANIFEST_MAX, "manifest too long")
     manifest = cbor.decode(raw, STAGE)
     check(type(manifest) is list and len(manifest) == 4, "manifest has not four elements")
     set_id, text, files, content = manifest
@@ -109,12 +115,12 @@ def _manifest(raw, out):
     entries = [_file(entry) for entry in files]
     check(sum(len(entry["path"]) for entry in entries) <= NAMES_MAX, "components of all paths")
     total = sum(entry["bytes"] for entry in entries)
-    out.update(set=set_id, text=text, files=entries)
     if type(content) is bytes:
         _inline(set_id, entries, total, content)
-        out["content"] = "inline"
+        where = "inline"
     else:
-        out["content"] = _parts(set_id, total, content)
+        where = _parts(set_id, total, content)
+    return {"set": set_id, "text": text, "files": entries, "content": where}
 
 
 def _file(entry):

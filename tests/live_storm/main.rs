@@ -11,6 +11,8 @@
 // What a test stands on must be there; where it is not, the test has failed.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[cfg(target_os = "linux")]
+mod jobs;
 mod line;
 
 use std::{

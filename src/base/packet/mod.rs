@@ -9,21 +9,31 @@
 //! size class. The message id is the bundle's id: a packet has none of its own.
 
 mod compress;
+mod fields;
 mod introduction;
+mod job;
 mod listing;
 mod manifest;
 mod padding;
+mod result;
+mod word;
 
 use serde_bytes::ByteBuf;
 
 pub use compress::compress_part;
 pub(crate) use compress::decompress_part;
 pub use introduction::{Introduction, NOTE_MAX};
+pub use job::{
+    AFTER_MAX, ARG_MAX, ARGS_BYTES_MAX, ARGS_MAX, Answer, FLEET_MAX, Fleet, HANDLE_MAX, Handle,
+    JOB_FILES_MAX, JOB_MAX, JOB_PARTS_MAX, Job, Then, Turn,
+};
 pub use manifest::{
     Content, FILES_MAX, FileEntry, INLINE_MAX, MANIFEST_MAX, Manifest, NAMES_MAX, PART_BYTES,
     PATH_DEPTH_MAX, PartList, is_component,
 };
 pub use padding::{padme, payload_class};
+pub use result::{BOUND_MAX, BOUNDS_MAX, JobResult, RESULT_MAX, SHOWN_MAX, State, Stream, WHY_MAX};
+pub use word::{ARGV_BYTES_MAX, ARGV_MAX, Fact, Proposal, Said, WORD_MAX, Word, approval_of};
 
 use self::introduction::INTRODUCTION_MAX;
 use crate::{
@@ -45,8 +55,8 @@ pub struct Packet {
     pub tail: Tail,
 }
 
-/// The kinds of version 1. Numbers 4 to 8 are reserved for receipt batches, file requests, jobs,
-/// results and group posts, and refused; so is 11.
+/// The kinds of version 1. Numbers 4, 5 and 8 are reserved for receipt batches, file requests and
+/// group posts, and refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// A text.
@@ -61,6 +71,24 @@ pub enum Body {
     Introduction(Introduction),
     /// A roster. It is only carried here: whoever uses it checks it.
     Roster(Vec<u8>),
+    /// What somebody asks the recipient to run.
+    Job(Box<Job>),
+    /// What became of a job that the recipient asked for.
+    Result(Box<JobResult>),
+    /// A word about a job under way.
+    Word(Box<Word>),
+}
+
+impl Body {
+    /// The files that come along, with whatever it is.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match self {
+            Self::Files(manifest) => Some(manifest),
+            Self::Job(job) => job.files.as_ref(),
+            Self::Result(result) => result.files.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// What a packet refers to and brings along.
@@ -123,8 +151,11 @@ const MAIL: u8 = 0;
 const FILES: u8 = 1;
 const PART: u8 = 2;
 const CARD: u8 = 3;
+const JOB: u8 = 6;
+const RESULT: u8 = 7;
 const INTRODUCTION: u8 = 9;
 const ROSTER: u8 = 10;
+const WORD: u8 = 11;
 
 type TailWire = (Option<ByteBuf>, Option<ByteBuf>);
 type PartWire = (ByteBuf, u32, u64, u64);
@@ -138,6 +169,9 @@ impl Packet {
             Body::Card(card) => self.encode_bytes(CARD, card),
             Body::Introduction(said) => self.encode_bytes(INTRODUCTION, &said.encode()),
             Body::Roster(roster) => self.encode_bytes(ROSTER, roster),
+            Body::Job(job) => self.encode_bytes(JOB, &job.encode()),
+            Body::Result(result) => self.encode_bytes(RESULT, &result.encode()),
+            Body::Word(word) => self.encode_bytes(WORD, &word.encode()),
             Body::Part(part) => {
                 let body =
                     (ByteBuf::from(part.set.0), part.index, part.stored_bytes, part.plain_bytes);
@@ -211,6 +245,9 @@ impl Packet {
             FILES => MANIFEST_MAX,
             INTRODUCTION => INTRODUCTION_MAX,
             ROSTER => ROSTER_MAX,
+            JOB => JOB_MAX,
+            RESULT => RESULT_MAX,
+            WORD => WORD_MAX,
             _ => CARD_MAX,
         };
         let body = if compressed { compress::decompress(&raw, cap)? } else { raw };
@@ -222,6 +259,9 @@ impl Packet {
             FILES => Body::Files(Manifest::decode(&body)?),
             INTRODUCTION => Body::Introduction(Introduction::decode(&body)?),
             ROSTER => Body::Roster(body),
+            JOB => Body::Job(Box::new(Job::decode(&body)?)),
+            RESULT => Body::Result(Box::new(JobResult::decode(&body)?)),
+            WORD => Body::Word(Box::new(Word::decode(&body)?)),
             _ => Body::Card(body),
         })
     }
@@ -242,7 +282,7 @@ impl Packet {
 }
 
 fn is_kind(kind: u8) -> bool {
-    kind <= CARD || matches!(kind, INTRODUCTION | ROSTER)
+    kind <= CARD || matches!(kind, JOB | RESULT | INTRODUCTION | ROSTER | WORD)
 }
 
 impl Tail {
@@ -323,6 +363,33 @@ mod tests {
                 tail: Tail::default(),
             },
             Packet {
+                body: Body::Job(Box::new(Job {
+                    handle: "uptime".parse().unwrap(),
+                    args: vec![b"-p".to_vec()],
+                    turn: Turn::now(60),
+                    answer: Answer::Full,
+                    files: None,
+                    stdin: None,
+                    fleet: None,
+                    rerun_of: None,
+                })),
+                tail: Tail::default(),
+            },
+            Packet {
+                body: Body::Result(Box::new(JobResult::without_output(
+                    BundleId([1; 32]),
+                    State::Expired,
+                ))),
+                tail: Tail::default(),
+            },
+            Packet {
+                body: Body::Word(Box::new(Word {
+                    job: BundleId([1; 32]),
+                    said: Said::Cancel { force: true },
+                })),
+                tail: Tail::default(),
+            },
+            Packet {
                 body: Body::Part(PartHead {
                     set: SetId([1; 16]),
                     index: 3,
@@ -344,7 +411,7 @@ mod tests {
 
     #[test]
     fn reserved_kinds_and_empty_tails_are_refused() {
-        for kind in [8, 16, 22] {
+        for kind in [8, 10, 16] {
             assert_eq!(Packet::decode(&[0x82, kind, 0x40]), Err(PacketError::Kind(kind)));
         }
         assert_eq!(Packet::decode(b"\x83\x00\x40\x82\xf6\xf6"), Err(PacketError::Field("tail")));

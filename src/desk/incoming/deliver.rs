@@ -8,7 +8,7 @@ use postrider_base::{
 };
 use postrider_spool::{Change, Class, Delivered, Spool};
 
-use super::{Group, Intake, Refusal, Work, change_bytes, lock};
+use super::{Group, Intake, Refusal, Work, change_bytes, jobs::Came, lock};
 use crate::{
     desk::{
         Failure, clock,
@@ -156,8 +156,9 @@ impl Intake<'_> {
         let mut show_receipt = !blocked;
         if !blocked {
             self.learn(&author, &opened.packet);
-            match &opened.packet.body {
-                Body::Part(part) => {
+            let in_parts = opened.packet.body.manifest().filter(|all| all.parts().is_some());
+            match (&opened.packet.body, in_parts) {
+                (Body::Part(part), _) => {
                     let Some((place, (_, hash))) = place.zip(opened.part.as_ref()) else {
                         return Err(Refusal::Unreadable("a part without bytes".into()));
                     };
@@ -168,7 +169,7 @@ impl Intake<'_> {
                         whole.message
                     });
                 }
-                Body::Files(manifest) if manifest.parts().is_some() => {
+                (_, Some(manifest)) => {
                     let until_receipt = receipt.map(|receipt| (receipt, until));
                     // Shown only when all of it is here: then the sender's tick is true.
                     show_receipt = false;
@@ -182,13 +183,33 @@ impl Intake<'_> {
                     });
                     self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
                 }
-                Body::Mail(_) | Body::Files(_) | Body::Introduction(_) | Body::Roster(_) => {
+                (
+                    Body::Mail(_) | Body::Files(_) | Body::Introduction(_) | Body::Roster(_),
+                    None,
+                ) => {
                     self.learn_of_others(&mut group, &author, &opened.packet.body)?;
                     self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
                     complete = Some(id);
                 }
-                Body::Card(_) => {}
+                (Body::Job(_), None) => {
+                    self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
+                    complete = Some(id);
+                }
+                // Told of as news of its job.
+                (Body::Result(_), None) => {
+                    self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
+                }
+                (Body::Card(_) | Body::Word(_), None) => {}
             }
+            if let Some(job) = Self::told_of(&opened.packet.body)
+                && group.pending.jobs.contains(&job)
+            {
+                // What was said of it before, and waits in the group, must be findable.
+                self.flush_locked(&mut group)?;
+            }
+            let came = Came { id, author, sequence, age_s: hop.age_s, held_ms, reused };
+            let touched = self.note_job(&came, &opened.packet.body, &mut changes)?;
+            group.pending.jobs.extend(touched);
         }
         receipts.extend(receipt.filter(|_| show_receipt).map(|receipt| (receipt, until)));
         for (receipt, until) in receipts {

@@ -7,6 +7,7 @@
 
 mod carry;
 mod deliver;
+mod jobs;
 mod own;
 mod refusal;
 mod rosters;
@@ -37,6 +38,7 @@ use super::{
     alarm::Alarms,
     clock,
     early::{EarlyReceipts, Heard},
+    jobs::JobNews,
     ledger::space,
     opening::{Mark, Opening},
     parts::{PartWriter, Place},
@@ -62,6 +64,8 @@ pub(super) struct Gains {
     pub messages: Vec<BundleId>,
     /// Our messages whose receipts came.
     pub delivered: Vec<BundleId>,
+    /// Jobs of which something was said, mine and those of others.
+    pub jobs: Vec<BundleId>,
     /// Bundles for others that there was no room for after all.
     pub full: HashSet<BundleId>,
 }
@@ -141,6 +145,7 @@ pub(super) struct Intake<'a> {
     longest: [u64; Class::ALL.len()],
     group: Mutex<Group>,
     alarms: &'a Alarms,
+    job_news: &'a JobNews,
     acl: &'a Acl,
     today: Day,
 }
@@ -197,6 +202,7 @@ impl<'a> Intake<'a> {
             longest: Class::ALL.map(|class| desk.longest(&quotas, class)),
             group: Mutex::default(),
             alarms: &desk.alarms,
+            job_news: &desk.job_news,
             acl: &desk.home.config.acl,
             today: clock::today(),
         })
@@ -548,6 +554,8 @@ impl<'a> Intake<'a> {
         let pending = std::mem::take(&mut group.pending);
         group.gains.taken += pending.taken;
         group.gains.bytes += pending.bytes;
+        // A job whose last part came is news as a message.
+        self.job_news.tell(pending.messages.iter().chain(&pending.jobs).copied());
         group.gains.messages.extend(pending.messages);
         group.gains.delivered.extend(pending.delivered);
         self.sets.committed()?;

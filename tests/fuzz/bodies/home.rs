@@ -1,10 +1,15 @@
-//! What a person's disk and pipes bring: settings, key file, contacts, packed streams.
+//! What a person's disk and pipes bring: settings, key file, contacts, packed streams; and what others
+//! send for what that person allowed.
 
 use std::{cell::RefCell, fs, path::PathBuf};
 
 use postrider::{
     desk::{Desk, FailureKind, Silent},
     home::{Config, Contacts, Home, KeyFile},
+};
+use postrider_base::packet::{ARGV_BYTES_MAX, ARGV_MAX, WHY_MAX};
+use postrider_exec::allow::{
+    AllowList, Asked, Attached, Entry, Here, Template, Verdict, entry_text, judge,
 };
 use tempfile::TempDir;
 
@@ -26,6 +31,65 @@ pub fn config(data: &[u8]) -> bool {
     assert_eq!(Config::parse(&config.to_text()).unwrap(), config);
     assert!((1..=64).contains(&config.worker_count()));
     true
+}
+
+pub fn allow_list(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(list) = AllowList::parse(text) else { return false };
+    for (handle, entry) in &list.0 {
+        let alone = AllowList::parse(&entry_text(handle, entry)).unwrap();
+        assert_eq!(alone.0.get(handle), Some(entry));
+        // Taken away where it stands in a form that is understood; else nothing is changed.
+        if let Ok(without) = AllowList::edited(text, handle, None) {
+            let mut wanted = list.clone();
+            wanted.0.remove(handle);
+            assert_eq!(AllowList::parse(&without).unwrap(), wanted);
+        }
+    }
+    !list.0.is_empty()
+}
+
+/// A command, a line a word; behind an empty line the arguments, each behind its length.
+pub fn allowed(data: &[u8]) -> bool {
+    let end = data.windows(2).position(|pair| pair == b"\n\n").unwrap_or(data.len());
+    let Ok(words) = std::str::from_utf8(&data[..end]) else { return false };
+    let words: Vec<String> = words.split('\n').map(str::to_owned).collect();
+    let Ok(command) = Template::parse(&words) else { return false };
+    let mut rest = data.get(end + 2..).unwrap_or_default();
+    let mut args = Vec::new();
+    while let Some((length, after)) = rest.split_first() {
+        let (arg, after) = after.split_at(after.len().min((*length).into()));
+        args.push(arg.to_vec());
+        rest = after;
+    }
+    let mut entry = Entry::new(command);
+    entry.files = Some(10);
+    let list = AllowList([("h".parse().unwrap(), entry)].into());
+    let files = [Attached { name: "plan".into(), bytes: 5 }];
+    let asked =
+        Asked { handle: &"h".parse().unwrap(), args: &args, stdin_bytes: None, files: &files };
+    let here =
+        Here { may: &|_| true, contact: &|name| (name == "Bob").then(|| "pr1bob".to_owned()) };
+    match judge(&list, &asked, &here) {
+        Verdict::Run(rendered) => {
+            assert_eq!(rendered.argv[0], rendered.entry.command.program().as_bytes());
+            let bytes: usize = rendered.argv.iter().map(Vec::len).sum();
+            assert!(rendered.argv.len() <= ARGV_MAX && bytes <= ARGV_BYTES_MAX);
+            // A word of the operator's own may be anything; one that somebody filled never is a
+            // line, and the program is never told of more words than it was given.
+            assert!(rendered.argv.len() <= words.len() + args.len());
+            assert!(rendered.argv.iter().all(|word| !word.contains(&0)));
+            let lines = |words: &[Vec<u8>]| words.concat().iter().filter(|c| **c == b'\n').count();
+            assert_eq!(lines(&rendered.argv), 0);
+            true
+        }
+        Verdict::Refused(refusal) => {
+            let why = refusal.why();
+            assert!(why.len() <= WHY_MAX && !why.chars().any(char::is_control));
+            false
+        }
+        Verdict::NoSuchHandle => panic!("it is there"),
+    }
 }
 
 pub fn key_file(data: &[u8]) -> bool {

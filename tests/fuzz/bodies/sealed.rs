@@ -6,7 +6,7 @@ use postrider_base::{
     Head, Header, Lifetime, Niceness,
     bundle::{Destination, LockField, Origin, SealKind, Sequence, tag_of},
     domain,
-    packet::{Body, Content, INLINE_MAX, Manifest, Packet},
+    packet::{Body, Content, INLINE_MAX, Job, JobResult, Manifest, Packet, Word},
     seal::{age, compact},
     unseal::{Keyring, OpenError, open_small, open_stream},
     wire,
@@ -31,10 +31,10 @@ pub fn packet(data: &[u8]) -> bool {
     true
 }
 
-/// The bytes of a compressed body, as a text, a manifest and a card.
+/// The bytes of a compressed body, as a text, a manifest, a card, and what is said of jobs.
 pub fn compressed(data: &[u8]) -> bool {
     let mut accepted = false;
-    for kind in [1_u8, 3, 7] {
+    for kind in [1_u8, 3, 7, 13, 15, 23] {
         accepted |= packet(&wire::encode(&(kind, Bytes::new(data))));
     }
     accepted
@@ -44,6 +44,31 @@ pub fn manifest(data: &[u8]) -> bool {
     let Ok(manifest) = Manifest::decode(data) else { return false };
     assert_eq!(manifest.encode(), data);
     within_bounds(&manifest);
+    true
+}
+
+pub fn job(data: &[u8]) -> bool {
+    let Ok(job) = Job::decode(data) else { return false };
+    assert_eq!(job.encode(), data);
+    assert_eq!(job.check(), Ok(()));
+    assert!(job.args.iter().all(|arg| !arg.contains(&0)));
+    job.files.iter().for_each(within_bounds);
+    true
+}
+
+pub fn job_result(data: &[u8]) -> bool {
+    let Ok(result) = JobResult::decode(data) else { return false };
+    assert_eq!(result.encode(), data);
+    assert_eq!(result.check(), Ok(()));
+    assert!(result.state.may_have_run() || result.stdout.bytes + result.stderr.bytes == 0);
+    result.files.iter().for_each(within_bounds);
+    true
+}
+
+pub fn job_word(data: &[u8]) -> bool {
+    let Ok(word) = Word::decode(data) else { return false };
+    assert_eq!(word.encode(), data);
+    assert_eq!(word.check(), Ok(()));
     true
 }
 

@@ -15,7 +15,8 @@ use postrider_base::{
     compose::{Letter, Padding, Privacy, Sealed, To, seal},
     id::SetId,
     packet::{
-        Body, Content, FileEntry, Introduction, Manifest, Packet, PartHead, PartList, Tail,
+        Answer, Body, Content, Fact, FileEntry, Fleet, Introduction, Job, JobResult, Manifest,
+        Packet, PartHead, PartList, Proposal, Said, State, Stream, Tail, Then, Turn, Word,
         compress_part,
     },
     roster::{Day, Entry, Member, RosterFacts},
@@ -222,6 +223,102 @@ fn large_manifest() -> Manifest {
     Manifest { text: None, files: vec![file], content: Content::Parts(parts) }
 }
 
+fn jobs() -> Vec<Job> {
+    let least = Job {
+        handle: "uptime".parse().unwrap(),
+        args: vec![],
+        turn: Turn::now(60),
+        answer: Answer::Full,
+        files: None,
+        stdin: None,
+        fleet: None,
+        rerun_of: None,
+    };
+    let mut files = small_manifest();
+    files.text = None;
+    files.files.retain(|file| !file.directory);
+    files.files.iter_mut().for_each(|file| file.path.truncate(1));
+    let turn = Turn {
+        queue: Some("pumps".parse().unwrap()),
+        after: vec![BundleId([7; 32])],
+        if_ok: true,
+        patience_s: 3600,
+        then: Then::Run,
+        supersedes: Some("pump".parse().unwrap()),
+        not_before: Some(5),
+        not_after: Some(1_800_000_000),
+        ..Turn::now(86_400)
+    };
+    let fleet = Fleet { name: "a".parse().unwrap(), place: 1, of: 3, canary: 1, failures: 1 };
+    let full = Job {
+        args: vec![b"3".to_vec(), vec![0xff]],
+        turn,
+        answer: Answer::Brief,
+        files: Some(files),
+        stdin: Some(1),
+        fleet: Some(fleet),
+        rerun_of: Some(BundleId([9; 32])),
+        ..least.clone()
+    };
+    vec![least, full]
+}
+
+fn results() -> Vec<JobResult> {
+    let nothing = JobResult::without_output(BundleId([5; 32]), State::Expired);
+    let stdout = Stream {
+        bytes: 3 << 20,
+        blake3: [6; 32],
+        head: b"begin".to_vec(),
+        tail: b"end".to_vec(),
+        gap: None,
+    };
+    let mut files = large_manifest();
+    files.files[0].path = vec!["stdout".into()];
+    let full = JobResult {
+        state: State::Exited(3),
+        why: Some("so it is".into()),
+        ran_ms: 5000,
+        stdout,
+        stderr: Stream::whole(b"no valve".to_vec()),
+        enforced: [("net".to_owned(), "none".to_owned())].into(),
+        audit: Some([1; 32]),
+        files: Some(files),
+        ..nothing.clone()
+    };
+    vec![nothing, full]
+}
+
+fn words() -> Vec<Word> {
+    let proposal = Proposal {
+        issuer: alice().id(),
+        handle: "pump".parse().unwrap(),
+        argv: vec![b"/bin/pump".to_vec(), b"".to_vec()],
+        given: vec![[7; 32]],
+        needed: 2,
+    };
+    let notice = Said::Notice { fact: Fact::Held, age_s: 300, why: Some("1 of 2".into()) };
+    let said = [
+        Said::Cancel { force: true },
+        Said::Propose(proposal),
+        notice,
+        Said::Approve([1; 32]),
+        Said::Ask(Answer::Brief),
+    ];
+    said.map(|said| Word { job: BundleId([5; 32]), said }).to_vec()
+}
+
+pub(super) fn job() -> Inputs {
+    jobs().iter().map(Job::encode).collect()
+}
+
+pub(super) fn job_result() -> Inputs {
+    results().iter().map(JobResult::encode).collect()
+}
+
+pub(super) fn job_word() -> Inputs {
+    words().iter().map(Word::encode).collect()
+}
+
 pub(super) fn manifest() -> Inputs {
     vec![small_manifest().encode(), large_manifest().encode()]
 }
@@ -237,6 +334,9 @@ fn packets() -> Inputs {
         Body::Card(card.clone()),
         Body::Introduction(Introduction { card, note: Some("a friend".into()) }),
         Body::Roster(roster().remove(1)),
+        Body::Job(Box::new(jobs().remove(1))),
+        Body::Result(Box::new(results().remove(1))),
+        Body::Word(Box::new(words().remove(1))),
     ];
     let mut all: Inputs =
         bodies.into_iter().map(|body| Packet { body, tail: Tail::default() }.encode()).collect();
@@ -392,6 +492,22 @@ pub(super) fn volume() -> Inputs {
 pub(super) fn file_name() -> Inputs {
     let kinds = [FileKind::Container, FileKind::Notes, FileKind::Card, FileKind::Leftover];
     kinds.map(|kind| FileNumber(0x0a1b_2c3d).name(kind).into()).into()
+}
+
+pub(super) fn allow_list() -> Inputs {
+    let full = "# mine\n[a]\nargv = ['/bin/a', '{x:int(0..9)}']\n\n['b.c'] # b\nargv = [\n'/bin/b',\n]\n\
+        for = ['@chief', 'Bob']\napprovals = 1\nmemory = 33554432\nnet = true\nread = ['/etc']\n\
+        reruns = 3\ngroup = 'g'\nwindow = '22:00-06:00'\nstdin = 5\nfiles = 6\n";
+    vec![full.into(), b"[a]\nargv = ['/bin/a']\n".to_vec()]
+}
+
+pub(super) fn allowed() -> Inputs {
+    vec![
+        b"/bin/a\n--n={n:int(-5..9)}\n--\n{x:re([a-z]{1,9})}\n{rest...:text(9)}\n\n\x02-3\x02ab\x02-r"
+            .to_vec(),
+        b"/bin/a\n{c:contact}\n{f?:file}\n\n\x03Bob\x04plan".to_vec(),
+        b"/bin/a\n{{x}}\n{s:enum(on,off)}{y}\n\n\x02on\x01y".to_vec(),
+    ]
 }
 
 pub(super) fn config() -> Inputs {

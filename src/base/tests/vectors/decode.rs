@@ -7,14 +7,17 @@ use postrider_base::{
     address::address,
     bundle::{Destination, Head, HeadError, LockField, Origin, Receipt, SealKind, SmallBundle},
     id::BundleId,
-    packet::{Body, Content, Packet, PacketError},
+    packet::{Body, Content, Manifest, Packet, PacketError},
     roster::{Roster, RosterError},
     unseal::{Keyring, OpenError, Opened, open_small, open_stream},
     wire, words,
 };
 use serde_json::{Value, json};
 
-use crate::vector::{hex, merged, unhex};
+use crate::{
+    jobs,
+    vector::{hex, merged, unhex},
+};
 
 type Refused = &'static str;
 
@@ -259,33 +262,36 @@ pub(crate) fn describe(packet: &Packet) -> Value {
             "stored": part.stored_bytes, "plain": part.plain_bytes,
             "compressed": part.compressed,
         }),
-        Body::Files(manifest) => {
-            let files: Vec<Value> = manifest
-                .files
-                .iter()
-                .map(|file| {
-                    let flags = u8::from(file.executable) | if file.directory { 2 } else { 0 };
-                    json!({
-                        "path": file.path, "bytes": file.bytes, "blake3": hex(file.blake3),
-                        "mtime": file.mtime, "flags": flags,
-                    })
-                })
-                .collect();
-            let (set, content) = match &manifest.content {
-                Content::Inline(_) => (Value::Null, json!("inline")),
-                Content::Parts(parts) => (
-                    json!(hex(parts.set.0)),
-                    json!({
-                        "part_bytes": parts.part_bytes, "total": parts.total_bytes,
-                        "hashes": parts.hashes.iter().map(hex).collect::<Vec<_>>(),
-                    }),
-                ),
-            };
-            json!({
-                "kind": "manifest", "set": set, "text": manifest.text, "files": files,
-                "content": content,
-            })
-        }
+        Body::Files(files) => merged([json!({ "kind": "manifest" }), manifest(files)]),
+        Body::Job(job) => jobs::job(job),
+        Body::Result(result) => jobs::result(result),
+        Body::Word(word) => jobs::word(word),
     };
     merged([tail, body])
+}
+
+/// A manifest in a vector's words.
+pub(crate) fn manifest(manifest: &Manifest) -> Value {
+    let files: Vec<Value> = manifest
+        .files
+        .iter()
+        .map(|file| {
+            let flags = u8::from(file.executable) | if file.directory { 2 } else { 0 };
+            json!({
+                "path": file.path, "bytes": file.bytes, "blake3": hex(file.blake3),
+                "mtime": file.mtime, "flags": flags,
+            })
+        })
+        .collect();
+    let (set, content) = match &manifest.content {
+        Content::Inline(_) => (Value::Null, json!("inline")),
+        Content::Parts(parts) => (
+            json!(hex(parts.set.0)),
+            json!({
+                "part_bytes": parts.part_bytes, "total": parts.total_bytes,
+                "hashes": parts.hashes.iter().map(hex).collect::<Vec<_>>(),
+            }),
+        ),
+    };
+    json!({ "set": set, "text": manifest.text, "files": files, "content": content })
 }

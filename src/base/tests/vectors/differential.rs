@@ -18,7 +18,7 @@ use crate::{
     bad_card, bad_roster,
     cbor::{V, b, t},
     craft::{BOB, Craft, mail, seed},
-    decode,
+    decode, jobs,
     vector::{hex, unhex},
 };
 
@@ -83,11 +83,15 @@ fn packet(draw: &mut Draw) -> Vec<V> {
     let files = V::A(vec![V::A(vec![path, V::U(1), b(hash), V::Null, V::U(0)])]);
     let parts = V::A(vec![V::U(1 << 20), V::U(1), b([3; 32])]);
     let compressed = [&[0x20, 5, 0x29, 0, 0][..], b"hello"].concat();
-    match draw.below(7) {
+    match draw.below(10) {
         0 => mail("hello"),
         1 => vec![V::U(1), b(compressed)],
         2 => vec![V::U(2), b(V::A(vec![V::Null, t("hi"), files, b("x")]).bytes())],
         3 => vec![V::U(2), b(V::A(vec![b([1; 16]), V::Null, files, parts]).bytes())],
+        kind @ 6..9 => {
+            let kind = [12, 14, 22][kind - 6];
+            vec![V::U(kind), b(V::A(jobs::elements(kind)).bytes())]
+        }
         5 => vec![V::U(18), b(V::A(vec![b([9; 40]), t("a friend")]).bytes())],
         4 => vec![V::U(0), b("x"), V::A(vec![b([1; 32]), b([9; 40])])],
         _ => vec![V::U(4), V::A(vec![b([1; 16]), V::U(0), V::U(10), V::U(10)])],

@@ -15,6 +15,7 @@ use crate::{
     cbor::{V, b},
     craft::{ALICE, BOB, Craft, MALLORY, mail, node, seed},
     decode::describe,
+    jobs,
     vector::{Vector, good, hex, merged},
 };
 
@@ -23,7 +24,7 @@ const HINT: Privacy = Privacy::Hidden { known: true };
 const FULL: Privacy = Privacy::Hidden { known: false };
 
 pub(crate) fn all() -> Vec<Vector> {
-    [letters(), crafted(), cards(), rosters(), identities(), receipts()]
+    [letters(), about_jobs(), crafted(), cards(), rosters(), identities(), receipts()]
         .into_iter()
         .flatten()
         .collect()
@@ -214,6 +215,14 @@ fn letters() -> Vec<Vector> {
         sent("open-manifest-inline", "two small files and a folder", &open, &inline_files()),
         sent("open-manifest-parts", "a manifest of two parts", &open, &files_in_parts()),
     ]
+}
+
+/// Whatever is said of jobs, from Alice to Bob.
+fn about_jobs() -> Vec<Vector> {
+    let alice = node(ALICE);
+    let open = letter(&alice, Privacy::Open);
+    let all = jobs::good().into_iter();
+    all.map(|(name, what, packet)| sent(&format!("open-{name}"), what, &open, &packet)).collect()
 }
 
 /// For a group: no seed of its own opens it here, relays check it all the same.

@@ -16,6 +16,7 @@ mod craft;
 mod decode;
 mod differential;
 mod good;
+mod jobs;
 mod seals;
 mod vector;
 
@@ -46,6 +47,7 @@ fn all() -> Vec<Vector> {
         bad_packet::all(),
         bad_card::all(),
         bad_roster::all(),
+        jobs::malformed(),
     ];
     let all: Vec<_> = good::all().into_iter().chain(bad.into_iter().flatten()).collect();
     let names: BTreeSet<_> = all.iter().map(|vector| &vector.name).collect();

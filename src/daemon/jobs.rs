@@ -1,0 +1,268 @@
+//! The thread that runs others' jobs: hands the scheduler what happens, obeys what it says.
+//!
+//! Each command that runs has a thread that waits for its supervisor and nothing else; they are as many
+//! as may run at once. When the daemon ends, supervisors go on: the next one finds their folders.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use postrider_base::BundleId;
+use postrider_exec::{
+    cage,
+    contract::Standing,
+    schedule::{
+        Scheduler,
+        contract::{Input, Output, Verdict},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use super::node::Node;
+use crate::desk::{Failure, Jobs, Silent, Touched, WaitingWord};
+
+/// Commands that run at once: some for each processor of a small machine, since most of them wait.
+const RUNNING_MAX: usize = 4;
+/// Nothing is due for longer than this without a look.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// What a thread that waited has learnt.
+type Ended = (BundleId, Standing);
+
+/// Runs others' jobs until told to stop.
+pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
+    let jobs = match node.desk.open_jobs(&Silent) {
+        Ok(jobs) => jobs,
+        Err(failure) => return node.board.trouble(&failure),
+    };
+    let (ended, endings) = channel();
+    let mut clerk = Clerk {
+        node,
+        jobs,
+        scheduler: Scheduler::new(RUNNING_MAX),
+        inputs: VecDeque::new(),
+        watched: BTreeSet::new(),
+        ended,
+    };
+    if let Err(failure) = clerk.begin() {
+        return node.board.trouble(&failure);
+    }
+    while !stop.is_cancelled() {
+        clerk.work();
+        clerk.wait(&endings);
+    }
+}
+
+struct Clerk<'a> {
+    node: &'a Arc<Node>,
+    jobs: Jobs<'a>,
+    scheduler: Scheduler,
+    inputs: VecDeque<(Input, Option<WaitingWord>)>,
+    /// Jobs whose folders somebody waits for.
+    watched: BTreeSet<BundleId>,
+    ended: Sender<Ended>,
+}
+
+impl Clerk<'_> {
+    /// What is durable, and the words that nothing followed from yet.
+    fn begin(&mut self) -> Result<(), Failure> {
+        let known = self.jobs.known()?;
+        self.inputs.extend(known.into_iter().map(|input| (input, None)));
+        self.inputs.push_back((Input::Began, None));
+        self.hear(None)
+    }
+
+    fn hear(&mut self, job: Option<BundleId>) -> Result<(), Failure> {
+        for mut word in self.jobs.words(job)? {
+            match word.input.take() {
+                Some(input) => self.inputs.push_back((input, Some(word))),
+                None => self.jobs.note(Vec::new(), Some(&word))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals with all that has happened.
+    fn work(&mut self) {
+        while let Some((input, word)) = self.inputs.pop_front() {
+            self.scheduler.handle(self.jobs.now(), input);
+            let outputs: Vec<Output> = std::iter::from_fn(|| self.scheduler.poll()).collect();
+            let mut notes = Vec::new();
+            for output in &outputs {
+                if let Output::Note { job, record } = output {
+                    notes.push((*job, record.clone()));
+                }
+            }
+            // A word is forgotten in one group with what it led to. Where that fails it is heard again
+            // after the next start.
+            self.tell(|clerk| clerk.jobs.note(notes, word.as_ref()));
+            for output in outputs {
+                self.obey(output);
+            }
+        }
+    }
+
+    /// Waits for news, for the end of a command, or for the clock.
+    fn wait(&mut self, endings: &Receiver<Ended>) {
+        let now_ms = self.jobs.now().held_ms;
+        let due = self.scheduler.poll_timeout();
+        let wait_ms = due.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(now_ms));
+        let touched = self.jobs.wait(Duration::from_millis(wait_ms).min(LOOK_EVERY));
+        while let Ok((job, standing)) = endings.try_recv() {
+            self.watched.remove(&job);
+            self.feed(Input::Stands { job, standing });
+        }
+        self.look(touched);
+        if due.is_some_and(|due_ms| due_ms <= self.jobs.now().held_ms) {
+            self.feed(Input::Timeout);
+        }
+    }
+
+    /// Something came in about jobs, others' and mine.
+    fn look(&mut self, touched: Touched) {
+        if touched.all {
+            self.tell(|clerk| {
+                let known = clerk.jobs.known()?;
+                for input in known {
+                    // Those that are known already are no news.
+                    if let Input::Known { job, asked: Some(asked), .. } = input {
+                        clerk.feed(Input::Arrived { job, asked });
+                    }
+                }
+                clerk.hear(None)
+            });
+        }
+        for job in touched.jobs {
+            self.tell(|clerk| {
+                let arrived = clerk.jobs.arrived(job)?;
+                clerk.inputs.extend(arrived.map(|input| (input, None)));
+                clerk.hear(Some(job))
+            });
+            // Complete messages are named too: a job's last part may have come.
+            if self.jobs.concerns(&job) {
+                self.happened(job, None);
+            }
+        }
+    }
+
+    fn obey(&mut self, output: Output) {
+        match output {
+            Output::Judge { job } => {
+                let verdict = self.jobs.judge(job).unwrap_or_else(|failure| {
+                    self.node.board.trouble(&failure);
+                    Verdict::NotNow
+                });
+                self.feed(Input::Judged { job, verdict });
+            }
+            Output::Place { job, attempt } => {
+                let result = self.jobs.place(job, attempt).map_err(|failure| {
+                    self.node.board.trouble(&failure);
+                    failure.to_string()
+                });
+                self.feed(Input::Placed { job, result });
+            }
+            Output::Record { job, record } => {
+                let durable = self.tell(|clerk| clerk.jobs.note(vec![(job, record)], None));
+                self.feed(Input::Recorded { job, durable });
+            }
+            // In one group with the word that led to them.
+            Output::Note { .. } => {}
+            Output::Start { job, attempt } => {
+                let dir = self.jobs.dir(&job, attempt);
+                match self.jobs.start(&job, attempt) {
+                    Ok(supervisor) => {
+                        self.happened(job, Some("started"));
+                        self.watch(job, move || supervisor.wait(&dir));
+                    }
+                    Err(failure) => {
+                        self.node.board.trouble(&failure);
+                        self.feed(Input::Stands { job, standing: Standing::NotStarted });
+                    }
+                }
+            }
+            Output::Look { job, attempt } => {
+                let standing = self.jobs.look(&job, attempt);
+                self.watch_if_running(job, attempt, &standing);
+                self.feed(Input::Stands { job, standing });
+            }
+            Output::Forbid { job, attempt } => {
+                let standing = self.jobs.forbid(&job, attempt);
+                self.watch_if_running(job, attempt, &standing);
+                self.feed(Input::Forbidden { job, standing });
+            }
+            Output::End { job, attempt } => {
+                self.tell(|clerk| clerk.jobs.end(&job, attempt));
+            }
+            Output::Answer { job, how, attempt, record } => {
+                let durable = self.tell(|clerk| clerk.jobs.answer(job, &how, &record, attempt));
+                self.feed(Input::Answered { job, durable });
+                if durable {
+                    self.happened(job, Some("answered"));
+                }
+            }
+            Output::Repeat { job, full } => {
+                self.tell(|clerk| clerk.jobs.repeat(job, full));
+            }
+            Output::Say { job, fact, why } => {
+                self.tell(|clerk| clerk.jobs.say(job, fact, why));
+            }
+            Output::Propose { job } => {
+                self.tell(|clerk| clerk.jobs.propose(job));
+            }
+            Output::Forget { job } => {
+                self.tell(|clerk| clerk.jobs.forget(&job));
+            }
+        }
+    }
+
+    /// A supervisor of before has it: somebody waits for its end.
+    fn watch_if_running(&mut self, job: BundleId, attempt: u8, standing: &Standing) {
+        if *standing == Standing::Running && !self.watched.contains(&job) {
+            let dir = self.jobs.dir(&job, attempt);
+            self.watch(job, move || cage::wait(&dir));
+        }
+    }
+
+    fn watch(
+        &mut self,
+        job: BundleId,
+        wait: impl FnOnce() -> Result<Standing, cage::FolderError> + Send + 'static,
+    ) {
+        self.watched.insert(job);
+        let (node, ended) = (Arc::clone(self.node), self.ended.clone());
+        let wait = move || {
+            // A folder that cannot be read says nothing.
+            let standing = wait().unwrap_or(Standing::Unknown);
+            // Nobody hears it when the daemon has ended; the next one asks the folder.
+            let _ = ended.send((job, standing));
+            node.desk.ring_jobs();
+        };
+        if let Err(error) = thread::Builder::new().name("job".into()).spawn(wait) {
+            self.watched.remove(&job);
+            tracing::warn!(%error, "nobody waits for a job; it is looked at later");
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.inputs.push_back((input, None));
+    }
+
+    fn happened(&self, job: BundleId, detail: Option<&str>) {
+        self.node.board.happened("job", Some(job.to_string()), None, detail.map(Into::into));
+    }
+
+    /// Does something that may fail; whether it did not.
+    fn tell(&mut self, act: impl FnOnce(&mut Self) -> Result<(), Failure>) -> bool {
+        let done = act(self);
+        if let Err(failure) = &done {
+            self.node.board.trouble(failure);
+        }
+        done.is_ok()
+    }
+}

@@ -1,0 +1,577 @@
+//! The target's hands: what the scheduler decides about others' jobs, done.
+//!
+//! ```text
+//! HOME/jobs/<job id>/<attempt>/      the folder of one run (postrider_exec::contract)
+//! ```
+//!
+//! Records are written by nobody else. Whatever a word led to becomes durable in the group that
+//! forgets the word.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use postrider_base::{
+    BundleId, Niceness, NodeId,
+    packet::{
+        Answer, Body, Content, Fact, Job, JobResult, Manifest, Packet, Proposal, Said, Word,
+        approval_of,
+    },
+};
+use postrider_exec::{
+    allow::{Asked as Request, Attached, Here, Rendered, given_name, judge},
+    cage::{self, FolderError},
+    contract::{Order, Standing},
+    schedule::contract::{Asked, How, Input, Now, Record, Terms, Verdict},
+};
+use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
+
+use super::{CameNote, Touched, WordNote, answer};
+use crate::{
+    desk::{
+        Desk, Failure, FailureKind, Silent, Watch,
+        call_back::Beside,
+        clock, hex,
+        inbox::{Kept, note_keys},
+        introduce::letter,
+        ledger::{remove_note, set_key, set_note, space},
+        send::Small,
+        store::Post,
+    },
+    home::{Acl, Contact, Right},
+};
+
+/// Words about one job that wait; each was delivered as mail is, so they are few.
+const WORDS_MAX: usize = PAGE_MAX;
+
+/// Others' jobs on this node.
+pub struct Jobs<'a> {
+    desk: &'a Desk,
+    spool: &'a DurableSpool,
+    /// Where their folders are, from the root: supervisors stand elsewhere.
+    all: PathBuf,
+}
+
+/// A word that waits for what follows from it: its key, and what the scheduler is told.
+pub struct WaitingWord {
+    key: Vec<u8>,
+    /// What it says; nothing, if nothing follows from it.
+    pub input: Option<Input>,
+}
+
+/// A job that is here whole.
+struct Whole {
+    kept: Kept,
+    job: Job,
+    came: CameNote,
+}
+
+impl Desk {
+    /// Opens the spool for others' jobs.
+    pub fn open_jobs(&self, watch: &dyn Watch) -> Result<Jobs<'_>, Failure> {
+        let all = self.home.dir().join("jobs");
+        let all = std::path::absolute(&all).map_err(|error| Failure::file("find", &all, error))?;
+        Ok(Jobs { desk: self, spool: self.spool(watch)?, all })
+    }
+}
+
+impl Jobs<'_> {
+    /// Jobs of which something came, or comes within this time.
+    pub fn wait(&self, at_most: Duration) -> Touched {
+        self.desk.job_news.wait(at_most)
+    }
+
+    /// Whether it is a job, of others for this node, mine for others, or to be agreed to.
+    pub fn concerns(&self, job: &BundleId) -> bool {
+        let spaces = [space::JOB_CAME, space::ISSUED, space::PROPOSAL];
+        spaces.iter().any(|space| matches!(self.spool.note(*space, &job.0), Ok(Some(_))))
+    }
+
+    /// The custody clock, and the other if it can be trusted.
+    pub fn now(&self) -> Now {
+        let held_ms = Spool::held_ms(self.spool, clock::now());
+        Now { held_ms, wall_s: clock::trusted_wall_s() }
+    }
+
+    /// Everything that is known of others' jobs, for a start; then [`Input::Began`].
+    pub fn known(&self) -> Result<Vec<Input>, Failure> {
+        let mut jobs: Vec<Vec<u8>> = note_keys(self.spool, space::JOB_CAME)?;
+        jobs.extend(note_keys(self.spool, space::JOB)?);
+        jobs.sort_unstable();
+        jobs.dedup();
+        let mut known = Vec::new();
+        for job in jobs {
+            let Ok(job) = job.as_slice().try_into().map(BundleId) else { continue };
+            let record = self.spool.note(space::JOB, &job.0)?;
+            let record = record.as_deref().and_then(Record::decode).unwrap_or_default();
+            let asked = self.here(job)?.map(|here| Box::new(here.asked()));
+            if asked.is_some() || record != Record::new() {
+                known.push(Input::Known { job, asked, record });
+            }
+        }
+        Ok(known)
+    }
+
+    /// A job of which something came: itself, once it is whole.
+    pub fn arrived(&self, job: BundleId) -> Result<Option<Input>, Failure> {
+        let here = self.here(job)?;
+        Ok(here.map(|here| Input::Arrived { job, asked: Box::new(here.asked()) }))
+    }
+
+    /// Words about a job that nothing followed from yet; about all of them, without one.
+    pub fn words(&self, job: Option<BundleId>) -> Result<Vec<WaitingWord>, Failure> {
+        let prefix = job.map_or(Vec::new(), |job| job.0.to_vec());
+        let contacts = self.desk.home.contacts()?;
+        let today = clock::today();
+        let mut waiting = Vec::new();
+        for key in self.spool.notes(space::JOB_WORD, &prefix, None, WORDS_MAX)? {
+            let note = self.spool.note(space::JOB_WORD, &key)?;
+            let Some((by, word, _)) = note.as_deref().and_then(WordNote::read) else {
+                waiting.push(WaitingWord { key, input: None });
+                continue;
+            };
+            let job = word.job;
+            let input = match word.said {
+                Said::Cancel { force } => {
+                    let acl = &self.desk.home.config.acl;
+                    let admin = acl.may(&contacts, Some(&by), Right::Admin, today);
+                    Some(Input::Cancel { job, by, admin, force })
+                }
+                Said::Approve(what) if self.may_agree(job, &by)? => {
+                    Some(Input::Approve { job, by, what })
+                }
+                Said::Ask(answer) => Some(Input::Again { job, by, full: answer == Answer::Full }),
+                _ => None,
+            };
+            waiting.push(WaitingWord { key, input });
+        }
+        Ok(waiting)
+    }
+
+    /// Makes notes durable, and forgets the word that led to them.
+    pub fn note(
+        &self,
+        notes: Vec<(BundleId, Record)>,
+        word: Option<&WaitingWord>,
+    ) -> Result<(), Failure> {
+        let mut changes: Vec<Change> = notes
+            .into_iter()
+            .map(|(job, record)| set_note(space::JOB, &job.0, record.encode()))
+            .collect();
+        changes.extend(word.map(|word| remove_note(space::JOB_WORD, &word.key)));
+        if !changes.is_empty() {
+            Spool::commit(self.spool, clock::now(), changes)?;
+        }
+        Ok(())
+    }
+
+    /// What the allow-list says of a job now.
+    pub fn judge(&self, job: BundleId) -> Result<Verdict, Failure> {
+        let Some(here) = self.here(job)? else {
+            return Ok(Verdict::Refused("it cannot be read back here".into()));
+        };
+        self.rendered(&here, |rendered| {
+            let entry = rendered.entry;
+            let minute = u16::try_from(clock::wall_s() / 60 % (24 * 60)).unwrap_or_default();
+            if entry.window.is_some_and(|window| window.wait(minute) > 0) {
+                return Verdict::NotNow;
+            }
+            Verdict::Run(Terms {
+                group: entry.group.clone(),
+                reruns: entry.reruns,
+                approvals: entry.approvals,
+                what: approval_of(&job, &rendered.argv),
+            })
+        })
+    }
+
+    /// Makes the folder of a run, durably: nothing was ever started in it.
+    pub fn place(&self, job: BundleId, attempt: u8) -> Result<(), Failure> {
+        let here = self.here(job)?.ok_or_else(|| gone(&job))?;
+        let mut order = None;
+        self.rendered(&here, |rendered| {
+            order = Some(rendered.order(job.0, here.kept.author.to_string()));
+            Verdict::NotNow
+        })?;
+        let order: Order = order.ok_or_else(|| {
+            Failure::new(FailureKind::Refused, "the list of what may be run was changed")
+        })?;
+        let dir = self.dir(&job, attempt);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::file("clear", &dir, error));
+            }
+            _ => {}
+        }
+        // A command under a user of its own must come through to its folder, and see no other.
+        for made in [self.all.clone(), self.of(&job), dir.clone(), dir.join("given")] {
+            let mode = if made.ends_with("given") { 0o755 } else { 0o711 };
+            match DirBuilder::new().mode(mode).create(&made) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Failure::file("make", &made, error));
+                }
+                _ => {}
+            }
+        }
+        self.give(&here, &dir)?;
+        for parent in [&self.of(&job), &self.all, self.desk.home.dir()] {
+            File::open(parent)
+                .and_then(|dir| dir.sync_all())
+                .map_err(|error| Failure::file("sync", parent, error))?;
+        }
+        cage::place(&dir, &order).map_err(folder_failure)
+    }
+
+    /// Starts a supervisor for a folder that was placed; who waits for it learns how it ended.
+    pub fn start(&self, job: &BundleId, attempt: u8) -> Result<cage::Supervisor, Failure> {
+        let dir = self.dir(job, attempt);
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::file("find", Path::new("/proc/self/exe"), error))?;
+        cage::start(&dir, program.as_os_str(), &["job-supervisor".into()])
+            .map_err(|error| Failure::file("start", &program, error))
+    }
+
+    /// What a folder says.
+    pub fn look(&self, job: &BundleId, attempt: u8) -> Standing {
+        cage::look(&self.dir(job, attempt)).unwrap_or(Standing::Unknown)
+    }
+
+    /// Lets nothing begin in a folder any more; what it says since then.
+    pub fn forbid(&self, job: &BundleId, attempt: u8) -> Standing {
+        let dir = self.dir(job, attempt);
+        // A supervisor takes the lock, then looks for this; so one that comes later finds it.
+        match cage::ask_to_end(&dir, cage::GRACE) {
+            Ok(()) => self.look(job, attempt),
+            Err(_) => Standing::Running,
+        }
+    }
+
+    /// Asks a command to end.
+    pub fn end(&self, job: &BundleId, attempt: u8) -> Result<(), Failure> {
+        cage::ask_to_end(&self.dir(job, attempt), cage::GRACE).map_err(folder_failure)
+    }
+
+    /// The folder of a run.
+    pub fn dir(&self, job: &BundleId, attempt: u8) -> PathBuf {
+        self.of(job).join(attempt.to_string())
+    }
+
+    /// Sends a job's issuer its answer, in the group that records it. Somebody who is no contact is
+    /// answered nothing: there is no key to seal it to.
+    pub fn answer(
+        &self,
+        job: BundleId,
+        how: &How,
+        record: &Record,
+        attempt: u8,
+    ) -> Result<(), Failure> {
+        let recorded = || set_note(space::JOB, &job.0, record.encode());
+        let contacts = self.desk.home.contacts()?;
+        let here = self.here(job)?;
+        let to = here.as_ref().and_then(|here| Some((here, contacts.of(&here.kept.author)?)));
+        let Some((here, to)) = to else {
+            Spool::commit(self.spool, clock::now(), vec![recorded()])?;
+            return Ok(());
+        };
+        let waited_ms = Spool::held_ms(self.spool, clock::now()).saturating_sub(here.came.4);
+        let folder = self.dir(&job, attempt);
+        let made = answer::compose(job, how, here.job.answer, waited_ms, &folder)?;
+        // To be said again, word for word, where there is no folder to ask.
+        let said = set_note_of(&made.result);
+        let more = |_: &BundleId| vec![recorded(), said()];
+        self.send_answer(&here, to, made, Beside::Of(&more))
+    }
+
+    /// Sends a job's issuer the answer that it was given once more.
+    pub fn repeat(&self, job: BundleId, full: bool) -> Result<(), Failure> {
+        let contacts = self.desk.home.contacts()?;
+        let Some(here) = self.here(job)? else { return Ok(()) };
+        let Some(to) = contacts.of(&here.kept.author) else { return Ok(()) };
+        let attempt = (0..=u8::MAX).take_while(|n| self.dir(&job, *n).exists()).last();
+        let standing = attempt.filter(|_| full).map(|attempt| self.look(&job, attempt));
+        let made = match (standing, attempt) {
+            (Some(Standing::Ended(outcome)), Some(attempt)) => {
+                let folder = self.dir(&job, attempt);
+                answer::compose(job, &How::Ended(outcome), Answer::Full, 0, &folder)?
+            }
+            _ => {
+                let said = self.spool.note(space::JOB_ANSWER, &job.0)?;
+                let Some(Ok(result)) = said.map(|said| JobResult::decode(&said)) else {
+                    return Ok(());
+                };
+                answer::Made { result, files: Vec::new(), bytes: 0 }
+            }
+        };
+        self.send_answer(&here, to, made, Beside::Changes(Vec::new()))
+    }
+
+    fn send_answer(
+        &self,
+        here: &Whole,
+        to: &Contact,
+        made: answer::Made,
+        beside: Beside<'_>,
+    ) -> Result<(), Failure> {
+        let request = made.request(to);
+        if request.files.is_empty() {
+            let mut changes = Vec::new();
+            let preview = format!("what became of {}", here.job.handle);
+            let body = Body::Result(Box::new(made.result));
+            let packet = Packet { body, tail: self.desk.tail(to, &request) };
+            let small = Small { packet, bytes: made.bytes, preview };
+            let (_, id) = self.desk.seal_small(self.spool, to, &request, small, &mut changes)?;
+            self.desk.commit_new(self.spool, &id, changes, beside)?;
+        } else {
+            let wrap = |files: Manifest| {
+                let files = Some(files);
+                Body::Result(Box::new(JobResult { files, ..made.result.clone() }))
+            };
+            self.desk.send_by(self.spool, &request, &wrap, beside, &Silent)?;
+        }
+        Ok(())
+    }
+
+    /// Tells a job's issuer how it stands.
+    pub fn say(&self, job: BundleId, fact: Fact, why: Option<String>) -> Result<(), Failure> {
+        let Some(here) = self.here(job)? else { return Ok(()) };
+        let age_s = Spool::held_ms(self.spool, clock::now()).saturating_sub(here.came.4) / 1000;
+        let said = Said::Notice { fact, age_s, why };
+        self.send_word(&here.kept.author, Word { job, said }, Niceness::NORMAL)
+    }
+
+    /// Asks those who must agree to a job.
+    pub fn propose(&self, job: BundleId) -> Result<(), Failure> {
+        let Some(here) = self.here(job)? else { return Ok(()) };
+        let mut proposal = None;
+        let given = here.job.files.iter().flat_map(|files| &files.files);
+        let given: Vec<[u8; 32]> = given.map(|file| file.blake3).collect();
+        let (issuer, handle) = (here.kept.author, here.job.handle.clone());
+        let mut approvers = Vec::new();
+        self.rendered(&here, |rendered| {
+            let (argv, needed) = (rendered.argv.clone(), rendered.entry.approvals);
+            approvers = rendered.entry.approvers.clone().unwrap_or_default();
+            proposal = Some(Proposal { issuer, handle, argv, given, needed });
+            Verdict::NotNow
+        })?;
+        let Some(proposal) = proposal else { return Ok(()) };
+        let contacts = self.desk.home.contacts()?;
+        let today = clock::today();
+        for contact in contacts.iter().filter(|contact| contact.card.node != issuer) {
+            let node = &contact.card.node;
+            let asked = if approvers.is_empty() {
+                self.desk.home.config.acl.may(&contacts, Some(node), Right::Run, today)
+            } else {
+                Acl::means(&approvers, &contacts, Some(node), today)
+            };
+            if asked {
+                let said = Said::Propose(proposal.clone());
+                self.send_word(node, Word { job, said }, Niceness::PRIORITY)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets a job: its folders, then its record. What came stays as a message of the inbox.
+    pub fn forget(&self, job: &BundleId) -> Result<(), Failure> {
+        self.clear(job)?;
+        let gone = vec![remove_note(space::JOB, &job.0), remove_note(space::JOB_CAME, &job.0)];
+        let answer = remove_note(space::JOB_ANSWER, &job.0);
+        let gone = gone.into_iter().chain([answer]).collect();
+        Spool::commit(self.spool, clock::now(), gone)?;
+        Ok(())
+    }
+
+    /// Removes a job's folders.
+    fn clear(&self, job: &BundleId) -> Result<(), Failure> {
+        let dir = self.of(job);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Failure::file("remove", &dir, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn of(&self, job: &BundleId) -> PathBuf {
+        self.all.join(hex(&job.0))
+    }
+
+    /// A job, if all of it is here.
+    fn here(&self, job: BundleId) -> Result<Option<Whole>, Failure> {
+        let came = self.spool.note(space::JOB_CAME, &job.0)?;
+        let Some(came) = came.as_deref().and_then(CameNote::read) else { return Ok(None) };
+        let Some(kept) = self.desk.kept(self.spool, job)? else { return Ok(None) };
+        let Body::Job(body) = &kept.packet.body else { return Ok(None) };
+        let in_parts = body.files.as_ref().is_some_and(|files| files.parts().is_some());
+        if in_parts && self.spool.note(space::COMPLETE, &job.0)?.is_none() {
+            return Ok(None);
+        }
+        let job = (**body).clone();
+        Ok(Some(Whole { kept, job, came }))
+    }
+
+    /// Renders a job's command as the list says now.
+    fn rendered(
+        &self,
+        here: &Whole,
+        then: impl FnOnce(Rendered<'_>) -> Verdict,
+    ) -> Result<Verdict, Failure> {
+        use postrider_exec::allow::Verdict as Judged;
+        let list = self.desk.home.allow_list()?;
+        let contacts = self.desk.home.contacts()?;
+        let (issuer, today) = (here.kept.author, clock::today());
+        let may = |words: Option<&[String]>| {
+            if contacts.rosters().revoked_by(&issuer).is_some() || contacts.is_blocked(&issuer) {
+                return false;
+            }
+            match words {
+                Some(words) => Acl::means(words, &contacts, Some(&issuer), today),
+                None => self.desk.home.config.acl.may(&contacts, Some(&issuer), Right::Run, today),
+            }
+        };
+        let contact = |name: &str| {
+            let contact = contacts.resolve(name).ok()?;
+            contacts.is_chosen(&contact.card.node).then(|| contact.card.node.to_string())
+        };
+        let files = here.attached();
+        let request = Request {
+            handle: &here.job.handle,
+            args: &here.job.args,
+            stdin_bytes: here.stdin_bytes(),
+            files: &files,
+        };
+        Ok(match judge(&list, &request, &Here { may: &may, contact: &contact }) {
+            Judged::Run(rendered) => then(rendered),
+            Judged::Refused(refusal) => Verdict::Refused(refusal.why()),
+            Judged::NoSuchHandle => Verdict::NoSuchHandle,
+        })
+    }
+
+    /// Whether somebody may agree to a job, which is not for its issuer to do.
+    fn may_agree(&self, job: BundleId, by: &NodeId) -> Result<bool, Failure> {
+        let Some(here) = self.here(job)? else { return Ok(false) };
+        let contacts = self.desk.home.contacts()?;
+        let today = clock::today();
+        if here.kept.author == *by || contacts.rosters().revoked_by(by).is_some() {
+            return Ok(false);
+        }
+        let list = self.desk.home.allow_list()?;
+        let Some(entry) = list.0.get(&here.job.handle) else { return Ok(false) };
+        Ok(match entry.approvers.as_deref().or(entry.who.as_deref()) {
+            Some(words) => Acl::means(words, &contacts, Some(by), today),
+            None => self.desk.home.config.acl.may(&contacts, Some(by), Right::Run, today),
+        })
+    }
+
+    fn send_word(&self, to: &NodeId, word: Word, nice: Niceness) -> Result<(), Failure> {
+        let contacts = self.desk.home.contacts()?;
+        let Some(to): Option<&Contact> = contacts.of(to) else { return Ok(()) };
+        let mut request = letter(to);
+        request.nice = Some(nice);
+        let preview = "about a job".to_owned();
+        let packet =
+            Packet { body: Body::Word(Box::new(word)), tail: self.desk.tail(to, &request) };
+        let mut changes = Vec::new();
+        let small = Small { packet, bytes: 0, preview };
+        self.desk.seal_small(self.spool, to, &request, small, &mut changes)?;
+        Post::commit(self.spool, clock::now(), changes)?;
+        Ok(())
+    }
+
+    /// Puts what came along where the command finds it, under names of ours.
+    fn give(&self, here: &Whole, dir: &Path) -> Result<(), Failure> {
+        let Some(manifest) = &here.job.files else { return Ok(()) };
+        let parts = manifest.parts().map(|parts| {
+            let key = set_key(here.kept.author.as_bytes(), &parts.set);
+            self.desk.inbox_dir().join(hex(&key))
+        });
+        let (mut inline_at, mut number) = (0, 0);
+        for (n, file) in manifest.files.iter().enumerate() {
+            let is_stdin = u32::try_from(n).is_ok_and(|n| here.job.stdin == Some(n));
+            let path = if is_stdin {
+                dir.join("stdin")
+            } else {
+                number += 1;
+                dir.join("given").join(given_name(number - 1))
+            };
+            let length = usize::try_from(file.bytes).unwrap_or(usize::MAX);
+            let write = || {
+                let mut options = fs::OpenOptions::new();
+                let mut to = options.write(true).create_new(true).mode(0o644).open(&path)?;
+                match (&manifest.content, &parts) {
+                    (Content::Inline(bytes), _) => {
+                        let own = bytes.get(inline_at..).and_then(|rest| rest.get(..length));
+                        to.write_all(own.unwrap_or_default())?;
+                    }
+                    (Content::Parts(_), Some(parts)) => {
+                        io::copy(&mut File::open(parts.join(format!("f{n}")))?, &mut to)?;
+                    }
+                    (Content::Parts(_), None) => {}
+                }
+                to.sync_all()
+            };
+            write().map_err(|error| Failure::file("write", &path, error))?;
+            inline_at += length;
+        }
+        let given = dir.join("given");
+        File::open(&given)
+            .and_then(|dir| dir.sync_all())
+            .map_err(|error| Failure::file("sync", &given, error))
+    }
+}
+
+impl Whole {
+    fn asked(&self) -> Asked {
+        Asked {
+            issuer: self.kept.author,
+            sequence: self.came.sequence(),
+            turn: self.job.turn.clone(),
+            arrived_ms: self.came.4,
+            age_s: self.came.1,
+        }
+    }
+
+    fn stdin_bytes(&self) -> Option<u64> {
+        let at = usize::try_from(self.job.stdin?).ok()?;
+        Some(self.job.files.as_ref()?.files.get(at)?.bytes)
+    }
+
+    /// Attachments but for standard input, in their order.
+    fn attached(&self) -> Vec<Attached> {
+        let stdin = self.job.stdin.and_then(|at| usize::try_from(at).ok());
+        let files = self.job.files.iter().flat_map(|files| &files.files).enumerate();
+        files
+            .filter(|(at, _)| Some(*at) != stdin)
+            .map(|(_, file)| Attached {
+                name: file.path.first().cloned().unwrap_or_default(),
+                bytes: file.bytes,
+            })
+            .collect()
+    }
+}
+
+/// A result as it is kept, without the files that go along.
+fn set_note_of(result: &JobResult) -> impl Fn() -> Change + use<> {
+    let mut alone = result.clone();
+    (alone.files, alone.stdout.gap, alone.stderr.gap) = (None, None, None);
+    let (key, value) = (alone.job.0, alone.encode());
+    move || set_note(space::JOB_ANSWER, &key, value.clone())
+}
+
+fn gone(job: &BundleId) -> Failure {
+    Failure::new(FailureKind::Damaged, format!("the job {job} cannot be read back"))
+}
+
+fn folder_failure(error: FolderError) -> Failure {
+    let kind = match &error {
+        FolderError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            FailureKind::Full
+        }
+        _ => FailureKind::Failed,
+    };
+    Failure::new(kind, "a job's folder cannot be used").because(error)
+}

@@ -1,0 +1,100 @@
+//! What this node says of jobs: taken back, say it again.
+
+use postrider_base::{
+    BundleId, Lifetime, Niceness,
+    packet::{Answer, Body, Packet, Said, Word},
+};
+use postrider_spool::{Change, DurableSpool, Spool};
+
+use super::asked::AskedNote;
+use crate::{
+    desk::{
+        Desk, Failure, FailureKind, SendRequest, Watch, clock,
+        inbox::find_note,
+        introduce::letter,
+        ledger::{event, space},
+        reply::JobLine,
+        send::{Small, refuse_revoked},
+    },
+    home::Contact,
+};
+
+impl Desk {
+    /// Takes a job of mine back. Also which bundles are gone by it.
+    ///
+    /// One that never left ends here. Its target is told in any case, before everything else: a copy
+    /// may have left in this moment.
+    pub fn cancel_job(
+        &self,
+        id: &str,
+        force: bool,
+        watch: &dyn Watch,
+    ) -> Result<(JobLine, Vec<BundleId>), Failure> {
+        let spool = self.spool(watch)?;
+        let id = find_note(spool, space::ISSUED, id, "job of mine")?;
+        let before = self.job_line(spool, &id, watch)?;
+        if self.result(spool, &id)?.is_some() {
+            let what = format!("that job is over: {}", before.state);
+            return Err(Failure::new(FailureKind::Ended, what)
+                .next(format!("nothing was changed; see postrider job show {id}")));
+        }
+        let contacts = self.home.contacts()?;
+        let contact = self.target(&contacts, spool, &id)?;
+        let word = Word { job: id, said: Said::Cancel { force } };
+        let how = if force { "force" } else { "" };
+        let held_ms = spool.held_ms(clock::now());
+        let told = event(&id, held_ms, 6, ("taken-back", &contact.name, how));
+        // It must be there for as long as the job may come.
+        let asked = spool.note(space::ASKED, &id.0)?.as_deref().and_then(AskedNote::read);
+        let age_s = asked.map_or(0, |asked| asked.job.turn.age_s);
+        let lifetime = self.lifetime().seconds().max(age_s);
+        self.say(spool, contact, word, Lifetime::new(lifetime), vec![told])?;
+        let mut gone = Vec::new();
+        if before.sent == "saved" && !self.tracks(spool, &id)?.left {
+            match self.cancel_bundles(&id.to_string(), watch) {
+                Ok((_, bundles)) => gone = bundles,
+                // It has come to its end meanwhile.
+                Err(failure) if failure.kind == FailureKind::Ended => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok((self.job_line(spool, &id, watch)?, gone))
+    }
+
+    /// Asks the target of a job once more what became of it, with all of its output.
+    pub fn ask_again(&self, id: &str, watch: &dyn Watch) -> Result<JobLine, Failure> {
+        let spool = self.spool(watch)?;
+        let id = find_note(spool, space::ISSUED, id, "job of mine")?;
+        let contacts = self.home.contacts()?;
+        let contact = self.target(&contacts, spool, &id)?;
+        let word = Word { job: id, said: Said::Ask(Answer::Full) };
+        self.say(spool, contact, word, None, Vec::new())?;
+        self.job_line(spool, &id, watch)
+    }
+
+    /// Sends a word, urgently; what stands beside it becomes durable with it.
+    pub(super) fn say(
+        &self,
+        spool: &DurableSpool,
+        contact: &Contact,
+        word: Word,
+        lifetime: Option<Lifetime>,
+        beside: Vec<Change>,
+    ) -> Result<(), Failure> {
+        refuse_revoked(&*self.home.contacts()?, contact)?;
+        let request = SendRequest { nice: Some(Niceness::PRIORITY), lifetime, ..letter(contact) };
+        let preview = match &word.said {
+            Said::Cancel { .. } => "takes a job back",
+            Said::Approve(_) => "agrees to a job",
+            _ => "asks about a job",
+        };
+        let body = Body::Word(Box::new(word));
+        let packet = Packet { body, tail: self.tail(contact, &request) };
+        let small = Small { packet, bytes: 0, preview: preview.into() };
+        let mut changes = Vec::new();
+        self.seal_small(spool, contact, &request, small, &mut changes)?;
+        changes.extend(beside);
+        spool.commit(clock::now(), changes)?;
+        Ok(())
+    }
+}

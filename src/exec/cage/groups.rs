@@ -1,0 +1,197 @@
+//! Control groups: the exact bound of memory and of processes, where this user may make groups.
+//!
+//! A group of the second version is made beside or below our own if it has both controllers there, which is
+//! so where a service manager delegates them; else groups of the first version. A group in a slice that the
+//! service manager keeps for itself is never made.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use crate::contract::Limits;
+
+/// Names begin so; what follows is the pid of the supervisor.
+const PREFIX: &str = "postrider-job-";
+
+/// The groups of one job.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    dirs: Vec<PathBuf>,
+    /// What bounds memory, and processes.
+    pub(super) memory_by: Option<String>,
+    pub(super) processes_by: Option<String>,
+    /// Where the kernel counts whom it killed for memory.
+    counted: Option<PathBuf>,
+    /// Nobody can fork any more once this is 0.
+    forks: Option<PathBuf>,
+    kill: Option<PathBuf>,
+}
+
+impl Groups {
+    /// Makes what can be made. `extra` processes of ours will be in it. `exact`: the limit of the kernel
+    /// counts nobody else's processes, and a group for that alone would cost 10 ms and bring nothing.
+    pub(super) fn make(limits: &Limits, extra: u32, exact: bool) -> Self {
+        let mut groups = Self::default();
+        let ours = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let processes = (u64::from(limits.processes) + u64::from(extra)).to_string();
+        let memory = limits.memory_bytes.to_string();
+        if !groups.make_second(&ours, &mounts, &memory, &processes) {
+            groups.make_first(&ours, &mounts, &memory, (!exact).then_some(&processes));
+        }
+        groups
+    }
+
+    fn make_second(&mut self, ours: &str, mounts: &str, memory: &str, processes: &str) -> bool {
+        let Some(own) = place(ours, mounts, None) else { return false };
+        // Beyond the top there is another file system.
+        let above = own.parent().filter(|above| above.join("cgroup.procs").exists());
+        for parent in [Some(&*own), above].into_iter().flatten() {
+            if parent.extension().is_some_and(|kind| kind == "slice") {
+                continue;
+            }
+            let Some(dir) = make_dir(parent) else { continue };
+            let (most, count) = (dir.join("memory.max"), dir.join("pids.max"));
+            if !most.exists() || !count.exists() {
+                // Delegated, but not handed on yet; refused where it is not ours to do.
+                let _ = set(&parent.join("cgroup.subtree_control"), "+memory +pids");
+            }
+            if set(&most, memory).is_ok() && set(&count, processes).is_ok() {
+                let _ = set(&dir.join("memory.swap.max"), "0");
+                self.memory_by = Some("cgroup".to_owned());
+                self.processes_by = Some("cgroup".to_owned());
+                self.counted = Some(dir.join("memory.events"));
+                self.forks = Some(count);
+                self.kill = Some(dir.join("cgroup.kill")).filter(|path| path.exists());
+                self.dirs.push(dir);
+                return true;
+            }
+            let _ = fs::remove_dir(dir);
+        }
+        false
+    }
+
+    fn make_first(&mut self, ours: &str, mounts: &str, memory: &str, processes: Option<&String>) {
+        if let Some(processes) = processes
+            && let Some(dir) = place(ours, mounts, Some("pids")).and_then(|own| make_dir(&own))
+        {
+            let count = dir.join("pids.max");
+            if set(&count, processes).is_ok() {
+                self.processes_by = Some("cgroup v1".to_owned());
+                self.forks = Some(count);
+            }
+            self.dirs.push(dir);
+        }
+        if let Some(dir) = place(ours, mounts, Some("memory")).and_then(|own| make_dir(&own)) {
+            if set(&dir.join("memory.limit_in_bytes"), memory).is_ok() {
+                // Not where swap is not counted.
+                let _ = set(&dir.join("memory.memsw.limit_in_bytes"), memory);
+                self.memory_by = Some("cgroup v1".to_owned());
+                self.counted = Some(dir.join("memory.oom_control"));
+            }
+            self.dirs.push(dir);
+        }
+    }
+
+    /// The files in which a process joins by writing 0.
+    pub(super) fn join(&self) -> Vec<PathBuf> {
+        self.dirs.iter().map(|dir| dir.join("cgroup.procs")).collect()
+    }
+
+    /// Nobody in it forks any more; where the kernel can, everybody is killed at once.
+    pub(super) fn kill(&self) {
+        if let Some(forks) = &self.forks {
+            let _ = set(forks, "0");
+        }
+        if let Some(kill) = &self.kill {
+            let _ = set(kill, "1");
+        }
+    }
+
+    /// Whether the kernel killed somebody in it for memory.
+    pub(super) fn out_of_memory(&self) -> bool {
+        let text = self.counted.as_ref().and_then(|path| fs::read_to_string(path).ok());
+        text.is_some_and(|text| {
+            text.lines()
+                .any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
+        })
+    }
+
+    /// Takes them away; what is not empty stays, and the next supervisor tries again.
+    pub(super) fn remove(&self) {
+        for dir in &self.dirs {
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
+
+/// Writes into a file that the kernel made; where it made none, there is nothing to set.
+fn set(path: &Path, value: &str) -> std::io::Result<()> {
+    fs::File::options().write(true).open(path)?.write_all(value.as_bytes())
+}
+
+/// Makes our group below `parent`, and takes away those of supervisors that are gone.
+fn make_dir(parent: &Path) -> Option<PathBuf> {
+    let dir = parent.join(format!("{PREFIX}{}", std::process::id()));
+    fs::create_dir(&dir).ok()?;
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+    Some(dir)
+}
+
+/// Where our own group of a controller is in the file system; of the second version with none.
+fn place(ours: &str, mounts: &str, controller: Option<&str>) -> Option<PathBuf> {
+    let path = ours.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let found = match controller {
+            Some(name) => controllers.split(',').any(|one| one == name),
+            None => controllers.is_empty(),
+        };
+        found.then_some(path)
+    })?;
+    let (root, at) = mounts.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut mount = mount.split(' ').skip(3);
+        let (root, at) = (mount.next()?, mount.next()?);
+        let mut kind = kind.split(' ');
+        let (system, options) = (kind.next()?, kind.nth(1)?);
+        let found = match controller {
+            Some(name) => system == "cgroup" && options.split(',').any(|one| one == name),
+            None => system == "cgroup2",
+        };
+        found.then_some((root, at))
+    })?;
+    let below = path.strip_prefix(root.trim_end_matches('/')).unwrap_or(path);
+    Some(Path::new(at).join(below.trim_start_matches('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_group_is_found_however_groups_are_mounted() {
+        let mounts = "\
+30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw
+31 1 0:27 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+32 1 0:28 /docker/1 /sys/fs/cgroup/memory rw shared:3 - cgroup cgroup rw,memory";
+        let ours = "8:pids:/a\n4:cpu,memory:/docker/1/b\n0::/user.slice/x.service";
+        for (controller, at) in [
+            (None, "/sys/fs/cgroup/user.slice/x.service"),
+            (Some("pids"), "/sys/fs/cgroup/pids/a"),
+            (Some("memory"), "/sys/fs/cgroup/memory/b"),
+        ] {
+            assert_eq!(place(ours, mounts, controller), Some(at.into()), "{controller:?}");
+        }
+        assert_eq!(place(ours, mounts, Some("cpu")), None);
+        assert_eq!(place("", mounts, None), None);
+    }
+}

@@ -1,0 +1,237 @@
+//! How a supervisor is started, and how it brings its cell into being.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, Permissions},
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{MetadataExt, PermissionsExt, chown},
+            net::UnixStream,
+        },
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::{
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, getegid, geteuid},
+    thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities},
+};
+
+use super::{
+    folder::{FolderError, GIVEN, WORK, look},
+    groups::Groups,
+    program::Seen,
+    talk::{Plan, User, say},
+};
+use crate::contract::{Order, Standing};
+
+/// Users from here on belong to nobody: above what container managers give out, below what systems
+/// misread as a negative number.
+const OWN_FROM: u32 = 1_879_048_192;
+const OWN_COUNT: u32 = 1 << 27;
+
+/// A supervisor that this process started.
+///
+/// It does not end with this value: it outlives whoever started it. But it must be waited for by somebody
+/// who lives as long, or it stays as an entry in the table of processes.
+#[derive(Debug)]
+pub struct Supervisor(Child);
+
+impl Supervisor {
+    /// Waits until it has ended, then looks at the folder.
+    ///
+    /// [`Standing::NotStarted`] means that it could do nothing, for reasons in `trouble`.
+    pub fn wait(mut self, dir: &Path) -> Result<Standing, FolderError> {
+        // Not ours to wait for any more: then it has ended.
+        let _ = self.0.wait();
+        look(dir)
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        let _ = self.0.try_wait();
+    }
+}
+
+/// Starts the supervisor of a job's folder: `program`, with `arguments` and then the folder. Returns at
+/// once; nothing of this process's environment, streams or session is handed on.
+pub fn start(dir: &Path, program: &OsStr, arguments: &[OsString]) -> io::Result<Supervisor> {
+    let child = Command::new(program)
+        .args(arguments)
+        .arg(dir)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    Ok(Supervisor(child))
+}
+
+/// A cell, and what its supervisor has of it.
+pub(super) struct Born {
+    pub(super) pid: Pid,
+    pub(super) socket: UnixStream,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) groups: Groups,
+    /// Everything ends with it.
+    pub(super) first: bool,
+}
+
+/// Brings the cell of an order into being and tells it what to do. It does not become the command until
+/// it is told to.
+///
+/// Leaves namespaces: whatever this process starts afterwards is in the cell's.
+pub(super) fn bear(
+    dir: &Path,
+    order: Order,
+    program: Seen,
+    mut cell: Command,
+) -> Result<Born, String> {
+    let in_words = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+    let (become_user, same) = whom(&order)?;
+    if let Some(user) = &become_user {
+        hand_over(dir, user).map_err(in_words("its folder"))?;
+    }
+    let (first, own_users) = leave().map_err(in_words("namespaces"))?;
+    let exact = own_users || become_user.as_ref().is_some_and(|user| user.own);
+    let groups = Groups::make(&order.limits, u32::from(first), exact);
+    // What the kernel's limit counts beside the command: of a user of its own nobody, in a namespace of
+    // users this process and the cell, else all that its user runs.
+    let others = match &become_user {
+        Some(user) if user.own => u32::from(first),
+        _ if own_users => 2,
+        Some(user) => count_of(user.uid) + u32::from(first),
+        None => count_of(same) + u32::from(first),
+    };
+
+    let (ours, theirs) = UnixStream::pair().map_err(in_words("a socket"))?;
+    let (stdout, out) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("a pipe: {e}"))?;
+    let (stderr, err) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("a pipe: {e}"))?;
+    let child = cell
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::from(out))
+        .stderr(Stdio::from(err))
+        .spawn()
+        .map_err(in_words("its cell"))?;
+    // The command holds our ends of its pipes; they must be gone here, or they would never end.
+    drop(cell);
+    let pid =
+        i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("its cell has no pid")?;
+    let mut socket = ours;
+    let plan = Plan {
+        dir: dir.to_owned(),
+        program,
+        first,
+        own_users,
+        become_user,
+        join: groups.join(),
+        memory_by: groups.memory_by.clone(),
+        processes_by: groups.processes_by.clone(),
+        others,
+        order,
+    };
+    // One that is gone already is noticed when it is buried.
+    let _ = say(&mut socket, &plan);
+    Ok(Born { pid, socket, stdout, stderr, groups, first })
+}
+
+/// Whom the command runs as, if that is somebody else; and who this process is.
+fn whom(order: &Order) -> Result<(Option<User>, u32), String> {
+    let me = geteuid().as_raw();
+    let named = order.reach.user.as_deref().map(|name| (name, user(name)));
+    let user = match named {
+        Some((name, None)) => return Err(format!("there is no user {name} here")),
+        Some((_, Some(user))) if me == 0 || user.uid == me => Some(user),
+        // That cannot be enforced here; the cell says so.
+        Some(_) => None,
+        None if me == 0 => {
+            let [a, b, c, d, ..] = order.job;
+            let own = OWN_FROM + u32::from_be_bytes([a, b, c, d]) % OWN_COUNT;
+            Some(User { uid: own, gid: own, own: true })
+        }
+        None => None,
+    };
+    Ok((user, me))
+}
+
+/// A user by name or number, from the system's own list.
+fn user(name: &str) -> Option<User> {
+    let list = fs::read_to_string("/etc/passwd").ok()?;
+    list.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (named, uid) = (fields.next()?, fields.nth(1)?);
+        let gid = fields.next()?;
+        (named == name || uid == name).then_some(())?;
+        Some(User { uid: uid.parse().ok()?, gid: gid.parse().ok()?, own: false })
+    })
+}
+
+/// Gives the command's own folder to its user, and lets it read what it was given.
+fn hand_over(dir: &Path, user: &User) -> io::Result<()> {
+    if user.uid == geteuid().as_raw() {
+        return Ok(());
+    }
+    chown(dir.join(WORK), Some(user.uid), Some(user.gid))?;
+    for entry in fs::read_dir(dir.join(GIVEN))? {
+        let path = entry?.path();
+        chown(&path, None, Some(user.gid))?;
+        fs::set_permissions(&path, Permissions::from_mode(0o440))?;
+    }
+    Ok(())
+}
+
+/// Leaves namespaces as far as this user may: whether the next child is the first process of one, and
+/// whether it is in a namespace of users.
+fn leave() -> io::Result<(bool, bool)> {
+    if geteuid().is_root() {
+        return Ok((unshare(CloneFlags::CLONE_NEWPID).is_ok(), false));
+    }
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    if unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID).is_err() {
+        return Ok((false, false));
+    }
+    // Whoever may map its own group must not be able to leave others.
+    let denied = fs::write("/proc/self/setgroups", "deny");
+    if let Err(error) = denied
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+    // In there we have every right, and would lose it by running the cell: it needs these to leave
+    // further namespaces and to give up the rest.
+    let hand_on = CapabilitySet::SYS_ADMIN | CapabilitySet::SETPCAP;
+    let mut rights = capabilities(None)?;
+    rights.inheritable = hand_on;
+    set_capabilities(None, rights)?;
+    for right in hand_on {
+        configure_capability_in_ambient_set(right, true)?;
+    }
+    Ok((true, true))
+}
+
+/// How many processes and threads a user has.
+fn count_of(uid: u32) -> u32 {
+    let Ok(entries) = fs::read_dir("/proc") else { return 0 };
+    let numbers = entries.flatten().filter(|entry| {
+        entry.file_name().as_bytes().iter().all(u8::is_ascii_digit)
+            && entry.metadata().is_ok_and(|found| found.uid() == uid)
+    });
+    let threads = numbers.map(|entry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        fields.split_ascii_whitespace().nth(17).and_then(|n| n.parse().ok()).unwrap_or(1_u32)
+    });
+    threads.sum()
+}

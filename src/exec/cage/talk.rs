@@ -1,0 +1,96 @@
+//! What supervisor and cell say to each other, over a socket that the command never has.
+//!
+//! ```text
+//! supervisor -> cell   Plan
+//! cell -> supervisor   Ready: confined, with what was enforced; or Refused, and the cell ends
+//! supervisor -> cell   Go, once `started` is durable
+//! cell -> supervisor   Refused: the program could not be run; or Ended, where the cell stays
+//! ```
+//!
+//! The socket closes when the command begins in the cell's place. Whoever reads its end knows that the
+//! other is gone: a cell without a supervisor never becomes a command.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{folder::encode, program::Seen};
+use crate::contract::Order;
+
+/// More than an order can have.
+const BYTES_MAX: u32 = 64 << 20;
+
+/// All that a cell has to know.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Plan {
+    pub(super) dir: PathBuf,
+    pub(super) order: Order,
+    /// The program as the supervisor found it.
+    pub(super) program: Seen,
+    /// Born as the first process of a namespace: the cell stays, and the command is its child.
+    pub(super) first: bool,
+    /// In a namespace of users where it may do what only root may elsewhere.
+    pub(super) own_users: bool,
+    /// Whom to become.
+    pub(super) become_user: Option<User>,
+    /// Files of control groups, to write oneself into.
+    pub(super) join: Vec<PathBuf>,
+    /// By which control group memory is bounded, and processes.
+    pub(super) memory_by: Option<String>,
+    pub(super) processes_by: Option<String>,
+    /// How many processes the limit of the kernel counts that are not the command's.
+    pub(super) others: u32,
+}
+
+/// Whom the command runs as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct User {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// One that nobody else has.
+    pub(super) own: bool,
+}
+
+/// What a cell says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// Confined.
+    Ready(BTreeMap<String, String>),
+    /// There will be no command, and why.
+    Refused(String, BTreeMap<String, String>),
+    /// The command ended by itself, with a status.
+    Exited(u8),
+    /// The command ended by a signal.
+    Signalled(u8),
+}
+
+pub(super) fn say<T: Serialize>(stream: &mut UnixStream, value: &T) -> io::Result<()> {
+    let bytes = encode(value);
+    let len = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut all = len.to_be_bytes().to_vec();
+    all.extend(bytes);
+    stream.write_all(&all)
+}
+
+/// The next value; `None` when the other is gone.
+pub(super) fn hear<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<Option<T>> {
+    let mut len = [0; 4];
+    match stream.read_exact(&mut len) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let len = u32::from_be_bytes(len);
+    if len > BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // Of a process of our own, and for a moment: no reason to grow it step by step.
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?];
+    stream.read_exact(&mut bytes)?;
+    serde_cbor::from_slice(&bytes).map(Some).map_err(|_| io::ErrorKind::InvalidData.into())
+}
