@@ -229,10 +229,10 @@ impl Jobs<'_> {
     /// Starts a supervisor for a folder that was placed; who waits for it learns how it ended.
     pub fn start(&self, job: &BundleId, attempt: u8) -> Result<cage::Supervisor, Failure> {
         let dir = self.dir(job, attempt);
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::file("find", Path::new("/proc/self/exe"), error))?;
+        // This very program, even if a newer one has taken its name since.
+        let program = Path::new("/proc/self/exe");
         cage::start(&dir, program.as_os_str(), &["job-supervisor".into()])
-            .map_err(|error| Failure::file("start", &program, error))
+            .map_err(|error| Failure::file("start", program, error))
     }
 
     /// What a folder says.
@@ -283,7 +283,7 @@ impl Jobs<'_> {
         // To be said again, word for word, where there is no folder to ask.
         let said = set_note_of(&made.result);
         let more = |_: &BundleId| vec![recorded(), said()];
-        self.send_answer(&here, to, made, Beside::Of(&more))
+        self.send_answer(here, to, made, Beside::Of(&more))
     }
 
     /// Sends a job's issuer the answer that it was given once more.
