@@ -159,7 +159,7 @@ fn kill_9_while_jobs_run_loses_none_and_runs_none_twice() {
         let mut shown = serde_json::Value::Null;
         until(&format!("the result of {id}"), || {
             shown = nodes[ALICE].run(&["job", "show", id]).remove(0);
-            !["queued", "admitted", "running"].contains(&shown["state"].as_str().unwrap())
+            !["queued", "admitted", "held", "running"].contains(&shown["state"].as_str().unwrap())
         });
         assert_eq!(shown["state"], "exited", "seed {seed}: {shown}");
         assert_eq!(shown["exit_code"], number % 3, "seed {seed}: {shown}");
