@@ -293,7 +293,7 @@ fn cancelled(context: &Context, job: &JobLine, force: bool) -> Result<(), Stop> 
     let out = &context.out;
     let (id, to) = (text::short_id(&job.id), text::line(&job.to));
     if job.state == "cancelled" {
-        return out.say(format!("cancelled {id}: it never left this node"));
+        return out.say(format!("cancelled {id}: no copy of it is known to have left"));
     }
     out.say(format!("taken back {id}; {to} is told before everything else"))?;
     out.hint(format!("  so far it is {}; what came first {to} will say", stands(job)))?;

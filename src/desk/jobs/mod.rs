@@ -11,3 +11,6 @@ mod words;
 
 pub use self::{issue::RunRequest, output::Which};
 pub(super) use notes::{CameNote, FactNote, IssuedNote, WordNote};
+
+#[cfg(test)]
+mod tests;
