@@ -237,7 +237,7 @@ fn show(context: &Context, job: &JobLine) -> Result<(), Stop> {
     if let Some(why) = &job.why {
         out.say(format!("  why      {}", text::line(why)))?;
     }
-    out.say(format!("  bundle   {}, saved {}", job.sent, text::ago(job.age_s)))?;
+    out.say(format!("  bundle   {}; asked for {}", job.sent, text::ago(job.age_s)))?;
     if let (Some(ran_ms), Some(waited_ms)) = (job.ran_ms, job.waited_ms) {
         out.say(format!("  ran      {}, waited {} before", millis(ran_ms), millis(waited_ms)))?;
     }

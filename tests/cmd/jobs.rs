@@ -404,6 +404,22 @@ fn whoever_interrupts_a_wait_learns_that_the_job_goes_on() {
     assert!(said.contains(&format!("postrider job wait {}", &id[..8])), "{said}");
 }
 
+/// The result comes while it is waited for, and a daemon answers.
+#[test]
+fn a_wait_ends_when_the_result_comes() {
+    let folder = Folder::with_daemons();
+    let (alice, bob) = folder.acquainted();
+    let child = alice.command(["run", "Bob", "--wait", "--", "pump"]).spawn().unwrap();
+    until("it waits", || hears_interrupts(&child));
+    let id = text(&alice.json(["job", "ls"])[0], "id");
+    let stdout = Stream::whole(b"done\n".to_vec());
+    let said = JobResult { stdout, ..ended(&id, State::Exited(9)) };
+    Voice::new(&folder, &bob, &alice).says(result(said));
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), &ended.stdout[..]), (Some(9), &b"done\n"[..]));
+    assert_eq!(ended.stderr, b"");
+}
+
 /// Whether a process has a handler for the interrupt: before that it would end in silence.
 fn hears_interrupts(child: &Child) -> bool {
     let path = Path::new("/proc").join(child.id().to_string()).join("status");

@@ -15,8 +15,8 @@ use postrider_spool::Spool;
 
 use super::{RunRequest, Which, WordNote};
 use crate::desk::{
-    AddRequest, Desk, FailureKind, InitRequest, Silent, clock, inbox::note_keys, introduce::letter,
-    ledger::space, reply::JobLine, send::Small,
+    AddRequest, Desk, ExportForm, FailureKind, InitRequest, SendRequest, Silent, call_back::Beside,
+    clock, inbox::note_keys, introduce::letter, ledger::space, reply::JobLine, send::Small,
 };
 
 fn person(dir: &Path, name: &str) -> Desk {
@@ -215,6 +215,52 @@ fn more_of_the_same_output_may_follow_and_other_output_may_not() {
     assert_eq!(alice.job_output(&job.id, Which::Stderr, &Silent).unwrap().bytes, 0);
 }
 
+/// An output of 300 kB comes in parts; until the last is here its ends are shown.
+#[test]
+fn an_output_in_parts_is_whole_when_its_last_part_is_here_and_is_no_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let [alice, bob] = people(dir.path(), ["Alice", "Bob"]);
+    let job = alice.run(&pump(), &Silent).unwrap();
+    let wrote: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let path = dir.path().join("stdout");
+    fs::write(&path, &wrote).unwrap();
+    let wrap = |files: Manifest| {
+        let stdout = Stream {
+            bytes: 300_000,
+            blake3: *blake3::hash(&wrote).as_bytes(),
+            head: wrote[..10].to_vec(),
+            tail: wrote[299_990..].to_vec(),
+            gap: None,
+        };
+        let ended = JobResult::without_output(id(&job), State::Exited(0));
+        Body::Result(Box::new(JobResult { stdout, files: Some(files), ..ended }))
+    };
+    let spool = bob.spool(&Silent).unwrap();
+    let contacts = bob.home().contacts().unwrap();
+    let alice_there = contacts.resolve("Alice").unwrap();
+    let request = SendRequest { files: vec![path], ..letter(alice_there) };
+    bob.send_by(spool, &request, &wrap, Beside::Changes(Vec::new()), &Silent).unwrap();
+    // The manifest comes alone first, as over a link that breaks.
+    let bundles = bob.queue(&Silent).unwrap();
+    let manifest = bundles.iter().find(|row| row.message.as_ref() == Some(&row.id)).unwrap();
+    let mut bytes = Vec::new();
+    bob.bundle_export(&manifest.id, ExportForm::Bundle, &mut bytes, &Silent).unwrap();
+    let file = dir.path().join("bundle");
+    fs::write(&file, bytes).unwrap();
+    alice.bundle_import(&file, &Silent).unwrap();
+    assert_eq!(state(&alice, &job), "exited");
+    let early = alice.job_output(&job.id, Which::Stdout, &Silent).unwrap();
+    assert_eq!((early.missing_why.as_deref(), early.missing), (Some("on-the-way"), 299_980));
+
+    carry(&bob, &alice);
+    let whole = alice.job_output(&job.id, Which::Stdout, &Silent).unwrap();
+    assert_eq!((whole.missing, whole.head_bytes), (0, 300_000));
+    assert_eq!(fs::read(whole.file.unwrap()).unwrap(), wrote);
+    assert_eq!(alice.job(&job.id, &Silent).unwrap().stdout, None);
+    assert!(alice.inbox(&Silent).unwrap().is_empty());
+    assert_eq!(alice.status(&Silent).unwrap().unread, 0);
+}
+
 #[test]
 fn in_a_queue_each_comes_after_the_last_that_may_not_have_ended() {
     let dir = tempfile::tempdir().unwrap();
@@ -232,10 +278,10 @@ fn in_a_queue_each_comes_after_the_last_that_may_not_have_ended() {
     says(&bob, "Alice", result(id(&b), State::Cancelled));
     carry(&bob, &alice);
     let c = queued("Bob", "pumps");
-    assert_eq!(c.after, [a.id.clone()]);
+    assert_eq!(c.after, std::slice::from_ref(&a.id));
     // One of which no copy left is none to wait for.
     alice.cancel_job(&c.id, false, &Silent).unwrap();
-    assert_eq!(queued("Bob", "pumps").after, [a.id.clone()]);
+    assert_eq!(queued("Bob", "pumps").after, std::slice::from_ref(&a.id));
     // What is told of somebody else's target ends nothing.
     says(&carol, "Alice", result(id(&a), State::Exited(0)));
     carry(&carol, &alice);
@@ -309,7 +355,7 @@ fn a_job_of_which_no_copy_left_ends_at_once_and_of_another_its_target_is_told() 
     assert!(line.why.unwrap().contains("no copy"));
     carry(&alice, &bob);
     let here: Vec<String> = bob.inbox(&Silent).unwrap().into_iter().map(|it| it.id).collect();
-    assert_eq!(here, [leaves.id.clone()]);
+    assert_eq!(here, std::slice::from_ref(&leaves.id));
 
     let (line, gone) = alice.cancel_job(&leaves.id, true, &Silent).unwrap();
     assert_eq!((&*line.state, gone.len()), ("queued", 0));
