@@ -237,7 +237,7 @@ fn show(context: &Context, job: &JobLine) -> Result<(), Stop> {
     if let Some(why) = &job.why {
         out.say(format!("  why      {}", text::line(why)))?;
     }
-    out.say(format!("  bundle   {}, saved {}", job.sent, text::ago(job.age_s)))?;
+    out.say(format!("  bundle   {}; asked for {}", job.sent, text::ago(job.age_s)))?;
     if let (Some(ran_ms), Some(waited_ms)) = (job.ran_ms, job.waited_ms) {
         out.say(format!("  ran      {}, waited {} before", millis(ran_ms), millis(waited_ms)))?;
     }
@@ -293,7 +293,7 @@ fn cancelled(context: &Context, job: &JobLine, force: bool) -> Result<(), Stop> 
     let out = &context.out;
     let (id, to) = (text::short_id(&job.id), text::line(&job.to));
     if job.state == "cancelled" {
-        return out.say(format!("cancelled {id}: it never left this node"));
+        return out.say(format!("cancelled {id}: no copy of it is known to have left"));
     }
     out.say(format!("taken back {id}; {to} is told before everything else"))?;
     out.hint(format!("  so far it is {}; what came first {to} will say", stands(job)))?;

@@ -13,6 +13,7 @@ mod damage;
 mod full;
 mod help;
 mod hostile;
+mod jobs;
 mod links;
 mod narrow;
 mod node;

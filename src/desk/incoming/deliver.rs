@@ -215,7 +215,14 @@ impl Intake<'_> {
         for (receipt, until) in receipts {
             self.hand_on(&mut group, &receipt, until)?;
         }
-        if let Some(message) = complete {
+        let result_of = match &complete {
+            Some(message) => self.result_in(message, &opened.packet.body)?,
+            None => None,
+        };
+        if let Some(job) = result_of {
+            // All of its output is here now; that is news of the job, and no mail.
+            group.pending.jobs.push(job);
+        } else if let Some(message) = complete {
             changes.push(event(&message, held_ms, 1, ("received", &author.to_string(), "")));
             group.pending.messages.push(message);
         }

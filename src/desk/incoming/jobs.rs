@@ -121,6 +121,25 @@ impl Intake<'_> {
         }
     }
 
+    /// The job of which a message that became complete is a result: one that came with this packet, or
+    /// before its last part.
+    pub(super) fn result_in(
+        &self,
+        message: &BundleId,
+        body: &Body,
+    ) -> Result<Option<BundleId>, Failure> {
+        let kept = match body {
+            Body::Part(_) => {
+                kept_packet(self.spool, &self.home.spool_dir().join("inbox"), *message)?
+            }
+            _ => None,
+        };
+        Ok(match kept.as_ref().unwrap_or(body) {
+            Body::Result(result) => Some(result.job),
+            _ => None,
+        })
+    }
+
     /// Whether this node asked that one to run this job.
     fn is_target(&self, job: &BundleId, author: &NodeId) -> Result<bool, Failure> {
         let issued = self.spool.note(space::ISSUED, &job.0)?;

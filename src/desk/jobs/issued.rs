@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     desk::{
-        Desk, Failure, FailureKind, Watch, clock,
+        Desk, Event, Failure, FailureKind, Watch, clock,
         inbox::{find_note, kept_packet, note_keys},
         ledger::{EventNote, space},
         people::name_of,
@@ -29,7 +29,7 @@ const PAGE: usize = 256;
 /// What happened to a job's bundle here.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tracks {
-    /// Whether a copy may have left, over a link or on a medium.
+    /// Whether anything shows that a copy left, over a link, on a medium or in a stream.
     pub left: bool,
     /// The custody clock when it was taken back last.
     pub taken_back_ms: Option<u64>,
@@ -49,7 +49,14 @@ impl Desk {
         let mut found = Vec::new();
         for key in note_keys(spool, space::ISSUED)? {
             let Ok(id) = key.as_slice().try_into().map(BundleId) else { continue };
-            found.push(self.line(spool, &id, Outputs::Without, watch)?);
+            match self.line(spool, &id, Outputs::Without, watch) {
+                Ok(line) => found.push(line),
+                // One that cannot be read hides no other.
+                Err(failure) if failure.kind == FailureKind::Damaged => {
+                    watch.event(Event::Warn(failure.what));
+                }
+                Err(failure) => return Err(failure),
+            }
         }
         found.sort_by(|a, b| (b.age_s, &a.id).cmp(&(a.age_s, &b.id)));
         Ok(found)

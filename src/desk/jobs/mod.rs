@@ -28,3 +28,6 @@ impl Desk {
         self.job_news.ring();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ pub(super) struct Known<'a> {
     pub fact: Option<(&'a str, Option<&'a str>)>,
     /// How its bundle stands.
     pub sent: &'a str,
-    /// Whether a copy of it may have left this node.
+    /// Whether anything shows that a copy of it left this node.
     pub left: bool,
     /// Whether it was taken back here.
     pub taken_back: bool,
@@ -33,8 +33,8 @@ pub(super) struct Standing {
 }
 
 impl Known<'_> {
-    /// How it stands. What its target said stands; without that a job ends only if no copy of it ever
-    /// left this node.
+    /// How it stands. What its target said stands; without that a job ends only if
+    /// nothing shows that a copy of it left this node.
     pub(super) fn standing(&self) -> Standing {
         if let Some((state, why)) = self.result {
             let (word, how) = ended(state);
@@ -52,7 +52,7 @@ impl Known<'_> {
             how: state,
             exit_code: None,
             signal: None,
-            why: Some("it never left this node".into()),
+            why: Some("no copy of it is known to have left this node".into()),
         };
         match (self.sent, self.left) {
             ("cancelled", false) => return never("cancelled"),
@@ -161,16 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn without_its_targets_word_a_job_ends_only_where_it_never_left() {
+    fn without_its_targets_word_a_job_ends_only_where_no_copy_left() {
         for (sent, left, state, why) in [
             ("saved", false, "queued", "has not left"),
             ("saved", true, "queued", "on its way"),
             ("carried", true, "queued", "on its way"),
             ("delivered", true, "queued", "said nothing"),
             ("refused", false, "queued", "revoked"),
-            ("cancelled", false, "cancelled", "never left"),
+            ("cancelled", false, "cancelled", "no copy"),
             ("cancelled", true, "queued", "may still arrive"),
-            ("expired", false, "expired", "never left"),
+            ("expired", false, "expired", "no copy"),
             ("expired", true, "queued", "may have arrived"),
         ] {
             let stands = Known { left, ..known(sent) }.standing();

@@ -22,8 +22,8 @@ use crate::{
 impl Desk {
     /// Takes a job of mine back. Also which bundles are gone by it.
     ///
-    /// One that never left ends here. Its target is told in any case, before everything else: a copy
-    /// may have left in this moment.
+    /// One that is not known to have left ends here. Its target is told in any case, before everything
+    /// else: a copy may have left unseen, as over a link that broke.
     pub fn cancel_job(
         &self,
         id: &str,
