@@ -170,10 +170,9 @@ impl Desk {
             self.commit_new(post, &id, changes, Beside::Of(&notes))?;
             id.to_string()
         } else {
-            let stdin_name = stdin.and_then(Path::file_name).map(|name| name.to_string_lossy());
             let wrap = |manifest: Manifest| {
                 let mut job = sealed.borrow_mut();
-                attach(&mut job, manifest, stdin_name.as_deref());
+                attach(&mut job, manifest, stdin.is_some());
                 Body::Job(Box::new(job.clone()))
             };
             self.send_by(post, &request, &wrap, Beside::Of(&notes), watch)?.0.id
@@ -309,19 +308,17 @@ pub(super) fn asked_for(job: &Job, files: Vec<&postrider_base::packet::FileEntry
     }
 }
 
-/// Puts the attachments into a job; the file that is its standard input gets a name that no other
+/// Puts the attachments into a job. The last may be its standard input: that gets a name that no other
 /// has.
-fn attach(job: &mut Job, mut manifest: Manifest, stdin: Option<&str>) {
-    let is_stdin = |name: &str| stdin == Some(name);
-    let at = manifest.files.iter().rposition(|file| file.path.last().is_some_and(|n| is_stdin(n)));
-    if let Some(at) = at {
-        let taken = |name: &str| manifest.files.iter().any(|file| file.path == [name]);
+fn attach(job: &mut Job, mut manifest: Manifest, last_is_stdin: bool) {
+    if last_is_stdin && let Some((stdin, others)) = manifest.files.split_last_mut() {
+        let taken = |name: &str| others.iter().any(|file| file.path == [name]);
         let free = (1..).map(|n| format!("{STDIN}-{n}"));
         let name = [STDIN.to_owned()].into_iter().chain(free).find(|name| !taken(name));
-        manifest.files[at].path = vec![name.unwrap_or_default()];
-        manifest.files[at].mtime = None;
-        manifest.files[at].executable = false;
-        job.stdin = u32::try_from(at).ok();
+        stdin.path = vec![name.unwrap_or_default()];
+        stdin.mtime = None;
+        stdin.executable = false;
+        job.stdin = u32::try_from(others.len()).ok();
     }
     job.files = Some(manifest);
 }
