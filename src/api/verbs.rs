@@ -15,9 +15,9 @@ use crate::desk::{
     IntroduceRequest, RosterChange, SendRequest, TossDirection, TossRequest, Which, hex,
     reply::{
         AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, Finding, Happening,
-        Identity, JobLine, LinkLine, MemberLine, OutputLine, PeerLine, Ponged, ProposalLine,
-        Queued, Reason, Received, RosterFile, RosterLine, Saved, Sent, Shown, Status, Tossed,
-        Traced,
+        Identity, JobLine, JobReleased, LinkLine, MemberLine, OutputLine, PeerLine, Ponged,
+        ProposalLine, Queued, Reason, Received, RosterFile, RosterLine, Saved, Sent, Shown, Status,
+        Tossed, Traced,
     },
 };
 
@@ -341,6 +341,12 @@ verbs! {
     } -> ProposalLine: |request, at| {
         at.desk.approve(&request.id, request.approval.as_deref(), at.watch)
     };
+
+    /// Let a job of somebody else's go on that this node holds.
+    JobRelease "job/release" {
+        /// An id, or its first digits.
+        id: String,
+    } -> JobReleased: |request, at| at.desk.release_job(&request.id, at.watch);
 
     /// Queue a message; when this answers, it is durable.
     SendOne "send" {

@@ -6,9 +6,9 @@ use crate::desk::{
     Event, Failure, FailureKind, Unit,
     reply::{
         AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, ErrorLine, Finding,
-        Happening, Identity, JobLine, Line, LinkLine, MemberLine, OutputLine, PeerLine, Ponged,
-        ProposalLine, Queued, Reason, Received, RosterFile, RosterLine, Saved, Sent, Shown, Status,
-        Summary, Tossed, Traced,
+        Happening, Identity, JobLine, JobReleased, Line, LinkLine, MemberLine, OutputLine,
+        PeerLine, Ponged, ProposalLine, Queued, Reason, Received, RosterFile, RosterLine, Saved,
+        Sent, Shown, Status, Summary, Tossed, Traced,
     },
 };
 
@@ -32,7 +32,7 @@ macro_rules! objects {
 objects! {
     AllowLine "allow", AllowVerdict "allow", CardLine "card", Checked "summary", ContactLine "contact", DaemonLine "daemon",
     Finding "finding", Happening "event", Identity "identity", JobLine "job", LinkLine "link",
-    OutputLine "output", ProposalLine "proposal",
+    OutputLine "output", JobReleased "job-released", ProposalLine "proposal",
     MemberLine "member", PeerLine "peer", RosterFile "roster-file", RosterLine "roster",
     Ponged "pong", Queued "bundle", Reason "reason", Received "message", Saved "saved",
     Sent "message", Shown "bundle", Status "status", Tossed "summary", Traced "event",

@@ -20,7 +20,7 @@ use crate::{
     api,
     desk::{
         Failure, FailureKind,
-        reply::{JobLine, OutputLine, ProposalLine},
+        reply::{JobLine, JobReleased, OutputLine, ProposalLine},
     },
 };
 
@@ -55,6 +55,11 @@ enum JobVerb {
     },
     Cancel(Cancel),
     Approve(Approve),
+    /// Let a job of somebody else's go on that this node holds
+    Release {
+        /// An id, or its first digits
+        id: String,
+    },
     /// Ask for the same once more, as a new job
     Rerun {
         /// An id, or its first digits
@@ -138,6 +143,13 @@ impl Job {
             }
             JobVerb::Approve(Approve { id: None }) => list_proposals(context)?,
             JobVerb::Approve(Approve { id: Some(id) }) => approve(context, id)?,
+            JobVerb::Release { id } => {
+                let released = context.ask(api::JobRelease { id })?;
+                out.object(&released)?;
+                let JobReleased { id, from, handle } = released;
+                let who = text::line(&from);
+                out.say(format!("{} of {who} goes on: {handle}", &id[..8]))?;
+            }
             JobVerb::Rerun { id } => {
                 let asker = context.asker()?;
                 let job = asker.ask(api::JobRerun { id })?;

@@ -5,7 +5,7 @@ mod jobs;
 
 use serde::{Deserialize, Serialize};
 
-pub use jobs::{JobLine, OutputLine, ProposalLine};
+pub use jobs::{JobLine, JobReleased, OutputLine, ProposalLine};
 
 /// A word out of a fixed vocabulary: borrowed where a reply is made, owned where one was read.
 pub type Word = std::borrow::Cow<'static, str>;

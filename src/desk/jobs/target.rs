@@ -30,7 +30,7 @@ use postrider_exec::{
 };
 use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
 
-use super::{CameNote, Touched, WordNote, answer};
+use super::{CameNote, RELEASED, Touched, WordNote, answer};
 use crate::{
     desk::{
         Desk, Failure, FailureKind, Silent, Watch,
@@ -129,6 +129,12 @@ impl Jobs<'_> {
         let today = clock::today();
         let mut waiting = Vec::new();
         for key in self.spool.notes(space::JOB_WORD, &prefix, None, WORDS_MAX)? {
+            if let Some(job) = key.strip_suffix(RELEASED)
+                && let Ok(job) = job.try_into().map(BundleId)
+            {
+                waiting.push(WaitingWord { key, input: Some(Input::Release { job }) });
+                continue;
+            }
             let note = self.spool.note(space::JOB_WORD, &key)?;
             let Some((by, word, _)) = note.as_deref().and_then(WordNote::read) else {
                 waiting.push(WaitingWord { key, input: None });
@@ -248,6 +254,27 @@ impl Jobs<'_> {
             Ok(()) => self.look(job, attempt),
             Err(_) => Standing::Running,
         }
+    }
+
+    /// Of a job that was answered nothing is left but what can be asked for again: output that was not
+    /// shown whole.
+    pub fn tidy(&self, job: &BundleId, attempt: u8) -> Result<(), Failure> {
+        let said = self.spool.note(space::JOB_ANSWER, &job.0)?;
+        let whole = |said: &JobResult| said.stdout.is_whole() && said.stderr.is_whole();
+        if said.is_none_or(|said| JobResult::decode(&said).is_ok_and(|said| whole(&said))) {
+            return self.clear(job);
+        }
+        let dir = self.dir(job, attempt);
+        for name in ["work", "given"] {
+            let path = dir.join(name);
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Failure::file("remove", &path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Asks a command to end.

@@ -6,14 +6,14 @@ use postrider_base::{
 };
 use postrider_spool::{Change, DurableSpool, Spool};
 
-use super::asked::AskedNote;
+use super::{RELEASED, asked::AskedNote};
 use crate::{
     desk::{
         Desk, Failure, FailureKind, SendRequest, Watch, clock,
         inbox::find_note,
         introduce::letter,
-        ledger::{event, space},
-        reply::JobLine,
+        ledger::{event, set_note, space},
+        reply::{JobLine, JobReleased},
         send::{Small, refuse_revoked},
     },
     home::Contact,
@@ -96,5 +96,24 @@ impl Desk {
         changes.extend(beside);
         spool.commit(clock::now(), changes)?;
         Ok(())
+    }
+
+    /// Lets a job of somebody else's go on that is held here: because the clock cannot be trusted, or a
+    /// job before it did not come. Whether that is so the daemon sees; what nobody may have run is
+    /// not run for that.
+    pub fn release_job(&self, id: &str, watch: &dyn Watch) -> Result<JobReleased, Failure> {
+        let spool = self.spool(watch)?;
+        let id = find_note(spool, space::JOB_CAME, id, "job for this node")?;
+        let kept = self.kept(spool, id)?;
+        let Some((author, Body::Job(job))) = kept.map(|kept| (kept.author, kept.packet.body))
+        else {
+            let what = format!("the job {id} cannot be read back");
+            return Err(Failure::new(FailureKind::Damaged, what).next("nothing was changed"));
+        };
+        let key = [&id.0[..], RELEASED].concat();
+        spool.commit(clock::now(), vec![set_note(space::JOB_WORD, &key, Vec::new())])?;
+        self.job_news.tell([id]);
+        let (from, handle) = (self.name_of(&author), job.handle.to_string());
+        Ok(JobReleased { id: id.to_string(), from, handle })
     }
 }

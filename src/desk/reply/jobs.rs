@@ -108,6 +108,18 @@ pub struct OutputLine {
     pub tail: String,
 }
 
+/// A job of somebody else's that this node held, and lets go on.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "job-released")]
+pub struct JobReleased {
+    /// The job.
+    pub id: String,
+    /// Who wants it run.
+    pub from: String,
+    /// By which handle.
+    pub handle: String,
+}
+
 /// A job of somebody that its target wants others to agree to.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "proposal")]
