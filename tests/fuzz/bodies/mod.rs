@@ -54,6 +54,7 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("packet", Cost::Light, sealed::packet, seeds::packet),
     ("compressed", Cost::Light, sealed::compressed, seeds::compressed),
     ("manifest", Cost::Light, sealed::manifest, seeds::manifest),
+    ("file_request", Cost::Light, sealed::file_request, seeds::file_request),
     ("job", Cost::Light, sealed::job, seeds::job),
     ("job_result", Cost::Light, sealed::job_result, seeds::job_result),
     ("job_word", Cost::Light, sealed::job_word, seeds::job_word),
