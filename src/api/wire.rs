@@ -7,7 +7,8 @@ use crate::desk::{
     reply::{
         AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, ErrorLine, Finding,
         Happening, Identity, Line, LinkLine, MemberLine, PeerLine, Ponged, Queued, Reason,
-        Received, RosterFile, RosterLine, Saved, Sent, Shown, Status, Summary, Tossed, Traced,
+        Received, RequestLine, RosterFile, RosterLine, Saved, Sent, ShareLine, Shown, Status,
+        Summary, Tossed, Traced,
     },
 };
 
@@ -33,7 +34,7 @@ objects! {
     Finding "finding", Happening "event", Identity "identity", LinkLine "link",
     MemberLine "member", PeerLine "peer", RosterFile "roster-file", RosterLine "roster",
     Ponged "pong", Queued "bundle", Reason "reason", Received "message", Saved "saved",
-    Sent "message", Shown "bundle", Status "status", Tossed "summary", Traced "event",
+    RequestLine "request", Sent "message", ShareLine "share", Shown "bundle", Status "status", Tossed "summary", Traced "event",
 }
 
 /// What a verb replies: one object, or a list that ends in a summary.

@@ -33,6 +33,10 @@ impl Desk {
         let mut found = Vec::new();
         for key in note_keys(spool, space::MESSAGE)? {
             let Ok(id) = key.as_slice().try_into().map(BundleId) else { continue };
+            // Another one has brought the same, to the same question.
+            if spool.note(space::DOUBLE, &id.0)?.is_some() {
+                continue;
+            }
             if let Some(kept) = self.kept(spool, id)? {
                 found.push((kept.note.3, self.describe(spool, &contacts, &kept)?));
             }
@@ -111,9 +115,12 @@ impl Desk {
                 ("introduction", introduces(contacts, author, said), Vec::new(), (1, 1))
             }
             Body::Roster(bytes) => ("roster", offers(contacts, id, bytes), Vec::new(), (1, 1)),
-            Body::Part(_) | Body::Card(_) | Body::Job(_) | Body::Result(_) | Body::Word(_) => {
-                ("post", String::new(), Vec::new(), (1, 1))
-            }
+            Body::Part(_)
+            | Body::Card(_)
+            | Body::Job(_)
+            | Body::Result(_)
+            | Body::Word(_)
+            | Body::Request(_) => ("post", String::new(), Vec::new(), (1, 1)),
         };
         let held_ms = spool.held_ms(clock::now());
         Ok(Received {

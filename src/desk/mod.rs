@@ -6,6 +6,7 @@
 //!
 //! - [`Desk`]: opens a home and its spool; one file per verb or family of verbs;
 //! - `outgoing`: files become parts and a manifest; `incoming`: bundles for us become messages;
+//! - `requests`, `shares`: files that others may ask for, and that I ask for;
 //! - `toss`: the loop that obeys the parcel planner of the engine;
 //! - [`reply`]: every reply, which is CLI.md's JSON; [`Failure`]: every way it can fail.
 
@@ -40,10 +41,12 @@ mod queue;
 mod receipts;
 mod renewal;
 pub mod reply;
+mod requests;
 mod rosters;
 mod save;
 mod send;
 mod sets;
+mod shares;
 mod store;
 mod toss;
 mod upkeep;
@@ -67,8 +70,10 @@ pub use jobs::{Jobs, Touched, WaitingWord};
 pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};
+pub use requests::{GetRequest, Given, Heard, Requests, Settled, WaitingRequest};
 pub use rosters::{RosterChange, day_of};
 pub use send::SendRequest;
+pub use shares::ShareRequest;
 pub use toss::{TossDirection, TossRequest};
 pub(crate) use upkeep::BUILT_AFTER_S;
 pub use upkeep::Figures;
@@ -105,6 +110,7 @@ pub struct Desk {
     alarms: alarm::Alarms,
     renewing: renewal::Renewing,
     job_news: jobs::JobNews,
+    request_news: requests::RequestNews,
 }
 
 impl Desk {
@@ -124,6 +130,7 @@ impl Desk {
             alarms: alarm::Alarms::default(),
             renewing: renewal::Renewing::default(),
             job_news: jobs::JobNews::default(),
+            request_news: requests::RequestNews::default(),
         })
     }
 

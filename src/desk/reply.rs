@@ -3,6 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod files;
+
+pub use files::{ListedLine, RequestLine, ShareLine};
+
 /// A word out of a fixed vocabulary: borrowed where a reply is made, owned where one was read.
 pub type Word = std::borrow::Cow<'static, str>;
 

@@ -199,11 +199,12 @@ impl Intake<'_> {
                 (Body::Result(_), None) => {
                     self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
                 }
-                (Body::Card(_) | Body::Word(_), None) => {}
+                (Body::Card(_) | Body::Word(_) | Body::Request(_), None) => {}
             }
             let came = Came { id, author, sequence, age_s: hop.age_s, held_ms, reused };
             let touched = self.note_job(&came, &opened.packet.body, &mut changes)?;
             group.pending.jobs.extend(touched);
+            self.note_request(&came, &opened.packet, &mut group, &mut changes)?;
         }
         receipts.extend(receipt.filter(|_| show_receipt).map(|receipt| (receipt, until)));
         for (receipt, until) in receipts {
