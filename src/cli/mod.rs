@@ -3,7 +3,7 @@
 //!
 //! - `options`: the whole grammar; the doc comment of a verb is its help;
 //! - one file per family of verbs: `me`, `people`, `roster`, `send` and `batch`, `inbox`, `stick`, `queue`,
-//!   `bundle`, `allow`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
+//!   `bundle`, `allow`, `get` and `share`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
 //! - `jobs`: the processes that run a job for somebody, which are no verbs;
 //! - `asker`: the one seam: a daemon answers, or a desk in this process;
 //! - `output`, `failure`, `progress`: what goes to which stream, for a person or for a program;
@@ -18,6 +18,7 @@ mod batch;
 mod bundle;
 mod daemon;
 mod failure;
+mod get;
 mod inbox;
 #[cfg(target_os = "linux")]
 mod jobs;
@@ -33,6 +34,7 @@ mod queue;
 mod reserved;
 mod roster;
 mod send;
+mod share;
 mod simulate;
 mod stick;
 mod text;

@@ -17,8 +17,6 @@ pub(super) enum Reserved {
     #[command(hide = true)]
     Job(Anything),
     #[command(hide = true)]
-    Get(Anything),
-    #[command(hide = true)]
     Group(Anything),
     #[command(hide = true)]
     Board(Anything),
@@ -39,7 +37,6 @@ impl Reserved {
         let (name, kind) = match self {
             Self::Run(_) => ("run", FailureKind::NeedsDaemon),
             Self::Job(_) => ("job", FailureKind::NeedsDaemon),
-            Self::Get(_) => ("get", FailureKind::NeedsDaemon),
             Self::Group(_) => ("group", FailureKind::Failed),
             Self::Board(_) => ("board", FailureKind::Failed),
             Self::Checkin(_) => ("checkin", FailureKind::Failed),
