@@ -38,9 +38,8 @@ Examples:
   postrider get --resume 3f2a                  what came of it, saved here")]
 pub(super) struct Get {
     /// Whom: contacts' names or ids; each is asked
-    #[arg(value_name = "WHO,…", value_delimiter = ',')]
-    #[arg(required_unless_present_any = ["resume", "ls"])]
-    who: Vec<String>,
+    #[arg(value_name = "WHO,…", required_unless_present_any = ["resume", "ls"])]
+    who: Option<String>,
     /// Which file, as maps/north.pdf
     path: Option<String>,
     /// Where to save it; waits for it
@@ -114,7 +113,7 @@ impl Get {
         }
         let (from, length) = self.range.map_or((None, None), |(from, length)| (Some(from), length));
         Ok(asker.ask(api::Get {
-            to: self.who.iter().map(|who| who.trim().to_owned()).collect(),
+            to: self.who.iter().flat_map(|who| who.split(',')).map(|it| it.trim().into()).collect(),
             path: self.path.clone().unwrap_or_default(),
             list: self.list,
             after: self.after.clone(),
