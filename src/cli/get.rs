@@ -8,14 +8,14 @@ use std::{
 };
 
 use clap::Args;
-use postrider_base::Lifetime;
+use postrider_base::{Lifetime, Niceness};
 
 use super::{
     Context, Ended, Stop,
     asker::{Asker, absolute},
     failure::{object_with_code, usage},
     parse,
-    send::{LOOK_AGAIN, Urgency, WAIT_RAN_OUT, WAIT_TIME},
+    send::{LOOK_AGAIN, WAIT_RAN_OUT, WAIT_TIME},
     text,
 };
 use crate::{
@@ -66,8 +66,9 @@ pub(super) struct Get {
     /// How long the request lives [default: as configured]
     #[arg(long, value_name = "TIME", value_parser = parse::lifetime)]
     ttl: Option<Lifetime>,
-    #[command(flatten)]
-    urgency: Urgency,
+    /// Niceness of the request, 1 (first) to 255 (last)
+    #[arg(long, value_name = "N", value_parser = parse::niceness, hide = true)]
+    nice: Option<Niceness>,
     /// Go on with a request: an id
     #[arg(long, value_name = "ID", conflicts_with_all = ["who", "path", "ls"])]
     resume: Option<String>,
@@ -120,7 +121,7 @@ impl Get {
             from,
             length,
             again: self.again,
-            nice: self.urgency.niceness().map(|nice| nice.value()),
+            nice: self.nice.map(|nice| nice.value()),
             lifetime_s: self.ttl.map(Lifetime::seconds),
         })?)
     }

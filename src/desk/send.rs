@@ -64,6 +64,12 @@ pub(super) struct Small {
 /// What is made of the files of a message: mail, or what else brings files along.
 pub(super) type Wrap<'a> = dyn Fn(Manifest) -> Body + 'a;
 
+/// Files, and what is made of them.
+struct Wrapped<'a> {
+    files: Vec<Outgoing>,
+    wrap: &'a Wrap<'a>,
+}
+
 impl Desk {
     /// Queues a message. When this returns, it is durable.
     pub fn send(&self, request: &SendRequest, watch: &dyn Watch) -> Result<Sent, Failure> {
@@ -150,7 +156,8 @@ impl Desk {
                 None => {
                     let nothing = Beside::Changes(Vec::new());
                     let files = message_files::list(&request.files, watch)?;
-                    self.send_parts(post, contact, &request, files, &Body::Files, nothing, watch)
+                    let wrapped = Wrapped { files, wrap: &Body::Files };
+                    self.send_parts(post, contact, &request, wrapped, nothing, watch)
                         .map(|sent| sent.0)
                 }
             }?;
@@ -189,7 +196,8 @@ impl Desk {
         refuse_revoked(&contacts, contact)?;
         let Some(small) = self.small(contact, request, wrap, watch)? else {
             let files = message_files::list(&request.files, watch)?;
-            return self.send_parts(post, contact, request, files, wrap, beside, watch);
+            let wrapped = Wrapped { files, wrap };
+            return self.send_parts(post, contact, request, wrapped, beside, watch);
         };
         let mut changes = Vec::new();
         let (sent, id) = self.seal_small(post, contact, request, small, &mut changes)?;
@@ -208,8 +216,8 @@ impl Desk {
     ) -> Result<Sent, Failure> {
         let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
         if total > INLINE_MAX {
-            let sent =
-                self.send_parts(post, contact, request, files, &Body::Files, beside, &Silent);
+            let wrapped = Wrapped { files, wrap: &Body::Files };
+            let sent = self.send_parts(post, contact, request, wrapped, beside, &Silent);
             return Ok(sent?.0);
         }
         let small = self.small_of(contact, request, files, &Body::Files)?;
@@ -313,8 +321,7 @@ impl Desk {
         post: &dyn Post,
         contact: &Contact,
         request: &SendRequest,
-        mut files: Vec<Outgoing>,
-        wrap: &Wrap<'_>,
+        Wrapped { mut files, wrap }: Wrapped<'_>,
         beside: Beside<'_>,
         watch: &dyn Watch,
     ) -> Result<(Sent, Vec<BundleId>), Failure> {

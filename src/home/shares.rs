@@ -165,7 +165,7 @@ impl Shares {
     }
 
     /// The text of a list in which one share is another, is new, or is gone.
-    fn edited(text: &str, name: &Handle, to: Option<&Share>) -> Result<String, SharesError> {
+    pub fn edited(text: &str, name: &Handle, to: Option<&Share>) -> Result<String, SharesError> {
         let mut wanted = Self::parse(text)?;
         let before = match to {
             Some(share) => {

@@ -101,12 +101,14 @@ impl<'a> Requests<'a> {
     }
 
     /// Answers one of them, and forgets it. Somebody who is no contact is answered nothing: there is no
-    /// key to seal it to.
+    /// key to seal it to. Nor is whoever was blocked or revoked since.
     pub fn answer(&self, waiting: &WaitingRequest) -> Result<Option<Given>, Failure> {
         let Some(note) = self.spool.note(space::REQUEST, &waiting.key())? else { return Ok(None) };
         let contacts = self.desk.home.contacts()?;
-        let (Some((request, _)), Some(to)) = (CameNote::read(&note), contacts.of(&waiting.by))
-        else {
+        let to = contacts
+            .of(&waiting.by)
+            .filter(|to| !to.blocked && contacts.rosters().revoked_by(&to.card.node).is_none());
+        let (Some((request, _)), Some(to)) = (CameNote::read(&note), to) else {
             self.spool.commit(clock::now(), vec![waiting.forget()])?;
             return Ok(None);
         };
@@ -164,9 +166,6 @@ impl<'a> Requests<'a> {
     /// Whether somebody may ask for what is in a share.
     fn may(&self, share: &Share, contacts: &Contacts, who: &NodeId) -> bool {
         let today = clock::today();
-        if contacts.rosters().revoked_by(who).is_some() || contacts.is_blocked(who) {
-            return false;
-        }
         match &share.who {
             Some(words) => Acl::means(words, contacts, Some(who), today),
             None => self.desk.home.config.acl.may(contacts, Some(who), Right::Files, today),

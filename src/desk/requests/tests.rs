@@ -176,6 +176,20 @@ fn whoever_may_not_hears_the_same_of_what_is_there_and_of_what_is_not() {
     let asked = two.ask(get("maps/plan.txt"));
     two.carry(&two.alice, &two.bob);
     assert!(two.answer().is_empty(), "whom Bob blocks is told nothing: {}", asked.id);
+    // Nor is whoever is blocked before the answer.
+    let block = |blocked: bool| {
+        let edited = two.bob.home().edit_contacts(|contacts| {
+            contacts.change(&two.alice.home().card.node, |it| it.blocked = blocked);
+            Ok(())
+        });
+        edited.unwrap();
+    };
+    block(false);
+    two.ask(get("maps/plan.txt"));
+    two.carry(&two.alice, &two.bob);
+    block(true);
+    assert!(two.answer().is_empty());
+    assert!(two.bob.open_requests(&Silent).unwrap().waiting().unwrap().is_empty());
 }
 
 #[test]

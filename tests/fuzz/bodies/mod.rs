@@ -83,6 +83,7 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("config", Cost::Light, home::config, seeds::config),
     ("allow_list", Cost::Light, home::allow_list, seeds::allow_list),
     ("allowed", Cost::Light, home::allowed, seeds::allowed),
+    ("shares", Cost::Light, home::shares, seeds::shares),
     ("key_file", Cost::Files, home::key_file, seeds::key_file),
     ("contacts", Cost::Files, home::contacts, seeds::contacts),
     ("stream", Cost::Files, home::stream, seeds::stream),

@@ -520,6 +520,12 @@ pub(super) fn allow_list() -> Inputs {
     vec![full.into(), b"[a]\nargv = ['/bin/a']\n".to_vec()]
 }
 
+pub(super) fn shares() -> Inputs {
+    let full = "# mine\n[a]\npath = '/srv/a'\n\n['b.c'] # b\npath = '/b'\nfor = [\n'@chief', 'Bob',\n]\n\
+        list = false\nhidden = true\nmax-bytes = 5\n";
+    vec![full.into(), b"[a]\npath = '/'\n".to_vec()]
+}
+
 pub(super) fn allowed() -> Inputs {
     vec![
         b"/bin/a\n--n={n:int(-5..9)}\n--\n{x:re([a-z]{1,9})}\n{rest...:text(9)}\n\n\x02-3\x02ab\x02-r"

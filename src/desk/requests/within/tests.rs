@@ -220,7 +220,7 @@ fn what_this_node_may_not_read_is_said_to_be_so_and_a_directory_is_a_directory()
         // To root everything is readable.
         return;
     }
-    fs::set_permissions(disk.at("a.txt"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(disk.at("a.txt"), fs::Permissions::from_mode(0o000)).unwrap();
     disk.all(&["a.txt"], Err(Miss::Unreadable));
 }
 
