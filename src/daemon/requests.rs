@@ -1,6 +1,6 @@
 //! The thread that answers others' requests for files, and looks after this node's own.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use postrider_base::BundleId;
 use tokio::runtime::Handle;
@@ -36,13 +36,15 @@ struct Clerk<'a> {
 }
 
 impl Clerk<'_> {
-    /// Answers one of each of those who ask, until nobody waits.
+    /// Answers one of each of those who ask, until nobody waits but whom there is trouble with.
     fn answer_all(&self) {
+        let mut failed = BTreeSet::new();
         loop {
-            let waiting = match self.requests.waiting() {
+            let mut waiting = match self.requests.waiting() {
                 Ok(waiting) => waiting,
-                Err(failure) => return self.node.board.trouble(&failure),
+                Err(failure) => return self.trouble(&failure),
             };
+            waiting.retain(|request| !failed.contains(request));
             if waiting.is_empty() {
                 return;
             }
@@ -56,8 +58,11 @@ impl Clerk<'_> {
                         let (id, what) = (request.id.to_string(), given.what.into_owned());
                         self.node.board.happened("asked", Some(id), Some(given.to), Some(what));
                     }
-                    // It waits, and all others with it: whatever it is would be in their way, too.
-                    Err(failure) => return self.node.board.trouble(&failure),
+                    // It waits, and those of the same asker with it.
+                    Err(failure) => {
+                        self.trouble(&failure);
+                        failed.insert(request);
+                    }
                 }
             }
         }

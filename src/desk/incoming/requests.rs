@@ -3,12 +3,15 @@
 use postrider_base::packet::{Body, Packet, Request};
 use postrider_spool::{Change, Spool};
 
-use super::{Group, Intake, jobs::Came};
+use super::{Group, Intake, jobs::Came, lock};
 use crate::desk::{
     Failure,
     ledger::{set_note, space},
     requests::{AnswerNote, AskedNote, CameNote, key},
 };
+
+/// Requests of one who asks that wait; more than anybody asks by hand before a node answers.
+const WAITING_MAX: usize = 256;
 
 impl Intake<'_> {
     /// Notes what a packet asks or answers, in the group that delivers it.
@@ -28,6 +31,13 @@ impl Intake<'_> {
                     (*of, AnswerNote::said(request, came.held_ms))
                 }
                 Request::List { .. } | Request::Get { .. } => {
+                    // Whoever is no contact could not be answered.
+                    let known = lock(&self.contacts).of(&came.author).is_some();
+                    let asker = came.author.as_bytes();
+                    let waiting = self.spool.notes(space::REQUEST, asker, None, WAITING_MAX)?;
+                    if !known || waiting.len() >= WAITING_MAX {
+                        return Ok(());
+                    }
                     let note = CameNote::new(request, came.held_ms);
                     let key = key(&came.author, &came.id);
                     changes.push(set_note(space::REQUEST, &key, note.encode()));

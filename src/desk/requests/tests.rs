@@ -349,6 +349,23 @@ fn nobody_gets_more_than_their_part_of_a_day_or_of_the_way() {
 }
 
 #[test]
+fn of_one_who_asks_no_more_than_so_many_requests_wait() {
+    let two = Two::new();
+    two.share(&["Alice"], |_| {});
+    // In groups, as a stick brings them: what waits in one is counted with the next.
+    for _ in 0..3 {
+        for _ in 0..200 {
+            two.ask(list("maps"));
+        }
+        two.carry(&two.alice, &two.bob);
+    }
+    let waiting = two.bob.open_requests(&Silent).unwrap();
+    assert_eq!(waiting.waiting().unwrap().len(), 1, "the oldest of each who asks");
+    let answered = two.answer().len();
+    assert!((256..600).contains(&answered), "{answered}");
+}
+
+#[test]
 fn of_several_who_are_asked_one_is_enough() {
     let two = Two::new();
     let home = two.dir.path().join("Carol");
