@@ -48,22 +48,8 @@ impl Jobs {
         fs::set_permissions(&script, Permissions::from_mode(0o644)).unwrap();
         let (open, script) = (open.display().to_string(), script.display().to_string());
         storm.nodes[CAROL].run(&[
-            "allow",
-            "set",
-            "note",
-            "--for",
-            "alice",
-            "--best-effort",
-            "--timeout",
-            "60s",
-            "--write",
-            &open,
-            "--read",
-            &script,
-            "--",
-            "/bin/sh",
-            &script,
-            "{n:int(0..1000000)}",
+            "allow", "set", "note", "--for", "alice", "--best-effort", "--timeout", "60s",
+            "--write", &open, "--read", &script, "--", "/bin/sh", &script, "{n:int(0..1000000)}",
         ]);
         Self { storm, ledger, queued: Vec::new(), alone: Vec::new() }
     }
@@ -110,10 +96,9 @@ impl Jobs {
     fn take(&mut self, child: std::process::Child, number: u64, in_queue: bool) {
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let object = said
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .find(|object: &serde_json::Value| object["type"] == "job");
+        let object = said.lines().filter_map(|line| serde_json::from_str(line).ok()).find(
+            |object: &serde_json::Value| object["type"] == "job",
+        );
         // Whoever was killed before it said so promised nothing.
         if let Some(id) = object.and_then(|object| object["id"].as_str().map(str::to_owned)) {
             if in_queue { &mut self.queued } else { &mut self.alone }.push((id, number));
