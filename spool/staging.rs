@@ -85,6 +85,32 @@ impl Staging {
         self.written + self.pending.len() as u64
     }
 
+    /// Reads from bytes that were added, whatever becomes of the whole; how many, which is less than
+    /// asked for only at the end of what is here.
+    pub fn read_at(&self, at: u64, out: &mut [u8]) -> Result<usize, SpoolError> {
+        let reading = SpoolError::io("reading a staged body");
+        let mut done = 0;
+        if let Some(file) = &self.file
+            && at < self.written
+        {
+            let here = usize::try_from(self.written - at).unwrap_or(usize::MAX);
+            let most = out.len().min(here);
+            while done < most {
+                match file.file.read_at(at + done as u64, &mut out[done..most]) {
+                    Ok(0) => return Ok(done),
+                    Ok(n) => done += n,
+                    Err(e) => return Err(reading(e)),
+                }
+            }
+        }
+        let behind = at.saturating_add(done as u64).saturating_sub(self.written);
+        let start = usize::try_from(behind).unwrap_or(usize::MAX);
+        let rest = self.pending.get(start..).unwrap_or_default();
+        let n = rest.len().min(out.len() - done);
+        out[done..done + n].copy_from_slice(&rest[..n]);
+        Ok(done + n)
+    }
+
     /// Ends the body; a long one is durable (though nameless) afterwards.
     pub fn finish(mut self) -> Result<Staged, SpoolError> {
         let len_bytes = self.len_bytes();

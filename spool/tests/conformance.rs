@@ -84,6 +84,26 @@ fn a_body_that_is_not_kept_can_be_read_once() {
 }
 
 #[test]
+fn what_was_added_of_a_body_can_be_read_while_it_grows() {
+    on_both(|spool| {
+        let body: Vec<u8> = (0u8..251).cycle().take(2 * BLOB_FROM + 7).collect();
+        let mut staging = spool.stage().unwrap();
+        let mut here = 0;
+        for piece in body.chunks(77_777) {
+            staging.append(piece).unwrap();
+            here += piece.len();
+            for at in [0, here / 3, here - piece.len(), here - 1, here, here + 9] {
+                let mut back = vec![0; 100_000];
+                let n = staging.read_at(at as u64, &mut back).unwrap();
+                let there = &body[at.min(here)..here];
+                assert!(back[..n] == there[..there.len().min(back.len())], "{at} of {here}");
+            }
+        }
+        assert!(staging.finish().is_ok());
+    });
+}
+
+#[test]
 fn arrivals_are_numbered_from_one_and_listed_from_any_number() {
     on_both(|spool| {
         assert_eq!(spool.numbering().latest, 0);

@@ -7,6 +7,7 @@
 //! - `wire`: replies as lines of JSON, there and back;
 //! - `server`, `route`, `body`: the socket, its limits, and what becomes of a request;
 //! - `client`: the other end, blocking;
+//! - `jobs`: what a request to run something says;
 //! - `events`, `metrics`, `openapi`: what happens, figures, and the description of all this.
 //!
 //! docs/operations.md is written for those who use it.
@@ -15,6 +16,7 @@ mod body;
 mod client;
 mod events;
 mod files;
+mod jobs;
 mod live;
 mod metrics;
 mod openapi;
@@ -36,11 +38,12 @@ pub use verb::{At, Field, Row, Verb};
 pub use verbs::{
     Add, AlarmClear, AllowLs, AllowRm, AllowSet, AllowTest, BundleImport, BundleLs, BundleShow,
     BundleVerify, Call, ContactChangeVerb, ContactLs, ContactShow, DaemonShow, Doctor, Down, Id,
-    InboxLs, InboxRead, InboxSave, Introduce, LinkAdd, LinkLs, LinkRm, LinkTest, Log, MessageCard,
-    PeersLs, Ping, QueueBump, QueueCancel, QueueLs, QueueShow, RosterEdit, RosterExport,
-    RosterFollow, RosterLeave, RosterLs, RosterNew, RosterSend, RosterShow, RosterTake, SendBatch,
-    SendOne, SendState, SpoolCheck, SpoolGc, SpoolRebuild, SpoolStats, StatusVerb, TossVerb, Trace,
-    Why,
+    InboxLs, InboxRead, InboxSave, Introduce, JobApprove, JobAsk, JobCancel, JobLog, JobLs,
+    JobProposal, JobProposals, JobRelease, JobRerun, JobShow, LinkAdd, LinkLs, LinkRm, LinkTest,
+    Log, MessageCard, PeersLs, Ping, QueueBump, QueueCancel, QueueLs, QueueShow, RosterEdit,
+    RosterExport, RosterFollow, RosterLeave, RosterLs, RosterNew, RosterSend, RosterShow,
+    RosterTake, Run, SendBatch, SendOne, SendState, SpoolCheck, SpoolGc, SpoolRebuild, SpoolStats,
+    StatusVerb, TossVerb, Trace, Why,
 };
 pub(crate) use verbs::{bundle_id, from_hex};
 pub use wire::{Object, Outcomes, Reply};

@@ -12,11 +12,12 @@ use super::{
 };
 use crate::desk::{
     AddRequest, AllowRequest, AllowTestRequest, ContactChange, Failure, FailureKind,
-    IntroduceRequest, RosterChange, SendRequest, TossDirection, TossRequest, hex,
+    IntroduceRequest, RosterChange, SendRequest, TossDirection, TossRequest, Which, hex,
     reply::{
         AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, Finding, Happening,
-        Identity, LinkLine, MemberLine, PeerLine, Ponged, Queued, Reason, Received, RosterFile,
-        RosterLine, Saved, Sent, Shown, Status, Tossed, Traced,
+        Identity, JobLine, JobReleased, LinkLine, MemberLine, OutputLine, PeerLine, Ponged,
+        ProposalLine, Queued, Reason, Received, RosterFile, RosterLine, Saved, Sent, Shown, Status,
+        Tossed, Traced,
     },
 };
 
@@ -243,6 +244,109 @@ verbs! {
         let Self { handle, args, who, files, stdin } = request;
         at.desk.test_allowed(&AllowTestRequest { handle, args, who, files, stdin })
     };
+
+    /// Ask somebody to run something; when this answers, that is durable.
+    Run "run" {
+        /// Who is to run it: a contact's name or id.
+        to: String,
+        /// What that node calls it.
+        handle: String,
+        /// What fills its slots.
+        args: Vec<String> = default,
+        /// Attachments, by absolute path.
+        files: Vec<PathBuf> = default,
+        /// The file that becomes its standard input, by absolute path.
+        stdin: Option<PathBuf>,
+        /// After the last job of mine in this queue there that may not have ended.
+        queue: Option<String>,
+        /// After these jobs of mine: ids, or their first digits.
+        after: Vec<String> = default,
+        /// Only if all of those, and the one before it in its queue, ended well.
+        if_ok: bool = default,
+        /// Seconds that it waits for those before it that do not come; by default as long as it lives.
+        patience_s: Option<u32>,
+        /// What becomes of it then: run, skip or hold; by default skip.
+        then: Option<String>,
+        /// It takes the place of those of mine with this key that have not begun.
+        supersede: Option<String>,
+        /// How old it may be when it begins, and how long it travels, in seconds.
+        lifetime_s: Option<u32>,
+        /// Not before this time, in Unix seconds.
+        not_before: Option<u64>,
+        /// Not after this time, in Unix seconds.
+        not_after: Option<u64>,
+        /// Only how it ended and its last words come back.
+        brief: bool = default,
+    } -> JobLine: |request, at| at.desk.run(&request.request()?, at.watch);
+
+    /// Jobs that this node asked others to run, oldest first.
+    JobLs "job/ls" {} -> Vec<JobLine>: |_request, at| at.desk.jobs(at.watch);
+
+    /// One of them, with what its command wrote.
+    JobShow "job/show" {
+        /// An id, or its first digits.
+        id: String,
+    } -> JobLine: |request, at| at.desk.job(&request.id, at.watch);
+
+    /// What is here of an output of its command.
+    JobLog "job/log" {
+        /// An id, or its first digits.
+        id: String,
+        /// Of standard error; else of standard output.
+        stderr: bool = default,
+    } -> OutputLine: |request, at| {
+        let which = if request.stderr { Which::Stderr } else { Which::Stdout };
+        at.desk.job_output(&request.id, which, at.watch)
+    };
+
+    /// Ask its target once more what became of it, with all of its output.
+    JobAsk "job/ask" {
+        /// An id, or its first digits.
+        id: String,
+    } -> JobLine: |request, at| at.desk.ask_again(&request.id, at.watch);
+
+    /// Take a job back.
+    JobCancel "job/cancel" {
+        /// An id, or its first digits.
+        id: String,
+        /// Also end its command if that runs.
+        force: bool = default,
+    } -> JobLine: |request, at| {
+        let (line, gone) = at.desk.cancel_job(&request.id, request.force, at.watch)?;
+        tell_gone(at, gone);
+        Ok(line)
+    };
+
+    /// Ask for the same once more, as a new job.
+    JobRerun "job/rerun" {
+        /// An id, or its first digits.
+        id: String,
+    } -> JobLine: |request, at| at.desk.rerun(&request.id, at.watch);
+
+    /// Jobs of others that somebody here may agree to, oldest first.
+    JobProposals "job/proposals" {} -> Vec<ProposalLine>: |_request, at| at.desk.proposals(at.watch);
+
+    /// One of them, word for word.
+    JobProposal "job/proposal" {
+        /// An id, or its first digits.
+        id: String,
+    } -> ProposalLine: |request, at| at.desk.proposal(&request.id, at.watch);
+
+    /// Agree to a job of somebody else.
+    JobApprove "job/approve" {
+        /// An id, or its first digits.
+        id: String,
+        /// What was shown; if something else is proposed by now, nothing is agreed to.
+        approval: Option<String>,
+    } -> ProposalLine: |request, at| {
+        at.desk.approve(&request.id, request.approval.as_deref(), at.watch)
+    };
+
+    /// Let a job of somebody else's go on that this node holds.
+    JobRelease "job/release" {
+        /// An id, or its first digits.
+        id: String,
+    } -> JobReleased: |request, at| at.desk.release_job(&request.id, at.watch);
 
     /// Queue a message; when this answers, it is durable.
     SendOne "send" {

@@ -6,9 +6,9 @@ use crate::desk::{
     Event, Failure, FailureKind, Unit,
     reply::{
         AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, ErrorLine, Finding,
-        Happening, Identity, Line, LinkLine, MemberLine, PeerLine, Ponged, Queued, Reason,
-        Received, RequestLine, RosterFile, RosterLine, Saved, Sent, ShareLine, Shown, Status,
-        Summary, Tossed, Traced,
+        Happening, Identity, JobLine, JobReleased, Line, LinkLine, MemberLine, OutputLine,
+        PeerLine, Ponged, ProposalLine, Queued, Reason, Received, RequestLine, RosterFile,
+        RosterLine, Saved, Sent, ShareLine, Shown, Status, Summary, Tossed, Traced,
     },
 };
 
@@ -31,7 +31,8 @@ macro_rules! objects {
 
 objects! {
     AllowLine "allow", AllowVerdict "allow", CardLine "card", Checked "summary", ContactLine "contact", DaemonLine "daemon",
-    Finding "finding", Happening "event", Identity "identity", LinkLine "link",
+    Finding "finding", Happening "event", Identity "identity", JobLine "job", LinkLine "link",
+    OutputLine "output", JobReleased "job-released", ProposalLine "proposal",
     MemberLine "member", PeerLine "peer", RosterFile "roster-file", RosterLine "roster",
     Ponged "pong", Queued "bundle", Reason "reason", Received "message", Saved "saved",
     RequestLine "request", Sent "message", ShareLine "share", Shown "bundle", Status "status", Tossed "summary", Traced "event",

@@ -3,8 +3,9 @@
 //!
 //! - `options`: the whole grammar; the doc comment of a verb is its help;
 //! - one file per family of verbs: `me`, `people`, `roster`, `send` and `batch`, `inbox`, `stick`, `queue`,
-//!   `bundle`, `allow`, `get` and `share`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
+//!   `bundle`, `allow`, `run` and `job`, `get` and `share`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
 //! - `jobs`: the processes that run a job for somebody, which are no verbs;
+//! - `outcome`, `raw`: how a job elsewhere ended, told as if its command had run here;
 //! - `asker`: the one seam: a daemon answers, or a desk in this process;
 //! - `output`, `failure`, `progress`: what goes to which stream, for a person or for a program;
 //! - `text`, `parse`: values shown to people and typed by them.
@@ -20,19 +21,23 @@ mod daemon;
 mod failure;
 mod get;
 mod inbox;
+mod job;
 #[cfg(target_os = "linux")]
 mod jobs;
 mod links;
 mod log_file;
 mod me;
 mod options;
+mod outcome;
 mod output;
 mod parse;
 mod people;
 mod progress;
 mod queue;
+mod raw;
 mod reserved;
 mod roster;
+mod run;
 mod send;
 mod share;
 mod simulate;

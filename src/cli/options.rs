@@ -5,9 +5,9 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use super::{
-    Context, Ended, about, allow, bundle, daemon, get, inbox, links, me,
+    Context, Ended, about, allow, bundle, daemon, get, inbox, job, links, me,
     output::{Form, Loudness},
-    people, queue, reserved, roster, send, share, simulate, stick, upkeep,
+    people, queue, reserved, roster, run, send, share, simulate, stick, upkeep,
 };
 
 /// The first screen. By hand, because a list of verbs in the order of a newcomer's needs, several to
@@ -32,7 +32,7 @@ With links
 Look and arrange
   status, queue         How I am; what waits (trace, why: where it went, why)
   contact, roster       Names, and whom to trust; who belongs together
-  allow                 Which commands others may start on this machine
+  run, job, allow       Commands elsewhere; what became of them; what others may
 By hand
   pack, unpack, bundle  By pipe, tape or disc; single bundles (key: for age)
   spool, config, doctor Upkeep (and bench, simulate, completion, man, version)
@@ -100,6 +100,8 @@ pub(super) enum Command {
     Allow(allow::Allow),
     Get(Box<get::Get>),
     Share(share::Share),
+    Run(Box<run::Run>),
+    Job(job::Job),
     Send(Box<send::Send>),
     Inbox(inbox::Inbox),
     Toss(stick::Toss),
@@ -172,6 +174,8 @@ impl Command {
             Self::Allow(verb) => verb.run(context),
             Self::Get(verb) => verb.run(context),
             Self::Share(verb) => verb.run(context),
+            Self::Run(verb) => verb.run(context),
+            Self::Job(verb) => verb.run(context),
             Self::Send(verb) => verb.run(context),
             Self::Inbox(verb) => verb.run(context),
             Self::Toss(verb) => verb.run(context),

@@ -215,6 +215,12 @@ impl EngineTask<'_> {
                     full: false,
                 });
             }
+            Output::ReadStaged { ticket, transfer, at, bytes } => {
+                self.order(Order::Read { ticket, transfer, at, bytes }, || Input::Done {
+                    ticket,
+                    answer: Answer::Read(None),
+                });
+            }
             Output::Drop { transfer } => self.tell(Order::Drop { transfer }),
             Output::Keep { ticket, bundle } => {
                 self.order(Order::Keep { ticket, bundle }, || failed(ticket));

@@ -204,6 +204,7 @@ impl Clerk<'_> {
                 self.feed(Input::Answered { job, durable });
                 if durable {
                     self.happened(job, Some("answered"));
+                    self.tell(|clerk| clerk.jobs.tidy(&job, attempt));
                 }
             }
             Output::Repeat { job, full } => {

@@ -369,10 +369,10 @@ impl OutgoingHalf<'_> {
             }
             // The engine has dropped its end, and nothing more comes of it.
             last |= self.given.is_closed() && self.given.is_empty() && self.first.is_empty();
-            if !gathered.is_empty() {
-                self.write(&mut to, &mut gathered).await?;
-                to.flush().await?;
-            }
+            self.write(&mut to, &mut gathered).await?;
+            // A long body was written already. On a full link its end may still be kept back behind the
+            // cipher, where nothing but this or the next unit moves it.
+            to.flush().await?;
             if last {
                 let _ = timeout(LINGER, to.shutdown()).await;
                 return Ok(());

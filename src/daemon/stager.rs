@@ -12,7 +12,7 @@ use postrider_base::{
     bundle::{Hop, Receipt},
 };
 use postrider_engine::{
-    node::{Body, Custody, Input, NewBundle, Seen, Ticket, TransferId},
+    node::{Answer, Body, Custody, Input, NewBundle, Seen, Ticket, TransferId},
     router::Meeting,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -37,6 +37,12 @@ pub(super) enum Order {
         transfer: TransferId,
         bytes: Bytes,
         permit: Option<OwnedSemaphorePermit>,
+    },
+    Read {
+        ticket: Ticket,
+        transfer: TransferId,
+        at: u64,
+        bytes: usize,
     },
     Drop {
         transfer: TransferId,
@@ -115,6 +121,13 @@ impl Stager<'_> {
                 drop(permit);
                 return None;
             }
+            Order::Read { ticket, transfer, at, bytes } => {
+                let read = self.read(transfer, at, bytes);
+                let answer = Input::Done { ticket, answer: Answer::Read(read) };
+                // The engine's task may be gone already; then nobody waits for it.
+                let _ = self.engine.blocking_send(ToEngine::input(answer));
+                return None;
+            }
             Order::Drop { transfer } => {
                 self.bodies.remove(&transfer);
                 return None;
@@ -140,6 +153,13 @@ impl Stager<'_> {
             return Err(Failure::new(FailureKind::Full, "there is no room for a body"));
         }
         self.arrivals.begin(head, length, custody)
+    }
+
+    fn read(&self, transfer: TransferId, at: u64, bytes: usize) -> Option<Bytes> {
+        self.bodies.get(&transfer)?.read(at, bytes).unwrap_or_else(|failure| {
+            self.board.trouble(&failure);
+            None
+        })
     }
 
     fn lost(&self, transfer: TransferId, failure: &Failure) {

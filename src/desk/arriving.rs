@@ -12,6 +12,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use postrider_base::{
     BundleId, Head, SealSecret,
     bundle::{Hop, Origin},
@@ -110,6 +111,15 @@ impl<'a> Arrivals<'a> {
 }
 
 impl Arriving {
+    /// A piece of what is here, if all of that piece is: only what is for others is read before it is
+    /// whole.
+    pub fn read(&self, at: u64, bytes: usize) -> Result<Option<Bytes>, Failure> {
+        let Way::Staged(staging) = &self.0 else { return Ok(None) };
+        let mut piece = vec![0; bytes];
+        let n = staging.read_at(at, &mut piece)?;
+        Ok((n == bytes).then(|| piece.into()))
+    }
+
     /// All of it is here and has the hash that its head names: it is for us.
     pub(super) fn deliver(
         self,

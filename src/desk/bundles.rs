@@ -14,7 +14,9 @@ use postrider_base::{
 use postrider_spool::{DurableSpool, Entry, Spool};
 
 use super::{
-    Desk, Failure, FailureKind, Watch, hex,
+    Desk, Failure, FailureKind, Watch,
+    carry::remember,
+    hex,
     incoming::{ASIDE, Intake, NO_ROOM, Refusal, lock},
     people::name_of,
     reply::{Queued, Received, Shown},
@@ -81,6 +83,7 @@ impl Desk {
         let spool = self.spool(watch)?;
         let entry = self.live(spool, id)?;
         let head = head_of(spool, &entry)?;
+        remember(spool, std::slice::from_ref(&entry), "a file")?;
         let failed =
             |error| Failure::new(FailureKind::Failed, "could not write the bundle").because(error);
         if form == ExportForm::Bundle && head.header().is_small() {

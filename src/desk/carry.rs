@@ -15,7 +15,7 @@ use super::{
     Desk, Failure, FailureKind, Watch, clock,
     early::bringer,
     incoming::{ASIDE, Intake, Refusal, lock},
-    ledger::{OwnNote, SentNote, space},
+    ledger::{OwnNote, SentNote, event, space},
     people::Shut,
     receipts,
     reply::Tossed,
@@ -60,11 +60,16 @@ impl Desk {
                 let page = spool.page(Queue::Class(class), cursor, PAGE)?;
                 let done = page.len() < PAGE;
                 cursor = page.last().map(Entry::cursor);
-                for entry in &page {
-                    if goes_along(spool, &contacts, &shut, entry, &nodes)? {
-                        reply.bytes_out += write_bundle(spool, entry, out)?;
-                        reply.out += 1;
+                let mut along = Vec::new();
+                for entry in page {
+                    if goes_along(spool, &contacts, &shut, &entry, &nodes)? {
+                        along.push(entry);
                     }
+                }
+                remember(spool, &along, "a stream")?;
+                for entry in &along {
+                    reply.bytes_out += write_bundle(spool, entry, out)?;
+                    reply.out += 1;
                 }
                 if done {
                     break;
@@ -142,6 +147,21 @@ fn is_for(spool: &DurableSpool, entry: &Entry, nodes: &[NodeId]) -> Result<bool,
     let sent = spool.note(space::SENT, &message)?;
     let sent = sent.as_deref().and_then(SentNote::read);
     Ok(sent.is_some_and(|sent| nodes.iter().any(|node| node.as_bytes()[..] == sent.1[..])))
+}
+
+/// Notes in the history of own messages that a copy leaves, before it does.
+pub(super) fn remember(spool: &DurableSpool, leaving: &[Entry], via: &str) -> Result<(), Failure> {
+    let (now, mut events) = (clock::now(), Vec::new());
+    for entry in leaving.iter().filter(|entry| entry.class == Class::Own) {
+        if spool.note(space::SENT, &entry.id.0)?.is_some() {
+            events.push(event(&entry.id, spool.held_ms(now), 3, ("written", "", via)));
+        }
+    }
+    if !events.is_empty() {
+        // A disk that is full must not keep mail from leaving it.
+        let _ = spool.commit(now, events);
+    }
+    Ok(())
 }
 
 fn write_bundle(spool: &DurableSpool, entry: &Entry, out: &mut dyn Write) -> Result<u64, Failure> {

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use postrider_base::{
     BundleId, Card, NodeId, Roster,
-    packet::{Body, Introduction, Packet},
+    packet::{Body, Introduction, Job, Manifest, Packet},
 };
+use postrider_exec::allow::shown;
 use postrider_spool::{DurableSpool, Spool, contract::PAGE_MAX};
 
 use super::{
@@ -37,7 +38,10 @@ impl Desk {
             if spool.note(space::DOUBLE, &id.0)?.is_some() {
                 continue;
             }
-            if let Some(kept) = self.kept(spool, id)? {
+            // What became of a job stands with the job.
+            if let Some(kept) = self.kept(spool, id)?
+                && !matches!(kept.packet.body, Body::Result(_))
+            {
                 found.push((kept.note.3, self.describe(spool, &contacts, &kept)?));
             }
         }
@@ -88,39 +92,23 @@ impl Desk {
         let (kind, text, files, parts) = match &packet.body {
             Body::Mail(text) => ("mail", text.clone(), Vec::new(), (1, 1)),
             Body::Files(manifest) => {
-                let parts = match manifest.parts() {
-                    Some(list) => {
-                        let key = set_key(author.as_bytes(), &list.set);
-                        let all = list.hashes.len() as u64;
-                        let complete = spool.note(space::COMPLETE, &id.0)?.is_some();
-                        let here =
-                            if complete { all } else { part_keys(spool, &key)?.len() as u64 };
-                        (here, all)
-                    }
-                    None => (1, 1),
-                };
-                let files = manifest
-                    .files
-                    .iter()
-                    .filter(|file| !file.directory)
-                    .map(|file| ReceivedFile {
-                        name: file.path.join("/"),
-                        bytes: file.bytes,
-                        blake3: hex(&file.blake3),
-                    })
-                    .collect();
+                let (files, parts) = files_of(spool, kept, manifest)?;
                 ("file", manifest.text.clone().unwrap_or_default(), files, parts)
+            }
+            Body::Job(job) => {
+                let (files, parts) = match &job.files {
+                    Some(manifest) => files_of(spool, kept, manifest)?,
+                    None => (Vec::new(), (1, 1)),
+                };
+                ("job", wants(job), files, parts)
             }
             Body::Introduction(said) => {
                 ("introduction", introduces(contacts, author, said), Vec::new(), (1, 1))
             }
             Body::Roster(bytes) => ("roster", offers(contacts, id, bytes), Vec::new(), (1, 1)),
-            Body::Part(_)
-            | Body::Card(_)
-            | Body::Job(_)
-            | Body::Result(_)
-            | Body::Word(_)
-            | Body::Request(_) => ("post", String::new(), Vec::new(), (1, 1)),
+            Body::Part(_) | Body::Card(_) | Body::Result(_) | Body::Word(_) | Body::Request(_) => {
+                ("post", String::new(), Vec::new(), (1, 1))
+            }
         };
         let held_ms = spool.held_ms(clock::now());
         Ok(Received {
@@ -172,6 +160,36 @@ pub(super) fn kept_packet(
     let note = spool.note(space::MESSAGE, &id.0)?;
     let Some(note) = note.as_deref().and_then(MessageNote::read) else { return Ok(None) };
     Ok(packet_of(inbox, &note)?.map(|packet| packet.body))
+}
+
+/// The files of a message, and how many of its parts are here, of how many.
+fn files_of(
+    spool: &DurableSpool,
+    kept: &Kept,
+    manifest: &Manifest,
+) -> Result<(Vec<ReceivedFile>, (u64, u64)), Failure> {
+    let parts = match manifest.parts() {
+        Some(list) => {
+            let key = set_key(kept.author.as_bytes(), &list.set);
+            let all = list.hashes.len() as u64;
+            let complete = spool.note(space::COMPLETE, &kept.id.0)?.is_some();
+            let here = if complete { all } else { part_keys(spool, &key)?.len() as u64 };
+            (here, all)
+        }
+        None => (1, 1),
+    };
+    let files = manifest.files.iter().filter(|file| !file.directory).map(|file| ReceivedFile {
+        name: file.path.join("/"),
+        bytes: file.bytes,
+        blake3: hex(&file.blake3),
+    });
+    Ok((files.collect(), parts))
+}
+
+/// What a job asks for, so that nothing in it can pass for something else.
+fn wants(job: &Job) -> String {
+    let args = job.args.iter().map(|arg| format!(" {}", shown(arg)));
+    format!("{}{}", job.handle, args.collect::<String>())
 }
 
 /// What an introduction says, in words.

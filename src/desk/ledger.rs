@@ -81,6 +81,12 @@ pub(super) mod space {
     pub const PROPOSAL: u8 = 46;
     /// What others were answered about their jobs, by id: the result, without files.
     pub const JOB_ANSWER: u8 = 47;
+    /// What was asked for by the jobs of [`ISSUED`], by id: `jobs::AskedNote`.
+    pub const ASKED: u8 = 50;
+    /// The jobs of a queue that may not have ended, oldest first, by its target and its name: their ids.
+    pub const JOB_QUEUE: u8 = 51;
+    /// What this node agreed to, by the job's id.
+    pub const APPROVED: u8 = 52;
     /// Others' requests for files that wait for an answer, by who asks and id:
     /// `requests::CameNote`.
     pub const REQUEST: u8 = 60;
@@ -89,7 +95,7 @@ pub(super) mod space {
     /// Files on their way to whoever asked for them, by whom and the message's id.
     pub const GIVEN: u8 = 62;
     /// Requests of mine, by id: `requests::AskedNote`.
-    pub const ASKED: u8 = 63;
+    pub const REQUESTED: u8 = 63;
     /// What came of them, by id: `requests::AnswerNote`.
     pub const ANSWERED: u8 = 64;
     /// Messages that answer a request of mine, by id: the request's.

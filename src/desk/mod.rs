@@ -67,6 +67,7 @@ pub use identity::InitRequest;
 pub use introduce::IntroduceRequest;
 #[cfg(target_os = "linux")]
 pub use jobs::{Jobs, Touched, WaitingWord};
+pub use jobs::{RunRequest, Which};
 pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};
@@ -111,6 +112,8 @@ pub struct Desk {
     renewing: renewal::Renewing,
     job_news: jobs::JobNews,
     request_news: requests::RequestNews,
+    /// Held while a job takes its place in a queue: two must not come after the same one.
+    queueing: Mutex<()>,
 }
 
 impl Desk {
@@ -131,6 +134,7 @@ impl Desk {
             renewing: renewal::Renewing::default(),
             job_news: jobs::JobNews::default(),
             request_news: requests::RequestNews::default(),
+            queueing: Mutex::default(),
         })
     }
 

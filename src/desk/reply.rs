@@ -1,11 +1,13 @@
 //! Every reply of the desk. As JSON they are the objects of the command line's contract; keys are
 //! only ever added.
 
+mod files;
+mod jobs;
+
 use serde::{Deserialize, Serialize};
 
-mod files;
-
 pub use files::{ListedLine, RequestLine, ShareLine};
+pub use jobs::{JobLine, JobReleased, OutputLine, ProposalLine};
 
 /// A word out of a fixed vocabulary: borrowed where a reply is made, owned where one was read.
 pub type Word = std::borrow::Cow<'static, str>;
@@ -564,8 +566,8 @@ pub struct DaemonLine {
 pub struct Happening {
     /// Counts from 1 in each run of the daemon.
     pub number: u64,
-    /// What: `link-up`, `link-down`, `received`, `carried`, `message`, `delivered`, `roster`, `alarm`,
-    /// `trouble`.
+    /// What: `link-up`, `link-down`, `received`, `carried`, `message`, `delivered`, `job`, `roster`,
+    /// `alarm`, `trouble`.
     pub what: Word,
     /// Of which bundle or message.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -41,8 +41,13 @@ impl Desk {
             )
             .next("the message is safe in the inbox; name a directory that exists"));
         }
-        let saved = match &kept.packet.body {
-            Body::Files(manifest) => {
+        let files = match &kept.packet.body {
+            Body::Files(manifest) => Some(manifest),
+            Body::Job(job) => job.files.as_ref(),
+            _ => None,
+        };
+        let saved = match (&kept.packet.body, files) {
+            (_, Some(manifest)) => {
                 if manifest.parts().is_some() && spool.note(space::COMPLETE, &kept.id.0)?.is_none()
                 {
                     return Err(Failure::new(
@@ -53,15 +58,8 @@ impl Desk {
                 }
                 self.save_files(&kept, manifest, dir, watch)?
             }
-            Body::Mail(text) => vec![save_text(&kept, text, dir)?],
-            Body::Part(_)
-            | Body::Card(_)
-            | Body::Introduction(_)
-            | Body::Roster(_)
-            | Body::Job(_)
-            | Body::Result(_)
-            | Body::Word(_)
-            | Body::Request(_) => Vec::new(),
+            (Body::Mail(text), None) => vec![save_text(&kept, text, dir)?],
+            (_, None) => Vec::new(),
         };
         sync_dir(dir)?;
         let mut notes = vec![set_note(space::READ, &kept.id.0, Vec::new())];

@@ -24,7 +24,7 @@ use postrider_base::{
     BundleId, NodeId,
     bundle::Receipt,
     id::SetId,
-    packet::{Body, Manifest, PART_BYTES, Packet, PartHead, PartList},
+    packet::{Manifest, PART_BYTES, Packet, PartHead, PartList},
 };
 use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
 
@@ -296,10 +296,7 @@ impl<'a> SetBook<'a> {
         packet: &Packet,
         bytes: &[u8],
     ) -> Result<(Option<Vec<u8>>, Option<SetId>), Failure> {
-        let set = match &packet.body {
-            Body::Files(manifest) => manifest.parts().map(|parts| parts.set),
-            _ => None,
-        };
+        let set = packet.body.manifest().and_then(Manifest::parts).map(|parts| parts.set);
         match set {
             Some(set) if bytes.len() > PACKET_IN_NOTE_MAX => {
                 let dir = self
@@ -383,7 +380,7 @@ impl<'a> SetBook<'a> {
         let Some(note) = self.spool.note(space::MESSAGE, &message.0)? else { return Ok(None) };
         let Some(note) = MessageNote::read(&note) else { return Ok(None) };
         let Some(packet) = packet_of(&self.inbox, &note)? else { return Ok(None) };
-        let Body::Files(manifest) = &packet.body else { return Ok(None) };
+        let Some(manifest) = packet.body.manifest() else { return Ok(None) };
         let Some(list) = manifest.parts() else { return Ok(None) };
         let state = SetState::new(message, manifest, list.clone(), receipt);
         for (index, ..) in self.noted_parts(key)? {

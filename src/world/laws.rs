@@ -144,7 +144,9 @@ impl Laws {
             Output::Since { limit, .. } | Output::Page { limit, .. } => ("rows", *limit, ROWS_MAX),
             Output::Toward { limit, .. } => ("rows", *limit, ROWS_MAX),
             Output::Look { ids, .. } => ("ids", ids.len(), OFFERS_MAX),
-            Output::Read { bytes, .. } => ("bytes", *bytes, CHUNK_MAX),
+            Output::Read { bytes, .. } | Output::ReadStaged { bytes, .. } => {
+                ("bytes", *bytes, CHUNK_MAX)
+            }
             Output::TakeReceipts { list, .. } => ("receipts", list.len(), RECEIPTS_MAX),
             Output::ReceiptsSince { limit, .. } => ("receipts", *limit, RECEIPTS_MAX),
             _ => return None,

@@ -69,6 +69,7 @@ impl Default for Nature {
 pub(crate) enum Order {
     Stage { transfer: TransferId, length: u64 },
     Append { transfer: TransferId, bytes: Bytes },
+    Read { ticket: Ticket, transfer: TransferId, at: u64, bytes: usize },
     Drop { transfer: TransferId },
     Keep { ticket: Ticket, bundle: Box<NewBundle> },
     Change { ticket: Ticket, id: BundleId, hop: Hop },
@@ -228,6 +229,15 @@ impl Node {
                         self.bodies.remove(&transfer);
                         turn.answers.push(Input::StageLost { transfer, full: false });
                     }
+                }
+                Order::Read { ticket, transfer, at, bytes } => {
+                    let read = self.bodies.get(&transfer).and_then(|staging| {
+                        let mut piece = vec![0; bytes];
+                        let n = staging.read_at(at, &mut piece).ok()?;
+                        (n == bytes).then(|| Bytes::from(piece))
+                    });
+                    let answer = Answer::Read(read);
+                    turn.answers.push(Input::Done { ticket, answer });
                 }
                 Order::Drop { transfer } => {
                     self.bodies.remove(&transfer);

@@ -456,6 +456,10 @@ impl World {
             Output::Append { transfer, bytes } => {
                 self.order(at, Order::Append { transfer, bytes });
             }
+            Output::ReadStaged { ticket, transfer, at: from, bytes } => {
+                self.nodes[at].asked.insert(ticket);
+                self.order(at, Order::Read { ticket, transfer, at: from, bytes });
+            }
             Output::Drop { transfer } => self.order(at, Order::Drop { transfer }),
             Output::Keep { ticket, bundle } => {
                 self.trace(at, "keep", LinkId(0), bundle.row.short(), bundle.row.length);

@@ -1,5 +1,6 @@
 """The cases of live.sh, which says what they are. Python's standard library only."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ IDLE_S = float(os.environ.get("IDLE_S", "60"))
 ALONE = 200  # messages of the latency figure
 URGENT = int(os.environ.get("URGENT_N", "25"))  # urgent messages of that figure
 URGENT_BPS = 1_000_000
+ROW_B, ROW_BPS = 250_000, 1_000_000
 FIGURES = defaultdict(list)
 UNITS = {}
 
@@ -259,6 +261,36 @@ def urgent():
     figure("postrider", "urgent.p95", percentile(took, 0.95), "s")
 
 
+# ---- through relays -----------------------------------------------------------------------------
+def over_lines(lines):
+    """Seconds that ROW_B bytes take from the first to the last node over so many narrow lines."""
+    with Folder() as folder, contextlib.ExitStack() as all_of_them:
+        nodes = [all_of_them.enter_context(Node(folder, f"n{at}")) for at in range(lines + 1)]
+        for one in nodes:
+            for other in nodes:
+                if one is not other:
+                    one.add(other)
+        nodes[-1].start("--listen", "tls://127.0.0.1:0")
+        for at in reversed(range(lines)):
+            line = Narrow(int(nodes[at + 1].address().rsplit(":", 1)[1]), ROW_BPS)
+            peer = f"tls://127.0.0.1:{line.port}#n{at + 1}"
+            nodes[at].start("--listen", "tls://127.0.0.1:0", "--peer", peer)
+            nodes[at].until_linked()
+        heard = nodes[-1].events("message")
+        noise(folder + "/photo", ROW_B)
+        nodes[0].ask("send", to=f"n{lines}", text="so that every line has been used")
+        heard.get(timeout=60)
+        begun = time.time()
+        nodes[0].ask("send", to=f"n{lines}", files=[folder + "/photo"])
+        return heard.get(timeout=120) - begun
+
+
+def row():
+    for _ in range(RUNS):
+        figure("one line", "row", over_lines(1), "s")
+        figure("postrider", "row", over_lines(4), "s")
+
+
 # ---- nothing to do -------------------------------------------------------------------------------
 def idle():
     with Folder() as folder:
@@ -277,7 +309,8 @@ def idle():
 
 
 def main(cases):
-    known = dict(big=big, small=small, latency=latency, link=link, urgent=urgent, idle=idle)
+    known = dict(big=big, small=small, latency=latency, link=link, urgent=urgent,
+                 row=row, idle=idle)
     if unknown := [case for case in cases if case not in known]:
         raise SystemExit(f"no case {unknown[0]}")
     figure("machine", "cpus", os.cpu_count(), "n")

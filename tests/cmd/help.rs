@@ -14,7 +14,7 @@ fn the_first_screen_is_as_it_was_read_and_approved() {
 
 #[test]
 fn every_verb_of_the_first_screen_explains_itself() {
-    for verb in "roster allow get share up down daemon link call peers ping log init id add send toss inbox demo status queue trace why contact pack unpack key \
+    for verb in "roster allow run job get share up down daemon link call peers ping log init id add send toss inbox demo status queue trace why contact pack unpack key \
                  bundle spool config doctor completion man version"
         .split_whitespace()
     {
@@ -69,10 +69,6 @@ fn wrong_usage_is_an_object_for_those_who_read_objects() {
 fn reserved_verbs_say_so_whatever_follows_them() {
     let folder = Folder::new();
     let node = folder.node("Alice");
-    for verb in "run job".split_whitespace() {
-        let ended = node.run([verb, "x", "--wait", "--", "y"]).code(6);
-        assert!(ended.err.contains("not in this version yet"), "{verb}: {}", ended.err);
-    }
     for verb in "group board checkin".split_whitespace() {
         let error = node.run(with_json([verb])).code(1).objects().remove(0);
         assert_eq!(error["type"], "error", "{verb}");
@@ -90,5 +86,5 @@ fn completions_and_manual_pages_are_made() {
     assert!(command(&["man"]).contains(".TH postrider 1"));
     assert!(command(&["man", "toss"]).contains("postrider\\-toss"));
     let folder = Folder::new();
-    folder.nobody("x").run(["man", "run"]).code(2);
+    folder.nobody("x").run(["man", "get"]).code(2);
 }

@@ -14,6 +14,7 @@ mod full;
 mod get;
 mod help;
 mod hostile;
+mod jobs;
 mod links;
 mod narrow;
 mod node;

@@ -6,10 +6,21 @@ use std::{
 };
 
 use postrider::{
-    daemon::{Daemon, DaemonOptions, Happening},
+    daemon::{
+        Daemon, DaemonOptions, Happening,
+        transport::{
+            Address, Arrival, BoxFuture, Link, LinkFacts, NodeId, Pipe, Stop, Transport,
+            TransportError,
+        },
+    },
     desk::{Desk, SendRequest, Silent},
 };
-use tokio::{runtime::Runtime, sync::broadcast::Receiver, time::timeout};
+use tokio::{
+    io::{BufWriter, DuplexStream},
+    runtime::Runtime,
+    sync::{broadcast::Receiver, mpsc},
+    time::timeout,
+};
 
 use crate::town::{Town, inbox, know_each_other, letter, send, send_file, state, texts, toss};
 
@@ -241,4 +252,95 @@ fn a_large_roster_comes_over_a_wire_and_goes_on() {
         assert_eq!(queue.len(), 1, "{queue:?}");
         assert!(queue[0].bytes > 4096);
     }
+}
+
+/// Keeps what is written until it is told to let go, as a cipher on a full socket does.
+#[derive(Debug)]
+struct Withholding {
+    listens: std::sync::Mutex<Option<mpsc::Receiver<DuplexStream>>>,
+    other: mpsc::Sender<DuplexStream>,
+    peer: NodeId,
+}
+
+impl Withholding {
+    fn link(&self, stream: DuplexStream, dialled: bool) -> Link {
+        let address = "held:".parse().unwrap();
+        // On a metered link no ping pushes the end of a body out.
+        let facts = LinkFacts {
+            peer: Some(self.peer),
+            dialled,
+            metered: true,
+            rate_bps: Some(1_000_000_000),
+            ..LinkFacts::stream(address)
+        };
+        let all = BufWriter::with_capacity(8 << 20, stream);
+        Link { facts, pipe: Pipe::Stream(Box::new(all)) }
+    }
+}
+
+impl Transport for Withholding {
+    fn scheme(&self) -> &'static str {
+        "held"
+    }
+
+    fn run(
+        self: Arc<Self>,
+        arrivals: mpsc::Sender<Arrival>,
+        stop: Stop,
+    ) -> BoxFuture<'static, Result<(), TransportError>> {
+        let listens = self.listens.lock().unwrap().take();
+        Box::pin(async move {
+            let Some(mut listens) = listens else { return Ok(()) };
+            loop {
+                let stream = tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    stream = listens.recv() => stream,
+                };
+                let Some(stream) = stream else { return Ok(()) };
+                let _ = arrivals.send(Arrival::Link(self.link(stream, false))).await;
+            }
+        })
+    }
+
+    fn dial<'a>(
+        &'a self,
+        _to: &'a Address,
+        _expect: Option<NodeId>,
+    ) -> BoxFuture<'a, Result<Link, TransportError>> {
+        Box::pin(async move {
+            let (here, there) = tokio::io::duplex(64 << 10);
+            let _ = self.other.send(there).await;
+            Ok(self.link(here, true))
+        })
+    }
+}
+
+/// The end of a body lay behind the cipher of a full link until the next unit pushed it out, which on
+/// a narrow line was the ping after 15 seconds.
+#[test]
+fn the_end_of_a_long_body_leaves_with_its_body() {
+    let town = Town::new();
+    let (alice, bob) = (Arc::new(town.node("alice")), Arc::new(town.node("bob")));
+    know_each_other(&alice, &bob);
+    let photo = send_file(&alice, "bob", &town.file("photo", 200_000, 3));
+    let runtime = runtime();
+    let (other, listens) = mpsc::channel(1);
+    let start = |desk: &Arc<Desk>, peer: &Arc<Desk>, listens, peers| {
+        let listens = std::sync::Mutex::new(listens);
+        let peer = peer.home().card.node;
+        let held = Withholding { listens, other: other.clone(), peer };
+        let transports: Vec<Arc<dyn Transport>> = vec![Arc::new(held)];
+        Running::start(
+            desk,
+            &DaemonOptions { transports, peers, ..DaemonOptions::default() },
+            &runtime,
+        )
+    };
+    let mut at_bob = start(&bob, &alice, Some(listens), vec![]);
+    let at_alice = start(&alice, &bob, None, vec!["held:#bob".into()]);
+    runtime.block_on(async {
+        at_bob.until("message", &photo.id).await;
+        at_alice.daemon.stop().await;
+        at_bob.daemon.stop().await;
+    });
 }

@@ -9,10 +9,13 @@
 // What a test stands on must be there; where it is not, the test has failed.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod between;
 mod bounds;
 mod crashes;
 mod endings;
 mod job;
+#[path = "../live_storm/line.rs"]
+mod line;
 mod narrow;
 mod pace;
 mod reach;

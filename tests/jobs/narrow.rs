@@ -57,10 +57,10 @@ fn nothing_is_left_of_those_that_leave() {
          </dev/null >/dev/null 2>&1 & sleep 0.2; echo done",
     );
     well(&job, &job.run());
-    assert_eq!(with_mark("987030"), []);
+    assert!(with_mark("987030").is_empty());
     let job = sh("sleep 987031 & sleep 987031").limits(|l| l.wall_s = 1);
     assert_eq!(job.run().end, End::Overran(Bound::Wall));
-    assert_eq!(with_mark("987031"), []);
+    assert!(with_mark("987031").is_empty());
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_bomb_in_sessions_of_its_own_ends() {
     until("it forks", || with_mark("b.sh\0987032").len() > 5);
     ask_to_end(&job.dir(), Duration::ZERO).unwrap();
     supervisor.wait(&job.dir()).unwrap();
-    assert_eq!(with_mark("987032"), []);
+    assert!(with_mark("987032").is_empty());
 }
 
 #[test]

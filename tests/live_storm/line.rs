@@ -161,11 +161,13 @@ fn listen(mut stream: UnixStream, told: Told) {
 }
 
 /// A command that is sending something while daemons die.
+#[allow(dead_code, reason = "not every test that has nodes in a line sends while they die")]
 pub(crate) struct Sending {
     child: Child,
     from: usize,
 }
 
+#[allow(dead_code, reason = "as above")]
 impl Sending {
     pub(crate) fn begin(from: usize, node: &Node, args: &[&str], input: Option<&Path>) -> Self {
         let input = input.map_or_else(Stdio::null, |path| File::open(path).unwrap().into());

@@ -201,6 +201,12 @@ impl Intake<'_> {
                 }
                 (Body::Card(_) | Body::Word(_) | Body::Request(_), None) => {}
             }
+            if let Some(job) = Self::told_of(&opened.packet.body)
+                && group.pending.jobs.contains(&job)
+            {
+                // What was said of it before, and waits in the group, must be findable.
+                self.flush_locked(&mut group)?;
+            }
             let came = Came { id, author, sequence, age_s: hop.age_s, held_ms, reused };
             let touched = self.note_job(&came, &opened.packet.body, &mut changes)?;
             group.pending.jobs.extend(touched);
@@ -210,7 +216,14 @@ impl Intake<'_> {
         for (receipt, until) in receipts {
             self.hand_on(&mut group, &receipt, until)?;
         }
-        if let Some(message) = complete {
+        let result_of = match &complete {
+            Some(message) => self.result_in(message, &opened.packet.body)?,
+            None => None,
+        };
+        if let Some(job) = result_of {
+            // All of its output is here now; that is news of the job, and no mail.
+            group.pending.jobs.push(job);
+        } else if let Some(message) = complete {
             changes.push(event(&message, held_ms, 1, ("received", &author.to_string(), "")));
             group.pending.messages.push(message);
         }

@@ -3,7 +3,7 @@
 use postrider_base::{
     BundleId, NodeId,
     bundle::Sequence,
-    packet::{Body, JobResult, Said, Word},
+    packet::{Body, Fact, JobResult, Said, Stream, Word},
 };
 use postrider_spool::{Change, Spool};
 
@@ -44,7 +44,11 @@ impl Intake<'_> {
                 changes.push(set_note(space::JOB_CAME, &came.id.0, note.encode()));
                 Ok(Some(came.id))
             }
-            Body::Result(result) => self.note_result(came, result, changes),
+            Body::Result(result) => {
+                // Nobody reads it as a message; it must not count among those that wait for that.
+                changes.push(set_note(space::READ, &came.id.0, Vec::new()));
+                self.note_result(came, result, changes)
+            }
             Body::Word(word) => self.note_word(came, word, changes),
             _ => Ok(None),
         }
@@ -65,7 +69,7 @@ impl Intake<'_> {
             && let Ok(first) = first.try_into().map(BundleId)
             && let Some(Body::Result(first)) =
                 kept_packet(self.spool, &self.home.spool_dir().join("inbox"), first)?
-            && (first.state != result.state || result.files.is_none())
+            && !says_more(result, &first)
         {
             return Ok(None);
         }
@@ -89,6 +93,12 @@ impl Intake<'_> {
                 if !self.is_target(&word.job, &came.author)? {
                     return Ok(None);
                 }
+                let before = self.spool.note(space::JOB_FACT, &word.job.0)?;
+                let before = before.as_deref().and_then(FactNote::read);
+                // Words overtake each other; what runs does not go back to waiting.
+                if *fact != Fact::Started && before.is_some_and(|before| before.1 == "running") {
+                    return Ok(None);
+                }
                 let note = FactNote::new(*fact, *age_s, why.as_deref(), came.held_ms);
                 changes.push(set_note(space::JOB_FACT, &word.job.0, note.encode()));
             }
@@ -102,10 +112,47 @@ impl Intake<'_> {
         Ok(Some(word.job))
     }
 
+    /// The job that a packet says something of.
+    pub(super) fn told_of(body: &Body) -> Option<BundleId> {
+        match body {
+            Body::Result(result) => Some(result.job),
+            Body::Word(word) => Some(word.job),
+            _ => None,
+        }
+    }
+
+    /// The job of which a message that became complete is a result: one that came with this packet, or
+    /// before its last part.
+    pub(super) fn result_in(
+        &self,
+        message: &BundleId,
+        body: &Body,
+    ) -> Result<Option<BundleId>, Failure> {
+        let kept = match body {
+            Body::Part(_) => {
+                kept_packet(self.spool, &self.home.spool_dir().join("inbox"), *message)?
+            }
+            _ => None,
+        };
+        Ok(match kept.as_ref().unwrap_or(body) {
+            Body::Result(result) => Some(result.job),
+            _ => None,
+        })
+    }
+
     /// Whether this node asked that one to run this job.
     fn is_target(&self, job: &BundleId, author: &NodeId) -> Result<bool, Failure> {
         let issued = self.spool.note(space::ISSUED, &job.0)?;
         let issued = issued.as_deref().and_then(IssuedNote::read);
         Ok(issued.is_some_and(|issued| issued.to() == Some(*author)))
     }
+}
+
+/// Whether a later result says what the first one did, and brings more of the output.
+fn says_more(later: &JobResult, first: &JobResult) -> bool {
+    let same = |a: &Stream, b: &Stream| (a.bytes, a.blake3) == (b.bytes, b.blake3);
+    later.state == first.state
+        && same(&later.stdout, &first.stdout)
+        && same(&later.stderr, &first.stderr)
+        && later.files.is_some()
 }

@@ -49,7 +49,7 @@ impl Intake<'_> {
             _ => return Ok(()),
         };
         // Whoever was asked answers, and nobody else does. The first answer stands.
-        let asked = self.spool.note(space::ASKED, &request.0)?;
+        let asked = self.spool.note(space::REQUESTED, &request.0)?;
         let asked = asked.as_deref().and_then(AskedNote::read);
         if asked.is_none_or(|asked| asked.to() != Some(came.author))
             || self.spool.note(space::ANSWERED, &request.0)?.is_some()

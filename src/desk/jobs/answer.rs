@@ -67,7 +67,14 @@ pub(super) fn compose(
         How::Skipped(why) => (State::Skipped, Some(*why)),
     };
     let mut result = JobResult::without_output(job, state);
-    result.why = why.map(|why| line(why, WHY_MAX));
+    // What a supervisor said that could do nothing at all.
+    let trouble = matches!(how, How::NotBegun(_)).then(|| folder.join("trouble"));
+    let trouble = trouble.and_then(|path| std::fs::read_to_string(path).ok());
+    let why = why.map(|why| match &trouble {
+        Some(trouble) => format!("{why}: {}", trouble.trim()),
+        None => why.to_owned(),
+    });
+    result.why = why.map(|why| line(&why, WHY_MAX));
     result.waited_ms = waited_ms;
     result.clock = Some(clock::wall_s());
     let mut files = Vec::new();

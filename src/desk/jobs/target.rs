@@ -30,7 +30,7 @@ use postrider_exec::{
 };
 use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
 
-use super::{CameNote, Touched, WordNote, answer};
+use super::{CameNote, RELEASED, Touched, WordNote, answer};
 use crate::{
     desk::{
         Desk, Failure, FailureKind, Silent, Watch,
@@ -49,10 +49,11 @@ use crate::{
 const WORDS_MAX: usize = PAGE_MAX;
 
 /// Others' jobs on this node.
-#[derive(Clone, Copy)]
 pub struct Jobs<'a> {
     desk: &'a Desk,
     spool: &'a DurableSpool,
+    /// Where their folders are, from the root: supervisors stand elsewhere.
+    all: PathBuf,
 }
 
 /// A word that waits for what follows from it: its key, and what the scheduler is told.
@@ -72,7 +73,9 @@ struct Whole {
 impl Desk {
     /// Opens the spool for others' jobs.
     pub fn open_jobs(&self, watch: &dyn Watch) -> Result<Jobs<'_>, Failure> {
-        Ok(Jobs { desk: self, spool: self.spool(watch)? })
+        let all = self.home.dir().join("jobs");
+        let all = std::path::absolute(&all).map_err(|error| Failure::file("find", &all, error))?;
+        Ok(Jobs { desk: self, spool: self.spool(watch)?, all })
     }
 }
 
@@ -126,6 +129,12 @@ impl Jobs<'_> {
         let today = clock::today();
         let mut waiting = Vec::new();
         for key in self.spool.notes(space::JOB_WORD, &prefix, None, WORDS_MAX)? {
+            if let Some(job) = key.strip_suffix(RELEASED)
+                && let Ok(job) = job.try_into().map(BundleId)
+            {
+                waiting.push(WaitingWord { key, input: Some(Input::Release { job }) });
+                continue;
+            }
             let note = self.spool.note(space::JOB_WORD, &key)?;
             let Some((by, word, _)) = note.as_deref().and_then(WordNote::read) else {
                 waiting.push(WaitingWord { key, input: None });
@@ -205,7 +214,7 @@ impl Jobs<'_> {
             _ => {}
         }
         // A command under a user of its own must come through to its folder, and see no other.
-        for made in [self.all(), self.of(&job), dir.clone(), dir.join("given")] {
+        for made in [self.all.clone(), self.of(&job), dir.clone(), dir.join("given")] {
             let mode = if made.ends_with("given") { 0o755 } else { 0o711 };
             match DirBuilder::new().mode(mode).create(&made) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -215,7 +224,7 @@ impl Jobs<'_> {
             }
         }
         self.give(&here, &dir)?;
-        for parent in [&self.of(&job), &self.all(), self.desk.home.dir()] {
+        for parent in [&self.of(&job), &self.all, self.desk.home.dir()] {
             File::open(parent)
                 .and_then(|dir| dir.sync_all())
                 .map_err(|error| Failure::file("sync", parent, error))?;
@@ -226,10 +235,10 @@ impl Jobs<'_> {
     /// Starts a supervisor for a folder that was placed; who waits for it learns how it ended.
     pub fn start(&self, job: &BundleId, attempt: u8) -> Result<cage::Supervisor, Failure> {
         let dir = self.dir(job, attempt);
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::file("find", Path::new("/proc/self/exe"), error))?;
+        // This very program, even if a newer one has taken its name since.
+        let program = Path::new("/proc/self/exe");
         cage::start(&dir, program.as_os_str(), &["job-supervisor".into()])
-            .map_err(|error| Failure::file("start", &program, error))
+            .map_err(|error| Failure::file("start", program, error))
     }
 
     /// What a folder says.
@@ -245,6 +254,27 @@ impl Jobs<'_> {
             Ok(()) => self.look(job, attempt),
             Err(_) => Standing::Running,
         }
+    }
+
+    /// Of a job that was answered nothing is left but what can be asked for again: output that was not
+    /// shown whole.
+    pub fn tidy(&self, job: &BundleId, attempt: u8) -> Result<(), Failure> {
+        let said = self.spool.note(space::JOB_ANSWER, &job.0)?;
+        let whole = |said: &JobResult| said.stdout.is_whole() && said.stderr.is_whole();
+        if said.is_none_or(|said| JobResult::decode(&said).is_ok_and(|said| whole(&said))) {
+            return self.clear(job);
+        }
+        let dir = self.dir(job, attempt);
+        for name in ["work", "given"] {
+            let path = dir.join(name);
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Failure::file("remove", &path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Asks a command to end.
@@ -280,7 +310,7 @@ impl Jobs<'_> {
         // To be said again, word for word, where there is no folder to ask.
         let said = set_note_of(&made.result);
         let more = |_: &BundleId| vec![recorded(), said()];
-        self.send_answer(&here, to, made, Beside::Of(&more))
+        self.send_answer(here, to, made, Beside::Of(&more))
     }
 
     /// Sends a job's issuer the answer that it was given once more.
@@ -393,12 +423,8 @@ impl Jobs<'_> {
         }
     }
 
-    fn all(&self) -> PathBuf {
-        self.desk.home.dir().join("jobs")
-    }
-
     fn of(&self, job: &BundleId) -> PathBuf {
-        self.all().join(hex(&job.0))
+        self.all.join(hex(&job.0))
     }
 
     /// A job, if all of it is here.

@@ -99,7 +99,7 @@ impl Desk {
             let first = (wanted.to.len() > 1).then(|| ids.first().copied().unwrap_or(id));
             let held_ms = spool.held_ms(clock::now());
             let note = AskedNote::new(&contact.card.node, &asked, first, held_ms);
-            changes.push(set_note(space::ASKED, &id.0, note.encode()));
+            changes.push(set_note(space::REQUESTED, &id.0, note.encode()));
             ids.push(id);
         }
         // All of them or none.
@@ -121,7 +121,7 @@ impl Desk {
     /// How a request of mine stands.
     pub fn get_state(&self, id: &str, watch: &dyn Watch) -> Result<RequestLine, Failure> {
         let spool = self.spool(watch)?;
-        let id = find_note(spool, space::ASKED, id, "request")?;
+        let id = find_note(spool, space::REQUESTED, id, "request")?;
         Requests::new(self, spool).line(id)
     }
 }
@@ -195,10 +195,10 @@ impl Requests<'_> {
         let held_ms = self.spool.held_ms(clock::now());
         let mut old = Vec::new();
         for id in self.asked()? {
-            let note = self.spool.note(space::ASKED, &id.0)?;
+            let note = self.spool.note(space::REQUESTED, &id.0)?;
             let asked_ms = note.as_deref().and_then(AskedNote::read).map_or(0, |asked| asked.4);
             if held_ms.saturating_sub(asked_ms) > FORGOTTEN_MS {
-                old.push(remove_note(space::ASKED, &id.0));
+                old.push(remove_note(space::REQUESTED, &id.0));
                 old.push(remove_note(space::ANSWERED, &id.0));
             }
         }
@@ -210,7 +210,7 @@ impl Requests<'_> {
         for message in note_keys(self.spool, space::ANSWERS)? {
             let Ok(message) = message.as_slice().try_into().map(BundleId) else { continue };
             let request = self.spool.note(space::ANSWERS, &message.0)?.unwrap_or_default();
-            if self.spool.note(space::ASKED, &request)?.is_none() {
+            if self.spool.note(space::REQUESTED, &request)?.is_none() {
                 self.spool.commit(clock::now(), vec![remove_note(space::ANSWERS, &message.0)])?;
                 continue;
             }
@@ -220,13 +220,13 @@ impl Requests<'_> {
     }
 
     pub(super) fn asked(&self) -> Result<Vec<BundleId>, Failure> {
-        let keys = note_keys(self.spool, space::ASKED)?.into_iter();
+        let keys = note_keys(self.spool, space::REQUESTED)?.into_iter();
         Ok(keys.filter_map(|key| Some(BundleId(key.try_into().ok()?))).collect())
     }
 
     /// A request of mine, as it was asked.
     pub(super) fn asked_note(&self, id: BundleId) -> Result<(AskedNote, Request), Failure> {
-        let note = self.spool.note(space::ASKED, &id.0)?;
+        let note = self.spool.note(space::REQUESTED, &id.0)?;
         let note = note.as_deref().and_then(AskedNote::read);
         note.and_then(|note| Some((note.clone(), note.request()?))).ok_or_else(|| {
             Failure::new(FailureKind::Damaged, format!("the request {id} cannot be read back"))

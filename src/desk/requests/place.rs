@@ -47,7 +47,7 @@ impl Desk {
         watch: &dyn Watch,
     ) -> Result<Vec<Saved>, Failure> {
         let spool = self.spool(watch)?;
-        let id = find_note(spool, space::ASKED, id, "request")?;
+        let id = find_note(spool, space::REQUESTED, id, "request")?;
         Requests::new(self, spool).save(id, to, watch)
     }
 }

@@ -371,6 +371,8 @@ impl Exchange {
             }
             Task::Lost((_, handle)) => self.receiving.lost(core, &mut self.peer, *handle),
             Task::Retry((_, handle)) => self.receiving.retry(*handle),
+            Task::Passing(id) => self.sending.pass_on(core, &mut self.peer, id),
+            Task::Stopped(id) => self.sending.stop_passing(core, &mut self.peer, id),
             Task::NewBundle => self.sending.note_arrival(),
             Task::NewReceipts => self.sending.note_receipts(),
             Task::Gone(id) => self.sending.withdraw(core, &mut self.peer, id),

@@ -250,7 +250,8 @@ pub enum Answer {
     Looked(Vec<Known>),
     /// To [`Output::Load`]; `None` when it is not live any more.
     Loaded(Option<Loaded>),
-    /// To [`Output::Read`]: exactly what was asked for; `None` when it is gone or damaged.
+    /// To [`Output::Read`] and [`Output::ReadStaged`]: exactly what was asked for; `None` when it is
+    /// gone or damaged.
     Read(Option<Bytes>),
     /// To [`Output::Keep`].
     Kept(Kept),
@@ -446,6 +447,17 @@ pub enum Output {
         transfer: TransferId,
         /// What.
         bytes: Bytes,
+    },
+    /// A piece of what a transfer has, which was appended before this.
+    ReadStaged {
+        /// Answer to this.
+        ticket: Ticket,
+        /// Which.
+        transfer: TransferId,
+        /// From where.
+        at: u64,
+        /// How much; never past what was appended.
+        bytes: usize,
     },
     /// Forget a transfer and what was staged for it.
     Drop {

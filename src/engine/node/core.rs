@@ -64,6 +64,10 @@ pub(crate) enum Task {
     Lost(Spot),
     /// A bundle was retired.
     Gone(ShortId),
+    /// More came of a body for others.
+    Passing(ShortId),
+    /// What comes of that body now will not be whole, or not be kept.
+    Stopped(ShortId),
     /// The spool has a new bundle.
     NewBundle,
     /// The spool has new receipts.
@@ -170,7 +174,7 @@ impl Task {
             Self::Retry(spot) | Self::Lost(spot) => Some(spot.0),
             Self::Say(link, _) => Some(*link),
             Self::Gone(_) | Self::NewBundle | Self::NewReceipts => None,
-            Self::Near(_) | Self::Ask(_) => None,
+            Self::Passing(_) | Self::Stopped(_) | Self::Near(_) | Self::Ask(_) => None,
         }
     }
 }

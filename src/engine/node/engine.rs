@@ -192,7 +192,9 @@ impl Engine {
                 self.core.tasks.extend(others.map(|other| {
                     if here { Task::Settle(other, short) } else { Task::Retry(other) }
                 }));
-                if matches!(answer, Answer::Kept(Kept::Kept)) {
+                if !matches!(answer, Answer::Kept(Kept::Kept)) {
+                    self.core.tasks.push_back(Task::Stopped(short));
+                } else {
                     self.core.tasks.push_back(Task::NewBundle);
                     let (id, length, custody) = (bundle.id, bundle.length, bundle.custody);
                     self.core.event(Event::Received { link, id, length, custody });
@@ -226,6 +228,7 @@ impl Engine {
     fn stage_lost(&mut self, transfer: TransferId) {
         let Some((id, _)) = self.core.arrivals.lose(transfer) else { return };
         let (owner, waiting, _) = self.core.arrivals.finish(&id);
+        self.core.tasks.push_back(Task::Stopped(id));
         self.core.tasks.extend(owner.map(Task::Lost));
         self.core.tasks.extend(waiting.into_iter().map(Task::Retry));
     }
@@ -254,7 +257,7 @@ impl Engine {
         let stalled = self.core.arrivals.stalled(now_ms, self.core.local.policy.stall_ms);
         for (id, spot) in stalled {
             let waiting = self.core.arrivals.release(&id, spot);
-            self.core.tasks.push_back(Task::Overtaken(spot, id));
+            self.core.tasks.extend([Task::Stopped(id), Task::Overtaken(spot, id)]);
             self.core.tasks.extend(waiting.into_iter().map(Task::Retry));
         }
     }

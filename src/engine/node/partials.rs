@@ -4,7 +4,10 @@
 //! the link that brings it goes, what came of a large body stays here, and the next link that has
 //! the bundle is asked for the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU64,
+};
 
 use blake3::Hasher;
 use bytes::Bytes;
@@ -59,6 +62,26 @@ pub(crate) struct Partial {
     pub custody: Custody,
     /// The custody clock when its hop data came.
     pub begun_held_ms: u64,
+    /// The monotonic clock then, and how much of it was here: tells how fast it comes.
+    pub begun_ms: u64,
+    pub begun_at: u64,
+}
+
+/// A body that is passed on while it comes.
+#[derive(Clone, Debug)]
+pub(crate) struct Passing {
+    /// What it will be in the spool, but for its arrival number, which is 0.
+    pub row: Row,
+    /// The head as it came.
+    pub head: Bytes,
+    /// Where it is staged.
+    pub transfer: TransferId,
+    /// Bytes that have come.
+    pub at: u64,
+    /// Who brings it.
+    pub link: LinkId,
+    /// Milliseconds until the rest will have come, at the rate at which it comes.
+    pub rest_ms: u64,
 }
 
 /// What a link that has a bundle to bring is told.
@@ -99,6 +122,37 @@ impl Arrivals {
     /// Whether somebody brings it.
     pub fn is_claimed(&self, id: &ShortId) -> bool {
         self.all.get(id).is_some_and(|arriving| arriving.owner.is_some())
+    }
+
+    /// Whether it is on its way in and not durable yet.
+    pub fn is_coming(&self, id: &ShortId) -> bool {
+        self.all.get(id).is_some_and(|arriving| arriving.body.is_some() || arriving.keeping)
+    }
+
+    /// Whether this link brings a body that has begun.
+    pub fn is_brought(&self, id: &ShortId, spot: Spot) -> bool {
+        let brings = |a: &Arriving| a.owner == Some(spot) && a.body.is_some() && !a.keeping;
+        self.all.get(id).is_some_and(brings)
+    }
+
+    /// A body for others that comes now; `None` before it can be said how fast.
+    pub fn passing(&self, id: &ShortId, now_ms: u64) -> Option<Passing> {
+        let arriving = self.all.get(id)?;
+        let (link, _) = arriving.owner?;
+        let body = arriving.body.as_ref().filter(|body| body.custody == Custody::Carry)?;
+        let came = body.at.saturating_sub(body.begun_at);
+        let took_ms = now_ms.saturating_sub(body.begun_ms);
+        let rest = body.row.length.saturating_sub(body.at);
+        let rest_ms =
+            u128::from(rest) * u128::from(took_ms) / u128::from(NonZeroU64::new(came)?.get());
+        Some(Passing {
+            row: Row { arrived_held_ms: body.begun_held_ms, ..body.row.clone() },
+            head: body.head.clone(),
+            transfer: body.transfer,
+            at: body.at,
+            link,
+            rest_ms: u64::try_from(rest_ms).unwrap_or(u64::MAX),
+        })
     }
 
     /// The body that has begun, for whoever brings it.

@@ -185,7 +185,7 @@ impl World {
         });
         let notes: Vec<_> = notes.collect();
         if !self.calm && self.chance.one_in(40) {
-            self.crash(self.now_ms % 2 == 0);
+            self.crash(self.now_ms.is_multiple_of(2));
             return true;
         }
         self.records.extend(notes);

@@ -66,6 +66,7 @@ impl Receiving {
             let at = partial.at;
             partial.mixed = true;
             (partial.row, partial.custody, partial.begun_held_ms) = (row, custody, now.held_ms);
+            (partial.begun_ms, partial.begun_at) = (now.mono_ms, at);
             partial.head = head;
             core.event(Event::Resumed { link, id: short, at });
         } else {
@@ -82,6 +83,8 @@ impl Receiving {
                 row,
                 custody,
                 begun_held_ms: now.held_ms,
+                begun_ms: now.mono_ms,
+                begun_at: 0,
             };
             core.arrivals.begin(&short, partial);
             core.outputs.push_back(stage);
@@ -117,7 +120,7 @@ impl Receiving {
         // Bytes that another link brought are not this one's fault.
         let mixed = partial.mixed;
         let sound = !whole || partial.hasher.finalize() == blake3::Hash::from(partial.hash);
-        let transfer = partial.transfer;
+        let (transfer, carried) = (partial.transfer, partial.custody == Custody::Carry);
         self.shrink_window(handle, length);
         core.outputs.push_back(Output::Append { transfer, bytes });
         let held_ms = now.held_ms.saturating_sub(partial.begun_held_ms);
@@ -129,6 +132,7 @@ impl Receiving {
         if !sound || over {
             core.outputs.push_back(Output::Drop { transfer });
             let (_, waiting, _) = core.arrivals.finish(&short);
+            core.tasks.push_back(Task::Stopped(short));
             core.tasks.extend(waiting.into_iter().map(Task::Retry));
             let verdict = match (mixed, sound) {
                 (true, _) => Verdict::Later(1),
@@ -144,6 +148,8 @@ impl Receiving {
             let (head, custody) = (partial.head, partial.custody);
             let bundle = NewBundle { row, head, custody, worth: 0, body };
             core.keep(peer.link, handle, bundle);
+        } else if carried {
+            core.tasks.push_back(Task::Passing(short));
         }
         Ok(())
     }

@@ -326,7 +326,11 @@ impl Receiving {
     }
 
     fn release(&mut self, core: &mut Core, peer: &Peer, id: ShortId, handle: u32) {
-        let waiting = core.arrivals.release(&id, (peer.link, handle));
+        let spot = (peer.link, handle);
+        if core.arrivals.is_brought(&id, spot) {
+            core.tasks.push_back(Task::Stopped(id));
+        }
+        let waiting = core.arrivals.release(&id, spot);
         core.tasks.extend(waiting.into_iter().map(Task::Retry));
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use postrider_base::{BundleId, bundle::SMALL_PAYLOAD_MAX};
 
+use super::passing::NO_ARRIVAL;
 use crate::{
     exchange::{
         aged,
@@ -15,7 +16,7 @@ use crate::{
         unit::{Begin, Unit},
     },
     node::{
-        Ending, Loaded, Output, Row, ShortId, Violation,
+        Ending, Loaded, Output, Row, ShortId, TransferId, Violation,
         core::{Core, What},
         handover::{Granted, Outcome},
     },
@@ -103,6 +104,17 @@ struct Outgoing {
     ready: VecDeque<Bytes>,
 }
 
+/// Where a body is, as far as it can be read.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// In the spool.
+    Spool,
+    /// On its way in: so much is staged.
+    Staged(TransferId, u64),
+    /// On its way to the disk, or about to come.
+    Nowhere,
+}
+
 impl Bodies {
     /// Gives the neighbour a small bundle right behind its offer; not if many are under way, or if
     /// another link does.
@@ -155,6 +167,14 @@ impl Bodies {
         };
         self.wanted.insert(handle, outgoing);
         Ok(())
+    }
+
+    /// Whether a wanted bundle has not begun, and begins now.
+    pub fn begin_loading(&mut self, handle: u32) -> bool {
+        let Some(out) = self.wanted.get_mut(&handle) else { return false };
+        let begins = !out.begun && out.loaded.is_none() && !out.loading;
+        out.loading |= begins;
+        begins
     }
 
     /// How many that were asked for are still to be sent.
@@ -287,7 +307,9 @@ impl Bodies {
             let handle = turn.2;
             let Some(out) = self.wanted.get_mut(&handle) else { continue };
             let (id, length) = (out.id, out.length);
-            if !out.begun && out.loaded.is_none() && !out.loading {
+            let source = out.source(core);
+            if matches!(source, Source::Spool) && !out.begun && out.loaded.is_none() && !out.loading
+            {
                 out.loading = true;
                 let spends = out.spends().then_some(id);
                 spends.iter().for_each(|id| core.handovers.asked(*id));
@@ -296,12 +318,17 @@ impl Bodies {
             }
             let mut held = LOAD_BYTES.min(usize::try_from(length).unwrap_or(LOAD_BYTES));
             if !out.is_small() {
-                if out.reading == 0 && out.at < length && out.ready.len() < AHEAD_CHUNKS - 1 {
-                    let left = usize::try_from(length - out.at).unwrap_or(chunk);
-                    out.reading = left.min(chunk);
+                let here = source.bytes(length).saturating_sub(out.at);
+                if out.reading == 0 && here > 0 && out.ready.len() < AHEAD_CHUNKS - 1 {
+                    out.reading = usize::try_from(here).unwrap_or(chunk).min(chunk);
                     let (at, bytes) = (out.at, out.reading);
                     let ticket = core.ask(peer.link, What::Read { handle, at, bytes });
-                    core.outputs.push_back(Output::Read { ticket, id, at, bytes });
+                    core.outputs.push_back(match source {
+                        Source::Staged(transfer, _) => {
+                            Output::ReadStaged { ticket, transfer, at, bytes }
+                        }
+                        _ => Output::Read { ticket, id, at, bytes },
+                    });
                 }
                 held += out.reading + out.ready_bytes();
             }
@@ -331,7 +358,28 @@ impl Bodies {
     }
 }
 
+impl Source {
+    /// Bytes that can be read of a body of this length.
+    fn bytes(self, length: u64) -> u64 {
+        match self {
+            Self::Spool => length,
+            Self::Staged(_, at) => at.min(length.saturating_sub(1)),
+            Self::Nowhere => 0,
+        }
+    }
+}
+
 impl Outgoing {
+    /// Where its body is.
+    fn source(&self, core: &Core) -> Source {
+        let id = ShortId::of(&self.id);
+        if self.turn.1 != NO_ARRIVAL || !core.arrivals.is_coming(&id) {
+            return Source::Spool;
+        }
+        let passing = core.arrivals.passing(&id, core.now.mono_ms);
+        passing.map_or(Source::Nowhere, |passing| Source::Staged(passing.transfer, passing.at))
+    }
+
     /// Whether it is whole in its beginning.
     fn is_small(&self) -> bool {
         self.length <= SMALL_PAYLOAD_MAX

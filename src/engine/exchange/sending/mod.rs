@@ -8,8 +8,8 @@
 //!
 //! Here is what is offered and what is answered. What is to be offered is in `offers` and, put off
 //! for a while, in `later`; what the neighbour's cursor has passed and it is nearer to now comes from
-//! `nearer`; what is wanted goes out in `bodies`; when all is offered, `marking`
-//! moves the neighbour's cursor. Receipts go by themselves, in `proofs`.
+//! `nearer`, what still comes itself from `passing`; what is wanted goes out in `bodies`; when all is
+//! offered, `marking` moves the neighbour's cursor. Receipts go by themselves, in `proofs`.
 
 mod bodies;
 mod fair;
@@ -17,6 +17,7 @@ mod later;
 mod marking;
 mod nearer;
 mod offers;
+mod passing;
 mod proofs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,7 @@ use self::{
     marking::{Done, Marking, begin_behind},
     nearer::Nearer,
     offers::{Backlog, PAGE_ROWS, Question},
+    passing::{NO_ARRIVAL, Passed},
     proofs::Proofs,
 };
 use super::{
@@ -68,6 +70,7 @@ pub(crate) struct Sending {
     next_handle: u32,
     later: Later,
     nearer: Nearer,
+    passed: Passed,
     bodies: Bodies,
     marking: Marking,
     /// What has a higher arrival number came while this link was up, or was renewed.
@@ -104,6 +107,7 @@ impl Sending {
             next_handle: 0,
             later: Later::default(),
             nearer: Nearer::default(),
+            passed: Passed::default(),
             bodies: Bodies::default(),
             marking,
             fresh_from: None,
@@ -204,7 +208,10 @@ impl Sending {
         let left = |(handle, row): (&u32, &Row)| {
             (recipient(row).as_ref() == Some(node)).then_some((*handle, row.arrival))
         };
-        let all: Vec<(u32, u64)> = self.open.iter().filter_map(left).collect();
+        let mut all: Vec<(u32, u64)> = self.open.iter().filter_map(left).collect();
+        for (handle, _) in all.extract_if(.., |(_, arrival)| *arrival == NO_ARRIVAL) {
+            self.gone(core, peer, handle);
+        }
         let Some(first) = all.iter().map(|(_, arrival)| *arrival).min() else { return };
         self.marking.set_back(core, peer, first);
         for part in all.chunks(OFFERS_MAX) {
@@ -251,7 +258,12 @@ impl Sending {
             // One that was withdrawn meanwhile is no fault.
             let Some(row) = self.open.get(&handle) else { continue };
             let road = core.router.eligible(core.now, &peer.neighbour(), row);
-            self.bodies.want(handle, row, from, Along::over(road))?;
+            let along = match Along::over(road) {
+                // There are no tokens of what is not durable.
+                Along::Tokens(_) | Along::Level(_) if row.arrival == NO_ARRIVAL => Along::Bare,
+                along => along,
+            };
+            self.bodies.want(handle, row, from, along)?;
             // Of what its header does not say openly nothing is asked.
             if let Destination::Node(node) = row.destination
                 && row.source == Some(*core.local.node.as_bytes())
@@ -290,6 +302,8 @@ impl Sending {
             let Some(row) = self.close(core, peer, handle, how) else { continue };
             let id = row.id;
             match verdict {
+                // It is offered again when it is durable.
+                _ if row.arrival == NO_ARRIVAL && verdict != Verdict::Kept => {}
                 Verdict::Kept | Verdict::Known => {
                     let road = core.router.eligible(core.now, &peer.neighbour(), &row);
                     if let Ok(Road::Delegate(level)) = road {
@@ -388,7 +402,7 @@ impl Sending {
     ) {
         let taken = self.bodies.take_loaded(core, peer, handle, loaded);
         let Some(open) = self.open.get(&handle).filter(|_| taken != Taken::Goes) else { return };
-        if taken == Taken::NotHere {
+        if taken == Taken::NotHere && open.arrival != NO_ARRIVAL {
             self.marking.note_not_here(open.arrival);
         }
         self.gone(core, peer, handle);
@@ -427,6 +441,7 @@ impl Sending {
                 self.mark(core, peer);
             }
             self.bodies.send(core, peer);
+            self.load_passing(core, peer);
             self.bodies.read_ahead(core, peer);
         }
         while let Some(question) = self.backlog.question() {
@@ -489,6 +504,7 @@ impl Sending {
             while let Some(row) = next {
                 let id = row.short();
                 let known = self.ids.contains_key(&id) || self.later.holds(&row);
+                self.arrived(&id, &row);
                 if !known && core.near.has(core.now.mono_ms, &row, peer.node) {
                     self.put_off(core, peer, row);
                 } else if !known && !row.expired(core.now.held_ms) {
@@ -552,6 +568,7 @@ impl Sending {
         self.bodies.forget(core, peer, handle, how);
         let row = self.open.remove(&handle)?;
         self.ids.remove(&row.short());
+        self.passed.close(&row.short());
         Some(row)
     }
 }

@@ -15,6 +15,7 @@ mod left;
 mod measure;
 mod net;
 mod pair;
+mod passing;
 mod sketches;
 mod store;
 mod storm;

@@ -414,6 +414,16 @@ impl Net {
                     staged.extend_from_slice(&bytes);
                 }
             }
+            Output::ReadStaged { ticket, transfer, at: from, bytes } => {
+                let from = usize::try_from(from).unwrap();
+                let piece = store.staged.get(&transfer).map(|staged| {
+                    let piece = staged.get(from..from + bytes).expect("what was appended");
+                    Bytes::copy_from_slice(piece)
+                });
+                let input = Input::Done { ticket, answer: Answer::Read(piece) };
+                let delay = self.chance.below(self.answer_ms + 1);
+                self.later(self.now_ms + delay, Happening::Worked(at, life, input));
+            }
             Output::Drop { transfer } => {
                 store.staged.remove(&transfer);
             }
