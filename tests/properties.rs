@@ -67,10 +67,10 @@ macro_rules! twins {
 
 twins! {
     wire header head small_bundle receipt card card_body roster roster_body node_text seal_key_text
-    packet compressed manifest job job_result job_word compact_inside age_inside compact_payload age_file
+    packet compressed manifest file_request job job_result job_word compact_inside age_inside compact_payload age_file
     container forged_container notes forged_notes volume file_name
     unit beacon symbols reconciliation noise_first noise_second noise_records
-    config allow_list allowed key_file contacts stream trace log_segment log_records
+    config allow_list allowed shares key_file contacts stream trace log_segment log_records
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a running daemon answers: every verb of the [desk](crate::desk) over HTTP and JSON, on a
 //! Unix socket that only its owner can use.
 //!
-//! - `verb`, `verbs`: every verb as a request that knows how to run; [`TABLE`] lists them. The command
+//! - `verb`, `verbs`, `files`: every verb as a request that knows how to run; [`rows`] lists them. The command
 //!   line runs the same requests, at a desk of its own or through [`Client`];
 //! - `live`, `outlook`: verbs that a running node answers, or answers better; when a bundle may arrive;
 //! - `wire`: replies as lines of JSON, there and back;
@@ -15,6 +15,7 @@
 mod body;
 mod client;
 mod events;
+mod files;
 mod jobs;
 mod live;
 mod metrics;
@@ -29,6 +30,7 @@ mod wire;
 use std::path::{Path, PathBuf};
 
 pub use client::{Client, Events};
+pub use files::{Get, GetLs, GetSave, GetState, ShareLs, ShareRm, ShareSet};
 pub use openapi::document;
 pub(crate) use server::bind_metrics;
 pub use server::{Server, serve_metrics};
@@ -41,7 +43,7 @@ pub use verbs::{
     Log, MessageCard, PeersLs, Ping, QueueBump, QueueCancel, QueueLs, QueueShow, RosterEdit,
     RosterExport, RosterFollow, RosterLeave, RosterLs, RosterNew, RosterSend, RosterShow,
     RosterTake, Run, SendBatch, SendOne, SendState, SpoolCheck, SpoolGc, SpoolRebuild, SpoolStats,
-    StatusVerb, TABLE, TossVerb, Trace, Why,
+    StatusVerb, TossVerb, Trace, Why,
 };
 pub(crate) use verbs::{bundle_id, from_hex};
 pub use wire::{Object, Outcomes, Reply};
@@ -50,6 +52,11 @@ use crate::desk::{Failure, FailureKind};
 
 /// The longest path of a socket: 108 bytes with the zero behind it (Linux, `sun_path`).
 const SOCKET_PATH_MAX: usize = 107;
+
+/// Every verb.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    verbs::TABLE.iter().chain(files::TABLE)
+}
 
 /// Where the socket of a home is: in it, or where its path would be too long, under
 /// `XDG_RUNTIME_DIR`.

@@ -18,11 +18,11 @@ use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    At, Row, TABLE, TossVerb, Verb,
+    At, Row, TossVerb, Verb,
     body::{
         ERROR_TRAILER, Ends, Frames, PIECES_MAX, Pieces, REPLY_TRAILER, Telling, Told, error_line,
     },
-    events, live, metrics, openapi,
+    events, live, metrics, openapi, rows,
     server::{BODY_MAX, BODY_TIME_MAX},
     wire::{Reply, line},
 };
@@ -49,7 +49,7 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let path = request.uri().path().to_owned();
-    let verb = path.strip_prefix("/v1/").and_then(|name| TABLE.iter().find(|r| r.name == name));
+    let verb = path.strip_prefix("/v1/").and_then(|name| rows().find(|r| r.name == name));
     let known = verb.is_some() || openapi::OTHERS.iter().any(|other| other.0 == path);
     let allowed = if service.metrics_only { path == "/metrics" } else { known };
     let method = match (allowed, verb) {

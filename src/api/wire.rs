@@ -7,8 +7,8 @@ use crate::desk::{
     reply::{
         AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, ErrorLine, Finding,
         Happening, Identity, JobLine, JobReleased, Line, LinkLine, MemberLine, OutputLine,
-        PeerLine, Ponged, ProposalLine, Queued, Reason, Received, RosterFile, RosterLine, Saved,
-        Sent, Shown, Status, Summary, Tossed, Traced,
+        PeerLine, Ponged, ProposalLine, Queued, Reason, Received, RequestLine, RosterFile,
+        RosterLine, Saved, Sent, ShareLine, Shown, Status, Summary, Tossed, Traced,
     },
 };
 
@@ -35,7 +35,7 @@ objects! {
     OutputLine "output", JobReleased "job-released", ProposalLine "proposal",
     MemberLine "member", PeerLine "peer", RosterFile "roster-file", RosterLine "roster",
     Ponged "pong", Queued "bundle", Reason "reason", Received "message", Saved "saved",
-    Sent "message", Shown "bundle", Status "status", Tossed "summary", Traced "event",
+    RequestLine "request", Sent "message", ShareLine "share", Shown "bundle", Status "status", Tossed "summary", Traced "event",
 }
 
 /// What a verb replies: one object, or a list that ends in a summary.

@@ -5,9 +5,9 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use super::{
-    Context, Ended, about, allow, bundle, daemon, inbox, job, links, me,
+    Context, Ended, about, allow, bundle, daemon, get, inbox, job, links, me,
     output::{Form, Loudness},
-    people, queue, reserved, roster, run, send, simulate, stick, upkeep,
+    people, queue, reserved, roster, run, send, share, simulate, stick, upkeep,
 };
 
 /// The first screen. By hand, because a list of verbs in the order of a newcomer's needs, several to
@@ -24,6 +24,7 @@ Every day
   send WHO [TEXT]       Queue a message, files or a directory
   toss PATH             Exchange with a stick, a card or a synced directory
   inbox                 List, read and save what arrived
+  get, share            Files that others share; what I share with them
   demo                  See it work, in a minute and a temporary directory
 With links
   up, down, daemon      Start and stop what keeps links
@@ -33,8 +34,7 @@ Look and arrange
   contact, roster       Names, and whom to trust; who belongs together
   run, job, allow       Commands elsewhere; what became of them; what others may
 By hand
-  pack, unpack          Exchange through a pipe, a tape or a disc
-  key, bundle           The seal key for age; single bundles
+  pack, unpack, bundle  By pipe, tape or disc; single bundles (key: for age)
   spool, config, doctor Upkeep (and bench, simulate, completion, man, version)
 Everywhere: --home DIR  --json  -q  -v  --no-progress  --color WHEN  --yes
 ";
@@ -98,6 +98,8 @@ pub(super) enum Command {
     Contact(people::Contact),
     Roster(roster::Roster),
     Allow(allow::Allow),
+    Get(Box<get::Get>),
+    Share(share::Share),
     Run(Box<run::Run>),
     Job(job::Job),
     Send(Box<send::Send>),
@@ -170,6 +172,8 @@ impl Command {
             Self::Contact(verb) => verb.run(context),
             Self::Roster(verb) => verb.run(context),
             Self::Allow(verb) => verb.run(context),
+            Self::Get(verb) => verb.run(context),
+            Self::Share(verb) => verb.run(context),
             Self::Run(verb) => verb.run(context),
             Self::Job(verb) => verb.run(context),
             Self::Send(verb) => verb.run(context),

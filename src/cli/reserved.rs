@@ -13,8 +13,6 @@ use crate::desk::{Failure, FailureKind};
 #[derive(Debug, Subcommand)]
 pub(super) enum Reserved {
     #[command(hide = true)]
-    Get(Anything),
-    #[command(hide = true)]
     Group(Anything),
     #[command(hide = true)]
     Board(Anything),
@@ -33,7 +31,6 @@ pub(super) struct Anything {
 impl Reserved {
     pub(super) fn run(self) -> Ended {
         let (name, kind) = match self {
-            Self::Get(_) => ("get", FailureKind::NeedsDaemon),
             Self::Group(_) => ("group", FailureKind::Failed),
             Self::Board(_) => ("board", FailureKind::Failed),
             Self::Checkin(_) => ("checkin", FailureKind::Failed),

@@ -25,11 +25,11 @@ use crate::{
 };
 
 /// How long `--wait` waits where nothing is said: a message over a link takes seconds.
-const WAIT_TIME: Duration = Duration::from_secs(60);
+pub(super) const WAIT_TIME: Duration = Duration::from_secs(60);
 /// How often a message is looked at where there is no daemon to tell of it.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// `--wait` ran out; the message is queued. The desk waits for nothing, so the code is ours.
-const WAIT_RAN_OUT: u8 = 7;
+pub(super) const WAIT_RAN_OUT: u8 = 7;
 /// A text is read up to here, to say how large it is; the desk's own limit is far lower.
 const TEXT_READ_MAX: u64 = 4 << 20;
 

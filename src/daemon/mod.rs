@@ -28,6 +28,7 @@ mod outbox;
 mod peers;
 mod plugs;
 mod reader;
+mod requests;
 mod ripening;
 mod roaming;
 mod sketcher;
@@ -181,6 +182,11 @@ impl Daemon {
             threads.push(spawn("jobs", move || jobs::run(&node, &stop))?);
         }
 
+        {
+            let (node, handle, stop) = (Arc::clone(&node), runtime.handle().clone(), stop.clone());
+            threads.push(spawn("requests", move || requests::run(&node, &handle, &stop))?);
+        }
+
         let (sketcher, to_sketch) = mpsc::channel(LINKS_MAX);
         let compute = {
             let engine = to_engine.clone();
@@ -305,6 +311,7 @@ impl Daemon {
     pub async fn stop(mut self) {
         self.node.stop.cancel();
         self.node.desk.ring_jobs();
+        self.node.desk.ring_requests();
         let ended = async {
             self.node.peers.ended().await;
             self.node.drained().await;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reply::ErrorLine;
 use crate::home::{
-    AllowFileError, ConfigError, ContactsError, HomeError, KeyFileError, RostersError,
+    AllowFileError, ConfigError, ContactsError, HomeError, KeyFileError, RostersError, SharesError,
 };
 
 /// Every failure of a verb: what happened, whether mail is safe, what to do next.
@@ -208,6 +208,16 @@ impl From<AllowFileError> for Failure {
             AllowFileError::Io { path, source } => Self::file("use", &path, source),
             AllowFileError::List(_) => Self::new(FailureKind::Usage, error.to_string())
                 .next("nothing was changed; correct the file, docs/jobs.md describes every key"),
+        }
+    }
+}
+
+impl From<SharesError> for Failure {
+    fn from(error: SharesError) -> Self {
+        match error {
+            SharesError::Io { path, source } => Self::file("use", &path, source),
+            _ => Self::new(FailureKind::Usage, error.to_string())
+                .next("nothing was changed; correct the file, docs/files.md describes every key"),
         }
     }
 }

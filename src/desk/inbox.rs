@@ -34,6 +34,10 @@ impl Desk {
         let mut found = Vec::new();
         for key in note_keys(spool, space::MESSAGE)? {
             let Ok(id) = key.as_slice().try_into().map(BundleId) else { continue };
+            // Another one has brought the same, to the same question.
+            if spool.note(space::DOUBLE, &id.0)?.is_some() {
+                continue;
+            }
             // What became of a job stands with the job.
             if let Some(kept) = self.kept(spool, id)?
                 && !matches!(kept.packet.body, Body::Result(_))
@@ -102,7 +106,7 @@ impl Desk {
                 ("introduction", introduces(contacts, author, said), Vec::new(), (1, 1))
             }
             Body::Roster(bytes) => ("roster", offers(contacts, id, bytes), Vec::new(), (1, 1)),
-            Body::Part(_) | Body::Card(_) | Body::Result(_) | Body::Word(_) => {
+            Body::Part(_) | Body::Card(_) | Body::Result(_) | Body::Word(_) | Body::Request(_) => {
                 ("post", String::new(), Vec::new(), (1, 1))
             }
         };

@@ -87,6 +87,21 @@ pub(super) mod space {
     pub const JOB_QUEUE: u8 = 51;
     /// What this node agreed to, by the job's id.
     pub const APPROVED: u8 = 52;
+    /// Others' requests for files that wait for an answer, by who asks and id:
+    /// `requests::CameNote`.
+    pub const REQUEST: u8 = 60;
+    /// What others got lately of what they asked for, by their key: `requests::SpentNote`.
+    pub const SPENT: u8 = 61;
+    /// Files on their way to whoever asked for them, by whom and the message's id.
+    pub const GIVEN: u8 = 62;
+    /// Requests of mine, by id: `requests::AskedNote`.
+    pub const REQUESTED: u8 = 63;
+    /// What came of them, by id: `requests::AnswerNote`.
+    pub const ANSWERED: u8 = 64;
+    /// Messages that answer a request of mine, by id: the request's.
+    pub const ANSWERS: u8 = 65;
+    /// Received messages that brought once more what another one had brought, by id.
+    pub const DOUBLE: u8 = 66;
 }
 
 const VERSION: u8 = 1;

@@ -1,10 +1,14 @@
 //! Files on their way out: what a person named becomes a list of entries, then one stream.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Read},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::UNIX_EPOCH,
 };
 
@@ -18,7 +22,116 @@ pub(super) struct Outgoing {
     /// What the recipient will read; its hash is filled in while sending.
     pub entry: FileEntry,
     /// Where it is here.
-    pub source: PathBuf,
+    pub source: Source,
+}
+
+/// Where the bytes of a file are.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Under this name, which is opened when its turn comes.
+    Named(PathBuf),
+    /// In a file that is open, and stays the one that was looked at whatever becomes of its name.
+    Open(OpenFile),
+}
+
+/// An open file, or some of its bytes.
+#[derive(Clone, Debug)]
+pub(super) struct OpenFile {
+    file: Arc<File>,
+    shown: PathBuf,
+    from: u64,
+    mark: Mark,
+    trouble: Arc<AtomicU8>,
+}
+
+/// What changes with a file's content: its length, and the time when that was last written. The time
+/// at which anything about it changed is left out: a file that is given another name, or none, is the
+/// same.
+type Mark = (u64, i64, i64);
+
+/// Why an open file was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// It changed since it was opened.
+    Changed,
+    /// It could not be read.
+    Unreadable,
+}
+
+impl OpenFile {
+    /// A file as it is now; `shown` is what people are told of.
+    pub fn new(file: File, shown: PathBuf) -> io::Result<Self> {
+        let mark = mark(&file.metadata()?);
+        let trouble = Arc::new(AtomicU8::new(0));
+        Ok(Self { file: Arc::new(file), shown, from: 0, mark, trouble })
+    }
+
+    /// Its length when it was opened.
+    pub fn len(&self) -> u64 {
+        self.mark.0
+    }
+
+    /// The same without its first bytes.
+    pub fn from(self, from: u64) -> Self {
+        Self { from, ..self }
+    }
+
+    /// What kept it from being sent.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self.trouble.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Trouble::Changed),
+            _ => Some(Trouble::Unreadable),
+        }
+    }
+
+    /// BLAKE3 of all of it.
+    pub fn hash(&self) -> Option<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new();
+        let mut piece = vec![0; 64 * 1024];
+        let mut at = 0;
+        loop {
+            match self.read_at(&mut piece, at).ok()? {
+                0 => break,
+                n => {
+                    hasher.update(&piece[..n]);
+                    at += n as u64;
+                }
+            }
+        }
+        (at == self.len() && self.is_as_it_was().ok()?).then(|| *hasher.finalize().as_bytes())
+    }
+
+    fn read_at(&self, out: &mut [u8], at: u64) -> io::Result<usize> {
+        loop {
+            match self.file.read_at(out, self.from.saturating_add(at)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    fn is_as_it_was(&self) -> io::Result<bool> {
+        Ok(mark(&self.file.metadata()?) == self.mark)
+    }
+
+    fn note(&self, trouble: Trouble) {
+        let number = if trouble == Trouble::Changed { 1 } else { 2 };
+        self.trouble.store(number, Ordering::Relaxed);
+    }
+}
+
+fn mark(meta: &Metadata) -> Mark {
+    (meta.len(), meta.mtime(), meta.mtime_nsec())
+}
+
+impl Source {
+    fn shown(&self) -> &Path {
+        match self {
+            Self::Named(path) => path,
+            Self::Open(open) => &open.shown,
+        }
+    }
 }
 
 /// Lists files and, recursively, directories. Links are not followed, and special files left out;
@@ -84,14 +197,14 @@ fn walk(
         directory: meta.is_dir(),
     };
     if meta.is_file() {
-        found.push(Outgoing { entry, source: path.to_owned() });
+        found.push(Outgoing { entry, source: Source::Named(path.to_owned()) });
     } else if meta.is_dir() {
         let mut children: Vec<_> =
             fs::read_dir(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
         // The same tree makes the same message, whatever order the disk lists it in.
         children.sort_by_key(fs::DirEntry::file_name);
         if children.is_empty() {
-            found.push(Outgoing { entry, source: path.to_owned() });
+            found.push(Outgoing { entry, source: Source::Named(path.to_owned()) });
         }
         for child in children {
             let mut below = components.clone();
@@ -121,11 +234,24 @@ fn component(name: &str, watch: &dyn Watch) -> String {
 
 /// All files one after the other, hashing each on the way.
 ///
-/// A file that is not as long as it was listed is an error: the manifest would lie.
+/// A file that is not as long as it was listed is an error: the manifest would lie. An open file must
+/// not have changed at all.
 pub(super) struct Stream<'a> {
     files: &'a mut [Outgoing],
     at: usize,
-    open: Option<(File, blake3::Hasher, u64)>,
+    open: Option<Reading>,
+}
+
+/// A file that is being read.
+struct Reading {
+    bytes: Bytes,
+    hasher: blake3::Hasher,
+    left: u64,
+}
+
+enum Bytes {
+    Named(File),
+    Open(OpenFile),
 }
 
 impl<'a> Stream<'a> {
@@ -152,26 +278,27 @@ impl<'a> Stream<'a> {
             self.at += 1;
             return Ok(0);
         }
-        let failed = |error| Failure::file("read", &file.source, error);
-        let (open, hasher, left) = match &mut self.open {
+        let failed = |error| Failure::file("read", file.source.shown(), error);
+        let total = file.entry.bytes;
+        let Reading { bytes, hasher, left } = match &mut self.open {
             Some(open) => open,
-            none => {
-                let opened = File::open(&file.source).map_err(failed)?;
-                none.insert((opened, blake3::Hasher::new(), file.entry.bytes))
-            }
+            none => none.insert(Reading {
+                bytes: Bytes::of(&file.source).map_err(failed)?,
+                hasher: blake3::Hasher::new(),
+                left: total,
+            }),
         };
         let most = usize::try_from(*left).unwrap_or(usize::MAX).min(out.len());
-        let n = match open.read(&mut out[..most]) {
+        let n = match bytes.read(&mut out[..most], total - *left) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
             read => read.map_err(failed)?,
         };
         hasher.update(&out[..n]);
         *left -= n as u64;
-        let grown = *left == 0 && open.read(&mut [0]).map_err(failed)? != 0;
-        if grown || n == 0 && *left > 0 {
+        if n == 0 && *left > 0 || *left == 0 && !bytes.end_here().map_err(failed)? {
             return Err(Failure::new(
                 FailureKind::Failed,
-                format!("{} changed while it was being read", file.source.display()),
+                format!("{} changed while it was being read", file.source.shown().display()),
             )
             .next("nothing was sent; do it again when the file is complete"));
         }
@@ -181,6 +308,44 @@ impl<'a> Stream<'a> {
             self.at += 1;
         }
         Ok(n)
+    }
+}
+
+impl Bytes {
+    fn of(source: &Source) -> io::Result<Self> {
+        Ok(match source {
+            Source::Named(path) => Self::Named(File::open(path)?),
+            Source::Open(open) => Self::Open(open.clone()),
+        })
+    }
+
+    fn read(&mut self, out: &mut [u8], at: u64) -> io::Result<usize> {
+        match self {
+            Self::Named(file) => file.read(out),
+            Self::Open(open) => {
+                let read = open.read_at(out, at);
+                match &read {
+                    Err(_) => open.note(Trouble::Unreadable),
+                    Ok(0) if !out.is_empty() => open.note(Trouble::Changed),
+                    Ok(_) => {}
+                }
+                read
+            }
+        }
+    }
+
+    /// Whether all that was read is what was listed.
+    fn end_here(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Named(file) => Ok(file.read(&mut [0])? == 0),
+            Self::Open(open) => {
+                let same = open.is_as_it_was()?;
+                if !same {
+                    open.note(Trouble::Changed);
+                }
+                Ok(same)
+            }
+        }
     }
 }
 
@@ -224,5 +389,42 @@ mod tests {
             fs::write(dir.path().join("0"), changed).unwrap();
             assert!(Stream::new(&mut again).fill(&mut [0; 100]).is_err(), "{changed}");
         }
+    }
+
+    /// Syncthing's and croc's holes: a name that is another file by the time it is read.
+    #[test]
+    fn an_open_file_is_sent_as_it_was_opened_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let open = || {
+            fs::write(&path, "as it was").unwrap();
+            let file = OpenFile::new(File::open(&path).unwrap(), path.clone()).unwrap();
+            let mut listed = list(std::slice::from_ref(&path), &Silent).unwrap();
+            listed[0].source = Source::Open(file.clone());
+            (file, listed)
+        };
+        let (mut out, (file, mut files)) = ([0; 100], open());
+        // Its name is now a link to something else: what was opened is what is sent.
+        fs::rename(&path, dir.path().join("b")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert_eq!(Stream::new(&mut files).fill(&mut out).unwrap(), 9);
+        assert_eq!(&out[..9], b"as it was");
+        assert_eq!(file.hash().unwrap(), files[0].entry.blake3);
+        fs::remove_file(&path).unwrap();
+        for changed in ["another!!", "longer than before", "x"] {
+            let (file, mut files) = open();
+            // The clock of a file system has ticks, and a test writes within one.
+            let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+            fs::write(&path, changed).unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+            assert!(Stream::new(&mut files).fill(&mut out).is_err(), "{changed}");
+            assert_eq!(file.trouble(), Some(Trouble::Changed), "{changed}");
+            assert_eq!(file.hash(), None);
+        }
+        let (file, mut files) = open();
+        files[0].source = Source::Open(file.from(3));
+        files[0].entry.bytes = 2;
+        assert_eq!(Stream::new(&mut files).fill(&mut out).unwrap(), 2);
+        assert_eq!(&out[..2], b"it");
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! - [`Desk`]: opens a home and its spool; one file per verb or family of verbs;
 //! - `outgoing`: files become parts and a manifest; `incoming`: bundles for us become messages;
+//! - `requests`, `shares`: files that others may ask for, and that I ask for;
 //! - `toss`: the loop that obeys the parcel planner of the engine;
 //! - [`reply`]: every reply, which is CLI.md's JSON; [`Failure`]: every way it can fail.
 
@@ -40,10 +41,12 @@ mod queue;
 mod receipts;
 mod renewal;
 pub mod reply;
+mod requests;
 mod rosters;
 mod save;
 mod send;
 mod sets;
+mod shares;
 mod store;
 mod toss;
 mod upkeep;
@@ -68,8 +71,10 @@ pub use jobs::{RunRequest, Which};
 pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};
+pub use requests::{GetRequest, Given, Heard, Requests, Settled, WaitingRequest};
 pub use rosters::{RosterChange, day_of};
 pub use send::SendRequest;
+pub use shares::ShareRequest;
 pub use toss::{TossDirection, TossRequest};
 pub(crate) use upkeep::BUILT_AFTER_S;
 pub use upkeep::Figures;
@@ -106,6 +111,7 @@ pub struct Desk {
     alarms: alarm::Alarms,
     renewing: renewal::Renewing,
     job_news: jobs::JobNews,
+    request_news: requests::RequestNews,
     /// Held while a job takes its place in a queue: two must not come after the same one.
     queueing: Mutex<()>,
 }
@@ -127,6 +133,7 @@ impl Desk {
             alarms: alarm::Alarms::default(),
             renewing: renewal::Renewing::default(),
             job_news: jobs::JobNews::default(),
+            request_news: requests::RequestNews::default(),
             queueing: Mutex::default(),
         })
     }

@@ -1,10 +1,12 @@
 //! Every reply of the desk. As JSON they are the objects of the command line's contract; keys are
 //! only ever added.
 
+mod files;
 mod jobs;
 
 use serde::{Deserialize, Serialize};
 
+pub use files::{ListedLine, RequestLine, ShareLine};
 pub use jobs::{JobLine, JobReleased, OutputLine, ProposalLine};
 
 /// A word out of a fixed vocabulary: borrowed where a reply is made, owned where one was read.

@@ -151,7 +151,10 @@ fn target_of(
 }
 
 /// Tries a path, then the same with " (2)", " (3)" … before the ending, until `make` finds it free.
-fn fresh<T>(path: &Path, mut make: impl FnMut(&Path) -> io::Result<T>) -> Result<PathBuf, Failure> {
+pub(super) fn fresh<T>(
+    path: &Path,
+    mut make: impl FnMut(&Path) -> io::Result<T>,
+) -> Result<PathBuf, Failure> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let ending = path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
     for n in 1..=NAME_TRIES {
@@ -206,7 +209,7 @@ fn save_text(kept: &Kept, text: &str, dir: &Path) -> Result<Saved, Failure> {
 
 /// Gives a saved file the usual permissions and its time. Only a contact may send something that
 /// can be run.
-fn dress(path: &Path, file: &FileEntry, from_contact: bool) -> io::Result<()> {
+pub(super) fn dress(path: &Path, file: &FileEntry, from_contact: bool) -> io::Result<()> {
     let opened = File::open(path)?;
     let mode = if file.executable && from_contact { 0o755 } else { 0o644 };
     opened.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -219,7 +222,7 @@ fn dress(path: &Path, file: &FileEntry, from_contact: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn sync_dir(dir: &Path) -> Result<(), Failure> {
+pub(super) fn sync_dir(dir: &Path) -> Result<(), Failure> {
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .map_err(|error| Failure::file("sync", dir, error))
@@ -227,7 +230,7 @@ fn sync_dir(dir: &Path) -> Result<(), Failure> {
 
 /// A name from outside as a name for any disk: no separators, no control or direction characters,
 /// nothing that FAT refuses, nothing hidden, nothing that a command would take for an option.
-fn safe_name(name: &str) -> String {
+pub(super) fn safe_name(name: &str) -> String {
     let mapped: String = name
         .chars()
         .map(|c| match c {

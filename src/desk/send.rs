@@ -12,7 +12,7 @@ use postrider_base::{
 use postrider_spool::{Body as SpoolBody, Change, Destination, contract::GROUP_MAX};
 
 use super::{
-    Desk, Failure, FailureKind, Watch,
+    Desk, Failure, FailureKind, Silent, Watch,
     call_back::Beside,
     clock,
     incoming::lock,
@@ -63,6 +63,12 @@ pub(super) struct Small {
 
 /// What is made of the files of a message: mail, or what else brings files along.
 pub(super) type Wrap<'a> = dyn Fn(Manifest) -> Body + 'a;
+
+/// Files, and what is made of them.
+struct Wrapped<'a> {
+    files: Vec<Outgoing>,
+    wrap: &'a Wrap<'a>,
+}
 
 impl Desk {
     /// Queues a message. When this returns, it is durable.
@@ -149,7 +155,9 @@ impl Desk {
                 // Too large for a batch: sent on its own, durable at once.
                 None => {
                     let nothing = Beside::Changes(Vec::new());
-                    self.send_parts(post, contact, &request, &Body::Files, nothing, watch)
+                    let files = message_files::list(&request.files, watch)?;
+                    let wrapped = Wrapped { files, wrap: &Body::Files };
+                    self.send_parts(post, contact, &request, wrapped, nothing, watch)
                         .map(|sent| sent.0)
                 }
             }?;
@@ -187,12 +195,36 @@ impl Desk {
         let contact = contacts.resolve(&request.to)?;
         refuse_revoked(&contacts, contact)?;
         let Some(small) = self.small(contact, request, wrap, watch)? else {
-            return self.send_parts(post, contact, request, wrap, beside, watch);
+            let files = message_files::list(&request.files, watch)?;
+            let wrapped = Wrapped { files, wrap };
+            return self.send_parts(post, contact, request, wrapped, beside, watch);
         };
         let mut changes = Vec::new();
         let (sent, id) = self.seal_small(post, contact, request, small, &mut changes)?;
         let gone = self.commit_new(post, &id, changes, beside)?.1;
         Ok((sent, gone))
+    }
+
+    /// As [`Self::send_by`], of files that are open already.
+    pub(super) fn send_open(
+        &self,
+        post: &dyn Post,
+        contact: &Contact,
+        request: &SendRequest,
+        files: Vec<Outgoing>,
+        beside: Beside<'_>,
+    ) -> Result<Sent, Failure> {
+        let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
+        if total > INLINE_MAX {
+            let wrapped = Wrapped { files, wrap: &Body::Files };
+            let sent = self.send_parts(post, contact, request, wrapped, beside, &Silent);
+            return Ok(sent?.0);
+        }
+        let small = self.small_of(contact, request, files, &Body::Files)?;
+        let mut changes = Vec::new();
+        let (sent, id) = self.seal_small(post, contact, request, small, &mut changes)?;
+        self.commit_new(post, &id, changes, beside)?;
+        Ok(sent)
     }
 
     /// The message as one packet, or `None` when it is too large for that.
@@ -204,8 +236,8 @@ impl Desk {
         watch: &dyn Watch,
     ) -> Result<Option<Small>, Failure> {
         let text = request.text.clone();
-        let tail = self.tail(contact, request);
         if request.files.is_empty() {
+            let tail = self.tail(contact, request);
             let text = text.unwrap_or_default();
             let bytes = text.len() as u64;
             let preview = preview(&text);
@@ -227,7 +259,7 @@ impl Desk {
             return Ok(Some(Small { packet: Packet { body, tail }, bytes, preview }));
         }
         check_text(text.as_deref())?;
-        let mut files = message_files::list(&request.files, watch)?;
+        let files = message_files::list(&request.files, watch)?;
         let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
         if files.is_empty() {
             return Err(Failure::new(FailureKind::Usage, "there is no file in that")
@@ -236,13 +268,27 @@ impl Desk {
         if total > INLINE_MAX {
             return Ok(None);
         }
+        self.small_of(contact, request, files, wrap).map(Some)
+    }
+
+    /// Files that fit one packet, as one.
+    fn small_of(
+        &self,
+        contact: &Contact,
+        request: &SendRequest,
+        mut files: Vec<Outgoing>,
+        wrap: &Wrap<'_>,
+    ) -> Result<Small, Failure> {
+        let text = request.text.clone();
+        let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
         let mut content = vec![0; usize::try_from(total).unwrap_or(0)];
         Stream::new(&mut files).fill(&mut content)?;
         let bytes = total + text.as_ref().map_or(0, String::len) as u64;
         let preview = text.as_deref().map_or_else(|| file_preview(&files), preview);
         let files = files.into_iter().map(|file| file.entry).collect();
         let body = wrap(Manifest { text, files, content: Content::Inline(content) });
-        Ok(Some(Small { packet: Packet { body, tail }, bytes, preview }))
+        let tail = self.tail(contact, request);
+        Ok(Small { packet: Packet { body, tail }, bytes, preview })
     }
 
     /// Seals a small message; its changes join the group that the caller commits.
@@ -275,11 +321,10 @@ impl Desk {
         post: &dyn Post,
         contact: &Contact,
         request: &SendRequest,
-        wrap: &Wrap<'_>,
+        Wrapped { mut files, wrap }: Wrapped<'_>,
         beside: Beside<'_>,
         watch: &dyn Watch,
     ) -> Result<(Sent, Vec<BundleId>), Failure> {
-        let mut files = message_files::list(&request.files, watch)?;
         let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
         let bulk = if total > BULK_FROM { Niceness::BULK } else { Niceness::NORMAL };
         let set = postrider_base::id::SetId(clock::random()?);

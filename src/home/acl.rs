@@ -80,10 +80,7 @@ impl Acl {
     /// The first word that can mean nobody, if there is one.
     pub(super) fn wrong_word(&self) -> Option<&str> {
         let words = Right::ALL.into_iter().flat_map(|right| self.list(right));
-        words.map(String::as_str).find(|word| {
-            let bare = word.strip_prefix(['@', '%']).unwrap_or(word);
-            bare.is_empty() || bare.ends_with('/') || bare.trim() != bare
-        })
+        words.map(String::as_str).find(|word| wrong_word(word))
     }
 
     fn list(&self, right: Right) -> &[String] {
@@ -95,6 +92,12 @@ impl Acl {
             Right::Admin => &self.admin,
         }
     }
+}
+
+/// Whether a word can mean nobody.
+pub(super) fn wrong_word(word: &str) -> bool {
+    let bare = word.strip_prefix(['@', '%']).unwrap_or(word);
+    bare.is_empty() || bare.ends_with('/') || bare.trim() != bare
 }
 
 fn is_meant(word: &str, contacts: &Contacts, who: &NodeId, today: Day) -> bool {
@@ -193,13 +196,7 @@ mod tests {
             (&["contacts", "@medic"], [true, false, true, false, false, false, false, false]),
         ] {
             let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-            let acl = Acl {
-                reach: words.clone(),
-                relay: vec![],
-                run: vec![],
-                files: vec![],
-                admin: vec![],
-            };
+            let acl = Acl { reach: words.clone(), relay: vec![], ..Acl::default() };
             let asked = [(2, 110), (3, 110), (4, 110), (4, 111), (5, 110), (6, 110), (9, 110)];
             let mut said: Vec<bool> = asked
                 .iter()

@@ -60,6 +60,8 @@ pub struct Config {
     pub contacts_mib: Option<u64>,
     /// How much is carried for others.
     pub carry: Carry,
+    /// How much others get of what they ask for.
+    pub files: Files,
 }
 
 /// How much of the disk the bundles of others may take. Where no bytes are said, they follow from
@@ -100,6 +102,23 @@ impl Default for Carry {
             strangers_longest: STRANGERS_LONGEST,
             count_copies: false,
         }
+    }
+}
+
+/// How much others get of the files that they ask for. Which files is said in `shares.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Files {
+    /// Most bytes that one of them gets within a day.
+    pub bytes_per_day: u64,
+    /// Most answers to one of them that wait for a way.
+    pub waiting: u64,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        // A film a day; as many files as somebody lists and then asks for by hand.
+        Self { bytes_per_day: 4 << 30, waiting: 64 }
     }
 }
 
@@ -153,6 +172,7 @@ impl Default for Config {
             strangers_mib: None,
             contacts_mib: None,
             carry: Carry::default(),
+            files: Files::default(),
         }
     }
 }
@@ -249,6 +269,10 @@ impl Config {
         if let Some(word) = config.acl.wrong_word() {
             return Err(ConfigError::Who(word.to_owned()));
         }
+        // Each of them is looked at for every request.
+        if !(1..=512).contains(&config.files.waiting) {
+            return Err(ConfigError::Range { key: "waiting in [files]", range: "1 to 512" });
+        }
         if config.workers > 64 {
             return Err(ConfigError::Range { key: "workers", range: "0 to 64" });
         }
@@ -259,8 +283,11 @@ impl Config {
     /// the last line must not come to stand in one.
     pub fn to_text(&self) -> String {
         let mut text = self.keys_text();
-        if self.carry == Carry::default() && self.acl == Acl::default() {
-            text.push_str("# At the end may stand: [carry], how much is carried for others; [acl], who may do what.\n");
+        if self.carry == Carry::default()
+            && self.acl == Acl::default()
+            && self.files == Files::default()
+        {
+            text.push_str("# At the end may stand: [carry], how much is carried for others; [acl], who may do what; [files].\n");
             return text;
         }
         text.push_str(&self.tables_text());
@@ -337,6 +364,10 @@ impl Config {
             list(files),
             list(admin),
         ));
+        let Files { bytes_per_day, waiting } = self.files;
+        text.push_str(&format!(
+            "\n[files]\nbytes-per-day = {bytes_per_day}\nwaiting = {waiting}\n"
+        ));
         text
     }
 
@@ -400,6 +431,8 @@ mod tests {
             ("addresses = ['somewhere']", "addresses"),
             ("[acl]\nrun = ['@']", "@"),
             ("[acl]\nlisten = []", "listen"),
+            ("[files]\nwaiting = 0", "waiting"),
+            ("[files]\nbytes = 1", "bytes"),
             ("name = ", "name"),
         ] {
             let error = Config::parse(text).unwrap_err().to_string();

@@ -4,7 +4,7 @@
 //! config.toml   what a person may edit            contacts    whom I know, one line each
 //! key           the secrets (0600)                spool/      the mail
 //! card          my contact card, as text      rosters/    whose rosters I follow
-//! allow.toml    what others may have run
+//! allow.toml    what others may have run          shares.toml what others may ask for
 //! ```
 
 mod acl;
@@ -15,6 +15,7 @@ mod files;
 mod key_file;
 mod roster_key;
 mod rosters;
+mod shares;
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -34,6 +35,7 @@ use postrider_base::{
 };
 pub use roster_key::{BYTES_MAX as ROSTER_KEY_MAX, RosterKey, RosterKeyError};
 pub use rosters::{FOLLOWED_MAX, Followed, Rosters, RostersError, Taken};
+pub use shares::{Share, Shares, SharesError};
 
 /// An opened home: identity, card and settings. Contacts and spool are opened when needed.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ fn the_first_screen_is_as_it_was_read_and_approved() {
 
 #[test]
 fn every_verb_of_the_first_screen_explains_itself() {
-    for verb in "roster allow run job up down daemon link call peers ping log init id add send toss inbox demo status queue trace why contact pack unpack key \
+    for verb in "roster allow run job get share up down daemon link call peers ping log init id add send toss inbox demo status queue trace why contact pack unpack key \
                  bundle spool config doctor completion man version"
         .split_whitespace()
     {
@@ -69,8 +69,6 @@ fn wrong_usage_is_an_object_for_those_who_read_objects() {
 fn reserved_verbs_say_so_whatever_follows_them() {
     let folder = Folder::new();
     let node = folder.node("Alice");
-    let ended = node.run(["get", "x", "--wait", "--", "y"]).code(6);
-    assert!(ended.err.contains("not in this version yet"), "{}", ended.err);
     for verb in "group board checkin".split_whitespace() {
         let error = node.run(with_json([verb])).code(1).objects().remove(0);
         assert_eq!(error["type"], "error", "{verb}");

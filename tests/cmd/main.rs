@@ -11,6 +11,7 @@ mod contract;
 mod daemon;
 mod damage;
 mod full;
+mod get;
 mod help;
 mod hostile;
 mod jobs;

@@ -5,6 +5,7 @@ import unicodedata
 import card
 import cbor
 import job
+import request
 import roster
 import zstd
 from blake3 import blake3
@@ -12,14 +13,14 @@ from refused import require
 
 STAGE = "packet"
 MAIL, MANIFEST, PART, CARD = range(4)
-JOB, RESULT, INTRODUCTION, ROSTER, WORD = 6, 7, 9, 10, 11
-KINDS = {MAIL: "mail", MANIFEST: "manifest", PART: "part", CARD: "card", JOB: "job", RESULT: "result",
+REQUEST, JOB, RESULT, INTRODUCTION, ROSTER, WORD = 5, 6, 7, 9, 10, 11
+KINDS = {MAIL: "mail", MANIFEST: "manifest", PART: "part", CARD: "card", REQUEST: "request", JOB: "job", RESULT: "result",
          INTRODUCTION: "introduction", ROSTER: "roster", WORD: "word"}
 TEXT_MAX, MANIFEST_MAX, INLINE_MAX = 64 * 1024, 8 * 1024 * 1024, 256 * 1024
 PART_BYTES_MIN, PART_BYTES_MAX = 1024 * 1024, 63 * 1024 * 1024
 NOTE_MAX = 1024
 CAPS = {MAIL: TEXT_MAX, MANIFEST: MANIFEST_MAX, CARD: card.CARD_MAX,
-        INTRODUCTION: card.CARD_MAX + NOTE_MAX + 16, ROSTER: roster.ROSTER_MAX,
+        REQUEST: request.REQUEST_MAX, INTRODUCTION: card.CARD_MAX + NOTE_MAX + 16, ROSTER: roster.ROSTER_MAX,
         JOB: job.JOB_MAX, RESULT: job.RESULT_MAX, WORD: job.WORD_MAX}
 FILES_MAX, DEPTH_MAX, COMPONENT_MAX, NAMES_MAX = 65_536, 64, 255, 524_288
 DIRECTORY = 2
@@ -72,6 +73,8 @@ def _body(kind, plain, out):
             check(False, "text is not UTF-8")
     elif kind == MANIFEST:
         out.update(read_manifest(plain))
+    elif kind == REQUEST:
+        out.update(request.request(plain, is_component))
     elif kind in (JOB, RESULT, WORD):
         reader = {JOB: job.job, RESULT: job.result, WORD: job.word}[kind]
         out.update(reader(plain, read_manifest))

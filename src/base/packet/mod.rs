@@ -15,6 +15,7 @@ mod job;
 mod listing;
 mod manifest;
 mod padding;
+mod request;
 mod result;
 mod word;
 
@@ -32,6 +33,9 @@ pub use manifest::{
     PATH_DEPTH_MAX, PartList, is_component,
 };
 pub use padding::{padme, payload_class};
+pub use request::{
+    KNOWN_MAX, LISTED_MAX, Listed, No, PATH_BYTES_MAX, REQUEST_MAX, Range, Request, Told,
+};
 pub use result::{BOUND_MAX, BOUNDS_MAX, JobResult, RESULT_MAX, SHOWN_MAX, State, Stream, WHY_MAX};
 pub use word::{ARGV_BYTES_MAX, ARGV_MAX, Fact, Proposal, Said, WORD_MAX, Word, approval_of};
 
@@ -55,8 +59,8 @@ pub struct Packet {
     pub tail: Tail,
 }
 
-/// The kinds of version 1. Numbers 4, 5 and 8 are reserved for receipt batches, file requests and
-/// group posts, and refused.
+/// The kinds of version 1. Numbers 4 and 8 are reserved for receipt batches and group posts, and
+/// refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// A text.
@@ -67,6 +71,8 @@ pub enum Body {
     Part(PartHead),
     /// A contact card.
     Card(Vec<u8>),
+    /// A request for files, or what is said to one.
+    Request(Box<Request>),
     /// Somebody's card, vouched for by the author.
     Introduction(Introduction),
     /// A roster. It is only carried here: whoever uses it checks it.
@@ -151,6 +157,7 @@ const MAIL: u8 = 0;
 const FILES: u8 = 1;
 const PART: u8 = 2;
 const CARD: u8 = 3;
+const REQUEST: u8 = 5;
 const JOB: u8 = 6;
 const RESULT: u8 = 7;
 const INTRODUCTION: u8 = 9;
@@ -167,6 +174,7 @@ impl Packet {
             Body::Mail(text) => self.encode_bytes(MAIL, text.as_bytes()),
             Body::Files(manifest) => self.encode_bytes(FILES, &manifest.encode()),
             Body::Card(card) => self.encode_bytes(CARD, card),
+            Body::Request(request) => self.encode_bytes(REQUEST, &request.encode()),
             Body::Introduction(said) => self.encode_bytes(INTRODUCTION, &said.encode()),
             Body::Roster(roster) => self.encode_bytes(ROSTER, roster),
             Body::Job(job) => self.encode_bytes(JOB, &job.encode()),
@@ -243,6 +251,7 @@ impl Packet {
         let cap = match kind {
             MAIL => TEXT_MAX,
             FILES => MANIFEST_MAX,
+            REQUEST => REQUEST_MAX,
             INTRODUCTION => INTRODUCTION_MAX,
             ROSTER => ROSTER_MAX,
             JOB => JOB_MAX,
@@ -257,6 +266,7 @@ impl Packet {
         Ok(match kind {
             MAIL => Body::Mail(String::from_utf8(body).map_err(|_| PacketError::Text)?),
             FILES => Body::Files(Manifest::decode(&body)?),
+            REQUEST => Body::Request(Box::new(Request::decode(&body)?)),
             INTRODUCTION => Body::Introduction(Introduction::decode(&body)?),
             ROSTER => Body::Roster(body),
             JOB => Body::Job(Box::new(Job::decode(&body)?)),
@@ -282,7 +292,7 @@ impl Packet {
 }
 
 fn is_kind(kind: u8) -> bool {
-    kind <= CARD || matches!(kind, JOB | RESULT | INTRODUCTION | ROSTER | WORD)
+    kind <= CARD || matches!(kind, REQUEST | JOB | RESULT | INTRODUCTION | ROSTER | WORD)
 }
 
 impl Tail {
@@ -390,6 +400,13 @@ mod tests {
                 tail: Tail::default(),
             },
             Packet {
+                body: Body::Request(Box::new(Request::Answer {
+                    request: BundleId([1; 32]),
+                    said: Told::No(No::NotFound),
+                })),
+                tail: Tail::default(),
+            },
+            Packet {
                 body: Body::Part(PartHead {
                     set: SetId([1; 16]),
                     index: 3,
@@ -411,7 +428,7 @@ mod tests {
 
     #[test]
     fn reserved_kinds_and_empty_tails_are_refused() {
-        for kind in [8, 10, 16] {
+        for kind in [8, 9, 16, 17] {
             assert_eq!(Packet::decode(&[0x82, kind, 0x40]), Err(PacketError::Kind(kind)));
         }
         assert_eq!(Packet::decode(b"\x83\x00\x40\x82\xf6\xf6"), Err(PacketError::Field("tail")));

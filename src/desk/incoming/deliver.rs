@@ -199,7 +199,7 @@ impl Intake<'_> {
                 (Body::Result(_), None) => {
                     self.keep_message(&author, id, &opened, held_ms, reused, &mut changes)?;
                 }
-                (Body::Card(_) | Body::Word(_), None) => {}
+                (Body::Card(_) | Body::Word(_) | Body::Request(_), None) => {}
             }
             if let Some(job) = Self::told_of(&opened.packet.body)
                 && group.pending.jobs.contains(&job)
@@ -210,6 +210,7 @@ impl Intake<'_> {
             let came = Came { id, author, sequence, age_s: hop.age_s, held_ms, reused };
             let touched = self.note_job(&came, &opened.packet.body, &mut changes)?;
             group.pending.jobs.extend(touched);
+            self.note_request(&came, &opened.packet, &mut group, &mut changes)?;
         }
         receipts.extend(receipt.filter(|_| show_receipt).map(|receipt| (receipt, until)));
         for (receipt, until) in receipts {

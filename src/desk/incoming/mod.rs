@@ -10,6 +10,7 @@ mod deliver;
 mod jobs;
 mod own;
 mod refusal;
+mod requests;
 mod rosters;
 
 use std::{
@@ -44,6 +45,7 @@ use super::{
     parts::{PartWriter, Place},
     places::{LeasedWriter, Places},
     receipts::{Numbered, ReceiptNumbers},
+    requests::RequestNews,
     sets::SetBook,
 };
 use crate::home::{Acl, Contacts, Home};
@@ -66,6 +68,10 @@ pub(super) struct Gains {
     pub delivered: Vec<BundleId>,
     /// Jobs of which something was said, mine and those of others.
     pub jobs: Vec<BundleId>,
+    /// Messages that answer something that this node asked for.
+    pub answers: Vec<BundleId>,
+    /// Whether somebody asks for files.
+    pub asked: bool,
     /// Bundles for others that there was no room for after all.
     pub full: HashSet<BundleId>,
 }
@@ -146,6 +152,7 @@ pub(super) struct Intake<'a> {
     group: Mutex<Group>,
     alarms: &'a Alarms,
     job_news: &'a JobNews,
+    request_news: &'a RequestNews,
     acl: &'a Acl,
     today: Day,
 }
@@ -203,6 +210,7 @@ impl<'a> Intake<'a> {
             group: Mutex::default(),
             alarms: &desk.alarms,
             job_news: &desk.job_news,
+            request_news: &desk.request_news,
             acl: &desk.home.config.acl,
             today: clock::today(),
         })
@@ -556,6 +564,10 @@ impl<'a> Intake<'a> {
         group.gains.bytes += pending.bytes;
         // A job whose last part came is news as a message.
         self.job_news.tell(pending.messages.iter().chain(&pending.jobs).copied());
+        self.request_news.tell(pending.messages.iter().chain(&pending.answers).copied());
+        if pending.asked {
+            self.request_news.ring();
+        }
         group.gains.messages.extend(pending.messages);
         group.gains.delivered.extend(pending.delivered);
         self.sets.committed()?;

@@ -5,7 +5,7 @@ use std::{cell::RefCell, fs, path::PathBuf};
 
 use postrider::{
     desk::{Desk, FailureKind, Silent},
-    home::{Config, Contacts, Home, KeyFile},
+    home::{Config, Contacts, Home, KeyFile, Shares},
 };
 use postrider_base::packet::{ARGV_BYTES_MAX, ARGV_MAX, WHY_MAX};
 use postrider_exec::allow::{
@@ -47,6 +47,22 @@ pub fn allow_list(data: &[u8]) -> bool {
         }
     }
     !list.0.is_empty()
+}
+
+pub fn shares(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(shares) = Shares::parse(text) else { return false };
+    for (name, share) in &shares.0 {
+        assert_eq!(share.check(), Ok(()));
+        let alone = Shares::parse(&Shares::edited("", name, Some(share)).unwrap()).unwrap();
+        assert_eq!(alone.0.get(name), Some(share));
+        if let Ok(without) = Shares::edited(text, name, None) {
+            let mut wanted = shares.clone();
+            wanted.0.remove(name);
+            assert_eq!(Shares::parse(&without).unwrap(), wanted);
+        }
+    }
+    !shares.0.is_empty()
 }
 
 /// A command, a line a word; behind an empty line the arguments, each behind its length.

@@ -6,7 +6,7 @@ use postrider_base::{
     Head, Header, Lifetime, Niceness,
     bundle::{Destination, LockField, Origin, SealKind, Sequence, tag_of},
     domain,
-    packet::{Body, Content, INLINE_MAX, Job, JobResult, Manifest, Packet, Word},
+    packet::{Body, Content, INLINE_MAX, Job, JobResult, Manifest, Packet, Request, Word},
     seal::{age, compact},
     unseal::{Keyring, OpenError, open_small, open_stream},
     wire,
@@ -31,10 +31,10 @@ pub fn packet(data: &[u8]) -> bool {
     true
 }
 
-/// The bytes of a compressed body, as a text, a manifest, a card, and what is said of jobs.
+/// The bytes of a compressed body, as a text, a manifest, a card, and what is said of jobs and requests.
 pub fn compressed(data: &[u8]) -> bool {
     let mut accepted = false;
-    for kind in [1_u8, 3, 7, 13, 15, 23] {
+    for kind in [1_u8, 3, 7, 11, 13, 15, 23] {
         accepted |= packet(&wire::encode(&(kind, Bytes::new(data))));
     }
     accepted
@@ -44,6 +44,18 @@ pub fn manifest(data: &[u8]) -> bool {
     let Ok(manifest) = Manifest::decode(data) else { return false };
     assert_eq!(manifest.encode(), data);
     within_bounds(&manifest);
+    true
+}
+
+pub fn file_request(data: &[u8]) -> bool {
+    let Ok(request) = Request::decode(data) else { return false };
+    assert_eq!(request.encode(), data);
+    assert_eq!(request.check(), Ok(()));
+    if let Request::List { path, .. } | Request::Get { path, .. } = &request {
+        let leaves =
+            |name: &String| ["", ".", ".."].contains(&&**name) || name.contains(['/', '\\', '\0']);
+        assert!(!path.iter().any(leaves));
+    }
     true
 }
 

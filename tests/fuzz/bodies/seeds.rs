@@ -15,9 +15,9 @@ use postrider_base::{
     compose::{Letter, Padding, Privacy, Sealed, To, seal},
     id::SetId,
     packet::{
-        Answer, Body, Content, Fact, FileEntry, Fleet, Introduction, Job, JobResult, Manifest,
-        Packet, PartHead, PartList, Proposal, Said, State, Stream, Tail, Then, Turn, Word,
-        compress_part,
+        Answer, Body, Content, Fact, FileEntry, Fleet, Introduction, Job, JobResult, Listed,
+        Manifest, No, Packet, PartHead, PartList, Proposal, Range, Request, Said, State, Stream,
+        Tail, Then, Told, Turn, Word, compress_part,
     },
     roster::{Day, Entry, Member, RosterFacts},
     seal::{age, compact},
@@ -307,6 +307,24 @@ fn words() -> Vec<Word> {
     said.map(|said| Word { job: BundleId([5; 32]), said }).to_vec()
 }
 
+fn requests() -> Vec<Request> {
+    let path = || vec!["maps".to_owned(), "north".to_owned()];
+    let answer = |said| Request::Answer { request: BundleId([5; 32]), said };
+    let entry = Listed { name: "a".into(), directory: false, bytes: 7, mtime: Some(9) };
+    let range = Some(Range { from: 7, length: Some(100) });
+    vec![
+        Request::List { path: path(), glob: Some("*.pdf".into()), after: Some("a".into()) },
+        Request::Get { path: path(), glob: None, range, known: vec![(5, [7; 32])] },
+        answer(Told::No(No::TooLarge { most: 1000 })),
+        answer(Told::Listing { entries: vec![entry], more: true }),
+        answer(Told::Same { bytes: 5, blake3: [7; 32] }),
+    ]
+}
+
+pub(super) fn file_request() -> Inputs {
+    requests().iter().map(Request::encode).collect()
+}
+
 pub(super) fn job() -> Inputs {
     jobs().iter().map(Job::encode).collect()
 }
@@ -334,6 +352,7 @@ fn packets() -> Inputs {
         Body::Card(card.clone()),
         Body::Introduction(Introduction { card, note: Some("a friend".into()) }),
         Body::Roster(roster().remove(1)),
+        Body::Request(Box::new(requests().remove(1))),
         Body::Job(Box::new(jobs().remove(1))),
         Body::Result(Box::new(results().remove(1))),
         Body::Word(Box::new(words().remove(1))),
@@ -499,6 +518,12 @@ pub(super) fn allow_list() -> Inputs {
         for = ['@chief', 'Bob']\napprovals = 1\nmemory = 33554432\nnet = true\nread = ['/etc']\n\
         reruns = 3\ngroup = 'g'\nwindow = '22:00-06:00'\nstdin = 5\nfiles = 6\n";
     vec![full.into(), b"[a]\nargv = ['/bin/a']\n".to_vec()]
+}
+
+pub(super) fn shares() -> Inputs {
+    let full = "# mine\n[a]\npath = '/srv/a'\n\n['b.c'] # b\npath = '/b'\nfor = [\n'@chief', 'Bob',\n]\n\
+        list = false\nhidden = true\nmax-bytes = 5\n";
+    vec![full.into(), b"[a]\npath = '/'\n".to_vec()]
 }
 
 pub(super) fn allowed() -> Inputs {

@@ -15,7 +15,7 @@ use postrider_base::{
 use serde_json::{Value, json};
 
 use crate::{
-    jobs,
+    jobs, requests,
     vector::{hex, merged, unhex},
 };
 
@@ -263,6 +263,7 @@ pub(crate) fn describe(packet: &Packet) -> Value {
             "compressed": part.compressed,
         }),
         Body::Files(files) => merged([json!({ "kind": "manifest" }), manifest(files)]),
+        Body::Request(request) => requests::request(request),
         Body::Job(job) => jobs::job(job),
         Body::Result(result) => jobs::result(result),
         Body::Word(word) => jobs::word(word),

@@ -18,7 +18,7 @@ use crate::{
     bad_card, bad_roster,
     cbor::{V, b, t},
     craft::{BOB, Craft, mail, seed},
-    decode, jobs,
+    decode, jobs, requests,
     vector::{hex, unhex},
 };
 
@@ -83,7 +83,11 @@ fn packet(draw: &mut Draw) -> Vec<V> {
     let files = V::A(vec![V::A(vec![path, V::U(1), b(hash), V::Null, V::U(0)])]);
     let parts = V::A(vec![V::U(1 << 20), V::U(1), b([3; 32])]);
     let compressed = [&[0x20, 5, 0x29, 0, 0][..], b"hello"].concat();
-    match draw.below(10) {
+    match draw.below(11) {
+        9 => {
+            let said = draw.below(5) as u64;
+            vec![V::U(10), b(V::A(requests::elements(said)).bytes())]
+        }
         0 => mail("hello"),
         1 => vec![V::U(1), b(compressed)],
         2 => vec![V::U(2), b(V::A(vec![V::Null, t("hi"), files, b("x")]).bytes())],

@@ -15,7 +15,7 @@ use crate::{
     cbor::{V, b},
     craft::{ALICE, BOB, Craft, MALLORY, mail, node, seed},
     decode::describe,
-    jobs,
+    jobs, requests,
     vector::{Vector, good, hex, merged},
 };
 
@@ -217,11 +217,11 @@ fn letters() -> Vec<Vector> {
     ]
 }
 
-/// Whatever is said of jobs, from Alice to Bob.
+/// Whatever is said of jobs and of files that are asked for, from Alice to Bob.
 fn about_jobs() -> Vec<Vector> {
     let alice = node(ALICE);
     let open = letter(&alice, Privacy::Open);
-    let all = jobs::good().into_iter();
+    let all = jobs::good().into_iter().chain(requests::good());
     all.map(|(name, what, packet)| sent(&format!("open-{name}"), what, &open, &packet)).collect()
 }
 

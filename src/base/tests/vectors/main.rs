@@ -17,6 +17,7 @@ mod decode;
 mod differential;
 mod good;
 mod jobs;
+mod requests;
 mod seals;
 mod vector;
 
@@ -48,6 +49,7 @@ fn all() -> Vec<Vector> {
         bad_card::all(),
         bad_roster::all(),
         jobs::malformed(),
+        requests::malformed(),
     ];
     let all: Vec<_> = good::all().into_iter().chain(bad.into_iter().flatten()).collect();
     let names: BTreeSet<_> = all.iter().map(|vector| &vector.name).collect();

@@ -1,0 +1,411 @@
+//! Requests of mine: made, followed, and what to do when several were asked the same.
+
+use std::collections::BTreeSet;
+
+use postrider_base::{
+    BundleId, Lifetime, Niceness,
+    packet::{
+        Body, KNOWN_MAX, Listed, Manifest, No, Packet, PacketError, Range, Request, Told,
+        is_component,
+    },
+};
+use postrider_spool::{Change, Spool};
+
+use super::{AnswerNote, AskedNote, target::Requests};
+use crate::desk::{
+    Desk, Failure, FailureKind, SendRequest, Silent, Watch, clock,
+    inbox::{Kept, find_note, note_keys},
+    introduce::letter,
+    ledger::{remove_note, set_key, set_note, space},
+    people::name_of,
+    queue::ended,
+    reply::{ListedLine, RequestLine},
+    send::{Small, refuse_revoked},
+    sets::part_keys,
+};
+
+/// As many as anybody would ask the same.
+const SOURCES_MAX: usize = 16;
+/// What came of requests is forgotten after this long; messages stay where they are.
+const FORGOTTEN_MS: u64 = 90 * 24 * 3600 * 1000;
+/// Changes of one commit, when many requests are forgotten.
+const TOGETHER: usize = 512;
+
+/// What to ask for.
+#[derive(Clone, Debug, Default)]
+pub struct GetRequest {
+    /// Whom: petnames or ids. Each is asked.
+    pub to: Vec<String>,
+    /// A share, and names in it, with `/` between them; the last may be a pattern.
+    pub path: String,
+    /// What there is, instead of the file.
+    pub list: bool,
+    /// Of a list, what sorts behind this name.
+    pub after: Option<String>,
+    /// Only bytes from here.
+    pub from: Option<u64>,
+    /// Only so many.
+    pub length: Option<u64>,
+    /// Also if what comes is here already.
+    pub again: bool,
+    /// How urgent the request is.
+    pub nice: Option<Niceness>,
+    /// How long it lives.
+    pub lifetime: Option<Lifetime>,
+}
+
+/// What an answer led to.
+#[derive(Debug)]
+pub struct Settled {
+    /// How the request stands.
+    pub line: RequestLine,
+    /// Bundles of requests that need no answer any more.
+    pub gone: Vec<BundleId>,
+}
+
+impl Desk {
+    /// Asks for files, or what there is. When this returns, the requests are durable.
+    pub fn get(&self, wanted: &GetRequest, watch: &dyn Watch) -> Result<Vec<RequestLine>, Failure> {
+        let asked = wanted.request()?;
+        if !(1..=SOURCES_MAX).contains(&wanted.to.len()) {
+            let what = format!("between 1 and {SOURCES_MAX} can be asked for a file");
+            return Err(Failure::new(FailureKind::Usage, what).next("nothing was asked"));
+        }
+        let spool = self.spool(watch)?;
+        let requests = Requests::new(self, spool);
+        let asked = match asked {
+            Request::Get { path, glob: None, range: None, .. } if !wanted.again => {
+                let known = requests.known(&path)?;
+                Request::Get { path, glob: None, range: None, known }
+            }
+            asked => asked,
+        };
+        let contacts = self.home.contacts()?;
+        let (mut changes, mut ids): (Vec<Change>, Vec<BundleId>) = (Vec::new(), Vec::new());
+        let mut whom = BTreeSet::new();
+        for to in &wanted.to {
+            let contact = contacts.resolve(to)?;
+            refuse_revoked(&contacts, contact)?;
+            if !whom.insert(contact.card.node) {
+                continue;
+            }
+            let request =
+                SendRequest { nice: wanted.nice, lifetime: wanted.lifetime, ..letter(contact) };
+            let body = Body::Request(Box::new(asked.clone()));
+            let packet = Packet { body, tail: self.tail(contact, &request) };
+            let preview = format!("asks for {}", text_of(&asked));
+            let small = Small { packet, bytes: 0, preview };
+            let (_, id) = self.seal_small(spool, contact, &request, small, &mut changes)?;
+            let first = (wanted.to.len() > 1).then(|| ids.first().copied().unwrap_or(id));
+            let held_ms = spool.held_ms(clock::now());
+            let note = AskedNote::new(&contact.card.node, &asked, first, held_ms);
+            changes.push(set_note(space::REQUESTED, &id.0, note.encode()));
+            ids.push(id);
+        }
+        // All of them or none.
+        spool.commit(clock::now(), changes)?;
+        ids.into_iter().map(|id| requests.line(id)).collect()
+    }
+
+    /// Requests of mine, oldest first.
+    pub fn gets(&self, watch: &dyn Watch) -> Result<Vec<RequestLine>, Failure> {
+        let requests = Requests::new(self, self.spool(watch)?);
+        let mut lines = Vec::new();
+        for id in requests.asked()? {
+            lines.push(requests.line(id)?);
+        }
+        lines.sort_by(|a, b| (b.age_s, &a.id).cmp(&(a.age_s, &b.id)));
+        Ok(lines)
+    }
+
+    /// How a request of mine stands.
+    pub fn get_state(&self, id: &str, watch: &dyn Watch) -> Result<RequestLine, Failure> {
+        let spool = self.spool(watch)?;
+        let id = find_note(spool, space::REQUESTED, id, "request")?;
+        Requests::new(self, spool).line(id)
+    }
+}
+
+impl GetRequest {
+    /// As it is sent, once what is known stands in it.
+    fn request(&self) -> Result<Request, Failure> {
+        let usage = |what: String, next: &str| {
+            Failure::new(FailureKind::Usage, what).next(format!("nothing was asked; {next}"))
+        };
+        let text = self.path.strip_suffix('/').filter(|_| self.list).unwrap_or(&self.path);
+        let mut path: Vec<String> = match text {
+            "" => Vec::new(),
+            text => text.split('/').map(ToOwned::to_owned).collect(),
+        };
+        if let Some(name) = path.iter().find(|name| !is_component(name)) {
+            let what = format!("{:?} cannot be asked for: {name:?} is no name", self.path);
+            let next = "a path is a share and names in it, as maps/north.pdf; see what there is: \
+                        postrider get WHO --list";
+            return Err(usage(what, next));
+        }
+        let glob = path.pop_if(|name| name.contains(['*', '?']));
+        let range = match (self.from, self.length) {
+            (None, None) => None,
+            (from, length) => Some(Range { from: from.unwrap_or(0), length }),
+        };
+        let request = if self.list {
+            Request::List { path, glob, after: self.after.clone() }
+        } else {
+            Request::Get { path, glob, range, known: Vec::new() }
+        };
+        request.check().map_err(|error| {
+            let what = match error {
+                PacketError::Field("range") => "such bytes cannot be asked for".to_owned(),
+                PacketError::Field("path") if self.path.is_empty() => {
+                    "which file is wanted?".to_owned()
+                }
+                _ => format!("{:?} cannot be asked for", self.path),
+            };
+            usage(what, "see what there is: postrider get WHO --list")
+        })?;
+        Ok(request)
+    }
+}
+
+impl Requests<'_> {
+    /// What a message that came means for a request of mine.
+    pub fn settle(&self, message: BundleId) -> Result<Option<Settled>, Failure> {
+        let Some(id) = self.spool.note(space::ANSWERS, &message.0)? else { return Ok(None) };
+        let Ok(id) = id.as_slice().try_into().map(BundleId) else { return Ok(None) };
+        let line = self.line(id)?;
+        let mut gone = Vec::new();
+        if ["here", "same", "listed"].contains(&&*line.state) {
+            let mine = self.contents(message)?;
+            for other in self.twins(id)? {
+                match self.answered(other)? {
+                    // It need not be answered any more. One that has come there already is.
+                    None if ended(self.spool, other)?.is_none() => {
+                        gone.extend(self.desk.cancel_bundles(&other.to_string(), &Silent)?.1);
+                    }
+                    None => {}
+                    Some(answer) => self.note_double(message, &mine, answer.message())?,
+                }
+            }
+        }
+        Ok(Some(Settled { line, gone }))
+    }
+
+    /// Everything that was answered, for a start.
+    pub fn settle_all(&self) -> Result<Vec<BundleId>, Failure> {
+        let held_ms = self.spool.held_ms(clock::now());
+        let mut old = Vec::new();
+        for id in self.asked()? {
+            let note = self.spool.note(space::REQUESTED, &id.0)?;
+            let asked_ms = note.as_deref().and_then(AskedNote::read).map_or(0, |asked| asked.4);
+            if held_ms.saturating_sub(asked_ms) > FORGOTTEN_MS {
+                old.push(remove_note(space::REQUESTED, &id.0));
+                old.push(remove_note(space::ANSWERED, &id.0));
+            }
+        }
+        while !old.is_empty() {
+            let some = old.split_off(old.len().saturating_sub(TOGETHER));
+            self.spool.commit(clock::now(), some)?;
+        }
+        let mut gone = Vec::new();
+        for message in note_keys(self.spool, space::ANSWERS)? {
+            let Ok(message) = message.as_slice().try_into().map(BundleId) else { continue };
+            let request = self.spool.note(space::ANSWERS, &message.0)?.unwrap_or_default();
+            if self.spool.note(space::REQUESTED, &request)?.is_none() {
+                self.spool.commit(clock::now(), vec![remove_note(space::ANSWERS, &message.0)])?;
+                continue;
+            }
+            gone.extend(self.settle(message)?.map(|settled| settled.gone).unwrap_or_default());
+        }
+        Ok(gone)
+    }
+
+    pub(super) fn asked(&self) -> Result<Vec<BundleId>, Failure> {
+        let keys = note_keys(self.spool, space::REQUESTED)?.into_iter();
+        Ok(keys.filter_map(|key| Some(BundleId(key.try_into().ok()?))).collect())
+    }
+
+    /// A request of mine, as it was asked.
+    pub(super) fn asked_note(&self, id: BundleId) -> Result<(AskedNote, Request), Failure> {
+        let note = self.spool.note(space::REQUESTED, &id.0)?;
+        let note = note.as_deref().and_then(AskedNote::read);
+        note.and_then(|note| Some((note.clone(), note.request()?))).ok_or_else(|| {
+            Failure::new(FailureKind::Damaged, format!("the request {id} cannot be read back"))
+        })
+    }
+
+    pub(super) fn answered(&self, id: BundleId) -> Result<Option<AnswerNote>, Failure> {
+        let note = self.spool.note(space::ANSWERED, &id.0)?;
+        Ok(note.as_deref().and_then(AnswerNote::read))
+    }
+
+    /// A request of mine, and how it stands.
+    fn line(&self, id: BundleId) -> Result<RequestLine, Failure> {
+        let (asked, request) = self.asked_note(id)?;
+        let contacts = self.desk.home.contacts()?;
+        let to = asked.to().map_or_else(String::new, |to| name_of(&contacts, &to));
+        let held_ms = self.spool.held_ms(clock::now());
+        let mut line = RequestLine {
+            id: id.to_string(),
+            to,
+            path: text_of(&request),
+            list: matches!(request, Request::List { .. }),
+            age_s: held_ms.saturating_sub(asked.4) / 1000,
+            ..RequestLine::default()
+        };
+        let Some(answer) = self.answered(id)? else {
+            line.state = self.desk.sent_state(&id.to_string(), &Silent)?.state;
+            return Ok(line);
+        };
+        match (answer.message(), answer.answer()) {
+            (Some(message), _) => {
+                line.message = Some(message.to_string());
+                let kept = self.desk.kept(self.spool, message)?;
+                if let Some((kept, manifest)) = kept.as_ref().and_then(with_manifest) {
+                    let parts = self.parts(kept, manifest)?;
+                    line.bytes = Some(manifest.total_bytes());
+                    line.parts = Some(parts);
+                    line.state = if parts.0 >= parts.1 { "here" } else { "arriving" }.into();
+                } else {
+                    line.state = "refused".into();
+                    line.why = Some("unreadable".into());
+                }
+            }
+            (None, Some(Request::Answer { said, .. })) => tell(&mut line, said),
+            (None, _) => {
+                line.state = "refused".into();
+                line.why = Some("unreadable".into());
+            }
+        }
+        Ok(line)
+    }
+
+    /// How many parts of a message are here, and of how many.
+    fn parts(&self, kept: &Kept, manifest: &Manifest) -> Result<(u64, u64), Failure> {
+        let Some(list) = manifest.parts() else { return Ok((1, 1)) };
+        let all = list.hashes.len() as u64;
+        if self.spool.note(space::COMPLETE, &kept.id.0)?.is_some() {
+            return Ok((all, all));
+        }
+        let key = set_key(kept.author.as_bytes(), &list.set);
+        Ok(((part_keys(self.spool, &key)?.len() as u64).min(all - 1), all))
+    }
+
+    /// Contents that came when the same was asked for, and are here.
+    fn known(&self, path: &[String]) -> Result<Vec<(u64, [u8; 32])>, Failure> {
+        let mut known: Vec<(u64, (u64, [u8; 32]))> = Vec::new();
+        for id in self.asked()? {
+            let (note, request) = self.asked_note(id)?;
+            let Request::Get { path: earlier, glob: None, range: None, .. } = request else {
+                continue;
+            };
+            let Some(message) = self.answered(id)?.and_then(|answer| answer.message()) else {
+                continue;
+            };
+            if earlier == path
+                && let [only] = self.contents(message)?[..]
+                && !known.iter().any(|(_, content)| *content == only)
+            {
+                known.push((note.4, only));
+            }
+        }
+        known.sort_unstable_by_key(|(asked_ms, _)| std::cmp::Reverse(*asked_ms));
+        Ok(known.into_iter().map(|(_, content)| content).take(KNOWN_MAX).collect())
+    }
+
+    /// The files of a message whose bytes are all here, by length and hash.
+    pub(super) fn contents(&self, message: BundleId) -> Result<Vec<(u64, [u8; 32])>, Failure> {
+        let Some(kept) = self.desk.kept(self.spool, message)? else { return Ok(Vec::new()) };
+        let Some((kept, manifest)) = with_manifest(&kept) else { return Ok(Vec::new()) };
+        let (here, all) = self.parts(kept, manifest)?;
+        let files = manifest.files.iter().filter(|file| !file.directory && here >= all);
+        Ok(files.map(|file| (file.bytes, file.blake3)).collect())
+    }
+
+    /// Others that were asked the same in one go.
+    fn twins(&self, id: BundleId) -> Result<Vec<BundleId>, Failure> {
+        let Some(first) = self.asked_note(id)?.0.first() else { return Ok(Vec::new()) };
+        let mut twins = Vec::new();
+        for other in self.asked()? {
+            if other != id && self.asked_note(other)?.0.first() == Some(first) {
+                twins.push(other);
+            }
+        }
+        Ok(twins)
+    }
+
+    /// A message that brings what another one has brought is shown no more.
+    fn note_double(
+        &self,
+        message: BundleId,
+        mine: &[(u64, [u8; 32])],
+        other: Option<BundleId>,
+    ) -> Result<(), Failure> {
+        let Some(other) = other.filter(|_| !mine.is_empty()) else { return Ok(()) };
+        let marked = |it: &BundleId| self.spool.note(space::DOUBLE, &it.0);
+        let first = marked(&message)?.is_none() && marked(&other)?.is_none();
+        if first && self.contents(other)? == mine {
+            let double = set_note(space::DOUBLE, &message.0, Vec::new());
+            self.spool.commit(clock::now(), vec![double])?;
+        }
+        Ok(())
+    }
+}
+
+/// What an answer says, beside the request.
+fn tell(line: &mut RequestLine, said: Told) {
+    match said {
+        Told::No(no) => {
+            line.state = "refused".into();
+            line.why = Some(why(no).into());
+            line.most = if let No::TooLarge { most } = no { Some(most) } else { None };
+        }
+        Told::Listing { entries, more } => {
+            line.state = "listed".into();
+            line.more = more;
+            line.entries = entries.into_iter().map(listed).collect();
+        }
+        Told::Same { bytes, .. } => {
+            line.state = "same".into();
+            line.bytes = Some(bytes);
+        }
+    }
+}
+
+fn listed(entry: Listed) -> ListedLine {
+    let Listed { name, directory, bytes, mtime } = entry;
+    let kind = if directory { "directory" } else { "file" };
+    ListedLine { name, kind: kind.into(), bytes, mtime }
+}
+
+/// Why nothing was sent, in a word.
+pub(super) fn why(no: No) -> &'static str {
+    match no {
+        No::NotFound => "not-found",
+        No::NotAllowed => "not-allowed",
+        No::Directory => "directory",
+        No::Special => "special",
+        No::TooLarge { .. } => "too-large",
+        No::Spent => "spent",
+        No::Waiting => "waiting",
+        No::Changing => "changing",
+        No::Unreadable => "unreadable",
+        No::Beyond => "beyond",
+    }
+}
+
+fn with_manifest(kept: &Kept) -> Option<(&Kept, &Manifest)> {
+    match &kept.packet.body {
+        Body::Files(manifest) => Some((kept, manifest)),
+        _ => None,
+    }
+}
+
+/// What was asked for, as a person writes it.
+pub(super) fn text_of(request: &Request) -> String {
+    let (path, glob) = match request {
+        Request::List { path, glob, .. } | Request::Get { path, glob, .. } => (path, glob),
+        Request::Answer { .. } => return String::new(),
+    };
+    let names: Vec<&str> = path.iter().chain(glob).map(String::as_str).collect();
+    names.join("/")
+}
