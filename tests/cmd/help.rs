@@ -86,5 +86,5 @@ fn completions_and_manual_pages_are_made() {
     assert!(command(&["man"]).contains(".TH postrider 1"));
     assert!(command(&["man", "toss"]).contains("postrider\\-toss"));
     let folder = Folder::new();
-    folder.nobody("x").run(["man", "get"]).code(2);
+    folder.nobody("x").run(["man", "board"]).code(2);
 }
