@@ -2,16 +2,17 @@
 //! written there holds at once.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
 use postrider_base::packet::Handle;
 use postrider_exec::allow::{AllowError, AllowList, Entry, TEXT_MAX};
-use rustix::fs::{FlockOperation, flock};
 
-use super::{Home, files::replace};
+use super::{
+    Home,
+    files::{lock_for, replace, text_of},
+};
 
 /// Why the list cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,14 +47,7 @@ impl Home {
     ) -> Result<Option<Entry>, AllowFileError> {
         let path = self.allow_path();
         let failed = |source| AllowFileError::Io { path: path.clone(), source };
-        let lock = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.with_extension("lock"))
-            .map_err(failed)?;
-        // Freed when the file is closed, however this ends.
-        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+        let _lock = lock_for(&path).map_err(failed)?;
         let text = read(&path)?;
         let before = AllowList::parse(&text)?.0.remove(handle);
         let edited = AllowList::edited(&text, handle, to)?;
@@ -69,21 +63,15 @@ impl Home {
 }
 
 fn read(path: &Path) -> Result<String, AllowFileError> {
-    let mut text = String::new();
-    let most = TEXT_MAX as u64 + 1;
-    match File::open(path).and_then(|file| file.take(most).read_to_string(&mut text)) {
-        Ok(_) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(AllowError::Syntax("it is not text".into()).into())
-        }
-        Err(source) => Err(AllowFileError::Io { path: path.to_owned(), source }),
-    }
+    text_of(path, TEXT_MAX).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => AllowError::Syntax("it is not text".into()).into(),
+        _ => AllowFileError::Io { path: path.to_owned(), source: error },
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use postrider_exec::allow::Template;
 

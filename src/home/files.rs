@@ -2,10 +2,12 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
+
+use rustix::fs::{FlockOperation, flock};
 
 /// Replaces a file's contents durably: new file, sync, rename, sync of the directory, and sync of
 /// the file again (FAT writes the new name with length 0 until then).
@@ -25,6 +27,28 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     fs::rename(&new, path)?;
     File::open(dir)?.sync_all()?;
     file.sync_all()
+}
+
+/// Holds off others who change a file of this home by commands, until it is closed, however that
+/// happens; not a person with an editor.
+pub(super) fn lock_for(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let lock =
+        options.create(true).truncate(false).write(true).open(path.with_extension("lock"))?;
+    flock(&lock, FlockOperation::LockExclusive)?;
+    Ok(lock)
+}
+
+/// A text that a person keeps; none where there is no file. At most so many bytes and one are read, so
+/// that whoever asks sees that it is too long.
+pub(super) fn text_of(path: &Path, most: usize) -> io::Result<String> {
+    let mut text = String::new();
+    let read =
+        File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_string(&mut text));
+    match read {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(text),
+    }
 }
 
 /// Creates a directory, and those above it, for its owner only.

@@ -13,16 +13,18 @@
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    fs::{self, File},
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
 use postrider_base::packet::Handle;
-use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 
-use super::{Home, acl::wrong_word, files::replace};
+use super::{
+    Home,
+    acl::wrong_word,
+    files::{lock_for, replace, text_of},
+};
 
 /// Shares that a list has: a person keeps it.
 pub const SHARES_MAX: usize = 256;
@@ -119,14 +121,7 @@ impl Home {
     ) -> Result<Option<Share>, SharesError> {
         let path = self.shares_path();
         let failed = |source| SharesError::Io { path: path.clone(), source };
-        let lock = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.with_extension("lock"))
-            .map_err(failed)?;
-        // Freed when the file is closed, however this ends.
-        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+        let _lock = lock_for(&path).map_err(failed)?;
         let text = read(&path)?;
         let before = Shares::parse(&text)?.0.remove(name);
         let edited = Shares::edited(&text, name, to)?;
@@ -261,21 +256,15 @@ fn share_text(name: &Handle, share: &Share) -> String {
 }
 
 fn read(path: &Path) -> Result<String, SharesError> {
-    let mut text = String::new();
-    let most = TEXT_MAX as u64 + 1;
-    match File::open(path).and_then(|file| file.take(most).read_to_string(&mut text)) {
-        Ok(_) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(SharesError::Syntax("it is not text".into()))
-        }
-        Err(source) => Err(SharesError::Io { path: path.to_owned(), source }),
-    }
+    text_of(path, TEXT_MAX).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => SharesError::Syntax("it is not text".into()),
+        _ => SharesError::Io { path: path.to_owned(), source: error },
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 
