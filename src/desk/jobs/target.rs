@@ -45,7 +45,7 @@ use crate::{
     home::{Acl, Contact, Right},
 };
 
-/// Words about one job that wait; each was delivered as mail is, so they are few.
+/// Words about one job that are dealt with at once; those beyond, at the next news of it or start.
 const WORDS_MAX: usize = PAGE_MAX;
 
 /// Others' jobs on this node.
@@ -124,11 +124,14 @@ impl Jobs<'_> {
 
     /// Words about a job that nothing followed from yet; about all of them, without one.
     pub fn words(&self, job: Option<BundleId>) -> Result<Vec<WaitingWord>, Failure> {
-        let prefix = job.map_or(Vec::new(), |job| job.0.to_vec());
+        let keys = match job {
+            Some(job) => self.spool.notes(space::JOB_WORD, &job.0, None, WORDS_MAX)?,
+            None => note_keys(self.spool, space::JOB_WORD)?,
+        };
         let contacts = self.desk.home.contacts()?;
         let today = clock::today();
         let mut waiting = Vec::new();
-        for key in self.spool.notes(space::JOB_WORD, &prefix, None, WORDS_MAX)? {
+        for key in keys {
             if let Some(job) = key.strip_suffix(RELEASED)
                 && let Ok(job) = job.try_into().map(BundleId)
             {

@@ -4,19 +4,9 @@ use postrider_base::bundle::Hop;
 use postrider_engine::node::{Class, Event};
 
 use crate::{
-    net::{Net, Wire},
+    net::{Net, SLOW, Wire},
     pair::admitted,
     store::made,
-};
-
-const SLOW: Wire = Wire {
-    rate_bps: 1_000_000,
-    latency_ms: 5,
-    told: true,
-    proven: true,
-    dialled: false,
-    clear_only: false,
-    seen: false,
 };
 
 #[test]

@@ -75,6 +75,17 @@ pub struct Wire {
     pub seen: bool,
 }
 
+/// A narrow line that says so.
+pub const SLOW: Wire = Wire {
+    rate_bps: 1_000_000,
+    latency_ms: 5,
+    told: true,
+    proven: true,
+    dialled: false,
+    clear_only: false,
+    seen: false,
+};
+
 impl Default for Wire {
     fn default() -> Self {
         Self {

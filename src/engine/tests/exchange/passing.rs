@@ -3,20 +3,11 @@
 use postrider_engine::node::{Event, Kept};
 
 use crate::{
-    net::{Net, Wire},
+    net::{Net, SLOW, Wire},
     pair::admitted,
     store::{Made, made},
 };
 
-const SLOW: Wire = Wire {
-    rate_bps: 1_000_000,
-    latency_ms: 5,
-    told: true,
-    proven: true,
-    dialled: false,
-    clear_only: false,
-    seen: false,
-};
 /// Of [`SLOW`], four seconds.
 const LENGTH: usize = 500_000;
 
