@@ -4,7 +4,7 @@
 //! thread and nothing open.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, ExitCode},
@@ -12,16 +12,20 @@ use std::{
 
 use postrider_exec::cage::{confine, supervise};
 
-/// The supervisor of one job, with its folder as argument.
+/// The supervisor of one job, with its folder as argument; without, it is told one later.
 const SUPERVISOR: &str = "job-supervisor";
 /// What becomes the command of a job.
 const CELL: &str = "job-cell";
 
 /// Runs such a process; `None` where these arguments are for a person's command.
 pub(super) fn run(args: &[OsString]) -> Option<ExitCode> {
-    let [_, verb, dir] = args else { return None };
+    let (verb, dir) = match args {
+        [_, verb] => (verb, None),
+        [_, verb, dir] => (verb, Some(dir)),
+        _ => return None,
+    };
     let done = if verb == SUPERVISOR {
-        supervise(Path::new(dir), cell(dir)).map_err(|error| error.to_string())
+        supervise(dir.map(Path::new), cell()).map_err(|error| error.to_string())
     } else if verb == CELL {
         confine().map_err(|error| error.to_string())
     } else {
@@ -37,8 +41,8 @@ pub(super) fn run(args: &[OsString]) -> Option<ExitCode> {
 }
 
 /// This very program, even if another has taken its name since.
-fn cell(dir: &OsStr) -> Command {
+fn cell() -> Command {
     let mut cell = Command::new("/proc/self/exe");
-    cell.arg0("postrider").arg(CELL).arg(dir);
+    cell.arg0("postrider").arg(CELL);
     cell
 }

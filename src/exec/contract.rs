@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! order     what is to be run: written to a name of its own, synced, renamed, the folder synced
-//! lock      locked by the supervisor for as long as it lives, never waited for. A record lock of
-//!           fcntl: it can be asked about without being taken, so that looking disturbs nobody
+//! lock      locked by the supervisor until the outcome is durable, or for as long as it lives; never
+//!           waited for. A record lock of fcntl: it can be asked about without being taken, so that
+//!           looking disturbs nobody
 //! started   durable before the command's first instruction; never removed
-//! stdin     what the command reads, if there is something; whoever decides puts it there
+//! stdin     what the command reads, where that is more than an order holds; whoever decides puts it there
 //! given/    attachments under generated names, read-only for the command
 //! work/     the command's own: its current directory, HOME and TMPDIR
 //! stdout    what came out, at most the order's bound: its beginning and its end
@@ -25,7 +26,7 @@
 //! - `outcome` without a reader's doubt: it is there whole or not at all. Room for it is set aside
 //!   before anything runs, so that a full disk does not hide how a command ended.
 //! - While the lock is taken the standing is [`Standing::Running`], even if `outcome` is there: until
-//!   the supervisor is gone it may not be durable.
+//!   then it may not be durable.
 //! - When the supervisor dies the command dies with it; then `started` without `outcome` stays for
 //!   ever, and the standing is [`Standing::Unknown`].
 //! - Everything that the command started is ended before `outcome` is written.
@@ -33,6 +34,10 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+/// What a command reads is part of its order up to here, in bytes: one file less to make durable, which
+/// takes as long as starting the command.
+pub const STDIN_MAX: u64 = 16 << 10;
 
 /// What is to be run, within which bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +50,9 @@ pub struct Order {
     pub argv: Vec<Vec<u8>>,
     /// BLAKE3 of the program's file, where the entry pins it: checked on the open file that is run.
     pub pin: Option<[u8; 32]>,
+    /// What the command reads, if it is no more than [`STDIN_MAX`]; else it is the file `stdin`.
+    #[serde(with = "serde_bytes")]
+    pub stdin: Option<Vec<u8>>,
     /// What holds for it.
     pub limits: Limits,
     /// What it may reach beyond its own folder.

@@ -190,6 +190,47 @@ def latency():
             figure("bound", "latency.p50", 3 * sync * 1e3 + 1.5, "ms")
 
 
+# ---- a job ---------------------------------------------------------------------------------------
+def job():
+    """1 KiB into a command elsewhere and out again, until its result is durable here."""
+    for turn in range(RUNS):
+        note(f"job, turn {turn + 1}")
+        with Folder() as folder:
+            a, b = acquainted(folder)
+            b.run("allow", "set", "echo", "--for", "a", "--stdin", "64k", "--", "/bin/cat")
+            text = os.urandom(512).hex()
+            given = f"{folder}/given"
+            with open(given, "w") as file:
+                file.write(text)
+            with a, b:
+                b.start("--listen", "tls://127.0.0.1:0")
+                a.start("--peer", f"tls://{b.address()}#b")
+                a.until_linked()
+                heard, took = a.events("job"), []
+                for _ in range(ALONE):
+                    begun = time.time()
+                    asked = a.ask("run", to="b", handle="echo", stdin=given)[0]["id"]
+                    while True:
+                        at = heard.get(timeout=30)
+                        if a.ask("job/show", id=asked)[0]["state"] == "exited":
+                            break
+                    took.append(at - begun)
+                    back = bytes.fromhex(a.ask("job/log", id=asked)[0]["head"])
+                    if back.decode() != text:
+                        raise SystemExit("what came back is not what went in")
+            sync, own = durable_write_s(folder), []
+            for _ in range(50):
+                begun = time.time()
+                subprocess.run(["/bin/cat"], input=text.encode(), capture_output=True, check=True)
+                own.append(time.time() - begun)
+            own = percentile(own, 0.5) * 1e3
+            figure("postrider", "job.p50", percentile(took, 0.5) * 1e3, "ms")
+            figure("postrider", "job.p95", percentile(took, 0.95) * 1e3, "ms")
+            figure("disk", "job.durable_write", sync * 1e3, "ms")
+            figure("command", "job.alone", own, "ms")
+            figure("bound", "job.p50", own + 5 * sync * 1e3 + 5, "ms")
+
+
 # ---- the link alone ------------------------------------------------------------------------------
 def link():
     """Engines, exchange, carriage and TLS of two nodes, with memory for a spool."""
@@ -309,7 +350,7 @@ def idle():
 
 
 def main(cases):
-    known = dict(big=big, small=small, latency=latency, link=link, urgent=urgent,
+    known = dict(big=big, small=small, latency=latency, job=job, link=link, urgent=urgent,
                  row=row, idle=idle)
     if unknown := [case for case in cases if case not in known]:
         raise SystemExit(f"no case {unknown[0]}")

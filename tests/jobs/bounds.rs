@@ -23,7 +23,7 @@ fn a_bomb_in_sessions_of_its_own_ends_too() {
                 sh b.sh 987011";
     let job = Job::sh(bomb).limits(|l| (l.wall_s, l.processes) = (1, 40));
     job.place();
-    let supervisor = job.start();
+    let mut supervisor = job.start();
     until("it forks", || with_mark("b.sh\0987011").len() > 5);
     postrider_exec::cage::ask_to_end(&job.dir(), std::time::Duration::ZERO).unwrap();
     supervisor.wait(&job.dir()).unwrap();
@@ -107,7 +107,7 @@ fn a_flood_keeps_its_beginning_and_its_end_and_costs_nothing_more() {
     let job = Job::sh(&format!("echo first; head -c {bytes} /dev/zero; echo last"))
         .limits(|l| (l.output_bytes, l.wall_s, l.cpu_s) = (1 << 20, 600, 600));
     let dir = job.place();
-    let supervisor = job.start();
+    let mut supervisor = job.start();
     let kept = dir.join("stdout");
     until("it floods", || fs::metadata(&kept).is_ok_and(|found| found.len() == 1 << 20));
     let most = with_mark(&dir.display().to_string())

@@ -83,7 +83,7 @@ fn an_orphan_that_holds_the_streams_does_not_hold_the_outcome() {
 fn whoever_wants_it_to_end_gets_it_ended() {
     let job = Job::sh("echo on; exec sleep 987004");
     let dir = job.place();
-    let supervisor = job.start();
+    let mut supervisor = job.start();
     until("it runs", || !with_mark("987004").is_empty());
     assert_eq!(look(&dir).unwrap(), Standing::Running);
     ask_to_end(&dir, Duration::from_secs(30)).unwrap();
@@ -98,7 +98,7 @@ fn whoever_wants_it_to_end_gets_it_ended() {
 fn whoever_does_not_hear_is_killed_after_its_grace() {
     let job = Job::sh("trap '' TERM; touch deaf; while :; do sleep 987005; done");
     let dir = job.place();
-    let supervisor = job.start();
+    let mut supervisor = job.start();
     until("it is deaf", || job.work("deaf").exists() && !with_mark("987005").is_empty());
     ask_to_end(&dir, Duration::from_millis(100)).unwrap();
     let standing = supervisor.wait(&dir).unwrap();
@@ -111,7 +111,7 @@ fn whoever_does_not_hear_is_killed_after_its_grace() {
 fn a_polite_signal_to_the_supervisor_ends_the_command_and_is_told() {
     let job = Job::sh("exec sleep 987006");
     let dir = job.place();
-    let supervisor = job.start();
+    let mut supervisor = job.start();
     until("it runs", || !with_mark("987006").is_empty());
     let mark = dir.display().to_string();
     let pids = with_mark(&mark);

@@ -38,6 +38,7 @@ impl Job {
             from: "alice".to_owned(),
             argv,
             pin: None,
+            stdin: None,
             limits,
             reach: Reach::default(),
             best_effort: false,
@@ -45,6 +46,13 @@ impl Job {
         // As a daemon's home must be where its jobs run under users of their own.
         open_to_all(root.path());
         Self { root, at: None, denied: &[], order }
+    }
+
+    /// The same, in a folder of its own.
+    pub fn same(&self) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        open_to_all(root.path());
+        Self { root, at: None, denied: self.denied, order: self.order.clone() }
     }
 
     pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {

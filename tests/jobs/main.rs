@@ -9,6 +9,7 @@
 // What a test stands on must be there; where it is not, the test has failed.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod ahead;
 mod between;
 mod bounds;
 mod crashes;

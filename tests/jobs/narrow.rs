@@ -69,7 +69,7 @@ fn a_bomb_in_sessions_of_its_own_ends() {
                 sh b.sh 987032";
     let job = sh(bomb).limits(|l| l.processes = 40);
     job.place();
-    let supervisor = job.start();
+    let mut supervisor = job.start();
     until("it forks", || with_mark("b.sh\0987032").len() > 5);
     ask_to_end(&job.dir(), Duration::ZERO).unwrap();
     supervisor.wait(&job.dir()).unwrap();
@@ -80,7 +80,7 @@ fn a_bomb_in_sessions_of_its_own_ends() {
 fn the_command_does_not_outlive_its_supervisor() {
     let job = sh("exec sleep 987033");
     let dir = job.place();
-    let supervisor = job.start();
+    let mut supervisor = job.start();
     until("it runs", || !with_mark("987033").is_empty());
     for pid in with_mark("job-supervisor") {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

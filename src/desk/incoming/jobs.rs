@@ -39,8 +39,9 @@ impl Intake<'_> {
         match body {
             // One number for two jobs: which of them its issuer means nobody can tell.
             Body::Job(_) if came.reused => Ok(None),
-            Body::Job(_) => {
-                let note = CameNote::new(came.age_s, came.sequence, came.held_ms);
+            Body::Job(job) => {
+                let Came { author, sequence, age_s, held_ms, .. } = came;
+                let note = CameNote::new(author, *sequence, *age_s, &job.turn, *held_ms);
                 changes.push(set_note(space::JOB_CAME, &came.id.0, note.encode()));
                 Ok(Some(came.id))
             }

@@ -3,16 +3,18 @@
 use postrider_base::{
     NodeId,
     bundle::Sequence,
-    packet::{Fact, Word},
+    packet::{Fact, Turn, Word},
     wire,
 };
+use postrider_exec::schedule::contract::Asked;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 const VERSION: u8 = 1;
 
-/// A job for this node, as it came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A job for this node, as it came; what matters of one that was answered is here, so that thousands of
+/// those cost a start next to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::desk) struct CameNote(
     pub u8,
     /// How old it was, in seconds.
@@ -22,6 +24,10 @@ pub(in crate::desk) struct CameNote(
     pub u64,
     /// The custody clock then.
     pub u64,
+    /// Its issuer.
+    pub ByteBuf,
+    /// Whose places it takes.
+    pub Option<String>,
 );
 
 /// A word about a job, by whom, and when it came.
@@ -57,12 +63,18 @@ pub(in crate::desk) struct FactNote(
 );
 
 impl CameNote {
-    pub fn new(age_s: u32, sequence: Sequence, held_ms: u64) -> Self {
-        Self(VERSION, age_s, sequence.epoch, sequence.counter, held_ms)
+    pub fn new(issuer: &NodeId, sequence: Sequence, age_s: u32, turn: &Turn, held_ms: u64) -> Self {
+        let issuer = ByteBuf::from(*issuer.as_bytes());
+        let supersedes = turn.supersedes.as_ref().map(ToString::to_string);
+        Self(VERSION, age_s, sequence.epoch, sequence.counter, held_ms, issuer, supersedes)
     }
 
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        wire::decode(bytes).ok()
+        wire::decode(bytes).ok().or_else(|| {
+            // As it was written before it had the last two.
+            let (version, age_s, epoch, counter, held_ms) = wire::decode(bytes).ok()?;
+            Some(Self(version, age_s, epoch, counter, held_ms, ByteBuf::new(), None))
+        })
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -71,6 +83,18 @@ impl CameNote {
 
     pub fn sequence(&self) -> Sequence {
         Sequence { epoch: self.2, counter: self.3 }
+    }
+
+    /// What matters of it once it was answered, if the note tells.
+    pub fn answered(&self) -> Option<Asked> {
+        let supersedes = self.6.as_ref().and_then(|key| key.parse().ok());
+        Some(Asked {
+            issuer: NodeId::from_bytes(&self.5).ok()?,
+            sequence: self.sequence(),
+            turn: Turn { supersedes, ..Turn::now(1) },
+            arrived_ms: self.4,
+            age_s: self.1,
+        })
     }
 }
 

@@ -8,6 +8,7 @@
 //! forgets the word.
 
 use std::{
+    ffi::OsStr,
     fs::{self, DirBuilder, File},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -25,8 +26,8 @@ use postrider_base::{
 use postrider_exec::{
     allow::{Asked as Request, Attached, Here, Rendered, given_name, judge},
     cage::{self, FolderError},
-    contract::{Order, Standing},
-    schedule::contract::{Asked, How, Input, Now, Record, Terms, Verdict},
+    contract::{Order, STDIN_MAX, Standing},
+    schedule::contract::{Asked, How, Input, Now, Phase, Record, Terms, Verdict},
 };
 use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
 
@@ -47,6 +48,11 @@ use crate::{
 
 /// Words about one job that are dealt with at once; those beyond, at the next news of it or start.
 const WORDS_MAX: usize = PAGE_MAX;
+
+/// This very program, even if a newer one has taken its name since.
+const PROGRAM: &str = "/proc/self/exe";
+/// As `src/cli/jobs.rs` knows it.
+const SUPERVISOR: &str = "job-supervisor";
 
 /// Others' jobs on this node.
 pub struct Jobs<'a> {
@@ -108,7 +114,12 @@ impl Jobs<'_> {
             let Ok(job) = job.as_slice().try_into().map(BundleId) else { continue };
             let record = self.spool.note(space::JOB, &job.0)?;
             let record = record.as_deref().and_then(Record::decode).unwrap_or_default();
-            let asked = self.here(job)?.map(|here| Box::new(here.asked()));
+            let answered = matches!(record.phase, Phase::Answered { .. });
+            let told = if answered { self.came(job)?.and_then(|it| it.answered()) } else { None };
+            let asked = match told {
+                Some(asked) => Some(Box::new(asked)),
+                None => self.here(job)?.map(|here| Box::new(here.asked())),
+            };
             if asked.is_some() || record != Record::new() {
                 known.push(Input::Known { job, asked, record });
             }
@@ -206,7 +217,7 @@ impl Jobs<'_> {
             order = Some(rendered.order(job.0, here.kept.author.to_string()));
             Verdict::NotNow
         })?;
-        let order: Order = order.ok_or_else(|| {
+        let mut order: Order = order.ok_or_else(|| {
             Failure::new(FailureKind::Refused, "the list of what may be run was changed")
         })?;
         let dir = self.dir(&job, attempt);
@@ -217,31 +228,38 @@ impl Jobs<'_> {
             _ => {}
         }
         // A command under a user of its own must come through to its folder, and see no other.
-        for made in [self.all.clone(), self.of(&job), dir.clone(), dir.join("given")] {
-            let mode = if made.ends_with("given") { 0o755 } else { 0o711 };
-            match DirBuilder::new().mode(mode).create(&made) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(Failure::file("make", &made, error));
-                }
-                _ => {}
-            }
+        if make_dir(&self.all, 0o711)? {
+            sync_dir(self.desk.home.dir())?;
         }
-        self.give(&here, &dir)?;
-        for parent in [&self.of(&job), &self.all, self.desk.home.dir()] {
-            File::open(parent)
-                .and_then(|dir| dir.sync_all())
-                .map_err(|error| Failure::file("sync", parent, error))?;
-        }
-        cage::place(&dir, &order).map_err(folder_failure)
+        make_dir(&self.of(&job), 0o711)?;
+        make_dir(&dir, 0o711)?;
+        make_dir(&dir.join("given"), 0o755)?;
+        order.stdin = self.give(&here, &dir)?;
+        // Syncs the two above.
+        cage::place(&dir, &order).map_err(folder_failure)?;
+        sync_dir(&self.all)
     }
 
-    /// Starts a supervisor for a folder that was placed; who waits for it learns how it ended.
-    pub fn start(&self, job: &BundleId, attempt: u8) -> Result<cage::Supervisor, Failure> {
+    /// Starts a supervisor for a folder that was placed, or takes one that was started ahead; who waits
+    /// for it learns how it ended.
+    pub fn start(
+        &self,
+        job: &BundleId,
+        attempt: u8,
+        ahead: Option<cage::Ahead>,
+    ) -> Result<cage::Supervisor, Failure> {
         let dir = self.dir(job, attempt);
-        // This very program, even if a newer one has taken its name since.
-        let program = Path::new("/proc/self/exe");
-        cage::start(&dir, program.as_os_str(), &["job-supervisor".into()])
+        if let Some(Ok(supervisor)) = ahead.map(|ahead| ahead.take(&dir)) {
+            return Ok(supervisor);
+        }
+        let program = Path::new(PROGRAM);
+        cage::start(&dir, program.as_os_str(), &[SUPERVISOR.into()])
             .map_err(|error| Failure::file("start", program, error))
+    }
+
+    /// Has a supervisor ready for a job that may come.
+    pub fn start_ahead(&self) -> io::Result<cage::Ahead> {
+        cage::Ahead::start(OsStr::new(PROGRAM), &[SUPERVISOR.into()])
     }
 
     /// What a folder says.
@@ -430,10 +448,13 @@ impl Jobs<'_> {
         self.all.join(hex(&job.0))
     }
 
+    fn came(&self, job: BundleId) -> Result<Option<CameNote>, Failure> {
+        Ok(self.spool.note(space::JOB_CAME, &job.0)?.as_deref().and_then(CameNote::read))
+    }
+
     /// A job, if all of it is here.
     fn here(&self, job: BundleId) -> Result<Option<Whole>, Failure> {
-        let came = self.spool.note(space::JOB_CAME, &job.0)?;
-        let Some(came) = came.as_deref().and_then(CameNote::read) else { return Ok(None) };
+        let Some(came) = self.came(job)? else { return Ok(None) };
         let Some(kept) = self.desk.kept(self.spool, job)? else { return Ok(None) };
         let Body::Job(body) = &kept.packet.body else { return Ok(None) };
         let in_parts = body.files.as_ref().is_some_and(|files| files.parts().is_some());
@@ -512,23 +533,33 @@ impl Jobs<'_> {
         Ok(())
     }
 
-    /// Puts what came along where the command finds it, under names of ours.
-    fn give(&self, here: &Whole, dir: &Path) -> Result<(), Failure> {
-        let Some(manifest) = &here.job.files else { return Ok(()) };
+    /// Puts what came along where the command finds it, under names of ours; returns its input, where
+    /// that is short.
+    fn give(&self, here: &Whole, dir: &Path) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(manifest) = &here.job.files else { return Ok(None) };
         let parts = manifest.parts().map(|parts| {
             let key = set_key(here.kept.author.as_bytes(), &parts.set);
             self.desk.inbox_dir().join(hex(&key))
         });
-        let (mut inline_at, mut number) = (0, 0);
+        let (mut inline_at, mut number, mut short) = (0, 0, None);
         for (n, file) in manifest.files.iter().enumerate() {
             let is_stdin = u32::try_from(n).is_ok_and(|n| here.job.stdin == Some(n));
+            let length = usize::try_from(file.bytes).unwrap_or(usize::MAX);
+            if let Content::Inline(bytes) = &manifest.content
+                && is_stdin
+                && file.bytes <= STDIN_MAX
+            {
+                let own = bytes.get(inline_at..).and_then(|rest| rest.get(..length));
+                short = Some(own.unwrap_or_default().to_vec());
+                inline_at += length;
+                continue;
+            }
             let path = if is_stdin {
                 dir.join("stdin")
             } else {
                 number += 1;
                 dir.join("given").join(given_name(number - 1))
             };
-            let length = usize::try_from(file.bytes).unwrap_or(usize::MAX);
             let write = || {
                 let mut options = fs::OpenOptions::new();
                 let mut to = options.write(true).create_new(true).mode(0o644).open(&path)?;
@@ -547,10 +578,10 @@ impl Jobs<'_> {
             write().map_err(|error| Failure::file("write", &path, error))?;
             inline_at += length;
         }
-        let given = dir.join("given");
-        File::open(&given)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|error| Failure::file("sync", &given, error))
+        if number > 0 {
+            sync_dir(&dir.join("given"))?;
+        }
+        Ok(short)
     }
 }
 
@@ -590,6 +621,20 @@ fn set_note_of(result: &JobResult) -> impl Fn() -> Change + use<> {
     (alone.files, alone.stdout.gap, alone.stderr.gap) = (None, None, None);
     let (key, value) = (alone.job.0, alone.encode());
     move || set_note(space::JOB_ANSWER, &key, value.clone())
+}
+
+/// Makes a directory; whether there was none.
+fn make_dir(path: &Path, mode: u32) -> Result<bool, Failure> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Failure::file("make", path, error)),
+    }
+}
+
+fn sync_dir(path: &Path) -> Result<(), Failure> {
+    let synced = File::open(path).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| Failure::file("sync", path, error))
 }
 
 fn gone(job: &BundleId) -> Failure {

@@ -162,6 +162,7 @@ impl Rendered<'_> {
             from,
             argv: self.argv.clone(),
             pin: self.entry.pin,
+            stdin: None,
             limits: self.entry.limits(),
             reach: self.entry.reach.clone(),
             best_effort: self.entry.best_effort,

@@ -23,7 +23,7 @@ use nix::{
     sys::signal::SigSet,
 };
 use rustix::{
-    fs::Mode,
+    fs::{MemfdFlags, Mode, SealFlags, fcntl_add_seals, memfd_create},
     io::fcntl_dupfd_cloexec,
     process::{
         DumpableBehavior, Gid, Signal, Uid, WaitOptions, geteuid, set_dumpable_behavior,
@@ -40,7 +40,7 @@ use super::{
     paths::{Paths, bar_paths},
     program::Program,
     root,
-    talk::{Plan, Word, hear, say},
+    talk::{Nest, Plan, Word, hear, say},
 };
 use crate::contract::Order;
 
@@ -60,8 +60,16 @@ pub fn confine() -> io::Result<()> {
     // The supervisor hears its signals as a descriptor, and what it blocks for that is inherited.
     SigSet::empty().thread_set_mask()?;
     let _ = rustix::process::setsid();
+    let Some(nest) = hear::<Nest>(&mut socket)? else { return Ok(()) };
+    // First, so that all that follows counts and is bounded.
+    let joined = join(&nest.join);
+    // A job may be long in coming. Namespaces are left after that: a mount that somebody takes away
+    // meanwhile would stay in use by this process.
     let Some(plan) = hear::<Plan>(&mut socket)? else { return Ok(()) };
-    let mut cell = Cell { plan, enforced: BTreeMap::new() };
+    let mut cell = Cell { nest, plan, enforced: BTreeMap::new() };
+    if !(joined && join(&cell.plan.join)) {
+        (cell.plan.memory_by, cell.plan.processes_by) = (None, None);
+    }
     let word = match cell.run(&mut socket) {
         Ok(Some(word)) => word,
         Ok(None) => return Ok(()),
@@ -71,6 +79,7 @@ pub fn confine() -> io::Result<()> {
 }
 
 struct Cell {
+    nest: Nest,
     plan: Plan,
     enforced: BTreeMap<String, String>,
 }
@@ -83,8 +92,6 @@ fn because<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> String {
 impl Cell {
     fn run(&mut self, socket: &mut UnixStream) -> Result<Option<Word>, String> {
         let input = self.take_input()?;
-        // First, so that all that follows counts and is bounded.
-        self.join_groups();
         let alone = self.leave_namespaces();
         let own_root = alone.mounts && self.enter_root()?;
         let work = self.plan.dir.join(WORK);
@@ -110,11 +117,14 @@ impl Cell {
         if self.plan.memory_by.is_none() {
             bounds::limit_memory(self.plan.order.limits.memory_bytes).map_err(because("memory"))?;
         }
-        if self.plan.first { stay(command.stdin(input)) } else { Err(become_it(command, &input)) }
+        if self.nest.first { stay(command.stdin(input)) } else { Err(become_it(command, &input)) }
     }
 
     /// Opened before anything is given up; no file is an end at once, so that no read hangs.
     fn take_input(&self) -> Result<File, String> {
+        if let Some(bytes) = &self.plan.order.stdin {
+            return in_memory(bytes).map_err(because("stdin"));
+        }
         match File::open(self.plan.dir.join(STDIN)) {
             Ok(file) => Ok(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -124,34 +134,23 @@ impl Cell {
         }
     }
 
-    fn join_groups(&mut self) {
-        let joined = self.plan.join.iter().all(|path| {
-            File::options()
-                .write(true)
-                .open(path)
-                .is_ok_and(|mut file| file.write_all(b"0").is_ok())
-        });
-        if !joined {
-            self.plan.memory_by = None;
-            self.plan.processes_by = None;
-        }
-    }
-
-    fn leave_namespaces(&mut self) -> Alone {
-        if !self.plan.first {
+    fn leave_namespaces(&self) -> Alone {
+        if !self.nest.first {
             return Alone::default();
         }
-        let mut alone = Alone::default();
         let mounts = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
-        alone.mounts = unshare(mounts).is_ok();
-        alone.network = !self.plan.order.reach.net && unshare(CloneFlags::CLONE_NEWNET).is_ok();
-        alone
+        let no_net = !self.plan.order.reach.net;
+        Alone {
+            mounts: unshare(mounts).is_ok(),
+            network: no_net && unshare(CloneFlags::CLONE_NEWNET).is_ok(),
+        }
     }
 
     fn enter_root(&mut self) -> Result<bool, String> {
         rustix::process::umask(Mode::WGRP | Mode::WOTH);
-        let Plan { dir, order, program, first, .. } = &self.plan;
-        root::enter(dir, program, &order.reach, *first).map_err(because("a root of its own"))
+        let Plan { dir, order, program, .. } = &self.plan;
+        root::enter(dir, program, &order.reach, self.nest.first)
+            .map_err(because("a root of its own"))
     }
 
     fn bound(&mut self) -> Result<(), String> {
@@ -159,12 +158,12 @@ impl Cell {
         let own = self.plan.become_user.as_ref().is_some_and(|user| user.own);
         // Where a group counts them this is a second bound; but one that counts others as well would
         // stand in the way.
-        let counted = self.plan.processes_by.is_none() || own || self.plan.own_users;
+        let counted = self.plan.processes_by.is_none() || own || self.nest.own_users;
         let most = u64::from(limits.processes) + u64::from(self.plan.others);
         bounds::limit(&limits, counted.then_some(most)).map_err(because("limits"))?;
         self.note("cpu", "rlimit, each process");
         let by = self.plan.processes_by.clone().unwrap_or_else(|| {
-            let exact = own || self.plan.own_users;
+            let exact = own || self.nest.own_users;
             if exact { "rlimit" } else { "rlimit, with all of its user's" }.to_owned()
         });
         self.note("processes", &by);
@@ -173,7 +172,7 @@ impl Cell {
         self.note("scratch", "rlimit for each file, all of them watched");
         self.note("output", "supervisor");
         self.note("wall", "supervisor");
-        let whole = if self.plan.first { "pid namespace" } else { "none" };
+        let whole = if self.nest.first { "pid namespace" } else { "none" };
         self.note("ends-with-supervisor", whole);
         Ok(())
     }
@@ -279,6 +278,14 @@ impl Cell {
     }
 }
 
+/// Joins control groups; whether all of them.
+fn join(groups: &[PathBuf]) -> bool {
+    groups.iter().all(|path| {
+        let file = File::options().write(true).open(path);
+        file.is_ok_and(|mut file| file.write_all(b"0").is_ok())
+    })
+}
+
 /// What this process has for itself.
 #[derive(Default)]
 struct Alone {
@@ -346,6 +353,18 @@ fn drop_standard() -> io::Result<()> {
     dup2_stdin(&nothing)?;
     rustix::stdio::dup2_stdout(&nothing)?;
     Ok(rustix::stdio::dup2_stderr(&nothing)?)
+}
+
+/// A file of these bytes that has no name and can only be read.
+fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(memfd_create("stdin", flags)?);
+    file.write_all(bytes)?;
+    fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Closes whatever somebody left open for all their descendants.

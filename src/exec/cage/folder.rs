@@ -191,12 +191,17 @@ pub(super) fn asked_to_end(dir: &Path) -> Option<Duration> {
     Some(text.trim().parse().map_or(GRACE, Duration::from_millis))
 }
 
-/// The lock of a job, for as long as this process lives. Never dropped before its end: a record lock
-/// is gone with the first descriptor of the file that is closed.
+/// The lock of a job, until its outcome is durable. No other descriptor of the file may be closed before:
+/// a record lock is gone with the first.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+pub(super) struct Lock(File);
 
 impl Lock {
+    /// Gives it up.
+    pub(super) fn let_go(self) {
+        drop(self.0);
+    }
+
     /// Takes it, or says that a supervisor has it.
     pub(super) fn take(dir: &Path) -> io::Result<Option<Self>> {
         let file = private(&dir.join(LOCK), false)?;

@@ -14,6 +14,7 @@ use crate::contract::Limits;
 
 /// Names begin so; what follows is the pid of the supervisor.
 const PREFIX: &str = "postrider-job-";
+const JOIN: &str = "cgroup.procs";
 
 /// The groups of one job.
 #[derive(Debug, Default)]
@@ -22,6 +23,9 @@ pub(super) struct Groups {
     /// What bounds memory, and processes.
     pub(super) memory_by: Option<String>,
     pub(super) processes_by: Option<String>,
+    /// Where the bound of memory is set, and that of swap, with what it is set to.
+    memory: Option<PathBuf>,
+    swap: Option<(PathBuf, Swap)>,
     /// Where the kernel counts whom it killed for memory.
     counted: Option<PathBuf>,
     /// Nobody can fork any more once this is 0.
@@ -29,25 +33,59 @@ pub(super) struct Groups {
     kill: Option<PathBuf>,
 }
 
+/// How swap is bounded: by itself, or together with memory.
+#[derive(Clone, Copy, Debug)]
+enum Swap {
+    Alone,
+    WithMemory,
+}
+
 impl Groups {
-    /// Makes what can be made. `extra` processes of ours will be in it. `exact`: the limit of the kernel
-    /// counts nobody else's processes, and a group for that alone would cost 10 ms and bring nothing.
-    pub(super) fn make(limits: &Limits, extra: u32, exact: bool) -> Self {
+    /// Makes what can be made of the second version, else a group for memory; nothing is bounded yet.
+    ///
+    /// Joining one takes the kernel up to 10 ms, so that happens before there is an order.
+    pub(super) fn make() -> Self {
         let mut groups = Self::default();
-        let ours = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let processes = (u64::from(limits.processes) + u64::from(extra)).to_string();
-        let memory = limits.memory_bytes.to_string();
-        if !groups.make_second(&ours, &mounts, &memory, &processes) {
-            groups.make_first(&ours, &mounts, &memory, (!exact).then_some(&processes));
+        let (ours, mounts) = own();
+        if !groups.make_second(&ours, &mounts) {
+            groups.make_memory(&ours, &mounts);
         }
         groups
     }
 
-    fn make_second(&mut self, ours: &str, mounts: &str, memory: &str, processes: &str) -> bool {
+    /// Sets the bounds. `extra` processes of ours are in it. `exact`: the limit of the kernel counts
+    /// nobody else's processes, and a group for that alone would bring nothing.
+    ///
+    /// Returns the files in which the cell joins what was made only now.
+    pub(super) fn bound(&mut self, limits: &Limits, extra: u32, exact: bool) -> Vec<PathBuf> {
+        let memory = limits.memory_bytes.to_string();
+        if self.memory.as_ref().is_none_or(|most| set(most, &memory).is_err()) {
+            self.memory_by = None;
+        }
+        if let Some((most, how)) = &self.swap {
+            let value = match how {
+                Swap::Alone => "0",
+                Swap::WithMemory => &memory,
+            };
+            // Not where swap is not counted.
+            let _ = set(most, value);
+        }
+        let processes = (u64::from(limits.processes) + u64::from(extra)).to_string();
+        match &self.forks {
+            Some(most) if set(most, &processes).is_ok() => Vec::new(),
+            Some(_) => {
+                self.processes_by = None;
+                Vec::new()
+            }
+            None if exact => Vec::new(),
+            None => self.make_processes(&processes),
+        }
+    }
+
+    fn make_second(&mut self, ours: &str, mounts: &str) -> bool {
         let Some(own) = place(ours, mounts, None) else { return false };
         // Beyond the top there is another file system.
-        let above = own.parent().filter(|above| above.join("cgroup.procs").exists());
+        let above = own.parent().filter(|above| above.join(JOIN).exists());
         for parent in [Some(&*own), above].into_iter().flatten() {
             if parent.extension().is_some_and(|kind| kind == "slice") {
                 continue;
@@ -58,10 +96,11 @@ impl Groups {
                 // Delegated, but not handed on yet; refused where it is not ours to do.
                 let _ = set(&parent.join("cgroup.subtree_control"), "+memory +pids");
             }
-            if set(&most, memory).is_ok() && set(&count, processes).is_ok() {
-                let _ = set(&dir.join("memory.swap.max"), "0");
+            if set(&most, "max").is_ok() && set(&count, "max").is_ok() {
                 self.memory_by = Some("cgroup".to_owned());
                 self.processes_by = Some("cgroup".to_owned());
+                self.memory = Some(most);
+                self.swap = Some((dir.join("memory.swap.max"), Swap::Alone));
                 self.counted = Some(dir.join("memory.events"));
                 self.forks = Some(count);
                 self.kill = Some(dir.join("cgroup.kill")).filter(|path| path.exists());
@@ -73,31 +112,33 @@ impl Groups {
         false
     }
 
-    fn make_first(&mut self, ours: &str, mounts: &str, memory: &str, processes: Option<&String>) {
-        if let Some(processes) = processes
-            && let Some(dir) = place(ours, mounts, Some("pids")).and_then(|own| make_dir(&own))
-        {
-            let count = dir.join("pids.max");
-            if set(&count, processes).is_ok() {
-                self.processes_by = Some("cgroup v1".to_owned());
-                self.forks = Some(count);
-            }
-            self.dirs.push(dir);
+    fn make_memory(&mut self, ours: &str, mounts: &str) {
+        let own = place(ours, mounts, Some("memory"));
+        let Some(dir) = own.and_then(|own| make_dir(&own)) else { return };
+        self.memory_by = Some("cgroup v1".to_owned());
+        self.memory = Some(dir.join("memory.limit_in_bytes"));
+        self.swap = Some((dir.join("memory.memsw.limit_in_bytes"), Swap::WithMemory));
+        self.counted = Some(dir.join("memory.oom_control"));
+        self.dirs.push(dir);
+    }
+
+    fn make_processes(&mut self, processes: &str) -> Vec<PathBuf> {
+        let (ours, mounts) = own();
+        let own = place(&ours, &mounts, Some("pids"));
+        let Some(dir) = own.and_then(|own| make_dir(&own)) else { return Vec::new() };
+        let count = dir.join("pids.max");
+        if set(&count, processes).is_ok() {
+            self.processes_by = Some("cgroup v1".to_owned());
+            self.forks = Some(count);
         }
-        if let Some(dir) = place(ours, mounts, Some("memory")).and_then(|own| make_dir(&own)) {
-            if set(&dir.join("memory.limit_in_bytes"), memory).is_ok() {
-                // Not where swap is not counted.
-                let _ = set(&dir.join("memory.memsw.limit_in_bytes"), memory);
-                self.memory_by = Some("cgroup v1".to_owned());
-                self.counted = Some(dir.join("memory.oom_control"));
-            }
-            self.dirs.push(dir);
-        }
+        let join = dir.join(JOIN);
+        self.dirs.push(dir);
+        vec![join]
     }
 
     /// The files in which a process joins by writing 0.
     pub(super) fn join(&self) -> Vec<PathBuf> {
-        self.dirs.iter().map(|dir| dir.join("cgroup.procs")).collect()
+        self.dirs.iter().map(|dir| dir.join(JOIN)).collect()
     }
 
     /// Nobody in it forks any more; where the kernel can, everybody is killed at once.
@@ -125,6 +166,12 @@ impl Groups {
             let _ = fs::remove_dir(dir);
         }
     }
+}
+
+/// Which groups this process is in, and where groups are mounted.
+fn own() -> (String, String) {
+    let read = |name: &str| fs::read_to_string(name).unwrap_or_default();
+    (read("/proc/self/cgroup"), read("/proc/self/mountinfo"))
 }
 
 /// Writes into a file that the kernel made; where it made none, there is nothing to set.

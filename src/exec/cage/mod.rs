@@ -1,8 +1,8 @@
 //! Runs one job from its folder, within bounds: at most once, and with the truth about how it ended.
 //!
 //! Three processes of the one binary:
-//! - whoever decides: [`place`] makes the folder, [`start`] starts the second, [`look`] and [`wait`]
-//!   tell how it stands, [`ask_to_end`] ends it;
+//! - whoever decides: [`place`] makes the folder, [`start`] starts the second, or [`Ahead`] had it started
+//!   before, [`look`] and [`wait`] tell how it stands, [`ask_to_end`] ends it;
 //! - the supervisor ([`supervise`]), a session of its own, which outlives the first: takes the lock,
 //!   makes `started` durable, reads what comes out, minds the clock, ends everything, writes `outcome`;
 //! - the cell ([`confine`]), which the supervisor starts: confines itself, then becomes the command.
@@ -33,6 +33,6 @@ mod talk;
 pub use self::{
     cell::confine,
     folder::{FolderError, GRACE, ask_to_end, look, place, wait},
-    spawning::{Supervisor, start},
+    spawning::{Ahead, Supervisor, start},
     supervisor::{SuperviseError, supervise},
 };

@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, Permissions},
-    io,
+    io::{self, BufRead, BufReader, Read, Write},
     os::{
         fd::OwnedFd,
         unix::{
@@ -12,14 +12,14 @@ use std::{
             net::UnixStream,
         },
     },
-    path::Path,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::{
     pipe::{PipeFlags, pipe_with},
-    process::{Pid, getegid, geteuid},
+    process::{Pid, Signal, WaitOptions, getegid, geteuid, kill_process, waitpid},
     thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities},
 };
 
@@ -27,7 +27,7 @@ use super::{
     folder::{FolderError, GIVEN, WORK, look},
     groups::Groups,
     program::Seen,
-    talk::{Plan, User, say},
+    talk::{Nest, Plan, User, say},
 };
 use crate::contract::{Order, Standing};
 
@@ -41,38 +41,106 @@ const OWN_COUNT: u32 = 1 << 27;
 /// It does not end with this value: it outlives whoever started it. But it must be waited for by somebody
 /// who lives as long, or it stays as an entry in the table of processes.
 #[derive(Debug)]
-pub struct Supervisor(Child);
+pub struct Supervisor {
+    child: Child,
+    /// Closed once the outcome is durable, and with its end at the latest.
+    says: Option<ChildStdout>,
+}
 
 impl Supervisor {
-    /// Waits until it has ended, then looks at the folder.
+    fn new(mut child: Child) -> Self {
+        let says = child.stdout.take();
+        Self { child, says }
+    }
+
+    /// Waits until it has done what it does, then looks at the folder.
     ///
     /// [`Standing::NotStarted`] means that it could do nothing, for reasons in `trouble`.
-    pub fn wait(mut self, dir: &Path) -> Result<Standing, FolderError> {
-        // Not ours to wait for any more: then it has ended.
-        let _ = self.0.wait();
+    pub fn wait(&mut self, dir: &Path) -> Result<Standing, FolderError> {
+        match self.says.take() {
+            // It says nothing: there is only the end of it.
+            Some(mut says) => drop(io::copy(&mut says, &mut io::sink())),
+            // Not ours to wait for any more: then it has ended.
+            None => drop(self.child.wait()),
+        }
         look(dir)
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        let _ = self.0.try_wait();
+        match self.says {
+            Some(_) => drop(self.child.try_wait()),
+            None => drop(self.child.wait()),
+        }
     }
 }
 
 /// Starts the supervisor of a job's folder: `program`, with `arguments` and then the folder. Returns at
 /// once; nothing of this process's environment, streams or session is handed on.
 pub fn start(dir: &Path, program: &OsStr, arguments: &[OsString]) -> io::Result<Supervisor> {
-    let child = Command::new(program)
+    let child = supervisor(program, arguments).arg(dir).stdin(Stdio::null()).spawn()?;
+    Ok(Supervisor::new(child))
+}
+
+fn supervisor(program: &OsStr, arguments: &[OsString]) -> Command {
+    let mut command = Command::new(program);
+    command
         .args(arguments)
-        .arg(dir)
         .env_clear()
         .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    Ok(Supervisor(child))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
+}
+
+/// A supervisor that was started before there is a job for it, with its cell: what takes the most time is
+/// done by then. It ends when this value does, or when this process does.
+#[derive(Debug)]
+pub struct Ahead {
+    child: Option<Child>,
+    tell: Option<ChildStdin>,
+}
+
+impl Ahead {
+    /// Starts one, as [`start`] does, but without a folder.
+    pub fn start(program: &OsStr, arguments: &[OsString]) -> io::Result<Self> {
+        let mut child = supervisor(program, arguments).stdin(Stdio::piped()).spawn()?;
+        let tell = child.stdin.take();
+        Ok(Self { child: Some(child), tell })
+    }
+
+    /// Gives it the folder of a job. Where that fails it runs nothing, and another may be started.
+    pub fn take(mut self, dir: &Path) -> io::Result<Supervisor> {
+        let (tell, child) = (self.tell.take(), self.child.take());
+        let (mut tell, child) = tell.zip(child).ok_or(io::ErrorKind::BrokenPipe)?;
+        let supervisor = Supervisor::new(child);
+        tell.write_all(&[dir.as_os_str().as_bytes(), &[TOLD]].concat())?;
+        Ok(supervisor)
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.tell = None;
+        if let Some(mut child) = self.child.take() {
+            // It has nothing to do but to end.
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Ends the name of a folder: one that is cut off is none.
+const TOLD: u8 = 0;
+/// Longer than any path that the kernel takes.
+const NAME_MAX: u64 = 8192;
+
+/// The folder that a supervisor which was started ahead is given; nothing if there will be none.
+pub(super) fn told(from: impl Read) -> io::Result<Option<PathBuf>> {
+    let mut name = Vec::new();
+    BufReader::new(from.take(NAME_MAX)).read_until(TOLD, &mut name)?;
+    let name = name.strip_suffix(&[TOLD]).filter(|name| !name.is_empty());
+    Ok(name.map(|name| PathBuf::from(OsStr::from_bytes(name))))
 }
 
 /// A cell, and what its supervisor has of it.
@@ -84,35 +152,16 @@ pub(super) struct Born {
     pub(super) groups: Groups,
     /// Everything ends with it.
     pub(super) first: bool,
+    own_users: bool,
 }
 
-/// Brings the cell of an order into being and tells it what to do. It does not become the command until
-/// it is told to.
+/// Brings a cell into being, as far as that can be without knowing its job.
 ///
 /// Leaves namespaces: whatever this process starts afterwards is in the cell's.
-pub(super) fn bear(
-    dir: &Path,
-    order: Order,
-    program: Seen,
-    mut cell: Command,
-) -> Result<Born, String> {
+pub(super) fn bear(mut cell: Command) -> Result<Born, String> {
     let in_words = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-    let (become_user, same) = whom(&order)?;
-    if let Some(user) = &become_user {
-        hand_over(dir, user).map_err(in_words("its folder"))?;
-    }
     let (first, own_users) = leave().map_err(in_words("namespaces"))?;
-    let exact = own_users || become_user.as_ref().is_some_and(|user| user.own);
-    let groups = Groups::make(&order.limits, u32::from(first), exact);
-    // What the kernel's limit counts beside the command: of a user of its own nobody, in a namespace of
-    // users this process and the cell, else all that its user runs.
-    let others = match &become_user {
-        Some(user) if user.own => u32::from(first),
-        _ if own_users => 2,
-        Some(user) => count_of(user.uid) + u32::from(first),
-        None => count_of(same) + u32::from(first),
-    };
-
+    let groups = Groups::make();
     let (ours, theirs) = UnixStream::pair().map_err(in_words("a socket"))?;
     let (stdout, out) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("a pipe: {e}"))?;
     let (stderr, err) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("a pipe: {e}"))?;
@@ -128,21 +177,54 @@ pub(super) fn bear(
     let pid =
         i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("its cell has no pid")?;
     let mut socket = ours;
-    let plan = Plan {
-        dir: dir.to_owned(),
-        program,
-        first,
-        own_users,
-        become_user,
-        join: groups.join(),
-        memory_by: groups.memory_by.clone(),
-        processes_by: groups.processes_by.clone(),
-        others,
-        order,
-    };
     // One that is gone already is noticed when it is buried.
-    let _ = say(&mut socket, &plan);
-    Ok(Born { pid, socket, stdout, stderr, groups, first })
+    let _ = say(&mut socket, &Nest { first, own_users, join: groups.join() });
+    Ok(Born { pid, socket, stdout, stderr, groups, first, own_users })
+}
+
+impl Born {
+    /// Whether the cell is gone before it had anything to do.
+    pub(super) fn has_ended(&self) -> bool {
+        !matches!(waitpid(Some(self.pid), WaitOptions::NOHANG), Ok(None))
+    }
+
+    /// Ends a cell that has no job.
+    pub(super) fn end(self) {
+        let _ = kill_process(self.pid, Signal::KILL);
+        let _ = rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::empty()));
+        self.groups.remove();
+    }
+
+    /// Tells the cell what to do. It does not become the command until it is told to.
+    pub(super) fn hand(&mut self, dir: &Path, order: Order, program: Seen) -> Result<(), String> {
+        let (become_user, same) = whom(&order)?;
+        if let Some(user) = &become_user {
+            hand_over(dir, user).map_err(|error| format!("its folder: {error}"))?;
+        }
+        let exact = self.own_users || become_user.as_ref().is_some_and(|user| user.own);
+        let join = self.groups.bound(&order.limits, u32::from(self.first), exact);
+        // What the kernel's limit counts beside the command: of a user of its own nobody, in a namespace of
+        // users this process and the cell, else all that its user runs.
+        let others = match &become_user {
+            Some(user) if user.own => u32::from(self.first),
+            _ if self.own_users => 2,
+            Some(user) => count_of(user.uid) + u32::from(self.first),
+            None => count_of(same) + u32::from(self.first),
+        };
+        let plan = Plan {
+            dir: dir.to_owned(),
+            program,
+            become_user,
+            join,
+            memory_by: self.groups.memory_by.clone(),
+            processes_by: self.groups.processes_by.clone(),
+            others,
+            order,
+        };
+        // One that is gone already is noticed when it is buried.
+        let _ = say(&mut self.socket, &plan);
+        Ok(())
+    }
 }
 
 /// Whom the command runs as, if that is somebody else; and who this process is.

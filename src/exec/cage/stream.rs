@@ -31,6 +31,8 @@ pub(super) struct Stream {
     /// Our end of the pipe; gone once the command's ends are.
     pipe: Option<OwnedFd>,
     kept: Kept,
+    /// What was kept, once nothing more comes: it is made durable then, while the command may go on.
+    done: Option<io::Result<Captured>>,
     buffer: Vec<u8>,
 }
 
@@ -39,7 +41,7 @@ impl Stream {
     pub(super) fn new(pipe: OwnedFd, path: &Path, bound: u64) -> io::Result<Self> {
         rustix::fs::fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
         let kept = Kept::new(private(path, true)?, bound);
-        Ok(Self { pipe: Some(pipe), kept, buffer: vec![0; PIECE_BYTES] })
+        Ok(Self { pipe: Some(pipe), kept, done: None, buffer: vec![0; PIECE_BYTES] })
     }
 
     /// What to wait for; `None` when nothing more comes.
@@ -51,7 +53,10 @@ impl Stream {
     pub(super) fn take(&mut self) -> bool {
         let Some(pipe) = &self.pipe else { return false };
         match rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut *self.buffer)) {
-            Ok(0) => self.pipe = None,
+            Ok(0) => {
+                self.pipe = None;
+                self.done = Some(self.kept.finish());
+            }
             Ok(n) => {
                 self.kept.take(&self.buffer[..n]);
                 return true;
@@ -70,7 +75,7 @@ impl Stream {
                 break;
             }
         }
-        self.kept.finish()
+        self.done.take().unwrap_or_else(|| self.kept.finish())
     }
 }
 
@@ -118,7 +123,7 @@ impl Kept {
         }
     }
 
-    fn finish(mut self) -> io::Result<Captured> {
+    fn finish(&mut self) -> io::Result<Captured> {
         let bound = self.head + self.tail;
         let cut_at = match self.full_at {
             Some(at) => {

@@ -22,6 +22,7 @@ use rustix::{
         Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
         set_child_subreaper, wait,
     },
+    stdio::dup2_stdout,
 };
 
 use super::{
@@ -32,7 +33,7 @@ use super::{
     },
     program,
     scratch::Scratch,
-    spawning::{Born, bear},
+    spawning::{Born, bear, told},
     stream::Stream,
     talk::{Word, hear, say},
 };
@@ -60,13 +61,44 @@ pub enum SuperviseError {
     Io(&'static str, #[source] io::Error),
 }
 
-/// Sees the job of a folder through: `postrider job-supervisor DIR`. `cell` is how its cell is started,
-/// which then calls [`super::confine`].
+/// Sees the job of a folder through: `postrider job-supervisor DIR`. Without a folder it has everything ready
+/// and is told one on its standard input, or ends with that. `cell` is how its cell is started, which then
+/// calls [`super::confine`].
 ///
 /// Must be called in a process that has no thread beside this one. Does nothing where another supervisor
 /// has the job, or had it.
-pub fn supervise(dir: &Path, cell: Command) -> Result<(), SuperviseError> {
-    let done = supervise_in(dir, cell);
+pub fn supervise(dir: Option<&Path>, cell: Command) -> Result<(), SuperviseError> {
+    begin_alone().map_err(|error| SuperviseError::Io("a process of its own", error))?;
+    match dir {
+        Some(dir) => said_in(dir, supervise_in(dir, || bear(cell))),
+        None => wait_for_one(cell),
+    }
+}
+
+/// Has everything ready, then sees the job through that it is told of.
+fn wait_for_one(cell: Command) -> Result<(), SuperviseError> {
+    let mut born = Some(bear(cell));
+    let dir = told(io::stdin()).map_err(|error| SuperviseError::Io("its folder's name", error));
+    let done = match dir {
+        Ok(Some(dir)) => match &born {
+            // Then nothing is done, and another supervisor may be started.
+            Some(Ok(born)) if born.has_ended() => Ok(()),
+            _ => {
+                let begun = || born.take().unwrap_or_else(|| Err(NOT_WANTED.to_owned()));
+                said_in(&dir, supervise_in(&dir, begun))
+            }
+        },
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Some(Ok(born)) = born {
+        born.end();
+    }
+    done
+}
+
+/// Notes why nothing could be done.
+fn said_in(dir: &Path, done: Result<(), SuperviseError>) -> Result<(), SuperviseError> {
     if let Err(error) = &done {
         let mut text = error.to_string();
         if let Some(source) = std::error::Error::source(error) {
@@ -78,12 +110,21 @@ pub fn supervise(dir: &Path, cell: Command) -> Result<(), SuperviseError> {
     done
 }
 
-fn supervise_in(dir: &Path, cell: Command) -> Result<(), SuperviseError> {
+/// Leaves whoever started it, and becomes what all that loses its parent is given to, where no namespace
+/// does that.
+fn begin_alone() -> io::Result<()> {
     // Started as the leader of a session already: then there is nothing to leave.
     let _ = rustix::process::setsid();
+    Ok(set_child_subreaper(Some(getpid()))?)
+}
+
+fn supervise_in(
+    dir: &Path,
+    born: impl FnOnce() -> Result<Born, String>,
+) -> Result<(), SuperviseError> {
     let failed = |what: &'static str| move |error: io::Error| SuperviseError::Io(what, error);
     let dir = &fs::canonicalize(dir).map_err(failed("its folder"))?;
-    let Some(_lock) = Lock::take(dir).map_err(failed("its lock"))? else { return Ok(()) };
+    let Some(lock) = Lock::take(dir).map_err(failed("its lock"))? else { return Ok(()) };
     if dir.join(OUTCOME).exists() || dir.join(STARTED).exists() {
         return Ok(());
     }
@@ -91,21 +132,30 @@ fn supervise_in(dir: &Path, cell: Command) -> Result<(), SuperviseError> {
     // Before anything runs, or a full disk could hide how it ended.
     let reserve = Reserve::make(dir).map_err(failed("no room for its outcome"))?;
     let signals = hear_signals().map_err(|errno| failed("signals")(errno.into()))?;
-    // Everything that loses its parent becomes ours, where no namespace does that.
-    set_child_subreaper(Some(getpid())).map_err(|errno| failed("orphans")(errno.into()))?;
 
     let limits = order.limits;
     let begun = program::find(order.argv.first().map_or(&[], Vec::as_slice)).and_then(|program| {
         if asked_to_end(dir).is_some() {
             return Err(NOT_WANTED.to_owned());
         }
-        bear(dir, order, program, cell)
+        let mut born = born()?;
+        match born.hand(dir, order, program) {
+            Ok(()) => Ok(born),
+            Err(why) => {
+                born.end();
+                Err(why)
+            }
+        }
     });
     let outcome = match begun {
         Ok(born) => run(dir, &limits, born, signals),
         Err(why) => not_begun(why, BTreeMap::new()),
     };
-    reserve.fill(&outcome).map_err(failed("its outcome"))
+    reserve.fill(&outcome).map_err(failed("its outcome"))?;
+    // It is durable: whoever waits need not wait until this process is gone.
+    lock.let_go();
+    let nothing = fs::File::options().write(true).open("/dev/null");
+    nothing.and_then(|nothing| Ok(dup2_stdout(&nothing)?)).map_err(failed("its end"))
 }
 
 fn hear_signals() -> nix::Result<SignalFd> {

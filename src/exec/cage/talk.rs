@@ -1,6 +1,7 @@
 //! What supervisor and cell say to each other, over a socket that the command never has.
 //!
 //! ```text
+//! supervisor -> cell   Nest, at its birth; then there may be no job for a long time
 //! supervisor -> cell   Plan
 //! cell -> supervisor   Ready: confined, with what was enforced; or Refused, and the cell ends
 //! supervisor -> cell   Go, once `started` is durable
@@ -25,20 +26,27 @@ use crate::contract::Order;
 /// More than an order can have.
 const BYTES_MAX: u32 = 64 << 20;
 
-/// All that a cell has to know.
+/// What a cell does whatever its job will be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Nest {
+    /// Born as the first process of a namespace: the cell stays, and the command is its child.
+    pub(super) first: bool,
+    /// In a namespace of users where it may do what only root may elsewhere.
+    pub(super) own_users: bool,
+    /// Files of control groups, to write oneself into.
+    pub(super) join: Vec<PathBuf>,
+}
+
+/// All that a cell has to know of its job.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Plan {
     pub(super) dir: PathBuf,
     pub(super) order: Order,
     /// The program as the supervisor found it.
     pub(super) program: Seen,
-    /// Born as the first process of a namespace: the cell stays, and the command is its child.
-    pub(super) first: bool,
-    /// In a namespace of users where it may do what only root may elsewhere.
-    pub(super) own_users: bool,
     /// Whom to become.
     pub(super) become_user: Option<User>,
-    /// Files of control groups, to write oneself into.
+    /// Files of further control groups.
     pub(super) join: Vec<PathBuf>,
     /// By which control group memory is bounded, and processes.
     pub(super) memory_by: Option<String>,

@@ -1,0 +1,149 @@
+//! Supervisors that were started before there was a job for them.
+
+use std::{
+    ffi::OsString,
+    fs,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use postrider_exec::{
+    cage::{Ahead, Supervisor},
+    contract::{End, Outcome, Standing},
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::job::{Job, ended, program, until, well};
+
+/// They are found among all of this process's children: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ahead() -> Ahead {
+    Ahead::start(program().as_os_str(), &[OsString::from("job-supervisor")]).unwrap()
+}
+
+fn finish(job: &Job, mut supervisor: Supervisor) -> Outcome {
+    ended(supervisor.wait(&job.dir()).unwrap(), &job.dir())
+}
+
+/// Processes that were started by this one and have these words as their command.
+fn children(of: u32, words: &[&str]) -> Vec<Pid> {
+    let numbers = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()?;
+        let line = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let said: Vec<&str> = line.trim_end_matches('\0').split('\0').skip(1).collect();
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        (parent == of && said == words).then_some(pid)
+    });
+    numbers.collect()
+}
+
+fn supervisors() -> Vec<Pid> {
+    children(std::process::id(), &["job-supervisor"])
+}
+
+/// The cell of the only supervisor that waits.
+fn cell() -> Pid {
+    let mut found = None;
+    until("a supervisor has its cell", || {
+        let [supervisor] = supervisors()[..] else { return false };
+        let cells = children(supervisor.as_raw_nonzero().get().unsigned_abs(), &["job-cell"]);
+        found = cells.first().copied();
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+fn has_ended(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.map_or(true, |stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+}
+
+#[test]
+fn a_job_ends_as_it_does_without() {
+    let _alone = alone();
+    let mut reads = Job::new(&["/bin/cat"]);
+    reads.order.stdin = Some(b"in and out".to_vec());
+    let jobs = [
+        reads,
+        Job::sh("exit 7"),
+        Job::sh("kill -TERM $$"),
+        Job::sh("echo out; echo err >&2; id -u; pwd; ls /; ls -A; env"),
+        Job::sh("head -c 400000000 /dev/zero | tail; echo no")
+            .limits(|it| it.memory_bytes = 32 << 20),
+        Job::sh("sleep 60").limits(|it| it.wall_s = 1),
+        Job::sh("head -c 3000000 /dev/zero").limits(|it| it.output_bytes = 1000),
+        Job::sh("for n in 1 2 3 4 5 6 7 8 9; do sleep 60 & done; echo $?")
+            .limits(|it| it.processes = 4),
+        Job::sh("cat /proc/net/dev").reach(|it| it.net = true),
+        Job::sh("cat < /dev/tcp/127.0.0.1/1 || cat /proc/net/dev"),
+        Job::new(&["/nowhere/at/all"]),
+    ];
+    for job in jobs {
+        let other = job.same();
+        let one = job.run();
+        other.place();
+        let two = finish(&other, ahead().take(&other.dir()).unwrap());
+        assert_eq!(one.end, two.end, "{one:?}\n{two:?}");
+        assert_eq!(one.enforced, two.enforced);
+        assert_eq!((one.stdout.bytes, one.stderr.bytes), (two.stdout.bytes, two.stderr.bytes));
+    }
+}
+
+#[test]
+fn one_that_is_not_needed_leaves_nothing() {
+    let _alone = alone();
+    let ready = ahead();
+    let cell = cell();
+    drop(ready);
+    assert_eq!(supervisors(), []);
+    until("its cell is gone", || has_ended(cell));
+}
+
+#[test]
+fn where_its_cell_has_died_nothing_runs_and_another_may_be_started() {
+    let _alone = alone();
+    let job = Job::sh("echo ran >> again");
+    job.place();
+    let ready = ahead();
+    let cell = cell();
+    kill_process(cell, Signal::KILL).unwrap();
+    until("it ended", || has_ended(cell));
+    let mut supervisor = ready.take(&job.dir()).unwrap();
+    assert_eq!(supervisor.wait(&job.dir()).unwrap(), Standing::NotStarted);
+    well(&job, &job.finish());
+    assert_eq!(fs::read_to_string(job.work("again")).unwrap(), "ran\n");
+}
+
+#[test]
+fn one_that_has_ended_takes_no_job() {
+    let _alone = alone();
+    let job = Job::sh("true");
+    job.place();
+    let ready = ahead();
+    cell();
+    let supervisor = supervisors()[0];
+    kill_process(supervisor, Signal::KILL).unwrap();
+    until("it ended", || has_ended(supervisor));
+    assert!(ready.take(&job.dir()).is_err());
+    well(&job, &job.finish());
+}
+
+#[test]
+fn two_that_are_given_one_folder_run_it_once() {
+    let _alone = alone();
+    let job = Job::sh("echo ran >> again; sleep 0.2");
+    job.place();
+    let (one, two) = (ahead(), ahead());
+    let mut both = [one.take(&job.dir()).unwrap(), two.take(&job.dir()).unwrap()];
+    for supervisor in &mut both {
+        let _ = supervisor.wait(&job.dir());
+    }
+    let outcome = ended(postrider_exec::cage::wait(&job.dir()).unwrap(), &job.dir());
+    assert_eq!(outcome.end, End::Exited(0));
+    assert_eq!(fs::read_to_string(job.work("again")).unwrap(), "ran\n");
+}
