@@ -108,6 +108,20 @@ fn what_is_granted_is_read_or_written_and_no_more() {
 }
 
 #[test]
+fn what_lies_around_its_folder_may_be_granted() {
+    let mut job = Job::sh("");
+    let around = job.dir().parent().unwrap().to_owned();
+    fs::write(around.join("around"), "seen\n").unwrap();
+    let script = format!("cat {}/around; pwd; echo mine > own", around.display());
+    job.order.argv = Job::sh(&script).order.argv;
+    let job = job.reach(|reach| reach.read.push(around));
+    well(&job, &job.run());
+    let work = job.dir().join("work");
+    assert_eq!(job.stdout(), format!("seen\n{}\n", work.display()));
+    assert_eq!(fs::read_to_string(work.join("own")).unwrap(), "mine\n");
+}
+
+#[test]
 fn temporary_files_go_into_its_own_folder() {
     let job = Job::sh(
         "mktemp; mktemp /tmp/a.XXXXXX || true; echo x >/dev/null; head -c3 /dev/zero | wc -c",

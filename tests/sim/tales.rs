@@ -150,6 +150,48 @@ fn a_large_body_crosses_a_link_that_never_lives_long_enough() {
     });
 }
 
+/// What commands and files for machines on mobile networks go through, in virtual time; the same for ten
+/// real minutes, with all that a kernel adds, is `tests/lab/flaky.sh`.
+#[test]
+fn an_hour_of_flaky_4g_costs_a_quarter_more_than_what_is_sent() {
+    each_seed(20, |seed| {
+        let mut world = world_of(seed, 2);
+        let wire = Wire {
+            rate_bps: 64_000,
+            latency_ms: 300,
+            loss_permille: 50,
+            room_bytes: 16 << 10,
+            ..Wire::default()
+        };
+        let road = world.road(0, 1, wire);
+        world.shut(road);
+        let mut sent = 0;
+        let mut send = |world: &mut World, from, length| {
+            let wish = Wish { length, ..Wish::default() };
+            sent += world.send(from, 1 - from, wish).map_or(0, |_| length as u64);
+        };
+        send(&mut world, 0, 2 << 20);
+        send(&mut world, 1, 1 << 20);
+        for minute in 0..60 {
+            // A job's size, and that of its result.
+            for _ in 0..if minute < 50 { 4 } else { 0 } {
+                send(&mut world, 0, 1400);
+                send(&mut world, 1, 1400);
+            }
+            world.open(road);
+            world.pass(20_000)?;
+            world.shut(road);
+            world.pass(40_000)?;
+        }
+        assert_eq!(world.arrived(), 402);
+        let bytes = world.bytes();
+        assert!(bytes * 4 <= sent * 5, "seed {seed}: {bytes} bytes for {sent}");
+        world.open(road);
+        world.finish(CALM_MS)?;
+        Ok(world)
+    });
+}
+
 #[test]
 fn nothing_passes_to_or_from_a_blocked_node() {
     told(8, |seed| {

@@ -63,14 +63,15 @@ pub fn confine() -> io::Result<()> {
     let Some(nest) = hear::<Nest>(&mut socket)? else { return Ok(()) };
     // First, so that all that follows counts and is bounded.
     let joined = join(&nest.join);
-    // A job may be long in coming. Namespaces are left after that: a mount that somebody takes away
+    let own_network = nest.first && nest.alone && unshare(CloneFlags::CLONE_NEWNET).is_ok();
+    // A job may be long in coming. Other namespaces are left after that: a mount that somebody takes away
     // meanwhile would stay in use by this process.
     let Some(plan) = hear::<Plan>(&mut socket)? else { return Ok(()) };
     let mut cell = Cell { nest, plan, enforced: BTreeMap::new() };
     if !(joined && join(&cell.plan.join)) {
         (cell.plan.memory_by, cell.plan.processes_by) = (None, None);
     }
-    let word = match cell.run(&mut socket) {
+    let word = match cell.run(&mut socket, own_network) {
         Ok(Some(word)) => word,
         Ok(None) => return Ok(()),
         Err(why) => Word::Refused(why, cell.enforced),
@@ -90,9 +91,9 @@ fn because<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> String {
 }
 
 impl Cell {
-    fn run(&mut self, socket: &mut UnixStream) -> Result<Option<Word>, String> {
+    fn run(&mut self, socket: &mut UnixStream, own_network: bool) -> Result<Option<Word>, String> {
         let input = self.take_input()?;
-        let alone = self.leave_namespaces();
+        let alone = self.leave_namespaces(own_network);
         let own_root = alone.mounts && self.enter_root()?;
         let work = self.plan.dir.join(WORK);
         std::env::set_current_dir(&work).map_err(because("its folder"))?;
@@ -134,16 +135,13 @@ impl Cell {
         }
     }
 
-    fn leave_namespaces(&self) -> Alone {
+    fn leave_namespaces(&self, own_network: bool) -> Alone {
         if !self.nest.first {
             return Alone::default();
         }
         let mounts = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
-        let no_net = !self.plan.order.reach.net;
-        Alone {
-            mounts: unshare(mounts).is_ok(),
-            network: no_net && unshare(CloneFlags::CLONE_NEWNET).is_ok(),
-        }
+        let leave = || !self.plan.order.reach.net && unshare(CloneFlags::CLONE_NEWNET).is_ok();
+        Alone { mounts: unshare(mounts).is_ok(), network: own_network || leave() }
     }
 
     fn enter_root(&mut self) -> Result<bool, String> {

@@ -89,16 +89,17 @@ fn build(dir: &Path, program: &Seen, reach: &Reach, own_proc: bool) -> io::Resul
     if !own_proc || mount("proc", &proc, "proc", flags, None).is_err() {
         mount_bind_recursive("/proc", &proc)?;
     }
-    for name in [WORK, GIVEN] {
-        root.make_dir(&dir.join(name))?;
-        mount_bind(beneath.join(name), root.inside(&dir.join(name)))?;
-    }
     // Parents first, so that what is beneath something that is shown is shown with it.
     let mut granted: Vec<&Path> = reach.read.iter().chain(&reach.write).map(|p| &**p).collect();
     granted.push(&program.path);
     granted.sort_unstable();
     for path in granted {
         root.show(path, path)?;
+    }
+    // After what may lie around them, or that would be in their place.
+    for name in [WORK, GIVEN] {
+        root.make_dir(&dir.join(name))?;
+        mount_bind(beneath.join(name), root.inside(&dir.join(name)))?;
     }
     if reach.net {
         // Where names are looked up is often a link to where something keeps it up to date.

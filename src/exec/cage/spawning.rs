@@ -24,7 +24,7 @@ use rustix::{
 };
 
 use super::{
-    folder::{FolderError, GIVEN, WORK, look},
+    folder::{FolderError, GIVEN, WORK, look, order},
     groups::Groups,
     program::Seen,
     talk::{Nest, Plan, User, say},
@@ -110,8 +110,12 @@ impl Ahead {
         Ok(Self { child: Some(child), tell })
     }
 
-    /// Gives it the folder of a job. Where that fails it runs nothing, and another may be started.
+    /// Gives it the folder of a job. Where that fails it runs nothing, and another may be started; so it
+    /// is where the job is to have a network, which its cell has left.
     pub fn take(mut self, dir: &Path) -> io::Result<Supervisor> {
+        if order(dir).is_ok_and(|order| order.reach.net) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let (tell, child) = (self.tell.take(), self.child.take());
         let (mut tell, child) = tell.zip(child).ok_or(io::ErrorKind::BrokenPipe)?;
         let supervisor = Supervisor::new(child);
@@ -155,10 +159,11 @@ pub(super) struct Born {
     own_users: bool,
 }
 
-/// Brings a cell into being, as far as that can be without knowing its job.
+/// Brings a cell into being, as far as that can be without knowing its job; `alone`, but that it will have
+/// no network.
 ///
 /// Leaves namespaces: whatever this process starts afterwards is in the cell's.
-pub(super) fn bear(mut cell: Command) -> Result<Born, String> {
+pub(super) fn bear(mut cell: Command, alone: bool) -> Result<Born, String> {
     let in_words = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let (first, own_users) = leave().map_err(in_words("namespaces"))?;
     let groups = Groups::make();
@@ -178,7 +183,7 @@ pub(super) fn bear(mut cell: Command) -> Result<Born, String> {
         i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("its cell has no pid")?;
     let mut socket = ours;
     // One that is gone already is noticed when it is buried.
-    let _ = say(&mut socket, &Nest { first, own_users, join: groups.join() });
+    let _ = say(&mut socket, &Nest { first, own_users, alone, join: groups.join() });
     Ok(Born { pid, socket, stdout, stderr, groups, first, own_users })
 }
 

@@ -31,6 +31,7 @@ use super::{
         self, FolderError, GRACE, Lock, OUTCOME, Reserve, STARTED, STDERR, STDOUT, TROUBLE, WORK,
         asked_to_end, mark_started,
     },
+    groups::Groups,
     program,
     scratch::Scratch,
     spawning::{Born, bear, told},
@@ -70,14 +71,14 @@ pub enum SuperviseError {
 pub fn supervise(dir: Option<&Path>, cell: Command) -> Result<(), SuperviseError> {
     begin_alone().map_err(|error| SuperviseError::Io("a process of its own", error))?;
     match dir {
-        Some(dir) => said_in(dir, supervise_in(dir, || bear(cell))),
+        Some(dir) => said_in(dir, supervise_in(dir, || bear(cell, false))),
         None => wait_for_one(cell),
     }
 }
 
 /// Has everything ready, then sees the job through that it is told of.
 fn wait_for_one(cell: Command) -> Result<(), SuperviseError> {
-    let mut born = Some(bear(cell));
+    let mut born = Some(bear(cell, true));
     let dir = told(io::stdin()).map_err(|error| SuperviseError::Io("its folder's name", error));
     let done = match dir {
         Ok(Some(dir)) => match &born {
@@ -147,15 +148,20 @@ fn supervise_in(
             }
         }
     });
-    let outcome = match begun {
+    let (outcome, groups) = match begun {
         Ok(born) => run(dir, &limits, born, signals),
-        Err(why) => not_begun(why, BTreeMap::new()),
+        Err(why) => (not_begun(why, BTreeMap::new()), Groups::default()),
     };
-    reserve.fill(&outcome).map_err(failed("its outcome"))?;
-    // It is durable: whoever waits need not wait until this process is gone.
-    lock.let_go();
-    let nothing = fs::File::options().write(true).open("/dev/null");
-    nothing.and_then(|nothing| Ok(dup2_stdout(&nothing)?)).map_err(failed("its end"))
+    let filled = reserve.fill(&outcome);
+    if filled.is_ok() {
+        // It is durable: whoever waits need not wait for the rest.
+        lock.let_go();
+        if let Ok(nothing) = fs::File::options().write(true).open("/dev/null") {
+            let _ = dup2_stdout(&nothing);
+        }
+    }
+    groups.remove();
+    filled.map_err(failed("its outcome"))
 }
 
 fn hear_signals() -> nix::Result<SignalFd> {
@@ -179,7 +185,7 @@ fn not_begun(why: String, enforced: BTreeMap<String, String>) -> Outcome {
 }
 
 /// From a cell that was born to an end of everything that came of it.
-fn run(dir: &Path, limits: &Limits, born: Born, signals: SignalFd) -> Outcome {
+fn run(dir: &Path, limits: &Limits, born: Born, signals: SignalFd) -> (Outcome, Groups) {
     let streams =
         Stream::new(born.stdout, &dir.join(STDOUT), limits.output_bytes).and_then(|out| {
             Ok([out, Stream::new(born.stderr, &dir.join(STDERR), limits.output_bytes)?])
@@ -224,9 +230,7 @@ fn run(dir: &Path, limits: &Limits, born: Born, signals: SignalFd) -> Outcome {
     }
     job.hear_last_words();
     let memory = born.groups.out_of_memory();
-    let outcome = job.outcome(ran, memory);
-    born.groups.remove();
-    outcome
+    (job.outcome(ran, memory), born.groups)
 }
 
 struct Job<'a> {

@@ -33,6 +33,8 @@ pub(super) struct Nest {
     pub(super) first: bool,
     /// In a namespace of users where it may do what only root may elsewhere.
     pub(super) own_users: bool,
+    /// Whatever its job will be, it has no network: that is left at once, since it takes long.
+    pub(super) alone: bool,
     /// Files of control groups, to write oneself into.
     pub(super) join: Vec<PathBuf>,
 }
