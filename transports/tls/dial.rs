@@ -12,6 +12,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{
     Inner, ends_of,
     identity::{Identity, UNEXPECTED, node_of},
+    pacing::Paced,
     race::{in_turn, race},
     socks::SocksError,
     target::{Host, HostPort, Target},
@@ -59,7 +60,7 @@ impl Inner {
             let stream = connected.map_err(|source| unreachable_host(&shown, source))?;
             let (node, stream) = self.shake_hands(&self.identity, &shown, stream, expect).await?;
             let ways = (Some(to.ip()), ends_of(stream.get_ref().0));
-            let pipe = Pipe::Stream(Box::new(stream));
+            let pipe = Pipe::Stream(Box::new(Paced::new(stream)));
             Ok(self.link(node, super::address_of(to), true, ways, pipe))
         };
         within(&shown, dial).await
@@ -100,7 +101,7 @@ impl Inner {
             match ended.await {
                 Ok((node, stream)) => {
                     let ends = ends_of(stream.get_ref().0).filter(|_| proxy.is_none());
-                    let pipe = Pipe::Stream(Box::new(stream));
+                    let pipe = Pipe::Stream(Box::new(Paced::new(stream)));
                     let remote = match (proxy, &target.to.host) {
                         (None, _) => Some(at.ip()),
                         (Some(_), Host::Ip(ip)) => Some(*ip),

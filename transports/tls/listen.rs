@@ -29,6 +29,7 @@ use tokio_rustls::{StartHandshake, server::TlsStream};
 use super::{
     Inner, door,
     identity::{Identity, node_of},
+    pacing::Paced,
     slots::{Slot, Slots},
 };
 use crate::contract::{Arrival, Link, NodeId, Pipe, Stop, TransportError};
@@ -194,7 +195,7 @@ impl Welcome {
         // Guests are nobody in particular, so nobody can be asked about them.
         let welcome = guest || (self.inner.options.admission)(&node);
         let ways = (Some(from.ip()), super::ends_of(stream.get_ref().0));
-        let pipe = Pipe::Stream(Box::new(stream));
+        let pipe = Pipe::Stream(Box::new(Paced::new(stream)));
         let address = super::address_of(from);
         let mut link = self.inner.link(node, address, false, ways, pipe);
         link.facts.guest = guest;

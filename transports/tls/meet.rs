@@ -14,6 +14,7 @@ use super::{
     Inner,
     dial::{handshake_failed, host_port, within},
     listen::{self, Door, Unwelcome},
+    pacing::Paced,
     target::HostPort,
 };
 use crate::contract::{Link, NodeId, Pipe, TransportError};
@@ -42,7 +43,7 @@ impl Inner {
             let pipe = if client {
                 let (_, stream) =
                     self.shake_hands(&self.identity, &shown, stream, Some(expect)).await?;
-                Pipe::Stream(Box::new(stream))
+                Pipe::Stream(Box::new(Paced::new(stream)))
             } else {
                 self.serve(&shown, stream, expect).await?
             };
@@ -103,7 +104,7 @@ impl Inner {
         };
         match tokio::time::timeout(limit, handshake).await {
             Err(_) => Err(TransportError::Timeout { to: to.to_string(), limit }),
-            Ok(Ok((_, stream))) => Ok(Pipe::Stream(Box::new(stream))),
+            Ok(Ok((_, stream))) => Ok(Pipe::Stream(Box::new(Paced::new(stream)))),
             Ok(Err(Unwelcome::NoToken)) => Err(failed(io::ErrorKind::InvalidData.into())),
             Ok(Err(Unwelcome::Failed(source))) => Err(failed(source)),
         }

@@ -9,7 +9,7 @@
 //! 3. the listener shows its key, the dialler compares it with the one it expects, and only then
 //!    shows its own (`identity`);
 //! 4. the admission may refuse the dialler; otherwise both ends have a [`Link`] whose `peer` is
-//!    proven.
+//!    proven; on a slow line it minds how much is under way (`pacing`).
 //!
 //! What is deliberately absent: certificates, TLS 1.2, resumption, 0-RTT, retries.
 
@@ -19,6 +19,7 @@ mod guests;
 mod identity;
 mod listen;
 mod meet;
+mod pacing;
 mod race;
 mod slots;
 mod socket;

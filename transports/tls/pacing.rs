@@ -1,0 +1,231 @@
+//! How much may be under way on a slow line: what it takes in about two seconds.
+//!
+//! A modem and the network behind it hold many seconds of what is sent, and TCP fills all of that. What is
+//! lost then comes again behind everything else: on a line that lives for twenty seconds at a time that is
+//! never, and what came after it is thrown away with the connection. An urgent unit waits as long. So the
+//! kernel is allowed to have no more of it than the line takes in that time, as far as that shows; of lines
+//! that are not slow nothing is changed, since what is set once is never again left to the kernel.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::{client, server};
+
+/// How often it is looked how much was taken.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The line is as fast as in the best of so many looks; fewer than [`LOOKS_LEAST`] say nothing.
+const LOOKS: usize = 12;
+const LOOKS_LEAST: usize = 4;
+/// Bytes per second below which a line is slow: at 512 kbit/s the kernel's own bounds begin to hurt less
+/// than ours would.
+const SLOW: u64 = 64 << 10;
+/// How much the kernel may have, in milliseconds of the line's rate. It counts its own overhead too, a
+/// third or so, so that this is some two seconds; less would hold up a line by satellite.
+const AHEAD_MS: u64 = 2500;
+/// Some segments, or nothing would be sent together.
+const LEAST_BYTES: u64 = 6 << 10;
+
+/// A stream over TCP.
+pub(super) trait OverTcp {
+    /// Over which.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl OverTcp for client::TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+impl OverTcp for server::TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// A stream that minds how much of it is under way.
+pub(super) struct Paced<S> {
+    stream: S,
+    pace: Pace,
+}
+
+impl<S: OverTcp> Paced<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, pace: Pace::new(Instant::now()) }
+    }
+
+    fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
+        let bytes = match polled {
+            Poll::Ready(Ok(bytes)) => Some(*bytes as u64),
+            Poll::Ready(Err(_)) => return,
+            Poll::Pending => None,
+        };
+        if let Some(bytes) = self.pace.wrote(bytes, Instant::now()) {
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            // Then it stays as it is.
+            let _ = SockRef::from(self.stream.tcp()).set_send_buffer_size(bytes);
+        }
+    }
+}
+
+/// What a line was seen to take.
+struct Pace {
+    since: Instant,
+    /// Bytes since then, and whether more would have been written.
+    bytes: u64,
+    blocked: bool,
+    /// Bytes per second, newest last.
+    rates: VecDeque<u64>,
+    allowed: Option<u64>,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { since: now, bytes: 0, blocked: false, rates: VecDeque::new(), allowed: None }
+    }
+
+    /// Something was written, or could not be; what the kernel may have from now on, if that changes.
+    fn wrote(&mut self, bytes: Option<u64>, now: Instant) -> Option<u64> {
+        let took = now.saturating_duration_since(self.since);
+        let mut allowed = None;
+        if took >= LOOK_EVERY {
+            // Where nothing waited it says how much there was, and not what the line takes.
+            if self.blocked {
+                let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+                self.rates.push_back(self.bytes.saturating_mul(1000) / ms);
+                if self.rates.len() > LOOKS {
+                    self.rates.pop_front();
+                }
+                allowed = self.decide();
+            }
+            (self.since, self.bytes, self.blocked) = (now, 0, false);
+        }
+        match bytes {
+            Some(bytes) => self.bytes += bytes,
+            None => self.blocked = true,
+        }
+        allowed
+    }
+
+    fn decide(&mut self) -> Option<u64> {
+        let rate = self.rates.iter().copied().max()?;
+        let known = self.rates.len() >= LOOKS_LEAST;
+        // Once it is set it must follow a line that becomes faster.
+        if !known || self.allowed.is_none() && rate >= SLOW {
+            return None;
+        }
+        let wanted = (rate.saturating_mul(AHEAD_MS) / 1000).max(LEAST_BYTES);
+        let near = |was: u64| wanted.abs_diff(was) <= was / 4;
+        if self.allowed.is_some_and(near) {
+            return None;
+        }
+        self.allowed = Some(wanted);
+        self.allowed
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + OverTcp + Unpin> AsyncWrite for Paced<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(&polled);
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        if polled.is_pending() {
+            self.wrote(&Poll::Pending);
+        }
+        Poll::Ready(ready!(polled))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a line of so many bytes per second is allowed after so long, when there is always more.
+    fn allowed(pace: &mut Pace, from: Instant, rate: u64, ms: u64) -> Instant {
+        let end = from + Duration::from_millis(ms);
+        let mut now = from;
+        while now < end {
+            now += Duration::from_millis(50);
+            pace.wrote(Some(rate / 20), now);
+            pace.wrote(None, now);
+        }
+        end
+    }
+
+    #[test]
+    fn a_slow_line_has_seconds_under_way_and_a_fast_one_is_left_alone() {
+        let begin = Instant::now();
+        let mut slow = Pace::new(begin);
+        let now = allowed(&mut slow, begin, 8000, 900);
+        assert_eq!(slow.allowed, None, "too soon to say");
+        let now = allowed(&mut slow, now, 8000, 5000);
+        let bytes = slow.allowed.unwrap();
+        assert!((16_000..26_000).contains(&bytes), "{bytes}");
+        // It becomes faster, and so does what it may have; then it stalls for a moment.
+        let now = allowed(&mut slow, now, 400_000, 5000);
+        let more = slow.allowed.unwrap();
+        assert!(more > 800_000, "{more}");
+        allowed(&mut slow, now, 0, 2000);
+        assert!(slow.allowed.unwrap() > 800_000);
+
+        let mut fast = Pace::new(begin);
+        allowed(&mut fast, begin, 100_000, 10_000);
+        assert_eq!(fast.allowed, None);
+    }
+
+    #[test]
+    fn what_is_written_now_and_then_says_nothing_of_the_line() {
+        let begin = Instant::now();
+        let mut pace = Pace::new(begin);
+        for n in 1..1000 {
+            pace.wrote(Some(100), begin + Duration::from_millis(100) * n);
+        }
+        assert_eq!((pace.allowed, pace.rates.len()), (None, 0));
+    }
+}
