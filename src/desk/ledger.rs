@@ -102,6 +102,12 @@ pub(super) mod space {
     pub const ANSWERS: u8 = 65;
     /// Received messages that brought once more what another one had brought, by id.
     pub const DOUBLE: u8 = 66;
+    /// Runs over fleets, by name: `jobs::fleet::FleetNote`.
+    pub const FLEET: u8 = 80;
+    /// Their targets, by a hash of the name and the place: `jobs::fleet::TargetNote`.
+    pub const FLEET_TARGET: u8 = 81;
+    /// What is asked of them, by name: the job's body.
+    pub const FLEET_JOB: u8 = 82;
 }
 
 const VERSION: u8 = 1;

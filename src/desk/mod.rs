@@ -65,9 +65,9 @@ pub(crate) use clock::wall_s;
 pub use failure::{Failure, FailureKind};
 pub use identity::InitRequest;
 pub use introduce::IntroduceRequest;
+pub use jobs::{FleetRequest, RunRequest, Share, Which};
 #[cfg(target_os = "linux")]
 pub use jobs::{Jobs, Touched, WaitingWord};
-pub use jobs::{RunRequest, Which};
 pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};
@@ -114,6 +114,8 @@ pub struct Desk {
     request_news: requests::RequestNews,
     /// Held while a job takes its place in a queue: two must not come after the same one.
     queueing: Mutex<()>,
+    /// Held while a fleet takes a step: two must not send to the same target.
+    fleeting: Mutex<()>,
 }
 
 impl Desk {
@@ -135,6 +137,7 @@ impl Desk {
             job_news: jobs::JobNews::default(),
             request_news: requests::RequestNews::default(),
             queueing: Mutex::default(),
+            fleeting: Mutex::default(),
         })
     }
 

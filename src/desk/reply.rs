@@ -2,11 +2,13 @@
 //! only ever added.
 
 mod files;
+mod fleets;
 mod jobs;
 
 use serde::{Deserialize, Serialize};
 
 pub use files::{ListedLine, RequestLine, ShareLine};
+pub use fleets::{FleetLine, TargetLine};
 pub use jobs::{JobLine, JobReleased, OutputLine, ProposalLine};
 
 /// A word out of a fixed vocabulary: borrowed where a reply is made, owned where one was read.
@@ -151,6 +153,9 @@ pub struct ContactLine {
     /// How often a month I said that we meet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meets_per_month: Option<u16>,
+    /// The labels that I gave them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// The six comparison words, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<String>>,
