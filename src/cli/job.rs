@@ -305,6 +305,9 @@ fn show(context: &Context, job: &JobLine) -> Result<(), Stop> {
         let each = job.enforced.iter().map(|(bound, means)| format!("{bound} by {means}"));
         out.say(format!("  bounds   {}", text::line(&each.collect::<Vec<_>>().join(", "))))?;
     }
+    if let Some(head) = &job.audit {
+        out.say(format!("  audit    {head}"))?;
+    }
     let outputs =
         [("stdout", &job.stdout, job.stdout_bytes), ("stderr", &job.stderr, job.stderr_bytes)];
     for (name, said, bytes) in outputs {

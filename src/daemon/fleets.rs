@@ -1,4 +1,5 @@
-//! The thread that lets runs over fleets take their next steps when something came in about jobs.
+//! The thread that lets runs over fleets take their next steps when something came in about jobs, and
+//! has the head of the audit chain signed every hour.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +21,9 @@ pub(super) fn run(node: &Arc<Node>, handle: &Handle, stop: &CancellationToken) {
             // What was called back is offered to nobody.
             Ok(gone) => handle.block_on(node.gone(gone)),
             Err(failure) => node.board.trouble(&failure),
+        }
+        if let Err(failure) = node.desk.keep_audit(false, &Silent) {
+            node.board.trouble(&failure);
         }
         times = node.desk.job_news_beyond(times, LOOK_EVERY);
     }

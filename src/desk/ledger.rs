@@ -108,6 +108,10 @@ pub(super) mod space {
     pub const FLEET_TARGET: u8 = 81;
     /// What is asked of them, by name: the job's body.
     pub const FLEET_JOB: u8 = 82;
+    /// The audit chain, by number: `audit::chain::Record`.
+    pub const AUDIT: u8 = 90;
+    /// Where it begins and ends: `audit::chain::Head`.
+    pub const AUDIT_HEAD: u8 = 91;
 }
 
 const VERSION: u8 = 1;

@@ -13,6 +13,7 @@
 mod alarm;
 mod allow;
 mod arriving;
+mod audit;
 mod bundles;
 mod call_back;
 mod carry;
@@ -72,6 +73,7 @@ pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};
 pub use requests::{GetRequest, Given, Heard, Requests, Settled, WaitingRequest};
+pub(crate) use rosters::date;
 pub use rosters::{RosterChange, day_of};
 pub use send::SendRequest;
 pub use shares::ShareRequest;
@@ -116,6 +118,7 @@ pub struct Desk {
     queueing: Mutex<()>,
     /// Held while a fleet takes a step: two must not send to the same target.
     fleeting: Mutex<()>,
+    auditing: audit::Auditing,
 }
 
 impl Desk {
@@ -138,6 +141,7 @@ impl Desk {
             request_news: requests::RequestNews::default(),
             queueing: Mutex::default(),
             fleeting: Mutex::default(),
+            auditing: audit::Auditing::default(),
         })
     }
 

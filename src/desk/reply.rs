@@ -1,12 +1,14 @@
 //! Every reply of the desk. As JSON they are the objects of the command line's contract; keys are
 //! only ever added.
 
+mod audit;
 mod files;
 mod fleets;
 mod jobs;
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::{AuditChecked, AuditLine};
 pub use files::{ListedLine, RequestLine, ShareLine};
 pub use fleets::{FleetLine, TargetLine};
 pub use jobs::{JobLine, JobReleased, OutputLine, ProposalLine};

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     desk::{
-        Desk, Event, Failure, FailureKind, Watch, clock,
+        Desk, Event, Failure, FailureKind, Watch, clock, hex,
         inbox::{find_note, kept_packet, note_keys},
         ledger::{EventNote, space},
         people::name_of,
@@ -180,6 +180,7 @@ impl Desk {
             stderr_bytes: Some(result.stderr.bytes),
             clock: result.clock,
             enforced: result.enforced,
+            audit: result.audit.map(|head| hex(&head)),
             ..line
         })
     }

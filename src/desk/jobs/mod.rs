@@ -4,6 +4,8 @@
 mod answer;
 mod approve;
 mod asked;
+#[cfg(target_os = "linux")]
+mod audited;
 mod fleet;
 mod issue;
 mod issued;

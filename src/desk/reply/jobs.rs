@@ -79,6 +79,9 @@ pub struct JobLine {
     /// Which bounds were enforced, and by what.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub enforced: BTreeMap<String, String>,
+    /// The head of its target's audit chain when it said how it ended, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<String>,
 }
 
 /// What is here of one output of a job's command.
