@@ -1,7 +1,7 @@
 //! What a running daemon answers: every verb of the [desk](crate::desk) over HTTP and JSON, on a
 //! Unix socket that only its owner can use.
 //!
-//! - `verb`, `verbs`, `files`: every verb as a request that knows how to run; [`rows`] lists them. The command
+//! - `verb`, `verbs`, `files`, `fleets`, `audit`: every verb as a request that knows how to run; [`rows`] lists them. The command
 //!   line runs the same requests, at a desk of its own or through [`Client`];
 //! - `live`, `outlook`: verbs that a running node answers, or answers better; when a bundle may arrive;
 //! - `wire`: replies as lines of JSON, there and back;
@@ -12,10 +12,12 @@
 //!
 //! docs/operations.md is written for those who use it.
 
+mod audit;
 mod body;
 mod client;
 mod events;
 mod files;
+mod fleets;
 mod jobs;
 mod live;
 mod metrics;
@@ -29,8 +31,12 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 
+pub use audit::{AuditLs, AuditVerify};
 pub use client::{Client, Events};
 pub use files::{Get, GetLs, GetSave, GetState, ShareLs, ShareRm, ShareSet};
+pub use fleets::{
+    FleetCancel, FleetJobs, FleetLs, FleetRelease, FleetShow, FleetTargets, RunFleet,
+};
 pub use openapi::document;
 pub(crate) use server::bind_metrics;
 pub use server::{Server, serve_metrics};
@@ -55,7 +61,7 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// Every verb.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    verbs::TABLE.iter().chain(files::TABLE)
+    verbs::TABLE.iter().chain(files::TABLE).chain(fleets::TABLE).chain(audit::TABLE)
 }
 
 /// Where the socket of a home is: in it, or where its path would be too long, under

@@ -659,7 +659,7 @@ pub(super) fn missing(what: &str) -> Failure {
 }
 
 /// Bundles that were ended by hand are offered to nobody from here on.
-fn tell_gone(at: &At<'_>, gone: Vec<BundleId>) {
+pub(super) fn tell_gone(at: &At<'_>, gone: Vec<BundleId>) {
     if let Some((node, handle)) = at.node
         && !gone.is_empty()
     {

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::desk::{
     Event, Failure, FailureKind, Unit,
     reply::{
-        AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, ErrorLine, Finding,
-        Happening, Identity, JobLine, JobReleased, Line, LinkLine, MemberLine, OutputLine,
-        PeerLine, Ponged, ProposalLine, Queued, Reason, Received, RequestLine, RosterFile,
-        RosterLine, Saved, Sent, ShareLine, Shown, Status, Summary, Tossed, Traced,
+        AllowLine, AllowVerdict, AuditChecked, AuditLine, CardLine, Checked, ContactLine,
+        DaemonLine, ErrorLine, Finding, FleetLine, Happening, Identity, JobLine, JobReleased, Line,
+        LinkLine, MemberLine, OutputLine, PeerLine, Ponged, ProposalLine, Queued, Reason, Received,
+        RequestLine, RosterFile, RosterLine, Saved, Sent, ShareLine, Shown, Status, Summary,
+        TargetLine, Tossed, Traced,
     },
 };
 
@@ -30,12 +31,12 @@ macro_rules! objects {
 }
 
 objects! {
-    AllowLine "allow", AllowVerdict "allow", CardLine "card", Checked "summary", ContactLine "contact", DaemonLine "daemon",
-    Finding "finding", Happening "event", Identity "identity", JobLine "job", LinkLine "link",
+    AllowLine "allow", AllowVerdict "allow", AuditChecked "audit-checked", AuditLine "audit", CardLine "card", Checked "summary", ContactLine "contact", DaemonLine "daemon",
+    Finding "finding", FleetLine "fleet", Happening "event", Identity "identity", JobLine "job", LinkLine "link",
     OutputLine "output", JobReleased "job-released", ProposalLine "proposal",
     MemberLine "member", PeerLine "peer", RosterFile "roster-file", RosterLine "roster",
     Ponged "pong", Queued "bundle", Reason "reason", Received "message", Saved "saved",
-    RequestLine "request", Sent "message", ShareLine "share", Shown "bundle", Status "status", Tossed "summary", Traced "event",
+    RequestLine "request", Sent "message", ShareLine "share", Shown "bundle", Status "status", TargetLine "target", Tossed "summary", Traced "event",
 }
 
 /// What a verb replies: one object, or a list that ends in a summary.

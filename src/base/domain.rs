@@ -16,6 +16,9 @@ pub const ROSTER: [u8; 32] = domain(b"postrider roster v1");
 /// The domain of a stranger's signature under the greeting of a Noise link.
 pub const NOISE: [u8; 32] = domain(b"postrider noise v1");
 
+/// The domain of a signature under the head of an audit chain.
+pub const AUDIT: [u8; 32] = domain(b"postrider audit v1");
+
 /// BLAKE3 context of a bundle id.
 pub const ID: &str = "postrider 2026 bundle id v1";
 /// BLAKE3 context of the digest that a hidden bundle's author signs.
@@ -52,6 +55,9 @@ pub const NOISE_INTRODUCTION: &str = "postrider 2026 noise introduction v1";
 pub const NOISE_EPHEMERAL: &str = "postrider 2026 noise ephemeral v1";
 /// BLAKE3 context of what somebody agrees to who approves of a job.
 pub const APPROVAL: &str = "postrider 2026 job approval v1";
+
+/// BLAKE3 context of a link of an audit chain.
+pub const AUDIT_LINK: &str = "postrider 2026 audit link v1";
 
 /// BLAKE3 context of the token by which a dialler shows that it knows whom it dials.
 pub const DOOR: &str = "postrider 2026 door v1";
@@ -113,7 +119,7 @@ mod tests {
 
     #[test]
     fn signature_domains_are_distinct_and_start_like_no_other_protocol() {
-        let all = [BUNDLE_OPEN, BUNDLE_HIDDEN, CARD, ROSTER, NOISE];
+        let all = [BUNDLE_OPEN, BUNDLE_HIDDEN, CARD, ROSTER, NOISE, AUDIT];
         for (i, a) in all.iter().enumerate() {
             assert!(
                 a.starts_with(b"postrider "),

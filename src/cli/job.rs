@@ -13,14 +13,16 @@ use clap::{Args, Subcommand};
 use super::{
     Context, Ended, Stop,
     failure::usage,
+    fleet,
     outcome::{self, stands},
+    output::write_object,
     run, text,
 };
 use crate::{
     api,
     desk::{
         Failure, FailureKind,
-        reply::{JobLine, JobReleased, OutputLine, ProposalLine},
+        reply::{JobLine, JobReleased, OutputLine, ProposalLine, Summary},
     },
 };
 
@@ -29,6 +31,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   postrider job show 3f2a           the first digits of an id are enough
+  postrider job show pump-3f2a      a run over a fleet, by its name
   postrider job wait 3f2a           its output here, its exit status")]
 pub(super) struct Job {
     #[command(subcommand)]
@@ -37,17 +40,18 @@ pub(super) struct Job {
 
 #[derive(Debug, Subcommand)]
 enum JobVerb {
-    /// List my jobs at others, oldest first
+    /// List my jobs at others, oldest first; a run over a fleet on one line
     Ls,
-    /// Show one, with what it wrote
+    /// Show one, with what it wrote; of a fleet, each target
     Show {
-        /// An id, or its first digits
+        /// An id, or its first digits; or a fleet's name
         id: String,
     },
     Log(Log),
-    /// Wait for its end; print its output and end as it did
+    /// Wait for its end; print its output and end as it did. Of a fleet: 0 all ended well, 1 none, 3
+    /// some, 7 it goes on or waits for job release
     Wait {
-        /// An id, or its first digits
+        /// An id, or its first digits; or a fleet's name
         id: String,
         /// Wait so long at most [default: until it ends]
         #[arg(long, value_name = "D", value_parser = super::parse::duration)]
@@ -55,9 +59,9 @@ enum JobVerb {
     },
     Cancel(Cancel),
     Approve(Approve),
-    /// Let a job of somebody else's go on that this node holds
+    /// Let a job of somebody else's go on that this node holds; or the rest of a fleet of mine
     Release {
-        /// An id, or its first digits
+        /// An id, or its first digits; or a fleet's name
         id: String,
     },
     /// Ask for the same once more, as a new job
@@ -98,7 +102,7 @@ Examples:
   postrider job cancel 3f2a
   postrider job cancel 3f2a --force && postrider job wait 3f2a")]
 struct Cancel {
-    /// An id, or its first digits
+    /// An id, or its first digits; or a fleet's name
     id: String,
     /// Also end its command if that runs
     #[arg(long)]
@@ -122,6 +126,10 @@ impl Job {
         match self.verb {
             JobVerb::Ls => list(context)?,
             JobVerb::Show { id } => {
+                if let Some(fleet) = fleet::named(context, &id)? {
+                    fleet::show(context, &fleet)?;
+                    return Ok(ExitCode::SUCCESS);
+                }
                 let job = context.ask(api::JobShow { id })?;
                 out.object(&job)?;
                 show(context, &job)?;
@@ -131,12 +139,24 @@ impl Job {
                 let asker = context.asker()?;
                 // Before it is looked at, so that nothing that happens to it is missed.
                 let events = asker.daemon().map(api::Client::events).transpose()?;
+                match asker.ask(api::FleetShow { name: id.clone() }) {
+                    Ok(fleet) => {
+                        drop(asker);
+                        return fleet::wait(context, &fleet, events.as_ref(), timeout);
+                    }
+                    Err(failure) if failure.kind == FailureKind::Unknown => {}
+                    Err(failure) => return Err(failure.into()),
+                }
                 let job = asker.ask(api::JobShow { id })?;
                 drop(asker);
                 out.object(&job)?;
                 return outcome::wait(context, &job, events.as_ref(), timeout);
             }
             JobVerb::Cancel(Cancel { id, force }) => {
+                if let Some(fleet) = fleet::named(context, &id)? {
+                    fleet::cancel(context, fleet, force)?;
+                    return Ok(ExitCode::SUCCESS);
+                }
                 let job = context.ask(api::JobCancel { id, force })?;
                 out.object(&job)?;
                 cancelled(context, &job, force)?;
@@ -144,6 +164,10 @@ impl Job {
             JobVerb::Approve(Approve { id: None }) => list_proposals(context)?,
             JobVerb::Approve(Approve { id: Some(id) }) => approve(context, id)?,
             JobVerb::Release { id } => {
+                if let Some(fleet) = fleet::named(context, &id)? {
+                    fleet::release(context, fleet)?;
+                    return Ok(ExitCode::SUCCESS);
+                }
                 let released = context.ask(api::JobRelease { id })?;
                 out.object(&released)?;
                 let JobReleased { id, from, handle } = released;
@@ -212,9 +236,16 @@ fn list(context: &Context) -> Result<(), Stop> {
     let out = &context.out;
     let asker = context.asker()?;
     let jobs = asker.ask(api::JobLs::default())?;
+    let fleets = asker.ask(api::FleetLs::default())?;
     let proposals = asker.ask(api::JobProposals::default())?;
     drop(asker);
-    out.list("job ls", &jobs)?;
+    if out.is_json() {
+        fleets.iter().try_for_each(write_object)?;
+        jobs.iter().try_for_each(write_object)?;
+        let count = fleets.len() + jobs.len();
+        return write_object(&Summary { verb: "job ls".into(), count });
+    }
+    fleets.iter().try_for_each(|it| out.say(fleet::line(it)))?;
     for job in &jobs {
         out.say(format!(
             "{}  {}  {}  {}  {}",
@@ -225,7 +256,7 @@ fn list(context: &Context) -> Result<(), Stop> {
             stands(job),
         ))?;
     }
-    if jobs.is_empty() {
+    if jobs.is_empty() && fleets.is_empty() {
         out.hint("Nobody was asked to run anything: postrider run --help")?;
     }
     let waiting = proposals.iter().filter(|it| !it.mine && !it.agreed).count();
@@ -273,6 +304,9 @@ fn show(context: &Context, job: &JobLine) -> Result<(), Stop> {
     if !job.enforced.is_empty() {
         let each = job.enforced.iter().map(|(bound, means)| format!("{bound} by {means}"));
         out.say(format!("  bounds   {}", text::line(&each.collect::<Vec<_>>().join(", "))))?;
+    }
+    if let Some(head) = &job.audit {
+        out.say(format!("  audit    {head}"))?;
     }
     let outputs =
         [("stdout", &job.stdout, job.stdout_bytes), ("stderr", &job.stderr, job.stderr_bytes)];

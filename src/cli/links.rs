@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{Context, Ended, Stop, text};
+use super::{Context, Ended, Stop, audit, text};
 use crate::{
     api,
     desk::reply::{Happening, LinkLine, PeerLine},
@@ -81,12 +81,22 @@ pub(super) struct Ping {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  postrider log
-  postrider log --follow --json")]
+  postrider log --follow --json
+  postrider log --audit --json > audit    what was done here for others, to keep elsewhere
+  postrider log --audit --verify --has 9b1d…    as job show says it where that job came from")]
 pub(super) struct Log {
     /// Go on showing what happens, until interrupted
-    #[arg(long)]
+    #[arg(long, conflicts_with = "audit")]
     follow: bool,
+    /// Show what was done here for others instead: jobs, who agreed, changes of the allow-list
+    #[arg(long)]
+    audit: bool,
+    /// Check that nothing in it was changed, left out or cut off; ends with 11 if something was
+    #[arg(long, requires = "audit")]
+    verify: bool,
+    /// And that it has this link, which somebody else has kept
+    #[arg(long, value_name = "LINK", requires = "verify")]
+    has: Option<String>,
 }
 
 impl Peers {
@@ -151,6 +161,12 @@ impl Ping {
 
 impl Log {
     pub(super) fn run(self, context: &Context) -> Ended {
+        if self.verify {
+            return audit::verify(context, self.has);
+        }
+        if self.audit {
+            return audit::show(context);
+        }
         let asker = context.asker()?;
         // Before the first look, so that nothing comes in between.
         let events = match asker.daemon() {

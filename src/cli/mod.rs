@@ -3,7 +3,7 @@
 //!
 //! - `options`: the whole grammar; the doc comment of a verb is its help;
 //! - one file per family of verbs: `me`, `people`, `roster`, `send` and `batch`, `inbox`, `stick`, `queue`,
-//!   `bundle`, `allow`, `run` and `job`, `get` and `share`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
+//!   `bundle`, `allow`, `run`, `fleet` and `job`, `get` and `share`, `audit`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
 //! - `jobs`: the processes that run a job for somebody, which are no verbs;
 //! - `outcome`, `raw`: how a job elsewhere ended, told as if its command had run here;
 //! - `asker`: the one seam: a daemon answers, or a desk in this process;
@@ -15,10 +15,12 @@
 mod about;
 mod allow;
 mod asker;
+mod audit;
 mod batch;
 mod bundle;
 mod daemon;
 mod failure;
+mod fleet;
 mod get;
 mod inbox;
 mod job;

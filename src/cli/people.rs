@@ -97,13 +97,14 @@ enum ContactVerb {
         #[arg(long)]
         off: bool,
     },
-    /// Keep a choice for one contact: hidden=on, off or auto (as their card says), or meets=daily,
-    /// weekly, monthly, 3/week or off: how often we meet, for mail that others carry
+    /// Keep a choice for one contact: hidden=on, off or auto (as their card says); meets=daily,
+    /// weekly, monthly, 3/week or off: how often we meet, for mail that others carry; label=NAME,…
+    /// or off: by what run --on finds them
     Set {
         /// A name or an id
         who: String,
         /// What to set
-        #[arg(value_name = "hidden=…|meets=…", value_parser = choice)]
+        #[arg(value_name = "hidden=…|meets=…|label=…", value_parser = choice)]
         choice: Choice,
     },
     /// Forget them
@@ -114,8 +115,9 @@ enum ContactVerb {
 }
 
 /// A choice kept for a contact.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Choice {
+    Labels(Vec<String>),
     Hidden(Tristate),
     /// Times a month.
     Meets(Option<u16>),
@@ -134,7 +136,12 @@ fn choice(text: &str) -> Result<Choice, String> {
             "meets is daily, weekly, monthly, N/day, N/week, N/month or off".into()
         });
     }
-    let value = text.strip_prefix("hidden=").ok_or("only hidden and meets can be set")?;
+    if let Some(labels) = text.strip_prefix("label=") {
+        let all = if labels == "off" { "" } else { labels };
+        let each = all.split(',').filter(|label| !label.is_empty()).map(Into::into);
+        return Ok(Choice::Labels(each.collect()));
+    }
+    let value = text.strip_prefix("hidden=").ok_or("only hidden, meets and label can be set")?;
     Tristate::from_str(value, true)
         .map(Choice::Hidden)
         .map_err(|_| "hidden is on, off or auto".into())
@@ -305,6 +312,9 @@ impl Contact {
             ContactVerb::Set { who, choice: Choice::Meets(meets) } => {
                 (who, ContactChange::Meets(meets))
             }
+            ContactVerb::Set { who, choice: Choice::Labels(labels) } => {
+                (who, ContactChange::Labels(labels))
+            }
             ContactVerb::Rm { who } => {
                 let name = text::line(&asker.ask(api::ContactShow { who: who.clone() })?.name);
                 if !context.confirm(&format!("Forget {name}?")) {
@@ -333,6 +343,16 @@ impl Contact {
             }
             ContactChange::Meets(None) => {
                 format!("How often {name} is met is counted, and nothing else.")
+            }
+            ContactChange::Labels(labels) if labels.is_empty() => {
+                format!("{name} has no labels.")
+            }
+            ContactChange::Labels(labels) => {
+                format!(
+                    "{name} has {}: postrider run --on {}",
+                    text::count(labels.len() as u64, "label"),
+                    labels[0]
+                )
             }
             ContactChange::Remove => format!("{name} is forgotten."),
         })?;
@@ -396,6 +416,9 @@ fn show(context: &Context, line: &ContactLine) -> Result<(), Stop> {
         out.say(format!("  words    {}", words.join(" ")))?;
     }
     out.say(format!("  hidden   {}", if line.hidden { "on" } else { "off" }))?;
+    if !line.labels.is_empty() {
+        out.say(format!("  labels   {}", text::line(&line.labels.join(", "))))?;
+    }
     if line.blocked {
         out.say("  blocked  what they send is refused")?;
     }
@@ -455,6 +478,12 @@ mod tests {
 
     #[test]
     fn only_hidden_can_be_set() {
+        let labels = |text| match choice(text) {
+            Ok(Choice::Labels(labels)) => labels.join("+"),
+            _ => panic!("{text}"),
+        };
+        assert_eq!(labels("label=pumps,north"), "pumps+north");
+        assert_eq!((labels("label=off"), labels("label=")), (String::new(), String::new()));
         assert!(matches!(choice("hidden=on"), Ok(Choice::Hidden(Tristate::On))));
         for (often, per_month) in
             [("daily", Some(30)), ("weekly", Some(5)), ("3/week", Some(13)), ("off", None)]

@@ -12,10 +12,13 @@ use std::{
 use clap::{Args, ValueEnum};
 use postrider_base::Lifetime;
 
-use super::{Context, Ended, Stop, asker::absolute, outcome, output::Loudness, parse, text};
+use super::{
+    Context, Ended, Stop, asker::absolute, failure::usage, fleet, outcome, output::Loudness, parse,
+    text,
+};
 use crate::{
     api,
-    desk::{Failure, FailureKind, hex, reply::JobLine},
+    desk::{Failure, FailureKind, Share, hex, reply::JobLine},
 };
 
 /// Standard input is read into memory up to here; beyond it is a file.
@@ -23,16 +26,36 @@ const STDIN_MAX: u64 = 16 << 20;
 
 /// Ask a contact's machine to run what it allows; when this returns it survives power loss
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "postrider run [OPTIONS] <WHO | --on WHOM> -- HANDLE [ARG]...",
+    after_help = "\
 Examples:
   postrider run Bob --wait -- pump 3 < plan       its output here, its exit status
-  postrider run Bob --queue pumps --ttl 2d -- pump 0")]
+  postrider run --on role=pump-station --canary 1 --max-failures 10% -- pump 0"
+)]
 pub(super) struct Run {
-    /// Whose machine: a contact's name or id
-    who: String,
+    /// Whose machine; with --on what it is called there
+    // Options may stand behind it, so it is no part of the list.
+    #[arg(value_name = "WHO", hide = true)]
+    first: Option<String>,
     /// What it is called there, and what fills its slots
-    #[arg(required = true, trailing_var_arg = true, value_name = "HANDLE [ARG]")]
-    command: Vec<String>,
+    #[arg(trailing_var_arg = true, value_name = "HANDLE [ARG]", hide = true)]
+    others: Vec<String>,
+    /// On several: role=R, group=G, label=L, names; a job each
+    #[arg(long, value_name = "WHOM", conflicts_with_all = ["queue", "after", "if_ok"])]
+    on: Vec<String>,
+    /// The first N or N% alone; the rest once they ended well
+    #[arg(long, value_name = "N", requires = "on", value_parser = share)]
+    canary: Option<String>,
+    /// After so many, N or N%, nobody else begins
+    #[arg(long, value_name = "N", requires = "on", value_parser = share)]
+    max_failures: Option<String>,
+    /// What the run is called [default: HANDLE-digits]
+    #[arg(long, value_name = "NAME", requires = "on")]
+    name: Option<String>,
+    /// Say whom it would be for; send nothing
+    #[arg(long, requires = "on")]
+    dry_run: bool,
     /// A file to send along; may stand several times
     #[arg(short, long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -95,6 +118,15 @@ impl Run {
     pub(super) fn run(mut self, context: &Context) -> Ended {
         // A time to wait for means to wait.
         self.wait |= self.timeout.is_some();
+        let several = !self.on.is_empty();
+        if self.dry_run {
+            let (on, canary) = (self.on, self.canary);
+            return fleet::dry_run(context, api::FleetTargets { on, canary });
+        }
+        if self.first.is_none() || !several && self.others.is_empty() {
+            let next = "nothing was sent; postrider run WHO -- HANDLE, or --on WHOM -- HANDLE";
+            return Err(usage("it is not said what is to be run", next));
+        }
         let input = self.input(context)?;
         let asker = context.asker()?;
         // Before it is sent, so that nothing that happens to it is missed.
@@ -103,7 +135,18 @@ impl Run {
             _ => None,
         };
         let (wait, timeout) = (self.wait, self.timeout);
-        let job = asker.ask(self.request(input.as_ref())?)?;
+        if several {
+            let line = asker.ask(self.fleet(input.as_ref())?)?;
+            let has_daemon = asker.daemon().is_some();
+            drop((asker, input));
+            context.out.object(&line)?;
+            if wait {
+                return fleet::wait(context, &line, events.as_ref(), timeout);
+            }
+            fleet::told(context, &line, has_daemon)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let job = asker.ask(self.request(false, input.as_ref())?)?;
         let has_daemon = asker.daemon().is_some();
         // Whoever waits for the spool need not wait for our reader.
         drop((asker, input));
@@ -115,8 +158,20 @@ impl Run {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn request(&mut self, input: Option<&Input>) -> Result<api::Run, Stop> {
-        let mut command = std::mem::take(&mut self.command).into_iter();
+    fn fleet(&mut self, input: Option<&Input>) -> Result<api::RunFleet, Stop> {
+        Ok(api::RunFleet {
+            on: std::mem::take(&mut self.on),
+            name: self.name.take(),
+            canary: self.canary.take(),
+            max_failures: self.max_failures.take(),
+            run: Some(self.request(true, input)?),
+        })
+    }
+
+    fn request(&mut self, several: bool, input: Option<&Input>) -> Result<api::Run, Stop> {
+        let mut words = self.first.take().into_iter().chain(std::mem::take(&mut self.others));
+        // Its first word says on whom, if nothing else does.
+        let to = if several { String::new() } else { words.next().unwrap_or_default() };
         let if_ok = !self.if_ok.is_empty();
         let stdin = self.stdin.as_deref().or(input.map(|input| &*input.0));
         let patience_s = self.patience.map(|time| u32::try_from(time.as_secs()));
@@ -126,9 +181,9 @@ impl Run {
             Otherwise::Hold => "hold",
         });
         Ok(api::Run {
-            to: self.who.clone(),
-            handle: command.next().unwrap_or_default(),
-            args: command.collect(),
+            to,
+            handle: words.next().unwrap_or_default(),
+            args: words.collect(),
             files: self.files.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
             stdin: stdin.map(absolute).transpose()?,
             queue: self.queue.clone(),
@@ -195,6 +250,11 @@ fn read_input(input: impl Read) -> Result<Vec<u8>, Failure> {
             .next("nothing was sent; put it into a file: postrider run --stdin FILE, or -f FILE"));
     }
     Ok(bytes)
+}
+
+/// So many, or of each hundred so many: looked at here, so that a slip is wrong usage.
+fn share(text: &str) -> Result<String, String> {
+    text.parse::<Share>().map(|_| text.to_owned())
 }
 
 /// That a job is queued, and what follows.

@@ -13,6 +13,7 @@ mod board;
 mod contacts;
 mod dialer;
 mod engine_task;
+mod fleets;
 mod greeting;
 mod introduce;
 #[cfg(target_os = "linux")]
@@ -184,6 +185,8 @@ impl Daemon {
 
         {
             let (node, handle, stop) = (Arc::clone(&node), runtime.handle().clone(), stop.clone());
+            let fleets = (Arc::clone(&node), runtime.handle().clone(), stop.clone());
+            threads.push(spawn("fleets", move || fleets::run(&fleets.0, &fleets.1, &fleets.2))?);
             threads.push(spawn("requests", move || requests::run(&node, &handle, &stop))?);
         }
 

@@ -102,6 +102,16 @@ pub(super) mod space {
     pub const ANSWERS: u8 = 65;
     /// Received messages that brought once more what another one had brought, by id.
     pub const DOUBLE: u8 = 66;
+    /// Runs over fleets, by name: `jobs::fleet::FleetNote`.
+    pub const FLEET: u8 = 80;
+    /// Their targets, by a hash of the name and the place: `jobs::fleet::TargetNote`.
+    pub const FLEET_TARGET: u8 = 81;
+    /// What is asked of them, by name: the job's body.
+    pub const FLEET_JOB: u8 = 82;
+    /// The audit chain, by number: `audit::chain::Record`.
+    pub const AUDIT: u8 = 90;
+    /// Where it begins and ends: `audit::chain::Head`.
+    pub const AUDIT_HEAD: u8 = 91;
 }
 
 const VERSION: u8 = 1;

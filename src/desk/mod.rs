@@ -13,6 +13,7 @@
 mod alarm;
 mod allow;
 mod arriving;
+mod audit;
 mod bundles;
 mod call_back;
 mod carry;
@@ -65,13 +66,14 @@ pub(crate) use clock::wall_s;
 pub use failure::{Failure, FailureKind};
 pub use identity::InitRequest;
 pub use introduce::IntroduceRequest;
+pub use jobs::{FleetRequest, RunRequest, Share, Which};
 #[cfg(target_os = "linux")]
 pub use jobs::{Jobs, Touched, WaitingWord};
-pub use jobs::{RunRequest, Which};
 pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};
 pub use requests::{GetRequest, Given, Heard, Requests, Settled, WaitingRequest};
+pub(crate) use rosters::date;
 pub use rosters::{RosterChange, day_of};
 pub use send::SendRequest;
 pub use shares::ShareRequest;
@@ -114,6 +116,9 @@ pub struct Desk {
     request_news: requests::RequestNews,
     /// Held while a job takes its place in a queue: two must not come after the same one.
     queueing: Mutex<()>,
+    /// Held while a fleet takes a step: two must not send to the same target.
+    fleeting: Mutex<()>,
+    auditing: audit::Auditing,
 }
 
 impl Desk {
@@ -135,6 +140,8 @@ impl Desk {
             job_news: jobs::JobNews::default(),
             request_news: requests::RequestNews::default(),
             queueing: Mutex::default(),
+            fleeting: Mutex::default(),
+            auditing: audit::Auditing::default(),
         })
     }
 

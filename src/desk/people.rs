@@ -2,12 +2,17 @@
 
 use std::collections::HashSet;
 
-use postrider_base::{Card, Head, Header, NodeId, SealPublic, bundle::resolve_tag, words};
+use postrider_base::{
+    Card, Head, Header, NodeId, SealPublic, bundle::resolve_tag, packet::Handle, words,
+};
 use postrider_spool::{Destination, Summary};
 use serde::{Deserialize, Serialize};
 
 use super::{Desk, Failure, FailureKind, reply::ContactLine};
 use crate::home::{Added, By, Contact, Contacts, Trust};
+
+/// Labels of one contact: a line of them.
+const LABELS_MAX: usize = 16;
 
 /// Cards to accept.
 #[derive(Clone, Debug)]
@@ -34,6 +39,8 @@ pub enum ContactChange {
     Hidden(Option<bool>),
     /// How often a month they are met, as far as I can say; nothing leaves it to what happens.
     Meets(Option<u16>),
+    /// Under which labels something is run on several at once.
+    Labels(Vec<String>),
     /// Forget them.
     Remove,
 }
@@ -80,6 +87,9 @@ impl Desk {
         who: &str,
         change: &ContactChange,
     ) -> Result<ContactLine, Failure> {
+        if let ContactChange::Labels(labels) = change {
+            check_labels(labels)?;
+        }
         let known = self.home.contacts()?;
         let changed = self.home.edit_contacts(|contacts| {
             let node = contacts.resolve(who)?.card.node;
@@ -104,6 +114,9 @@ impl Desk {
                 }
                 ContactChange::Meets(meets) => {
                     contacts.change(&node, |contact| contact.meets = *meets);
+                }
+                ContactChange::Labels(labels) => {
+                    contacts.change(&node, |contact| contact.labels.clone_from(labels));
                 }
                 ContactChange::Remove => contacts.remove(&node),
             }
@@ -157,6 +170,19 @@ pub(super) fn is_hidden(contact: &Contact) -> bool {
     contact.hidden.unwrap_or_else(|| contact.card.wants_hidden())
 }
 
+/// A label is called as a handle is: it stands among the words of a command line, between commas.
+fn check_labels(labels: &[String]) -> Result<(), Failure> {
+    let wrong = labels.iter().find(|label| label.parse::<Handle>().is_err());
+    let what = match wrong {
+        Some(wrong) => {
+            format!("{wrong:?} is no label: 1 to 64 of a-z 0-9 . _ -, a letter or digit first")
+        }
+        None if labels.len() > LABELS_MAX => format!("a contact has at most {LABELS_MAX} labels"),
+        None => return Ok(()),
+    };
+    Err(Failure::new(FailureKind::Usage, what).next("nothing was changed"))
+}
+
 fn contact_line(contacts: &Contacts, contact: &Contact, with_words: bool) -> ContactLine {
     let rosters = contacts.rosters();
     let named = |id: &String, name: &dyn Fn(&NodeId) -> Option<String>| {
@@ -173,6 +199,7 @@ fn contact_line(contacts: &Contacts, contact: &Contact, with_words: bool) -> Con
         blocked: contact.blocked,
         hidden: is_hidden(contact),
         meets_per_month: contact.meets,
+        labels: contact.labels.clone(),
         by,
         pending: contact.pending,
         revoked_by: rosters.revoked_by(&contact.card.node).map(str::to_owned),

@@ -1,12 +1,16 @@
 //! Every reply of the desk. As JSON they are the objects of the command line's contract; keys are
 //! only ever added.
 
+mod audit;
 mod files;
+mod fleets;
 mod jobs;
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::{AuditChecked, AuditLine};
 pub use files::{ListedLine, RequestLine, ShareLine};
+pub use fleets::{FleetLine, TargetLine};
 pub use jobs::{JobLine, JobReleased, OutputLine, ProposalLine};
 
 /// A word out of a fixed vocabulary: borrowed where a reply is made, owned where one was read.
@@ -151,6 +155,9 @@ pub struct ContactLine {
     /// How often a month I said that we meet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meets_per_month: Option<u16>,
+    /// The labels that I gave them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// The six comparison words, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<String>>,

@@ -500,7 +500,7 @@ fn member_line(
 }
 
 /// A day as people write it, by the proleptic Gregorian calendar.
-pub(super) fn date(day: Day) -> String {
+pub(crate) fn date(day: Day) -> String {
     // Days to a civil date: years begin in March, so that the leap day is the last of its year.
     let shifted = u64::from(day.0) + 719_468;
     let era = shifted / 146_097;

@@ -228,7 +228,7 @@ impl Desk {
     }
 
     /// The message as one packet, or `None` when it is too large for that.
-    fn small(
+    pub(super) fn small(
         &self,
         contact: &Contact,
         request: &SendRequest,

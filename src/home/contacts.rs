@@ -7,14 +7,12 @@
 use std::{
     collections::HashMap,
     fs, io,
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use postrider_base::{
     Card, NodeId, Roster,
-    link::Address,
     roster::{Day, Entry},
 };
 use rustix::fs::{FlockOperation, flock};
@@ -52,6 +50,9 @@ pub struct Contact {
     /// How often a month I expect to meet them, if I said so.
     #[serde(default)]
     pub meets: Option<u16>,
+    /// Under which labels I run something on several at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Whether they have shown that they know me: then mail need not bring my card again.
     #[serde(default)]
     pub answered: bool,
@@ -133,36 +134,6 @@ pub enum ContactsError {
     /// Several names begin like that.
     #[error("{0} could be any of {1}")]
     Ambiguous(String, String),
-}
-
-impl Contact {
-    /// Where their card says that they can be dialled. Those are somebody else's words: no command,
-    /// no proxy, and nothing of this machine or segment is dialled because of them.
-    pub fn addresses(&self) -> impl Iterator<Item = Address> {
-        self.card.hints.iter().filter_map(|hint| hint.parse().ok()).filter(is_elsewhere)
-    }
-}
-
-fn is_elsewhere(address: &Address) -> bool {
-    let Some(place) = address.rest().strip_prefix("//") else { return false };
-    if !["tls", "ygg"].contains(&address.scheme()) || place.contains(['?', '#', '/', '%']) {
-        return false;
-    }
-    let host = match place.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => place.split(':').next(),
-    };
-    let host = host.unwrap_or_default();
-    match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
-        Ok(ip) => {
-            let beside = match ip {
-                IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
-                IpAddr::V6(ip) => ip.is_unicast_link_local(),
-            };
-            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || beside)
-        }
-        Err(_) => !host.eq_ignore_ascii_case("localhost"),
-    }
 }
 
 impl From<super::RostersError> for ContactsError {
@@ -354,6 +325,7 @@ impl Contacts {
             blocked: false,
             hidden: None,
             meets: None,
+            labels: Vec::new(),
             answered: false,
             by: None,
             pending: false,
@@ -426,6 +398,7 @@ impl Contacts {
             blocked: false,
             hidden: None,
             meets: None,
+            labels: Vec::new(),
             answered: false,
             by: Some(by),
             pending: true,
@@ -577,31 +550,6 @@ mod tests {
         let id = card(2, "x", 1).node.to_string();
         assert_eq!(contacts.resolve(&id).unwrap().name, "Bob");
         assert!(matches!(contacts.resolve("Bo"), Err(ContactsError::Unknown(_))));
-    }
-
-    #[test]
-    fn a_card_sends_nobody_to_commands_proxies_or_this_machine() {
-        let address = |text: &str| is_elsewhere(&text.parse().unwrap());
-        for good in ["tls://hub.example:443", "tls://10.0.0.7:1", "tls://[2001:db8::1]:7531"] {
-            assert!(address(good), "{good}");
-        }
-        assert!(address("ygg://[202:24ae::1]:7531"));
-        for bad in [
-            "pipe:touch /tmp/owned",
-            "tls:hub",
-            "tls://hub?via=socks5://thief:1080",
-            "tls://hub#Bob",
-            "tls://localhost:22",
-            "tls://127.0.0.1:22",
-            "tls://[::1]:22",
-            "tls://[::ffff:127.0.0.1]:22",
-            "tls://0.0.0.0:22",
-            "tls://169.254.169.254:80",
-            "tls://[fe80::1%eth0]:22",
-            "tls://[ff02::1]:22",
-        ] {
-            assert!(!address(bad), "{bad}");
-        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod acl;
 mod allow;
 mod config;
 mod contacts;
+mod elsewhere;
 mod files;
 mod key_file;
 mod roster_key;

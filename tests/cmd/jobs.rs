@@ -28,6 +28,7 @@ in_both_modes! {
     what_ends_a_job_is_told_and_what_is_not_known_is_not_claimed
     agreement_goes_by_stick_to_exactly_what_was_shown
     a_queue_and_a_rerun_name_the_jobs_before_them
+    a_fleet_is_one_line_with_a_name_until_everybody_has_ended
 }
 
 /// One after the other, a target says things about jobs.
@@ -426,4 +427,49 @@ fn hears_interrupts(child: &Child) -> bool {
     let status = fs::read_to_string(path).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     caught.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|b| b & 2 != 0)
+}
+
+fn a_fleet_is_one_line_with_a_name_until_everybody_has_ended(folder: &Folder) {
+    let alice = folder.node("Alice");
+    for name in ["North", "South"] {
+        alice.meet(&folder.node(name));
+        alice.run(["contact", "set", name, "label=pumps"]).ok();
+    }
+    let dry = alice.run(["run", "--on", "South,pumps", "--canary", "1", "--dry-run"]).ok().out;
+    let lines: Vec<&str> = dry.lines().collect();
+    assert_eq!(
+        lines,
+        ["South                 canary", "North", "2 targets would get it; nothing was sent."]
+    );
+    assert!(of_type(&alice.json(["job", "ls"]), "fleet").is_empty());
+
+    let run = "run --on South,pumps --canary 50% --max-failures 1 --name nightly -n -- pump 7";
+    let sent = alice.json(run.split(' '));
+    assert_eq!((text(&sent[0], "name"), sent[0]["sent"].as_u64()), ("nightly".into(), Some(1)));
+    let shown = alice.json(["job", "show", "night"]);
+    let jobs = of_type(&shown, "job");
+    let states: Vec<String> = jobs.iter().map(|job| text(job, "state")).collect();
+    assert_eq!(states, ["queued", "waiting"]);
+    assert_eq!((text(jobs[0], "to"), text(jobs[1], "id")), ("South".into(), String::new()));
+    alice.run("job wait nightly --timeout 0s".split(' ')).code(7);
+    assert_eq!(alice.json(["job", "release", "nightly"])[0]["sent"], 2);
+    alice.run(["job", "cancel", "nightly"]).ok();
+    alice.run(["job", "wait", "nightly"]).code(1);
+    alice.run(["job", "cancel", "nightly"]).code(13);
+    let all = alice.json(["job", "ls"]);
+    assert_eq!((of_type(&all, "fleet").len(), of_type(&all, "job").len()), (1, 0));
+    assert_eq!(all.last().unwrap()["count"], 1);
+
+    for (args, code) in [
+        ("run --on pumps --canary 101% -- pump", 2),
+        ("run --on pumps --max-failures 0 -- pump", 2),
+        ("run --on pumps --queue q -- pump", 2),
+        ("run --canary 1 North -- pump", 2),
+        ("run North", 2),
+        ("run --on role=pump-station -- pump", 5),
+        ("job show nobody", 2),
+        ("contact set North label=A", 2),
+    ] {
+        alice.run(args.split(' ')).code(code);
+    }
 }

@@ -325,3 +325,43 @@ fn a_job_that_is_waited_for_ends_as_its_command_did() {
         pair.alice.command(&["run", "bob", "--wait", "--", "note", "--", "-1"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(126), "{refused:?}");
 }
+
+#[test]
+fn what_was_done_and_what_was_refused_stands_in_a_chain_that_results_speak_for() {
+    let mut pair = Pair::new();
+    pair.allow("agreed", "exit 0", &["--approvals", "1"]);
+    pair.link();
+    let ran = pair.job("note", 7, &[]);
+    assert_eq!(pair.ended(&ran)["exit_code"], 2);
+    let unknown = pair.job("nothing", 1, &[]);
+    pair.ended(&unknown);
+    let held = pair.job("agreed", 1, &[]);
+    let records = || -> Vec<Value> {
+        let all = pair.bob.run(&["log", "--audit"]);
+        all.into_iter().filter(|object| object["type"] == "audit").collect()
+    };
+    let of = |job: &str| -> Vec<String> {
+        let its = records().into_iter().filter(|record| record["job"] == *job);
+        its.map(|record| record["what"].as_str().unwrap().to_owned()).collect()
+    };
+    until("it is held", || of(&held) == ["held"]);
+    pair.alice.run(&["job", "cancel", &held]);
+    pair.ended(&held);
+    assert_eq!(of(&ran), ["started", "ended"]);
+    assert_eq!(of(&unknown), ["unknown-handle"]);
+    assert_eq!(of(&held), ["held", "taken-back", "cancelled"]);
+    let all = records();
+    let first = all.iter().position(|record| record["job"] == *ran).unwrap();
+    assert!(all[..first].iter().any(|record| record["what"] == "allow-list"), "{all:?}");
+    assert_eq!(all[first]["who"], "alice");
+    // Alice keeps what Bob's results said; it is in his chain.
+    let head = pair.shown(&ran)["audit"].as_str().unwrap().to_owned();
+    let found = pair.bob.run(&["log", "--audit", "--verify", "--has", &head]).remove(0);
+    assert_eq!(found["last"], all.len());
+    let ended = all.iter().find(|it| it["job"] == *ran && it["what"] == "ended").unwrap();
+    assert_eq!((&found["has"], &ended["link"]), (&ended["number"], &Value::from(head)));
+    let none = "0".repeat(64);
+    let missing =
+        pair.bob.command(&["log", "--audit", "--verify", "--has", &none]).output().unwrap();
+    assert_eq!(missing.status.code(), Some(11));
+}

@@ -176,6 +176,20 @@ fn kill_9_while_jobs_run_loses_none_and_runs_none_twice() {
         order.iter().map(String::as_str).filter(|id| queued.contains(id)).collect();
     let promised: Vec<&str> = jobs.queued.iter().map(|(id, _)| id.as_str()).collect();
     assert!(began == promised, "seed {seed}: a queue is out of order");
+    // What Carol recorded holds, says each once, and has every link that went out with a result.
+    nodes[CAROL].run(&["log", "--audit", "--verify"]);
+    let records = nodes[CAROL].run(&["log", "--audit"]);
+    let links: BTreeSet<&str> =
+        records.iter().filter_map(|record| record["link"].as_str()).collect();
+    for (id, _) in &all {
+        let told = |what: &str| {
+            let is = |record: &&serde_json::Value| record["job"] == **id && record["what"] == what;
+            records.iter().filter(is).count()
+        };
+        assert_eq!((told("started"), told("ended")), (1, 1), "seed {seed}: {id}");
+        let shown = nodes[ALICE].run(&["job", "show", id]).remove(0);
+        assert!(links.contains(shown["audit"].as_str().unwrap()), "seed {seed}: {id}");
+    }
     println!(
         "{} jobs ran once each, 0 lost, 0 twice, 0 unknown, after {:?}",
         counts.len(),

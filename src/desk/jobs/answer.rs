@@ -49,23 +49,7 @@ pub(super) fn compose(
     waited_ms: u64,
     folder: &Path,
 ) -> Result<Made, Failure> {
-    let (state, why) = match how {
-        How::Ended(outcome) => match &outcome.end {
-            End::Exited(code) => (State::Exited(*code), None),
-            End::Signalled(signal) => (State::Signalled(*signal), None),
-            End::Overran(bound) => (State::Overran, Some(beyond(*bound))),
-            End::Killed => (State::Killed, None),
-            End::NotBegun(why) => (State::NotBegun, Some(why.as_str())),
-        },
-        How::Unknown => (State::Unknown, Some("it was begun, and this node lost sight of it")),
-        How::NotBegun(why) => (State::NotBegun, Some(why.as_str())),
-        How::Refused(why) => (State::Refused, Some(why.as_str())),
-        How::NoSuchHandle => (State::UnknownHandle, None),
-        How::Expired(why) => (State::Expired, Some(*why)),
-        How::Cancelled => (State::Cancelled, None),
-        How::Superseded => (State::Superseded, None),
-        How::Skipped(why) => (State::Skipped, Some(*why)),
-    };
+    let (state, why) = stated(how);
     let mut result = JobResult::without_output(job, state);
     // What a supervisor said that could do nothing at all.
     let trouble = matches!(how, How::NotBegun(_)).then(|| folder.join("trouble"));
@@ -101,6 +85,27 @@ pub(super) fn compose(
     let shown = |stream: &Stream| stream.head.len() + stream.tail.len();
     let bytes = (shown(&result.stdout) + shown(&result.stderr)) as u64;
     Ok(Made { result, files, bytes })
+}
+
+/// In which state a job ended, and why.
+pub(super) fn stated(how: &How) -> (State, Option<&str>) {
+    match how {
+        How::Ended(outcome) => match &outcome.end {
+            End::Exited(code) => (State::Exited(*code), None),
+            End::Signalled(signal) => (State::Signalled(*signal), None),
+            End::Overran(bound) => (State::Overran, Some(beyond(*bound))),
+            End::Killed => (State::Killed, None),
+            End::NotBegun(why) => (State::NotBegun, Some(why.as_str())),
+        },
+        How::Unknown => (State::Unknown, Some("it was begun, and this node lost sight of it")),
+        How::NotBegun(why) => (State::NotBegun, Some(why.as_str())),
+        How::Refused(why) => (State::Refused, Some(why.as_str())),
+        How::NoSuchHandle => (State::UnknownHandle, None),
+        How::Expired(why) => (State::Expired, Some(*why)),
+        How::Cancelled => (State::Cancelled, None),
+        How::Superseded => (State::Superseded, None),
+        How::Skipped(why) => (State::Skipped, Some(*why)),
+    }
 }
 
 /// What is shown of a stream in the result itself, and how many bytes of it were kept.

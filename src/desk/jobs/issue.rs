@@ -36,7 +36,7 @@ use crate::{
 const QUEUE_MAX: usize = 64;
 /// What standard input is called among the attachments.
 const STDIN: &str = "stdin";
-const NOTHING_SENT: &str = "nothing was sent";
+pub(super) const NOTHING_SENT: &str = "nothing was sent";
 
 /// A job for somebody.
 #[derive(Clone, Debug)]
@@ -96,6 +96,7 @@ impl Desk {
     pub fn run(&self, request: &RunRequest, watch: &dyn Watch) -> Result<JobLine, Failure> {
         let contacts = self.home.contacts()?;
         let contact = contacts.resolve(&request.to)?;
+        must_be_accepted(contact)?;
         let lifetime = request.lifetime.unwrap_or_else(|| self.lifetime());
         let mut job = request.job(lifetime)?;
         let _turn = request.queue.as_ref().map(|_| lock(&self.queueing));
@@ -130,12 +131,6 @@ impl Desk {
     ) -> Result<JobLine, Failure> {
         let contacts = self.home.contacts()?;
         refuse_revoked(&contacts, contact)?;
-        if contact.pending {
-            let name = &contact.name;
-            let what = format!("{name} was introduced to you, and you have not accepted them");
-            return Err(Failure::new(FailureKind::Refused, what)
-                .next(format!("{NOTHING_SENT}; first: postrider contact accept {name}")));
-        }
         let Draft { job, files, stdin, lifetime, beside } = draft;
         job.check().map_err(|error| unfit(&error))?;
         let attached: Vec<PathBuf> =
@@ -264,7 +259,7 @@ impl Place {
 
 impl RunRequest {
     /// The job without its attachments, and without those before it.
-    fn job(&self, lifetime: Lifetime) -> Result<Job, Failure> {
+    pub(super) fn job(&self, lifetime: Lifetime) -> Result<Job, Failure> {
         let word = |text: &Option<String>, what: &str| {
             text.as_deref().map(|text| handle(text, what)).transpose()
         };
@@ -304,13 +299,26 @@ pub(super) fn asked_for(job: &Job, files: Vec<&postrider_base::packet::FileEntry
         queue: job.turn.queue.as_ref().map(ToString::to_string),
         after: job.turn.after.iter().map(ToString::to_string).collect(),
         rerun_of: job.rerun_of.map(|id| id.to_string()),
+        fleet: job.fleet.as_ref().map(|fleet| fleet.name.to_string()),
+        place: job.fleet.as_ref().map(|fleet| fleet.place),
         ..JobLine::default()
     }
 }
 
+/// Whoever was only introduced is not asked to run anything by that name.
+pub(super) fn must_be_accepted(contact: &Contact) -> Result<(), Failure> {
+    if !contact.pending {
+        return Ok(());
+    }
+    let name = &contact.name;
+    let what = format!("{name} was introduced to you, and you have not accepted them");
+    Err(Failure::new(FailureKind::Refused, what)
+        .next(format!("{NOTHING_SENT}; first: postrider contact accept {name}")))
+}
+
 /// Puts the attachments into a job. The last may be its standard input: that gets a name that no other
 /// has.
-fn attach(job: &mut Job, mut manifest: Manifest, last_is_stdin: bool) {
+pub(super) fn attach(job: &mut Job, mut manifest: Manifest, last_is_stdin: bool) {
     if last_is_stdin && let Some((stdin, others)) = manifest.files.split_last_mut() {
         let taken = |name: &str| others.iter().any(|file| file.path == [name]);
         let free = (1..).map(|n| format!("{STDIN}-{n}"));
@@ -324,7 +332,7 @@ fn attach(job: &mut Job, mut manifest: Manifest, last_is_stdin: bool) {
 }
 
 /// Said before anything is read: a job brings single files, and not endlessly many bytes.
-fn check_files(files: &[PathBuf]) -> Result<(), Failure> {
+pub(super) fn check_files(files: &[PathBuf]) -> Result<(), Failure> {
     let refuse = |what: String, next: &str| {
         Err(Failure::new(FailureKind::Usage, what).next(format!("{NOTHING_SENT}; {next}")))
     };
@@ -351,7 +359,7 @@ fn check_files(files: &[PathBuf]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn handle(text: &str, what: &str) -> Result<Handle, Failure> {
+pub(super) fn handle(text: &str, what: &str) -> Result<Handle, Failure> {
     text.parse().map_err(|_| {
         let what =
             format!("{text:?} is no {what}: 1 to 64 of a-z 0-9 . _ -, a letter or digit first");
@@ -359,7 +367,7 @@ fn handle(text: &str, what: &str) -> Result<Handle, Failure> {
     })
 }
 
-fn unfit(error: &PacketError) -> Failure {
+pub(super) fn unfit(error: &PacketError) -> Failure {
     let what = match error {
         PacketError::Field("arguments") => {
             "the arguments are too many or too long: at most 256, of 64 KiB each, 128 KiB together"

@@ -9,13 +9,13 @@ use postrider_spool::{DurableSpool, Spool};
 use super::{
     FactNote, IssuedNote,
     asked::{Asked, AskedNote},
-    issue::{Draft, asked_for},
+    issue::{Draft, asked_for, must_be_accepted},
     output::{Which, as_text},
     standing::{Known, Standing},
 };
 use crate::{
     desk::{
-        Desk, Event, Failure, FailureKind, Watch, clock,
+        Desk, Event, Failure, FailureKind, Watch, clock, hex,
         inbox::{find_note, kept_packet, note_keys},
         ledger::{EventNote, space},
         people::name_of,
@@ -43,12 +43,16 @@ enum Outputs {
 }
 
 impl Desk {
-    /// Every job that this node asked others to run, oldest first.
+    /// Every job that this node asked others to run by themselves, oldest first. Those of fleets stand
+    /// with their fleet.
     pub fn jobs(&self, watch: &dyn Watch) -> Result<Vec<JobLine>, Failure> {
         let spool = self.spool(watch)?;
         let mut found = Vec::new();
         for key in note_keys(spool, space::ISSUED)? {
             let Ok(id) = key.as_slice().try_into().map(BundleId) else { continue };
+            if self.asked(spool, &id).is_ok_and(|asked| asked.job.fleet.is_some()) {
+                continue;
+            }
             match self.line(spool, &id, Outputs::Without, watch) {
                 Ok(line) => found.push(line),
                 // One that cannot be read hides no other.
@@ -90,7 +94,9 @@ impl Desk {
             ..Turn::now(asked.job.turn.age_s)
         };
         let lifetime = Lifetime::new(turn.age_s).unwrap_or(Lifetime::DEFAULT);
-        let job = Job { turn, rerun_of: Some(id), ..asked.job };
+        must_be_accepted(contact)?;
+        // Whoever repeats one does not repeat it for the others.
+        let job = Job { turn, rerun_of: Some(id), fleet: None, ..asked.job };
         let beside = |_: &BundleId| Vec::new();
         let draft = Draft { job, files: &[], stdin: None, lifetime, beside: &beside };
         self.issue(spool, contact, draft, watch)
@@ -104,6 +110,16 @@ impl Desk {
         watch: &dyn Watch,
     ) -> Result<JobLine, Failure> {
         self.line(spool, id, Outputs::With, watch)
+    }
+
+    /// The same, without what its command wrote.
+    pub(super) fn job_in_list(
+        &self,
+        spool: &DurableSpool,
+        id: &BundleId,
+        watch: &dyn Watch,
+    ) -> Result<JobLine, Failure> {
+        self.line(spool, id, Outputs::Without, watch)
     }
 
     fn line(
@@ -164,6 +180,7 @@ impl Desk {
             stderr_bytes: Some(result.stderr.bytes),
             clock: result.clock,
             enforced: result.enforced,
+            audit: result.audit.map(|head| hex(&head)),
             ..line
         })
     }

@@ -4,6 +4,9 @@
 mod answer;
 mod approve;
 mod asked;
+#[cfg(target_os = "linux")]
+mod audited;
+mod fleet;
 mod issue;
 mod issued;
 mod news;
@@ -14,11 +17,18 @@ mod standing;
 mod target;
 mod words;
 
-pub use self::{issue::RunRequest, news::Touched, output::Which};
+pub use self::{
+    fleet::{FleetRequest, Share},
+    issue::RunRequest,
+    news::Touched,
+    output::Which,
+};
 pub(super) use news::JobNews;
 pub(super) use notes::{CameNote, FactNote, IssuedNote, WordNote};
 #[cfg(target_os = "linux")]
 pub use target::{Jobs, WaitingWord};
+
+use std::time::Duration;
 
 use super::Desk;
 
@@ -29,6 +39,11 @@ impl Desk {
     /// Wakes whoever waits for news of jobs.
     pub fn ring_jobs(&self) {
         self.job_news.ring();
+    }
+
+    /// Waits for more news of jobs than there was, or for so long; how often there was some by then.
+    pub fn job_news_beyond(&self, times: u64, at_most: Duration) -> u64 {
+        self.job_news.wait_beyond(times, at_most)
     }
 }
 

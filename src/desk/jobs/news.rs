@@ -15,7 +15,10 @@ const TOUCHED_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(in crate::desk) struct JobNews {
     touched: Mutex<Touched>,
+    /// How often there was news: for those who only want to know that there was some.
+    times: Mutex<u64>,
     bell: Condvar,
+    again: Condvar,
 }
 
 /// What is to be looked at.
@@ -40,12 +43,27 @@ impl JobNews {
         }
         if touched.jobs.len() != before || touched.all {
             self.bell.notify_all();
+            drop(touched);
+            self.count();
         }
     }
 
     pub fn ring(&self) {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).rung = true;
         self.bell.notify_all();
+        self.count();
+    }
+
+    fn count(&self) {
+        *self.times.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.again.notify_all();
+    }
+
+    /// Waits until there was news more often than that, or for so long; how often there was by then.
+    pub fn wait_beyond(&self, times: u64, at_most: Duration) -> u64 {
+        let known = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.again.wait_timeout_while(known, at_most, |known| *known <= times);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// What there is, or comes within this time.

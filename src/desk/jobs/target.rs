@@ -31,7 +31,7 @@ use postrider_exec::{
 };
 use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
 
-use super::{CameNote, RELEASED, Touched, WordNote, answer};
+use super::{CameNote, RELEASED, Touched, WordNote, answer, audited};
 use crate::{
     desk::{
         Desk, Failure, FailureKind, Silent, Watch,
@@ -60,6 +60,8 @@ pub struct Jobs<'a> {
     spool: &'a DurableSpool,
     /// Where their folders are, from the root: supervisors stand elsewhere.
     all: PathBuf,
+    /// What the audit chain says of them when they begin.
+    placed: audited::AllPlaced,
 }
 
 /// A word that waits for what follows from it: its key, and what the scheduler is told.
@@ -81,7 +83,13 @@ impl Desk {
     pub fn open_jobs(&self, watch: &dyn Watch) -> Result<Jobs<'_>, Failure> {
         let all = self.home.dir().join("jobs");
         let all = std::path::absolute(&all).map_err(|error| Failure::file("find", &all, error))?;
-        Ok(Jobs { desk: self, spool: self.spool(watch)?, all })
+        self.keep_audit(true, watch)?;
+        Ok(Jobs {
+            desk: self,
+            spool: self.spool(watch)?,
+            all,
+            placed: audited::AllPlaced::default(),
+        })
     }
 }
 
@@ -178,14 +186,20 @@ impl Jobs<'_> {
         notes: Vec<(BundleId, Record)>,
         word: Option<&WaitingWord>,
     ) -> Result<(), Failure> {
+        if notes.is_empty() && word.is_none() {
+            return Ok(());
+        }
+        let mut audit = self.desk.audit(self.spool)?;
+        let key = word.map(|word| &*word.key);
+        audited::note(&mut audit, self.spool, &self.placed, &notes, key)?;
         let mut changes: Vec<Change> = notes
             .into_iter()
             .map(|(job, record)| set_note(space::JOB, &job.0, record.encode()))
             .collect();
         changes.extend(word.map(|word| remove_note(space::JOB_WORD, &word.key)));
-        if !changes.is_empty() {
-            Spool::commit(self.spool, clock::now(), changes)?;
-        }
+        changes.extend(audit.changes());
+        Spool::commit(self.spool, clock::now(), changes)?;
+        audit.done();
         Ok(())
     }
 
@@ -215,6 +229,9 @@ impl Jobs<'_> {
         let mut order = None;
         self.rendered(&here, |rendered| {
             order = Some(rendered.order(job.0, here.kept.author.to_string()));
+            let begins = (here.kept.author, here.job.handle.to_string());
+            let what = approval_of(&job, &rendered.argv);
+            self.placed.borrow_mut().insert(job, (begins.0, begins.1, what));
             Verdict::NotNow
         })?;
         let mut order: Order = order.ok_or_else(|| {
@@ -320,18 +337,31 @@ impl Jobs<'_> {
         let recorded = || set_note(space::JOB, &job.0, record.encode());
         let contacts = self.desk.home.contacts()?;
         let here = self.here(job)?;
+        self.placed.borrow_mut().remove(&job);
+        let whose = here.as_ref().map(Whole::whose);
         let to = here.as_ref().and_then(|here| Some((here, contacts.of(&here.kept.author)?)));
         let Some((here, to)) = to else {
-            Spool::commit(self.spool, clock::now(), vec![recorded()])?;
+            let mut audit = self.desk.audit(self.spool)?;
+            audited::answer(&mut audit, job, whose, answer::stated(how))?;
+            let changes = [recorded()].into_iter().chain(audit.changes()).collect();
+            Spool::commit(self.spool, clock::now(), changes)?;
+            audit.done();
             return Ok(());
         };
         let waited_ms = Spool::held_ms(self.spool, clock::now()).saturating_sub(here.came.4);
         let folder = self.dir(&job, attempt);
-        let made = answer::compose(job, how, here.job.answer, waited_ms, &folder)?;
+        let mut made = answer::compose(job, how, here.job.answer, waited_ms, &folder)?;
+        let mut audit = self.desk.audit(self.spool)?;
+        let said = (made.result.state, made.result.why.as_deref());
+        audited::answer(&mut audit, job, whose, said)?;
+        // The signature of its bundle is one under this head, which its issuer keeps.
+        made.result.audit = Some(audit.link());
         // To be said again, word for word, where there is no folder to ask.
         let said = set_note_of(&made.result);
-        let more = |_: &BundleId| vec![recorded(), said()];
-        self.send_answer(here, to, made, Beside::Of(&more))
+        let more = |_: &BundleId| [recorded(), said()].into_iter().chain(audit.changes()).collect();
+        self.send_answer(here, to, made, Beside::Of(&more))?;
+        audit.done();
+        Ok(())
     }
 
     /// Sends a job's issuer the answer that it was given once more.
@@ -341,16 +371,18 @@ impl Jobs<'_> {
         let Some(to) = contacts.of(&here.kept.author) else { return Ok(()) };
         let attempt = (0..=u8::MAX).take_while(|n| self.dir(&job, *n).exists()).last();
         let standing = attempt.filter(|_| full).map(|attempt| self.look(&job, attempt));
+        let said = self.spool.note(space::JOB_ANSWER, &job.0)?;
+        let said = said.and_then(|said| JobResult::decode(&said).ok());
         let made = match (standing, attempt) {
             (Some(Standing::Ended(outcome)), Some(attempt)) => {
                 let folder = self.dir(&job, attempt);
-                answer::compose(job, &How::Ended(outcome), Answer::Full, 0, &folder)?
+                let how = How::Ended(outcome);
+                let mut made = answer::compose(job, &how, Answer::Full, 0, &folder)?;
+                made.result.audit = said.and_then(|said| said.audit);
+                made
             }
             _ => {
-                let said = self.spool.note(space::JOB_ANSWER, &job.0)?;
-                let Some(Ok(result)) = said.map(|said| JobResult::decode(&said)) else {
-                    return Ok(());
-                };
+                let Some(result) = said else { return Ok(()) };
                 answer::Made { result, files: Vec::new(), bytes: 0 }
             }
         };
@@ -387,6 +419,9 @@ impl Jobs<'_> {
     pub fn say(&self, job: BundleId, fact: Fact, why: Option<String>) -> Result<(), Failure> {
         let Some(here) = self.here(job)? else { return Ok(()) };
         let age_s = Spool::held_ms(self.spool, clock::now()).saturating_sub(here.came.4) / 1000;
+        if fact == Fact::Held {
+            audited::held(self.desk, self.spool, job, here.whose(), why.clone())?;
+        }
         let said = Said::Notice { fact, age_s, why };
         self.send_word(&here.kept.author, Word { job, said }, Niceness::NORMAL)
     }
@@ -586,6 +621,11 @@ impl Jobs<'_> {
 }
 
 impl Whole {
+    /// Whose it is, and by which handle.
+    fn whose(&self) -> (NodeId, String) {
+        (self.kept.author, self.job.handle.to_string())
+    }
+
     fn asked(&self) -> Asked {
         Asked {
             issuer: self.kept.author,

@@ -38,19 +38,35 @@ impl Desk {
             return Err(Failure::new(FailureKind::Ended, what)
                 .next(format!("nothing was changed; see postrider job show {id}")));
         }
+        let gone = self.take_back(spool, &id, force, Vec::new(), watch)?;
+        Ok((self.job_line(spool, &id, watch)?, gone))
+    }
+
+    /// Tells the target of a job to let it be, in one group with what stands beside that; one that is not
+    /// known to have left is called back. Which bundles are gone by it.
+    pub(super) fn take_back(
+        &self,
+        spool: &DurableSpool,
+        id: &BundleId,
+        force: bool,
+        mut beside: Vec<Change>,
+        watch: &dyn Watch,
+    ) -> Result<Vec<BundleId>, Failure> {
         let contacts = self.home.contacts()?;
-        let contact = self.target(&contacts, spool, &id)?;
-        let word = Word { job: id, said: Said::Cancel { force } };
+        let contact = self.target(&contacts, spool, id)?;
+        let word = Word { job: *id, said: Said::Cancel { force } };
         let how = if force { "force" } else { "" };
         let held_ms = spool.held_ms(clock::now());
-        let told = event(&id, held_ms, 6, ("taken-back", &contact.name, how));
+        let told = event(id, held_ms, 6, ("taken-back", &contact.name, how));
         // It must be there for as long as the job may come.
         let asked = spool.note(space::ASKED, &id.0)?.as_deref().and_then(AskedNote::read);
         let age_s = asked.map_or(0, |asked| asked.job.turn.age_s);
         let lifetime = self.lifetime().seconds().max(age_s);
-        self.say(spool, contact, word, Lifetime::new(lifetime), vec![told])?;
+        beside.push(told);
+        self.say(spool, contact, word, Lifetime::new(lifetime), beside)?;
+        let sent = self.sent_state(&id.to_string(), watch)?;
         let mut gone = Vec::new();
-        if before.sent == "saved" && !self.tracks(spool, &id)?.left {
+        if sent.state == "saved" && !self.tracks(spool, id)?.left {
             match self.cancel_bundles(&id.to_string(), watch) {
                 Ok((_, bundles)) => gone = bundles,
                 // It has come to its end meanwhile.
@@ -58,7 +74,7 @@ impl Desk {
                 Err(failure) => return Err(failure),
             }
         }
-        Ok((self.job_line(spool, &id, watch)?, gone))
+        Ok(gone)
     }
 
     /// Asks the target of a job once more what became of it, with all of its output.

@@ -17,7 +17,7 @@ pub struct JobLine {
     /// By which handle.
     pub handle: String,
     /// queued, held, admitted, running; exited, unknown, refused, unknown-handle, not-begun, expired,
-    /// cancelled, superseded, skipped. The list only grows.
+    /// cancelled, superseded, skipped; of a fleet also waiting, not-sent. The list only grows.
     pub state: Word,
     /// The status of its command, where that ended by itself.
     pub exit_code: Option<u8>,
@@ -55,6 +55,12 @@ pub struct JobLine {
     /// The job that it repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<String>,
+    /// The run over a fleet that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<String>,
+    /// Its place there, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u32>,
     /// Seconds since it was taken back here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_back_s: Option<u64>,
@@ -73,6 +79,9 @@ pub struct JobLine {
     /// Which bounds were enforced, and by what.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub enforced: BTreeMap<String, String>,
+    /// The head of its target's audit chain when it said how it ended, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<String>,
 }
 
 /// What is here of one output of a job's command.

@@ -112,6 +112,10 @@ impl Desk {
             }
         }
         if gives {
+            // What came may let the rest of a fleet go, or halt it: that goes along.
+            if !request.dry_run {
+                self.advance_fleets(watch)?;
+            }
             let (disk, shut) = (&disk, Shut::new(&contacts));
             let giver = give::Giver { desk: self, spool, disk, volume, request, shut, watch };
             giver.give(inventory, &mut reply)?;
