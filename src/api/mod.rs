@@ -7,6 +7,7 @@
 //! - `wire`: replies as lines of JSON, there and back;
 //! - `server`, `route`, `body`: the socket, its limits, and what becomes of a request;
 //! - `client`: the other end, blocking;
+//! - `talk`: threads, search and drafts;
 //! - `jobs`: what a request to run something says;
 //! - `events`, `metrics`, `openapi`: what happens, figures, and the description of all this.
 //!
@@ -23,6 +24,7 @@ mod openapi;
 mod outlook;
 mod route;
 mod server;
+mod talk;
 mod verb;
 mod verbs;
 mod wire;
@@ -34,6 +36,10 @@ pub use files::{Get, GetLs, GetSave, GetState, ShareLs, ShareRm, ShareSet};
 pub use openapi::document;
 pub(crate) use server::bind_metrics;
 pub use server::{Server, serve_metrics};
+pub use talk::{
+    DraftLs, DraftRm, DraftSend, DraftShow, DraftWrite, InboxArriving, MessageShow, Search,
+    ThreadOf,
+};
 pub use verb::{At, Field, Row, Verb};
 pub use verbs::{
     Add, AlarmClear, AllowLs, AllowRm, AllowSet, AllowTest, BundleImport, BundleLs, BundleShow,
@@ -55,7 +61,7 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// Every verb.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    verbs::TABLE.iter().chain(files::TABLE)
+    verbs::TABLE.iter().chain(files::TABLE).chain(talk::TABLE)
 }
 
 /// Where the socket of a home is: in it, or where its path would be too long, under

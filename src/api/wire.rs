@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::desk::{
     Event, Failure, FailureKind, Unit,
     reply::{
-        AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, ErrorLine, Finding,
-        Happening, Identity, JobLine, JobReleased, Line, LinkLine, MemberLine, OutputLine,
-        PeerLine, Ponged, ProposalLine, Queued, Reason, Received, RequestLine, RosterFile,
-        RosterLine, Saved, Sent, ShareLine, Shown, Status, Summary, Tossed, Traced,
+        AllowLine, AllowVerdict, CardLine, Checked, Coming, ContactLine, DaemonLine, DraftLine,
+        ErrorLine, Finding, Happening, Identity, JobLine, JobReleased, Line, LinkLine, MemberLine,
+        OutputLine, PeerLine, Ponged, ProposalLine, Queued, Reason, Received, RequestLine,
+        RosterFile, RosterLine, Said, Saved, Sent, ShareLine, Shown, Status, Summary, Tossed,
+        Traced,
     },
 };
 
@@ -31,6 +32,7 @@ macro_rules! objects {
 
 objects! {
     AllowLine "allow", AllowVerdict "allow", CardLine "card", Checked "summary", ContactLine "contact", DaemonLine "daemon",
+    Coming "arriving", DraftLine "draft", Said "message",
     Finding "finding", Happening "event", Identity "identity", JobLine "job", LinkLine "link",
     OutputLine "output", JobReleased "job-released", ProposalLine "proposal",
     MemberLine "member", PeerLine "peer", RosterFile "roster-file", RosterLine "roster",

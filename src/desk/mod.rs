@@ -7,6 +7,7 @@
 //! - [`Desk`]: opens a home and its spool; one file per verb or family of verbs;
 //! - `outgoing`: files become parts and a manifest; `incoming`: bundles for us become messages;
 //! - `requests`, `shares`: files that others may ask for, and that I ask for;
+//! - `talk`: conversations, what is searched in them, and drafts;
 //! - `toss`: the loop that obeys the parcel planner of the engine;
 //! - [`reply`]: every reply, which is CLI.md's JSON; [`Failure`]: every way it can fail.
 
@@ -48,6 +49,7 @@ mod send;
 mod sets;
 mod shares;
 mod store;
+mod talk;
 mod toss;
 mod upkeep;
 mod watch;
@@ -75,6 +77,7 @@ pub use requests::{GetRequest, Given, Heard, Requests, Settled, WaitingRequest};
 pub use rosters::{RosterChange, day_of};
 pub use send::SendRequest;
 pub use shares::ShareRequest;
+pub use talk::SearchRequest;
 pub use toss::{TossDirection, TossRequest};
 pub(crate) use upkeep::BUILT_AFTER_S;
 pub use upkeep::Figures;
@@ -114,6 +117,8 @@ pub struct Desk {
     request_news: requests::RequestNews,
     /// Held while a job takes its place in a queue: two must not come after the same one.
     queueing: Mutex<()>,
+    /// Held while a draft is sent or removed: it must not be sent twice.
+    drafting: Mutex<()>,
 }
 
 impl Desk {
@@ -135,6 +140,7 @@ impl Desk {
             job_news: jobs::JobNews::default(),
             request_news: requests::RequestNews::default(),
             queueing: Mutex::default(),
+            drafting: Mutex::default(),
         })
     }
 

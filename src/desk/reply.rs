@@ -3,11 +3,13 @@
 
 mod files;
 mod jobs;
+mod talk;
 
 use serde::{Deserialize, Serialize};
 
 pub use files::{ListedLine, RequestLine, ShareLine};
 pub use jobs::{JobLine, JobReleased, OutputLine, ProposalLine};
+pub use talk::{Coming, DraftFile, DraftLine, Said};
 
 /// A word out of a fixed vocabulary: borrowed where a reply is made, owned where one was read.
 pub type Word = std::borrow::Cow<'static, str>;
@@ -377,6 +379,9 @@ pub struct Queued {
     /// show`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_s: Option<u64>,
+    /// Of a message of mine in parts: how many have a receipt, of how many (`queue show`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<(u64, u64)>,
 }
 
 /// One thing that happened to a message.
@@ -385,7 +390,8 @@ pub struct Queued {
 pub struct Traced {
     /// The message.
     pub id: String,
-    /// saved, written, carried, delivered, received, expired, cancelled, superseded.
+    /// saved, written, carried, delivered, received, expired, cancelled, superseded; parts, for how
+    /// many of its parts have a receipt now.
     pub what: String,
     /// Who was involved.
     pub who: String,
