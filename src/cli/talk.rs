@@ -71,8 +71,8 @@ pub(super) struct Search {
 
 impl Reply {
     pub(super) fn run(self, context: &Context) -> Ended {
-        let asker = context.asker()?;
-        let said = asker.ask(api::MessageShow { id: self.id })?;
+        // By itself: nobody else waits for the spool while somebody types the text.
+        let said = context.ask(api::MessageShow { id: self.id })?;
         if !said.known_peer {
             let id = text::short_id(&said.id);
             return Err(Failure::new(
@@ -83,7 +83,8 @@ impl Reply {
             .into());
         }
         let text = self.letter.read_text()?;
-        self.letter.send(context, asker, said.peer, text, api::bundle_id(&said.id))
+        let answered = api::bundle_id(&said.id);
+        self.letter.send(context, context.asker()?, said.peer, text, answered)
     }
 }
 

@@ -179,7 +179,7 @@ impl DraftNote {
 fn check(request: &SendRequest) -> Result<(), Failure> {
     let usage = |what: String| {
         Err(Failure::new(FailureKind::Usage, what)
-            .next("nothing was kept; send it at once, in parts"))
+            .next("nothing was kept; a long text can be a file, and a draft may name a directory"))
     };
     let text = request.text.as_ref().map_or(0, String::len);
     if text == 0 && request.files.is_empty() {

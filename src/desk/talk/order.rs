@@ -17,7 +17,8 @@ pub(super) struct Heard {
     pub answers: Option<BundleId>,
     /// Its number, where that is known.
     pub number: Option<Number>,
-    /// When this node came to know it, by its custody clock, which only goes on.
+    /// When this node came to know it, by its custody clock: that goes on while the node runs, and at
+    /// worst goes a minute again after a power cut.
     pub known_ms: u64,
 }
 
