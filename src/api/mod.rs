@@ -7,6 +7,7 @@
 //! - `wire`: replies as lines of JSON, there and back;
 //! - `server`, `route`, `body`: the socket, its limits, and what becomes of a request;
 //! - `client`: the other end, blocking;
+//! - `talk`: threads, search and drafts;
 //! - `jobs`: what a request to run something says;
 //! - `events`, `metrics`, `openapi`: what happens, figures, and the description of all this.
 //!
@@ -25,6 +26,7 @@ mod openapi;
 mod outlook;
 mod route;
 mod server;
+mod talk;
 mod verb;
 mod verbs;
 mod wire;
@@ -40,6 +42,10 @@ pub use fleets::{
 pub use openapi::document;
 pub(crate) use server::bind_metrics;
 pub use server::{Server, serve_metrics};
+pub use talk::{
+    DraftLs, DraftRm, DraftSend, DraftShow, DraftWrite, InboxArriving, MessageShow, Search,
+    ThreadOf,
+};
 pub use verb::{At, Field, Row, Verb};
 pub use verbs::{
     Add, AlarmClear, AllowLs, AllowRm, AllowSet, AllowTest, BundleImport, BundleLs, BundleShow,
@@ -61,7 +67,8 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// Every verb.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    verbs::TABLE.iter().chain(files::TABLE).chain(fleets::TABLE).chain(audit::TABLE)
+    let more = talk::TABLE.iter().chain(fleets::TABLE).chain(audit::TABLE);
+    verbs::TABLE.iter().chain(files::TABLE).chain(more)
 }
 
 /// Where the socket of a home is: in it, or where its path would be too long, under

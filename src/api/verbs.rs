@@ -593,7 +593,7 @@ impl AllowSet {
 }
 
 impl SendOne {
-    fn request(&self) -> Result<SendRequest, Failure> {
+    pub(super) fn request(&self) -> Result<SendRequest, Failure> {
         let lifetime = match self.lifetime_s {
             None => None,
             Some(s) => Some(Lifetime::new(s).ok_or_else(|| missing("lifetime_s"))?),

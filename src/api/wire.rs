@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::desk::{
     Event, Failure, FailureKind, Unit,
     reply::{
-        AllowLine, AllowVerdict, AuditChecked, AuditLine, CardLine, Checked, ContactLine,
-        DaemonLine, ErrorLine, Finding, FleetLine, Happening, Identity, JobLine, JobReleased, Line,
-        LinkLine, MemberLine, OutputLine, PeerLine, Ponged, ProposalLine, Queued, Reason, Received,
-        RequestLine, RosterFile, RosterLine, Saved, Sent, ShareLine, Shown, Status, Summary,
-        TargetLine, Tossed, Traced,
+        AllowLine, AllowVerdict, AuditChecked, AuditLine, CardLine, Checked, Coming, ContactLine,
+        DaemonLine, DraftLine, ErrorLine, Finding, FleetLine, Happening, Identity, JobLine,
+        JobReleased, Line, LinkLine, MemberLine, OutputLine, PeerLine, Ponged, ProposalLine,
+        Queued, Reason, Received, RequestLine, RosterFile, RosterLine, Said, Saved, Sent,
+        ShareLine, Shown, Status, Summary, TargetLine, Tossed, Traced,
     },
 };
 
@@ -33,6 +33,7 @@ macro_rules! objects {
 objects! {
     AllowLine "allow", AllowVerdict "allow", AuditChecked "audit-checked", AuditLine "audit", CardLine "card", Checked "summary", ContactLine "contact", DaemonLine "daemon",
     Finding "finding", FleetLine "fleet", Happening "event", Identity "identity", JobLine "job", LinkLine "link",
+    Coming "arriving", DraftLine "draft", Said "message",
     OutputLine "output", JobReleased "job-released", ProposalLine "proposal",
     MemberLine "member", PeerLine "peer", RosterFile "roster-file", RosterLine "roster",
     Ponged "pong", Queued "bundle", Reason "reason", Received "message", Saved "saved",

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    mem,
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
@@ -10,18 +11,25 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{Context, Ended, Stop, asker::absolute, failure::usage, text};
+use super::{Context, Ended, Stop, asker::absolute, failure::usage, output::Loudness, text};
 use crate::{
     api::{self, Client},
-    desk::reply::{Received, Saved},
+    desk::{
+        LOCK_WAIT,
+        reply::{Coming, Received, Saved, Summary},
+    },
 };
 
 /// How often `--follow` looks; it opens the spool each time, so that others can have it in between.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long `--follow` waits for another process: a long toss must not end it.
 const FOLLOW_LOCK_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// How long until one daemon is asked again while it ends or another begins.
+const BETWEEN_DAEMONS: Duration = Duration::from_millis(50);
 /// Characters of a text that a list shows.
 const PREVIEW_CHARS: usize = 48;
+/// Characters of a file's name beside how far it has come.
+const NAME_CHARS: usize = 24;
 
 /// List, read and save what arrived
 #[derive(Debug, Args)]
@@ -77,10 +85,20 @@ impl Inbox {
 }
 
 fn list(context: &Context) -> Ended {
-    let messages = context.ask(api::InboxLs::default())?;
-    context.out.list("inbox ls", &messages)?;
+    let asker = context.asker()?;
+    let messages = asker.ask(api::InboxLs::default())?;
+    let coming = asker.ask(api::InboxArriving::default())?;
+    drop(asker);
+    messages.iter().try_for_each(|message| context.out.object(message))?;
+    coming.iter().try_for_each(|coming| context.out.object(coming))?;
+    // What has not arrived is no message.
+    context.out.object(&Summary { verb: "inbox ls".into(), count: messages.len() })?;
     for message in &messages {
         context.out.say(row(message))?;
+    }
+    if !coming.is_empty() {
+        context.out.say("\nOn the way here:")?;
+        coming.iter().try_for_each(|coming| context.out.say(on_the_way(coming)))?;
     }
     if messages.is_empty() {
         context.out.hint("Nothing has arrived.")?;
@@ -90,6 +108,27 @@ fn list(context: &Context) -> Ended {
             .hint("\nread one: postrider inbox read ID   its files: postrider inbox save ID")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How far something has come.
+fn on_the_way(coming: &Coming) -> String {
+    let from = match &*coming.from {
+        "" => "somebody".to_owned(),
+        name => text::line(name),
+    };
+    let here = text::bytes(coming.bytes_here);
+    match (&coming.files[..], coming.parts, coming.bytes) {
+        ([first, rest @ ..], Some(parts), Some(bytes)) => {
+            let more = if rest.is_empty() { String::new() } else { format!(" (+{})", rest.len()) };
+            let name = text::beginning(&first.name, NAME_CHARS);
+            let (of, bytes) = (coming.parts_here, text::bytes(bytes));
+            format!("  {name}{more}: {of} of {parts} parts, {here} of {bytes}, from {from}")
+        }
+        _ => {
+            let parts = text::count(coming.parts_here, "part");
+            format!("  {parts} of something, {here}, from {from}: what it is is still on its way")
+        }
+    }
 }
 
 fn read(context: &Context, id: &str) -> Ended {
@@ -111,18 +150,33 @@ fn save(context: &Context, id: &str, dir: &Path) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows messages as they become complete. The ids that were shown are all that is kept.
+/// Shows messages as they become complete. The ids that were shown are all that is kept, so each is
+/// shown once, whoever answers in between.
 fn follow(context: &Context) -> Ended {
     let mut shown: HashSet<String> = HashSet::new();
     let mut looked = Instant::now();
+    let mut ended = false;
     loop {
         if let Some(client) = Client::find(&context.home()?) {
-            let stop = told(context, &client, &mut shown);
-            // A daemon that goes away leaves the home to us.
-            if matches!(stop, Stop::Closed) || Client::find(&context.home()?).is_some() {
+            let (stop, answered) = told(context, &client, &mut shown);
+            if answered {
+                looked = Instant::now();
+                ended = false;
+            }
+            // One that answered and went away leaves the home to us, or to another one; one that is
+            // going, or just coming, answers nobody for a while.
+            let patient = answered || ended && looked.elapsed() < LOCK_WAIT;
+            if matches!(stop, Stop::Closed) || !patient && Client::find(&context.home()?).is_some()
+            {
                 return Err(stop);
             }
-            looked = Instant::now();
+            if !mem::replace(&mut ended, true) {
+                tell(context);
+            }
+            if Client::find(&context.home()?).is_some() {
+                thread::sleep(BETWEEN_DAEMONS);
+                continue;
+            }
         }
         let desk = context.desk()?;
         let messages = desk.inbox(&context.watch);
@@ -139,22 +193,29 @@ fn follow(context: &Context) -> Ended {
     }
 }
 
-/// Follows by the events of a daemon, until it or our reader goes away.
-fn told(context: &Context, client: &Client, shown: &mut HashSet<String>) -> Stop {
-    let follow = |shown: &mut HashSet<String>| -> Result<(), Stop> {
+/// For a person, and never among the messages.
+fn tell(context: &Context) {
+    if context.out.loudness != Loudness::Quiet {
+        super::eprint_line("the daemon has ended; what arrives is still shown, however it comes");
+    }
+}
+
+/// Follows by the events of a daemon, until it or our reader goes away. Also whether it ever answered.
+fn told(context: &Context, client: &Client, shown: &mut HashSet<String>) -> (Stop, bool) {
+    let mut answered = false;
+    let follow = |shown: &mut HashSet<String>, answered: &mut bool| -> Result<(), Stop> {
         // Before the first look, so that nothing comes in between.
         let events = client.events()?;
         loop {
             let messages = client.ask(&api::InboxLs::default(), &context.watch)?;
+            *answered = true;
             show_new(context, &messages, shown)?;
             while events.next(None)?.is_some_and(|happening| happening.what != "message") {}
             events.skip_waiting();
         }
     };
-    match follow(shown) {
-        Err(stop) => stop,
-        Ok(()) => Stop::Closed,
-    }
+    let stop = follow(shown, &mut answered).err().unwrap_or(Stop::Closed);
+    (stop, answered)
 }
 
 fn show_new(

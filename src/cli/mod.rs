@@ -2,7 +2,7 @@
 //! or JSON.
 //!
 //! - `options`: the whole grammar; the doc comment of a verb is its help;
-//! - one file per family of verbs: `me`, `people`, `roster`, `send` and `batch`, `inbox`, `stick`, `queue`,
+//! - one file per family of verbs: `me`, `people`, `roster`, `send` and `batch`, `inbox`, `talk`, `draft`, `stick`, `queue`,
 //!   `bundle`, `allow`, `run`, `fleet` and `job`, `get` and `share`, `audit`, `upkeep`, `daemon`, `links`, `about`, `reserved`;
 //! - `jobs`: the processes that run a job for somebody, which are no verbs;
 //! - `outcome`, `raw`: how a job elsewhere ended, told as if its command had run here;
@@ -19,6 +19,7 @@ mod audit;
 mod batch;
 mod bundle;
 mod daemon;
+mod draft;
 mod failure;
 mod fleet;
 mod get;
@@ -44,6 +45,7 @@ mod send;
 mod share;
 mod simulate;
 mod stick;
+mod talk;
 mod text;
 mod upkeep;
 

@@ -5,9 +5,9 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use super::{
-    Context, Ended, about, allow, bundle, daemon, get, inbox, job, links, me,
+    Context, Ended, about, allow, bundle, daemon, draft, get, inbox, job, links, me,
     output::{Form, Loudness},
-    people, queue, reserved, roster, run, send, share, simulate, stick, upkeep,
+    people, queue, reserved, roster, run, send, share, simulate, stick, talk, upkeep,
 };
 
 /// The first screen. By hand, because a list of verbs in the order of a newcomer's needs, several to
@@ -23,7 +23,7 @@ Every day
   add CARD|STICK        Take somebody's card
   send WHO [TEXT]       Queue a message, files or a directory
   toss PATH             Exchange with a stick, a card or a synced directory
-  inbox                 List, read and save what arrived
+  inbox, reply          What arrived; answering it (thread, search, draft)
   get, share            Files that others share; what I share with them
   demo                  See it work, in a minute and a temporary directory
 With links
@@ -104,6 +104,10 @@ pub(super) enum Command {
     Job(job::Job),
     Send(Box<send::Send>),
     Inbox(inbox::Inbox),
+    Reply(Box<talk::Reply>),
+    Thread(talk::Thread),
+    Search(talk::Search),
+    Draft(draft::Draft),
     Toss(stick::Toss),
     Pack(stick::Pack),
     Unpack(stick::Unpack),
@@ -178,6 +182,10 @@ impl Command {
             Self::Job(verb) => verb.run(context),
             Self::Send(verb) => verb.run(context),
             Self::Inbox(verb) => verb.run(context),
+            Self::Reply(verb) => verb.run(context),
+            Self::Thread(verb) => verb.run(context),
+            Self::Search(verb) => verb.run(context),
+            Self::Draft(verb) => verb.run(context),
             Self::Toss(verb) => verb.run(context),
             Self::Pack(verb) => verb.run(context),
             Self::Unpack(verb) => verb.run(context),

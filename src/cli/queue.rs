@@ -182,6 +182,9 @@ fn bundle(context: &Context, bundle: &Queued) -> Result<(), Stop> {
         text::span(bundle.age_s),
         text::span(bundle.expires_in_s)
     ))?;
+    if let Some((received, all)) = bundle.parts {
+        out.say(format!("  parts    {received} of {all} received"))?;
+    }
     out.say(format!("  copies   {}", copies(bundle)))
 }
 

@@ -14,7 +14,7 @@ use postrider_base::{BundleId, Lifetime, Niceness};
 use super::{
     Context, Ended, Stop,
     asker::Asker,
-    batch,
+    batch, draft,
     failure::{object_with_code, usage},
     output::Loudness,
     parse, text,
@@ -46,6 +46,25 @@ pub(super) struct Send {
     /// To whom: a contact's name or id
     #[arg(required_unless_present = "batch")]
     who: Option<String>,
+    #[command(flatten)]
+    letter: Letter,
+    /// The message that this answers
+    #[arg(long, value_name = "ID")]
+    reply: Option<String>,
+    /// Through these, in this order
+    #[arg(long, value_name = "A,B", hide = true)]
+    via: Option<String>,
+    /// Many messages: one JSON object per line on standard input, one per line back
+    #[arg(
+        long,
+        conflicts_with_all = ["who", "text", "files", "reply", "supersede", "wait", "draft"]
+    )]
+    batch: bool,
+}
+
+/// What is sent, and how.
+#[derive(Debug, Args)]
+pub(super) struct Letter {
     /// The text (- is standard input)
     text: Option<String>,
     /// A file or directory to send; may be given several times
@@ -59,24 +78,25 @@ pub(super) struct Send {
     /// Let nobody on the way see who writes to whom
     #[arg(long)]
     hidden: bool,
-    /// The message that this answers
-    #[arg(long, value_name = "ID")]
-    reply: Option<String>,
     /// A message of mine whose place it takes, unless that was received
     #[arg(long, value_name = "ID")]
     supersede: Option<String>,
-    /// Through these, in this order
-    #[arg(long, value_name = "A,B", hide = true)]
-    via: Option<String>,
-    /// Return when the message is here, on its way, or received
-    #[arg(long, value_enum, value_name = "STATE", default_value_t = Wait::Saved)]
+    /// Return when it is saved, carried or delivered [default: saved]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "STATE",
+        default_value_t = Wait::Saved,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
     wait: Wait,
     /// How long to wait at most
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
-    /// Many messages: one JSON object per line on standard input, one per line back
-    #[arg(long, conflicts_with_all = ["who", "text", "files", "reply", "supersede", "wait"])]
-    batch: bool,
+    /// Keep it as a draft, and send nothing
+    #[arg(long, conflicts_with_all = ["supersede", "wait", "timeout"])]
+    draft: bool,
 }
 
 /// How urgent something is.
@@ -135,22 +155,70 @@ impl Send {
             ));
         }
         let asker = context.asker()?;
-        let nice = self.urgency.niceness();
-        let hidden = self.hidden.then_some(true);
-        let Some(who) = self.who.clone() else {
-            let defaults = batch::Defaults { nice, lifetime: self.ttl, hidden };
-            return batch::run(&asker, &defaults, context);
+        let Some(who) = self.who else {
+            let Letter { urgency, ttl: lifetime, hidden, .. } = &self.letter;
+            let (nice, hidden) = (urgency.niceness(), hidden.then_some(true));
+            return batch::run(
+                &asker,
+                &batch::Defaults { nice, lifetime: *lifetime, hidden },
+                context,
+            );
         };
+        let text = self.letter.read_text()?;
+        let answered = match &self.reply {
+            Some(digits) => api::bundle_id(&asker.ask(api::MessageShow { id: digits.clone() })?.id),
+            None => None,
+        };
+        self.letter.send(context, asker, who, text, answered)
+    }
+}
+
+impl Letter {
+    /// Only what it says.
+    pub(super) fn plain(text: Option<String>, files: Vec<PathBuf>) -> Self {
+        let urgency = Urgency { nice: None, sos: false, urgent: false, bulk: false };
+        let (supersede, wait, draft) = (None, Wait::Saved, true);
+        Self {
+            text,
+            files,
+            urgency,
+            ttl: None,
+            hidden: false,
+            supersede,
+            wait,
+            timeout: None,
+            draft,
+        }
+    }
+
+    /// Keeps it as a draft.
+    pub(super) fn keep(&self, context: &Context, to: String) -> Ended {
+        let text = self.read_text()?;
+        self.send(context, context.asker()?, to, text, None)
+    }
+
+    /// Sends it, or keeps it as a draft.
+    pub(super) fn send(
+        &self,
+        context: &Context,
+        asker: Asker<'_>,
+        to: String,
+        text: Option<String>,
+        reply_to: Option<BundleId>,
+    ) -> Ended {
         let request = SendRequest {
-            to: who,
-            text: self.read_text()?,
+            to,
+            text,
             files: self.files.clone(),
-            nice,
+            nice: self.urgency.niceness(),
             lifetime: self.ttl,
-            hidden,
-            reply_to: self.answered(&asker)?,
+            hidden: self.hidden.then_some(true),
+            reply_to,
             supersede: self.supersede.clone(),
         };
+        if self.draft {
+            return draft::write(context, &asker, request);
+        }
         // Before it is sent, so that nothing that happens to it is missed.
         let events = match asker.daemon() {
             Some(client) if self.wait != Wait::Saved => Some(client.events()?),
@@ -251,7 +319,7 @@ impl Send {
 
     /// The text: the argument; standard input for `-`, or when there is nothing else to send and
     /// standard input is no terminal.
-    fn read_text(&self) -> Result<Option<String>, Stop> {
+    pub(super) fn read_text(&self) -> Result<Option<String>, Stop> {
         let nothing = || {
             usage(
                 "there is nothing to send",
@@ -266,13 +334,6 @@ impl Send {
             None => read_text(io::stdin().lock())?,
         };
         if text.is_empty() && self.files.is_empty() { Err(nothing()) } else { Ok(Some(text)) }
-    }
-
-    /// The whole id of the message that is answered.
-    fn answered(&self, asker: &Asker<'_>) -> Result<Option<BundleId>, Failure> {
-        let Some(digits) = &self.reply else { return Ok(None) };
-        let id = asker.ask(api::InboxRead { id: digits.clone() })?.id;
-        Ok(api::bundle_id(&id))
     }
 }
 

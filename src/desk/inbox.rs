@@ -178,16 +178,21 @@ fn files_of(
         }
         None => (1, 1),
     };
+    Ok((files_named(manifest), parts))
+}
+
+/// The files that a manifest names.
+pub(super) fn files_named(manifest: &Manifest) -> Vec<ReceivedFile> {
     let files = manifest.files.iter().filter(|file| !file.directory).map(|file| ReceivedFile {
         name: file.path.join("/"),
         bytes: file.bytes,
         blake3: hex(&file.blake3),
     });
-    Ok((files.collect(), parts))
+    files.collect()
 }
 
 /// What a job asks for, so that nothing in it can pass for something else.
-fn wants(job: &Job) -> String {
+pub(super) fn wants(job: &Job) -> String {
     let args = job.args.iter().map(|arg| format!(" {}", shown(arg)));
     format!("{}{}", job.handle, args.collect::<String>())
 }

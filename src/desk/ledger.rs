@@ -102,6 +102,14 @@ pub(super) mod space {
     pub const ANSWERS: u8 = 65;
     /// Received messages that brought once more what another one had brought, by id.
     pub const DOUBLE: u8 = 66;
+    /// What this node wrote, by the message's id: `talk::WrittenNote`.
+    pub const WRITTEN: u8 = 70;
+    /// Numbers of received messages, by id: epoch and counter.
+    pub const NUMBER: u8 = 71;
+    /// Messages that are kept and not sent, by id: `talk::DraftNote`.
+    pub const DRAFT: u8 = 72;
+    /// What became of drafts that were sent, by id: the message's id.
+    pub const DRAFT_SENT: u8 = 73;
     /// Runs over fleets, by name: `jobs::fleet::FleetNote`.
     pub const FLEET: u8 = 80;
     /// Their targets, by a hash of the name and the place: `jobs::fleet::TargetNote`.

@@ -7,6 +7,7 @@
 //! - [`Desk`]: opens a home and its spool; one file per verb or family of verbs;
 //! - `outgoing`: files become parts and a manifest; `incoming`: bundles for us become messages;
 //! - `requests`, `shares`: files that others may ask for, and that I ask for;
+//! - `talk`: conversations, what is searched in them, and drafts;
 //! - `toss`: the loop that obeys the parcel planner of the engine;
 //! - [`reply`]: every reply, which is CLI.md's JSON; [`Failure`]: every way it can fail.
 
@@ -49,6 +50,7 @@ mod send;
 mod sets;
 mod shares;
 mod store;
+mod talk;
 mod toss;
 mod upkeep;
 mod watch;
@@ -77,6 +79,7 @@ pub(crate) use rosters::date;
 pub use rosters::{RosterChange, day_of};
 pub use send::SendRequest;
 pub use shares::ShareRequest;
+pub use talk::SearchRequest;
 pub use toss::{TossDirection, TossRequest};
 pub(crate) use upkeep::BUILT_AFTER_S;
 pub use upkeep::Figures;
@@ -119,6 +122,8 @@ pub struct Desk {
     /// Held while a fleet takes a step: two must not send to the same target.
     fleeting: Mutex<()>,
     auditing: audit::Auditing,
+    /// Held while a draft is sent or removed: it must not be sent twice.
+    drafting: Mutex<()>,
 }
 
 impl Desk {
@@ -142,6 +147,7 @@ impl Desk {
             queueing: Mutex::default(),
             fleeting: Mutex::default(),
             auditing: audit::Auditing::default(),
+            drafting: Mutex::default(),
         })
     }
 

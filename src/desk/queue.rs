@@ -46,7 +46,14 @@ impl Desk {
     pub fn queue_show(&self, id: &str, watch: &dyn Watch) -> Result<Queued, Failure> {
         let spool = self.spool(watch)?;
         let entry = self.live(spool, id)?;
-        queued(spool, &*self.home.contacts()?, &entry)
+        let shown = queued(spool, &*self.home.contacts()?, &entry)?;
+        let message =
+            shown.message.as_deref().map(|id| find_note(spool, space::SENT, id, "message"));
+        let parts = match message {
+            Some(Ok(id)) => self.parts_received(spool, id, &sent_note(spool, id)?)?,
+            _ => None,
+        };
+        Ok(Queued { parts, ..shown })
     }
 
     /// Changes how urgent a bundle is, here only: its niceness is signed by its author.
@@ -96,9 +103,23 @@ impl Desk {
             let done = page.len() < PAGE;
             after = page.into_iter().next_back();
             if done {
-                return Ok(found);
+                break;
             }
         }
+        // Each part's receipt is no event of its own: how many there are now is the last of them.
+        if let Some(note) = spool.note(space::SENT, &id.0)?.as_deref().and_then(SentNote::read)
+            && let Some((received, all)) = self.parts_received(spool, id, &note)?
+            && let Ok(to) = NodeId::from_bytes(&note.1)
+        {
+            found.push(Traced {
+                id: id.to_string(),
+                what: "parts".into(),
+                who: name_of(&contacts, &to),
+                via: format!("{received} of {all} received"),
+                age_s: 0,
+            });
+        }
+        Ok(found)
     }
 
     /// Why a message is where it is, in sentences.
@@ -185,14 +206,26 @@ impl Desk {
         let node = NodeId::from_bytes(&note.1).ok();
         let contacts = self.home.contacts()?;
         let to = node.map_or_else(String::new, |to| name_of(&contacts, &to));
+        let state = self.state_of(spool, &contacts, id, &note)?;
+        Ok(Sent { id: id.to_string(), to, state: state.into(), bytes: note.3, supersedes: None })
+    }
+
+    /// How a sent message stands, in one word: never one without the fact.
+    pub(super) fn state_of(
+        &self,
+        spool: &DurableSpool,
+        contacts: &Contacts,
+        id: BundleId,
+        note: &SentNote,
+    ) -> Result<&'static str, Failure> {
+        let node = NodeId::from_bytes(&note.1).ok();
         let revoked = node.is_some_and(|to| contacts.rosters().revoked_by(&to).is_some());
-        let state = match ended(spool, id)? {
+        Ok(match ended(spool, id)? {
             Some(end) => end.word(),
             None if revoked => "refused",
             None if self.has_left(spool, id)? => "carried",
             None => "saved",
-        };
-        Ok(Sent { id: id.to_string(), to, state: state.into(), bytes: note.3, supersedes: None })
+        })
     }
 
     /// Whether another node has proven to have taken a message; a copy on a stick proves nothing.
@@ -470,5 +503,6 @@ pub(super) fn queued(
         class: entry.class.word().into(),
         level: entry.hop.level,
         eta_s: None,
+        parts: None,
     })
 }

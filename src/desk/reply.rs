@@ -5,6 +5,7 @@ mod audit;
 mod files;
 mod fleets;
 mod jobs;
+mod talk;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ pub use audit::{AuditChecked, AuditLine};
 pub use files::{ListedLine, RequestLine, ShareLine};
 pub use fleets::{FleetLine, TargetLine};
 pub use jobs::{JobLine, JobReleased, OutputLine, ProposalLine};
+pub use talk::{Coming, DraftFile, DraftLine, Said};
 
 /// A word out of a fixed vocabulary: borrowed where a reply is made, owned where one was read.
 pub type Word = std::borrow::Cow<'static, str>;
@@ -384,6 +386,9 @@ pub struct Queued {
     /// show`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_s: Option<u64>,
+    /// Of a message of mine in parts: how many have a receipt, of how many (`queue show`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<(u64, u64)>,
 }
 
 /// One thing that happened to a message.
@@ -392,7 +397,8 @@ pub struct Queued {
 pub struct Traced {
     /// The message.
     pub id: String,
-    /// saved, written, carried, delivered, received, expired, cancelled, superseded.
+    /// saved, written, carried, delivered, received, expired, cancelled, superseded; parts, for how
+    /// many of its parts have a receipt now.
     pub what: String,
     /// Who was involved.
     pub who: String,

@@ -23,6 +23,7 @@ use super::{
     people::is_hidden,
     reply::Sent,
     store::{Post, must_admit, own_bundle},
+    talk::written,
 };
 use crate::home::{Contact, Contacts};
 
@@ -304,6 +305,7 @@ impl Desk {
         let (letter, sequence) = self.letter(post, contact, request, nice)?;
         let sealed = seal(&letter, &small.packet.encode(), &clock::random()?)
             .map_err(outgoing::compose_failure)?;
+        changes.extend(written(&sealed.id, letter.sequence, &small.packet));
         let own = wire::encode(&OwnNote::new(sealed.secret.as_ref(), None, false));
         let held_ms = post.held_ms(clock::now());
         let bundle = own_bundle(sealed.id, &sealed.head, SpoolBody::Inline(sealed.payload), own);
@@ -349,11 +351,11 @@ impl Desk {
             files: files.into_iter().map(|file| file.entry).collect(),
             content: Content::Parts(content),
         };
-        let packet = Packet { body: wrap(manifest), tail: self.tail(contact, request) }.encode();
-        let nice = request.nice.unwrap_or(Niceness::NORMAL);
+        let packet = Packet { body: wrap(manifest), tail: self.tail(contact, request) };
+        let nice = before(nice, request.nice.unwrap_or(Niceness::NORMAL));
         let (letter, sequence) = self.letter(post, contact, request, nice)?;
-        let sealed =
-            seal(&letter, &packet, &clock::random()?).map_err(outgoing::compose_failure)?;
+        let sealed = seal(&letter, &packet.encode(), &clock::random()?)
+            .map_err(outgoing::compose_failure)?;
         let mut staging = post.stage()?;
         staging.append(&sealed.payload)?;
         let own = wire::encode(&OwnNote::new(sealed.secret.as_ref(), Some(set), false));
@@ -369,6 +371,7 @@ impl Desk {
             event(&sealed.id, held_ms, 0, ("saved", &contact.name, "")),
         ];
         changes.extend(used(sequence));
+        changes.extend(written(&sealed.id, letter.sequence, &packet));
         let sent = sent(&sealed.id, contact, bytes);
         let (outcomes, gone) = self.commit_new(post, &sealed.id, changes, beside)?;
         must_admit(&outcomes, 0, &sealed.id)?;
@@ -413,6 +416,13 @@ impl Desk {
     }
 }
 
+/// How urgent a manifest is: as its message, and in any case a step before its parts. It is sealed
+/// last, so that among equals it would go last, and name what comes when that has come.
+fn before(parts: Niceness, message: Niceness) -> Niceness {
+    let step = Niceness::new(parts.value().saturating_sub(1)).unwrap_or(parts);
+    message.min(step)
+}
+
 /// Nothing is written to a key that a roster revokes.
 pub(super) fn refuse_revoked(contacts: &Contacts, contact: &Contact) -> Result<(), Failure> {
     let Some(roster) = contacts.rosters().revoked_by(&contact.card.node) else { return Ok(()) };
@@ -437,10 +447,11 @@ fn commit_all(
     failed.map_or(Ok(()), Err)
 }
 
-/// Bytes of a body that will lie in the log.
+/// Bytes of a body or a note that will lie in the log.
 fn inline_bytes(change: &Change) -> u64 {
     match change {
         Change::Bundle(bundle) => bundle.body.len_bytes(),
+        Change::Note { value: Some(value), .. } => value.len() as u64,
         _ => 0,
     }
 }

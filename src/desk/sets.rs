@@ -78,7 +78,7 @@ pub(super) struct Arrived {
 /// Where a noted part is.
 const IN_FILES: u8 = 0;
 const LOOSE: u8 = 1;
-const IN_STREAM: u8 = 2;
+pub(super) const IN_STREAM: u8 = 2;
 
 /// Parts from this index on are loose until their manifest says that they belong there: an index is
 /// only what the sender says, and no file reaches to the place of the four thousand millionth part.

@@ -290,6 +290,38 @@ fn a_peer_who_is_no_contact_any_more_does_not_keep_the_node_from_starting() {
     assert!(refused.err.contains("Carol"), "{}", refused.err);
 }
 
+/// Each message once, and only messages on standard output, whoever answers in between.
+#[test]
+fn a_follower_shows_everything_once_across_a_restart_and_says_that_the_daemon_ended() {
+    let folder = Folder::new();
+    let (alice, mut bob) = folder.acquainted();
+    let stick = folder.dir("stick");
+    bob.start_daemon(&[]);
+    let mut follower = bob.command(["inbox", "--follow", "--json"]);
+    let mut follower = follower.stderr(Stdio::piped()).spawn().unwrap();
+    let mut shown = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut ids = Vec::new();
+    for words in ["first", "second", "third", "fourth"] {
+        ids.push(alice.send(["Bob", words]));
+        alice.toss(&stick);
+        bob.toss(&stick);
+        let line = shown.next().unwrap().unwrap();
+        assert!(line.contains(ids.last().unwrap()), "{words}: {line}");
+        bob.run(["down"]).ok();
+        bob.start_daemon(&[]);
+    }
+    // The next that is shown is the next that came: nothing was shown again in between.
+    bob.run(["down"]).ok();
+    ids.push(alice.send(["Bob", "fifth"]));
+    alice.toss(&stick);
+    bob.toss(&stick);
+    assert!(shown.next().unwrap().unwrap().contains(&ids[4]));
+    follower.kill().unwrap();
+    let told = follower.wait_with_output().unwrap();
+    let told = String::from_utf8(told.stderr).unwrap();
+    assert!(told.contains("the daemon has ended"), "{told}");
+}
+
 #[test]
 fn a_follower_goes_on_when_a_daemon_comes_and_goes() {
     let folder = Folder::new();

@@ -14,7 +14,7 @@ fn the_first_screen_is_as_it_was_read_and_approved() {
 
 #[test]
 fn every_verb_of_the_first_screen_explains_itself() {
-    for verb in "roster allow run job get share up down daemon link call peers ping log init id add send toss inbox demo status queue trace why contact pack unpack key \
+    for verb in "reply thread search draft roster allow run job get share up down daemon link call peers ping log init id add send toss inbox demo status queue trace why contact pack unpack key \
                  bundle spool config doctor completion man version"
         .split_whitespace()
     {

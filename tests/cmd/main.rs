@@ -22,5 +22,6 @@ mod peers;
 mod simulate;
 mod socket;
 mod streams;
+mod talk;
 mod trust;
 mod walk;

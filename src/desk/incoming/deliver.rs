@@ -17,6 +17,7 @@ use crate::{
         parts::Place,
         people,
         sets::Arrived,
+        talk::numbered,
     },
     home::{Right, Taken},
 };
@@ -299,6 +300,7 @@ impl Intake<'_> {
         let note =
             MessageNote::new(author.as_bytes(), opened.created, held_ms, packet, set, reused);
         changes.push(set_note(space::MESSAGE, &id.0, postrider_base::wire::encode(&note)));
+        changes.push(numbered(&id, opened.sequence));
         Ok(())
     }
 
