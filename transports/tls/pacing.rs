@@ -1,4 +1,4 @@
-//! How much may be under way on a slow line: what it takes in about two seconds.
+//! How much may be under way on a slow line: what it takes in about a second.
 //!
 //! A modem and the network behind it hold many seconds of what is sent, and TCP fills all of that. What is
 //! lost then comes again behind everything else: on a line that lives for twenty seconds at a time that is
@@ -8,7 +8,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -21,19 +21,27 @@ use tokio::{
 };
 use tokio_rustls::{client, server};
 
-/// How often it is looked how much was taken.
+use super::socket::{UNSENT_BYTES, set_unsent};
+
+/// How often it is looked how much was taken. The first looks see how much the kernel itself took.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOKS_SKIPPED: usize = 2;
 /// The line is as fast as in the best of so many looks; fewer than [`LOOKS_LEAST`] say nothing.
 const LOOKS: usize = 12;
-const LOOKS_LEAST: usize = 4;
+const LOOKS_LEAST: usize = 3;
 /// Bytes per second below which a line is slow: at 512 kbit/s the kernel's own bounds begin to hurt less
 /// than ours would.
 const SLOW: u64 = 64 << 10;
-/// How much the kernel may have, in milliseconds of the line's rate. It counts its own overhead too, a
-/// third or so, so that this is some two seconds; less would hold up a line by satellite.
-const AHEAD_MS: u64 = 2500;
+/// How much the kernel may have, in milliseconds of the line's rate. Its own overhead counts too, but it
+/// takes twice what it is told for that. Less would hold up a line by satellite, with 0.6 s there and back.
+const AHEAD_MS: u64 = 1000;
 /// Some segments, or nothing would be sent together.
 const LEAST_BYTES: u64 = 6 << 10;
+/// So many bytes within a look are more than any buffer of the kernel's takes at first: the line is not slow.
+const FAST_BYTES: u64 = 512 << 10;
+/// A record on such a line: one that was not whole when the line went down came for nothing. Each costs 22
+/// bytes.
+const RECORD_BYTES: usize = 2 << 10;
 
 /// A stream over TCP.
 pub(super) trait OverTcp {
@@ -70,17 +78,35 @@ impl<S: OverTcp> Paced<S> {
             Poll::Ready(Err(_)) => return,
             Poll::Pending => None,
         };
-        if let Some(bytes) = self.pace.wrote(bytes, Instant::now()) {
-            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-            // Then it stays as it is.
-            let _ = SockRef::from(self.stream.tcp()).set_send_buffer_size(bytes);
+        // Where the kernel does not want that, it stays as it is.
+        match self.pace.wrote(bytes, Instant::now()) {
+            Some(Change::Under(bytes)) => {
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                let _ = SockRef::from(self.stream.tcp()).set_send_buffer_size(bytes);
+            }
+            Some(Change::Fast) => {
+                let _ = set_unsent(self.stream.tcp(), UNSENT_BYTES);
+            }
+            None => {}
         }
     }
+}
+
+/// What is to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// So many bytes may be under way.
+    Under(u64),
+    /// The line is not slow.
+    Fast,
 }
 
 /// What a line was seen to take.
 struct Pace {
     since: Instant,
+    /// Looks so far.
+    looks: usize,
+    fast: bool,
     /// Bytes since then, and whether more would have been written.
     bytes: u64,
     blocked: bool,
@@ -91,22 +117,33 @@ struct Pace {
 
 impl Pace {
     fn new(now: Instant) -> Self {
-        Self { since: now, bytes: 0, blocked: false, rates: VecDeque::new(), allowed: None }
+        Self {
+            since: now,
+            looks: 0,
+            fast: false,
+            bytes: 0,
+            blocked: false,
+            rates: VecDeque::new(),
+            allowed: None,
+        }
     }
 
-    /// Something was written, or could not be; what the kernel may have from now on, if that changes.
-    fn wrote(&mut self, bytes: Option<u64>, now: Instant) -> Option<u64> {
+    /// Something was written, or could not be.
+    fn wrote(&mut self, bytes: Option<u64>, now: Instant) -> Option<Change> {
         let took = now.saturating_duration_since(self.since);
-        let mut allowed = None;
+        let mut change = None;
         if took >= LOOK_EVERY {
             // Where nothing waited it says how much there was, and not what the line takes.
             if self.blocked {
+                self.looks += 1;
                 let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
-                self.rates.push_back(self.bytes.saturating_mul(1000) / ms);
+                if self.looks > LOOKS_SKIPPED {
+                    self.rates.push_back(self.bytes.saturating_mul(1000) / ms);
+                }
                 if self.rates.len() > LOOKS {
                     self.rates.pop_front();
                 }
-                allowed = self.decide();
+                change = self.decide();
             }
             (self.since, self.bytes, self.blocked) = (now, 0, false);
         }
@@ -114,15 +151,22 @@ impl Pace {
             Some(bytes) => self.bytes += bytes,
             None => self.blocked = true,
         }
-        allowed
+        // So much in one look is not what the kernel itself takes.
+        if !self.fast && self.bytes >= FAST_BYTES {
+            self.fast = true;
+            change = change.or(Some(Change::Fast));
+        }
+        change
     }
 
-    fn decide(&mut self) -> Option<u64> {
+    fn decide(&mut self) -> Option<Change> {
         let rate = self.rates.iter().copied().max()?;
         let known = self.rates.len() >= LOOKS_LEAST;
         // Once it is set it must follow a line that becomes faster.
         if !known || self.allowed.is_none() && rate >= SLOW {
-            return None;
+            let news = known && !self.fast;
+            self.fast |= known;
+            return news.then_some(Change::Fast);
         }
         let wanted = (rate.saturating_mul(AHEAD_MS) / 1000).max(LEAST_BYTES);
         let near = |was: u64| wanted.abs_diff(was) <= was / 4;
@@ -130,7 +174,7 @@ impl Pace {
             return None;
         }
         self.allowed = Some(wanted);
-        self.allowed
+        Some(Change::Under(wanted))
     }
 }
 
@@ -150,23 +194,10 @@ impl<S: AsyncWrite + OverTcp + Unpin> AsyncWrite for Paced<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let most = self.pace.allowed.map_or(usize::MAX, |_| RECORD_BYTES);
+        let polled = Pin::new(&mut self.stream).poll_write(cx, &buf[..buf.len().min(most)]);
         self.wrote(&polled);
         polled
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(&polled);
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -202,21 +233,24 @@ mod tests {
     fn a_slow_line_has_seconds_under_way_and_a_fast_one_is_left_alone() {
         let begin = Instant::now();
         let mut slow = Pace::new(begin);
-        let now = allowed(&mut slow, begin, 8000, 900);
+        let now = allowed(&mut slow, begin, 8000, 1000);
         assert_eq!(slow.allowed, None, "too soon to say");
         let now = allowed(&mut slow, now, 8000, 5000);
         let bytes = slow.allowed.unwrap();
-        assert!((16_000..26_000).contains(&bytes), "{bytes}");
+        assert!((7_000..9_000).contains(&bytes), "{bytes}");
         // It becomes faster, and so does what it may have; then it stalls for a moment.
         let now = allowed(&mut slow, now, 400_000, 5000);
         let more = slow.allowed.unwrap();
-        assert!(more > 800_000, "{more}");
+        assert!(more > 280_000, "{more}");
         allowed(&mut slow, now, 0, 2000);
-        assert!(slow.allowed.unwrap() > 800_000);
+        assert!(slow.allowed.unwrap() > 280_000);
 
         let mut fast = Pace::new(begin);
         allowed(&mut fast, begin, 100_000, 10_000);
-        assert_eq!(fast.allowed, None);
+        assert_eq!((fast.allowed, fast.fast), (None, true));
+        let mut faster = Pace::new(begin);
+        assert_eq!(faster.wrote(Some(1 << 20), begin), Some(Change::Fast));
+        assert_eq!(faster.wrote(Some(1 << 20), begin), None);
     }
 
     #[test]

@@ -9,7 +9,9 @@ use tokio::net::{TcpSocket, TcpStream};
 const BACKLOG: i32 = 1024;
 /// Bytes that may wait unsent in the kernel: what is in flight comes on top. Enough to keep a fast
 /// link busy between two wakings, and half a second at 1 Mb/s for an urgent unit behind it.
-const NOTSENT_BYTES: u32 = 64 << 10;
+pub(super) const UNSENT_BYTES: u32 = 64 << 10;
+/// As long as the line may be slow: a second at 64 kbit/s.
+const UNSENT_AT_FIRST: u32 = 8 << 10;
 /// Silence after which the kernel asks whether the other end is still there. Below the two minutes
 /// after which the worse home routers forget a connection.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
@@ -90,7 +92,7 @@ impl SocketOptions {
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
-            socket.set_tcp_notsent_lowat(NOTSENT_BYTES)?;
+            set_unsent(stream, UNSENT_AT_FIRST)?;
             socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
         }
         Ok(())
@@ -116,6 +118,17 @@ impl SocketOptions {
         }
         Ok(socket)
     }
+}
+
+/// Bounds what may wait unsent.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn set_unsent(stream: &TcpStream, bytes: u32) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_notsent_lowat(bytes)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn set_unsent(_: &TcpStream, _: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn share(socket: &Socket) -> io::Result<()> {
