@@ -53,9 +53,10 @@ class Victim(Node):
         return self.daemon.poll() is None
 
     def end(self):
-        self.daemon.terminate()
-        self.daemon.wait()
-        self.asking = None
+        if self.daemon:
+            self.daemon.terminate()
+            self.daemon.wait()
+        self.daemon = self.asking = None
 
     def command(self, *args):
         command = [os.environ["POSTRIDER"], "--home", self.home, "--json", *args]
@@ -125,9 +126,12 @@ class Line:
                 "exited", self.number % 3, f"done {self.number}\n")
             if not true:
                 raise SystemExit(f"{role} {at}: job {self.number}: {line}")
+        self.end()
+        return killed
+
+    def end(self):
         for node in (self.alice, self.carol, self.mid):
             node.end()
-        return killed
 
     def state(self, job):
         said = self.alice.command("job", "show", job)
@@ -146,9 +150,12 @@ def main(roles):
         for turn in range(TIMES):
             with tempfile.TemporaryDirectory(prefix="failpoints-") as folder:
                 line = Line(folder)
-                for call in CALLS:
-                    for n in range(1, POINTS + 1):
-                        kills += line.once(role, (call, n))
+                try:
+                    for call in CALLS:
+                        for n in range(1, POINTS + 1):
+                            kills += line.once(role, (call, n))
+                finally:
+                    line.end()
         total += kills
         print(f"ok    {role}: killed {kills} times at {len(CALLS)} x {POINTS} points, "
               f"{TIMES} times each; every job once, every result true", flush=True)

@@ -4,7 +4,7 @@
 #
 #   flaky.sh          root; POSTRIDER=binary
 #   MINUTES=10        how long at most
-#   UP=20 DOWN=40     seconds
+#   ON=20 OFF=40      seconds
 #   JOBS=20           jobs of 1 KiB in and out
 #   KIB=400           a file to the machine, and half as much asked for from it
 #
@@ -16,7 +16,7 @@ needs_root
 needs_namespaces
 find_postrider
 LOUD=-v
-minutes=${MINUTES:-10} up=${UP:-20} down=${DOWN:-40} jobs=${JOBS:-20} kib=${KIB:-400}
+minutes=${MINUTES:-10} on=${ON:-20} off=${OFF:-40} jobs=${JOBS:-20} kib=${KIB:-400}
 
 node pump office
 setting pump 'outbox = false' 'media = false' 'lan = false'
@@ -57,11 +57,11 @@ until all_done; do
   ip -n "$(space pump)" addr flush dev to-air
   address pump air "10.9.$((round % 250 + 1)).$((RANDOM % 200 + 2))/16"
   plug pump air
-  until_ms=$(( $(now_ms) + up * 1000 ))
+  until_ms=$(( $(now_ms) + on * 1000 ))
   while [ "$(now_ms)" -lt $until_ms ] && ! all_done; do pause 0.5; done
   all_done && break
   pull pump air
-  pause "$down"
+  pause "$off"
 done
 took=$(( ($(now_ms) - begun) / 1000 ))
 check "everything arrives within $minutes minutes" all_done
@@ -69,7 +69,10 @@ kill -TERM "$line"; wait "$line"
 wire=$(tail -1 "$W/line" | python3 -c 'import json, sys; print(sum(end["bytes"] for end in json.load(sys.stdin).values()))')
 payload=$(( kib * 1024 + kib * 512 + jobs * 2 * $(stat -c %s "$W/question") ))
 echo "    $round times up, $took s; $payload bytes asked for, $wire on the wire: $((wire * 1000 / payload)) thousandths"
-check "at most 1.25 of the payload on the wire" test $((wire * 100)) -le $((payload * 125))
+# What every connection costs weighs more than a small file.
+if [ "$kib" -ge 400 ]; then
+  check "at most 1.25 of the payload on the wire" test $((wire * 100)) -le $((payload * 125))
+fi
 check "the file is whole, and came once" same pump "$film" "$W/firmware"
 well=0
 for id in "${ids[@]}"; do
