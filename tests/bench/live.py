@@ -166,6 +166,17 @@ def durable_write_s(folder):
     return statistics.median(took)
 
 
+def one_by_one(a, heard):
+    """Seconds until each of some messages is durable at the other end, and until its sending returned."""
+    took, sending = [], []
+    for n in range(ALONE):
+        begun = time.time()
+        a.ask("send", to="b", text=f"message {n}, as short as most are")
+        sending.append(time.time() - begun)
+        took.append(heard.get(timeout=30) - begun)
+    return took, sending
+
+
 def latency():
     for turn in range(RUNS):
         note(f"latency, turn {turn + 1}")
@@ -175,13 +186,7 @@ def latency():
                 b.start("--listen", "tls://127.0.0.1:0")
                 a.start("--peer", f"tls://{b.address()}#b")
                 a.until_linked()
-                heard = b.events("message")
-                took, sending = [], []
-                for n in range(ALONE):
-                    begun = time.time()
-                    a.ask("send", to="b", text=f"message {n}, as short as most are")
-                    sending.append(time.time() - begun)
-                    took.append(heard.get(timeout=30) - begun)
+                took, sending = one_by_one(a, b.events("message"))
             sync = durable_write_s(folder)
             figure("postrider", "latency.p50", percentile(took, 0.5) * 1e3, "ms")
             figure("postrider", "latency.p95", percentile(took, 0.95) * 1e3, "ms")
@@ -229,6 +234,47 @@ def job():
             figure("disk", "job.durable_write", sync * 1e3, "ms")
             figure("command", "job.alone", own, "ms")
             figure("bound", "job.p50", own + 5 * sync * 1e3 + 5, "ms")
+
+
+# ---- messages beside bombs -----------------------------------------------------------------------
+BOMBS = dict(
+    fork="f() { f | f & }; f; sleep 60",
+    spin="for n in 1 2 3 4 5 6 7 8; do while :; do :; done & done; wait",
+    flood="cat /dev/zero",
+    hog="tail /dev/zero; while :; do head -c 300000000 /dev/zero | tail >/dev/null; done",
+)
+
+
+def bombs():
+    """Messages while the machine that gets them runs jobs that use all that they are allowed."""
+    for turn in range(RUNS):
+        note(f"bombs, turn {turn + 1}")
+        with Folder() as folder:
+            a, b = acquainted(folder)
+            os.chmod(folder, 0o755)
+            for name, script in BOMBS.items():
+                path = f"{folder}/{name}.sh"
+                with open(path, "w") as file:
+                    file.write(script + "\n")
+                os.chmod(path, 0o644)
+                b.run("allow", "set", name, "--for", "a", "--timeout", "60s", "--read", path,
+                      "--", "/bin/sh", path)
+            with a, b:
+                b.start("--listen", "tls://127.0.0.1:0")
+                a.start("--peer", f"tls://{b.address()}#b")
+                a.until_linked()
+                heard, started = b.events("message"), b.events("job")
+                quiet, _ = one_by_one(a, heard)
+                jobs = [a.ask("run", to="b", handle=name)[0]["id"] for name in BOMBS]
+                for _ in BOMBS:
+                    started.get(timeout=30)
+                time.sleep(1)
+                beside, _ = one_by_one(a, heard)
+                for job in jobs:
+                    a.ask("job/cancel", id=job, force=True)
+            for part, name in ((0.5, "p50"), (0.99, "p99")):
+                figure("postrider", f"bombs.{name}", percentile(beside, part) * 1e3, "ms")
+                figure("without", f"bombs.{name}", percentile(quiet, part) * 1e3, "ms")
 
 
 # ---- the link alone ------------------------------------------------------------------------------
@@ -350,7 +396,7 @@ def idle():
 
 
 def main(cases):
-    known = dict(big=big, small=small, latency=latency, job=job, link=link, urgent=urgent,
+    known = dict(big=big, small=small, latency=latency, job=job, bombs=bombs, link=link, urgent=urgent,
                  row=row, idle=idle)
     if unknown := [case for case in cases if case not in known]:
         raise SystemExit(f"no case {unknown[0]}")

@@ -2,7 +2,7 @@
 # Two daemons on loopback beside what people use today: the same work in the same run, turn by turn,
 # so that whatever else the machine does falls on both. Medians; ratios.
 #
-#   live.sh [CASE]...      cases: big small latency job link urgent row idle (all)
+#   live.sh [CASE]...      cases: big small latency job bombs link urgent row idle (all)
 #   RUNS=3                 turns                     BIG_MIB=1024  the big file
 #   SMALL_N=2000 SMALL_B=1024  the small messages    IDLE_S=60     how long nothing is done
 #   SCRATCH=DIR            where (a real disk, not memory; 8 GiB for the big file)
@@ -14,6 +14,7 @@
 # small    messages, queued first, then sent when the link comes up (beside NNCP and dtn7)
 # latency  one small message, from app to app, beside one durable write of this disk
 # job      a command elsewhere that gives back the 1 KiB it is given, beside the command alone and five writes
+# bombs    small messages to a machine on which jobs use all that they may, beside those without
 # link     what one engine passes to another over TLS, with memory for a spool, beside bare rustls
 # urgent   1 KiB while 50 MiB are under way on a line of 1 Mbit/s
 # row      250 KB over four lines of 1 Mbit/s, three relays between, beside one such line
@@ -33,5 +34,5 @@ fi
 export POSTRIDER TLS_SPEED=${TLS_SPEED:-$target/release/examples/tls_speed}
 export LINK_SPEED=${LINK_SPEED:-$target/release/examples/link_speed}
 export DTND=${DTND:-$(type -P dtnd)}
-[ $# -gt 0 ] || set -- big small latency job link urgent row idle
+[ $# -gt 0 ] || set -- big small latency job bombs link urgent row idle
 exec python3 "$top/tests/bench/live.py" "$@"

@@ -1,7 +1,9 @@
 //! The limits that the kernel keeps for each process, and the capabilities that a command does not have.
 
 use rustix::{
-    process::{Resource, Rlimit, getrlimit, setrlimit},
+    process::{
+        Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit,
+    },
     thread::{
         CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -15,6 +17,10 @@ const FILES_MAX: u64 = 1024;
 /// Seconds between the signal that a process can catch and the one that it cannot.
 const CPU_GRACE_S: u64 = 2;
 
+/// How far a command stands back for everything else on the machine, the daemon first of all: as far as
+/// what is started with `nice`.
+const NICE: i32 = 10;
+
 /// Sets everything but memory: that comes last, for it binds the cell too.
 pub(super) fn limit(limits: &Limits, processes: Option<u64>) -> rustix::io::Result<()> {
     let cpu = u64::from(limits.cpu_s);
@@ -22,6 +28,9 @@ pub(super) fn limit(limits: &Limits, processes: Option<u64>) -> rustix::io::Resu
     lower(Resource::Fsize, limits.scratch_bytes, limits.scratch_bytes)?;
     lower(Resource::Nofile, FILES_MAX, FILES_MAX)?;
     lower(Resource::Core, 0, 0)?;
+    if getpriority_process(None).is_ok_and(|nice| nice < NICE) {
+        setpriority_process(None, NICE)?;
+    }
     if let Some(processes) = processes {
         lower(Resource::Nproc, processes, processes)?;
     }

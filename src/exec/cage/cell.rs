@@ -159,7 +159,7 @@ impl Cell {
         let counted = self.plan.processes_by.is_none() || own || self.nest.own_users;
         let most = u64::from(limits.processes) + u64::from(self.plan.others);
         bounds::limit(&limits, counted.then_some(most)).map_err(because("limits"))?;
-        self.note("cpu", "rlimit, each process");
+        self.note("cpu", "rlimit, each process; nice");
         let by = self.plan.processes_by.clone().unwrap_or_else(|| {
             let exact = own || self.nest.own_users;
             if exact { "rlimit" } else { "rlimit, with all of its user's" }.to_owned()
