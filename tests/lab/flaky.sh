@@ -26,6 +26,7 @@ make_space air settled
 cable pump air; cable office air
 for end in pump office; do python3 "$here/flakyline.py" --offload-off "$(space "$end")" to-air; done
 address office air 10.9.0.1/16
+: >"$W/line"
 ip netns exec "$(space air)" python3 "$here/flakyline.py" to-pump to-office 64000 300 5 >"$W/line" &
 line=$!
 within 10 grep -q ready "$W/line"

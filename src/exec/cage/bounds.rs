@@ -1,9 +1,7 @@
 //! The limits that the kernel keeps for each process, and the capabilities that a command does not have.
 
 use rustix::{
-    process::{
-        Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit,
-    },
+    process::{Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit},
     thread::{
         CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
