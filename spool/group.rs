@@ -199,6 +199,7 @@ impl Deciding<'_, '_> {
             owner: Owner::of(new),
             nice: new.summary.nice,
             worth: new.worth,
+            level: new.hop.level,
             counted: counted_bytes(new.summary.length),
         };
         let quota = self.quotas.of(new.class);

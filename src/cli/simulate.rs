@@ -23,7 +23,7 @@ Examples:
   postrider simulate town:200:2d
   postrider simulate trace.gz --scheme ours --scheme direct --svg out.svg")]
 pub(super) struct Simulate {
-    /// A file, - for standard input, or {town,commuters,disaster}:PEOPLE:TIME
+    /// A file, - for standard input, or {town,commuters,disaster,conference}:PEOPLE:TIME
     #[arg(value_parser = source)]
     trace: Source,
     /// How nodes route; repeat to compare

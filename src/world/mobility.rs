@@ -8,6 +8,9 @@
 //! commuters   three towns; one in ten works in another one, and rides there and back with others
 //! disaster    camps without roads; in each some wells and tents. One in fifty is a courier, who
 //!             walks from camp to camp and stays for some hours
+//! conference  by day in one of some halls or in the foyer, by night nowhere. Meetings are many and
+//!             short, most with somebody who is not met again, some with whom one came with; a few
+//!             people talk to everybody. One in five comes for one day only
 //! ```
 //!
 //! The figures are judgements, made to give the shape of such networks (few regular acquaintances,
@@ -37,6 +40,15 @@ const CAMP: usize = 40;
 const TENT: usize = 8;
 /// Hours that a courier stays in a camp; the way to the next takes one.
 const STAY_H: (u64, u64) = (2, 6);
+/// People of a conference for whom there is one hall; those who came together; the hours of its days.
+const HALL: usize = 100;
+const PARTY: usize = 5;
+const DAY_H: std::ops::RangeInclusive<u64> = 8..=17;
+/// Whom somebody talks to in an hour, on average: one in so many ten times as often as most.
+const TALKS: u64 = 4;
+const HOSTS: usize = 20;
+/// One in so many comes for one day only.
+const GUESTS: usize = 5;
 
 /// A crowd to make up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +59,18 @@ pub enum Mobility {
     Commuters,
     /// Camps without roads, and couriers.
     Disaster,
+    /// Many who talk to each other briefly, by day.
+    Conference,
 }
 
 impl Mobility {
     /// All of them, by their names.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("town", Self::Town), ("commuters", Self::Commuters), ("disaster", Self::Disaster)];
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("town", Self::Town),
+        ("commuters", Self::Commuters),
+        ("disaster", Self::Disaster),
+        ("conference", Self::Conference),
+    ];
 
     /// The meetings of so many people in so many hours; equal for equal seeds.
     pub fn meetings(self, people: usize, hours: u64, seed: u64) -> Result<Meetings, TraceError> {
@@ -71,7 +89,11 @@ impl Mobility {
                 }
             }
             for there in places.into_values() {
-                meet(&there, hour, &mut chance, &mut all);
+                if self == Self::Conference {
+                    talk(&there, hour, &mut chance, &mut all);
+                } else {
+                    meet(&there, hour, &mut chance, &mut all);
+                }
             }
         }
         Meetings::of(people, all)
@@ -87,6 +109,8 @@ const EVENING: u8 = 2;
 const RIDE: u8 = 3;
 const TENTS: u8 = 4;
 const WELLS: u8 = 5;
+const HALLS: u8 = 6;
+const FOYER: u8 = 7;
 
 struct Person {
     home: Place,
@@ -95,6 +119,16 @@ struct Person {
     /// To which town somebody rides, and with whom.
     ride: Option<Place>,
     walk: Option<Walk>,
+    visit: Option<Visit>,
+}
+
+/// When somebody is at a conference.
+struct Visit {
+    /// The hall where what interests them is spoken of mostly, of so many.
+    hall: usize,
+    halls: usize,
+    /// The only day, where it is one: odd or even.
+    day: Option<u64>,
 }
 
 /// A courier's way.
@@ -108,6 +142,9 @@ impl Person {
     fn new(of: Mobility, number: usize, people: usize, chance: &mut Chance) -> Self {
         if of == Mobility::Disaster {
             return Self::in_camp(number, people, chance);
+        }
+        if of == Mobility::Conference {
+            return Self::at_conference(people, chance);
         }
         let towns = if of == Mobility::Commuters { TOWNS } else { 1 };
         let (town, size) = (number % towns, people.div_ceil(towns));
@@ -124,6 +161,21 @@ impl Person {
             evening: [(); 3].map(|()| one_of(EVENING, town, EVENING_PLACE)),
             ride: commutes.then_some((RIDE, town * towns + works_in)),
             walk: None,
+            visit: None,
+        }
+    }
+
+    fn at_conference(people: usize, chance: &mut Chance) -> Self {
+        let halls = people.div_ceil(HALL);
+        let day = (chance.index(GUESTS) == 0).then(|| chance.below(2));
+        let nowhere = (HOME, 0);
+        Self {
+            home: nowhere,
+            day: nowhere,
+            evening: [nowhere; 3],
+            ride: None,
+            walk: None,
+            visit: Some(Visit { hall: chance.index(halls), halls, day }),
         }
     }
 
@@ -138,6 +190,7 @@ impl Person {
             evening: [well; 3],
             ride: None,
             walk: number.is_multiple_of(COURIERS).then_some(walk),
+            visit: None,
         }
     }
 
@@ -145,6 +198,9 @@ impl Person {
     fn place(&mut self, hour: u64, chance: &mut Chance) -> Option<Place> {
         if let Some(walk) = &mut self.walk {
             return walk.place(hour, chance);
+        }
+        if let Some(visit) = &self.visit {
+            return visit.place(hour, chance);
         }
         match hour % 24 {
             7 | 17 if self.ride.is_some() => self.ride,
@@ -168,6 +224,37 @@ impl Walk {
         }
         self.until = hour + 1 + chance.within(STAY_H.0, STAY_H.1);
         None
+    }
+}
+
+impl Visit {
+    fn place(&self, hour: u64, chance: &mut Chance) -> Option<Place> {
+        let is_there = DAY_H.contains(&(hour % 24)) && !chance.permille(150);
+        if !is_there || self.day.is_some_and(|day| day != hour / 24 % 2) {
+            return None;
+        }
+        // Halls are left for the foyer, or for another hall.
+        Some(match chance.below(10) {
+            0..6 => (HALLS, self.hall),
+            6 => (HALLS, chance.index(self.halls)),
+            _ => (FOYER, 0),
+        })
+    }
+}
+
+/// Who is at a conference talks to some of the others, mostly for less than a minute.
+fn talk(there: &[usize], hour: u64, chance: &mut Chance, all: &mut Vec<Meeting>) {
+    for a in there {
+        let talks = if a.is_multiple_of(HOSTS) { 10 * TALKS } else { 2 * TALKS - 1 };
+        for _ in 0..chance.within(1, talks) {
+            let party: Vec<_> = there.iter().filter(|b| *b / PARTY == a / PARTY).copied().collect();
+            let among = if chance.permille(350) { &party } else { there };
+            let Some(b) = chance.one_of(among).filter(|b| b != a) else { continue };
+            let begin_ms = hour * HOUR_MS + chance.below(HOUR_MS * 9 / 10);
+            let most_ms = if chance.permille(150) { HOUR_MS / 10 } else { HOUR_MS / 60 };
+            let end_ms = begin_ms + chance.within(20_000, most_ms);
+            all.push(Meeting { begin_ms, end_ms, ends: [*a.min(&b), *a.max(&b)] });
+        }
     }
 }
 
@@ -233,6 +320,20 @@ mod tests {
             }
         }
         assert!(across > 20, "{across}");
+    }
+
+    #[test]
+    fn at_a_conference_most_meet_once_and_by_day() {
+        let all = Mobility::Conference.meetings(200, 48, 3).unwrap();
+        let mut times: BTreeMap<[usize; 2], usize> = BTreeMap::new();
+        for meeting in all.list() {
+            assert!(DAY_H.contains(&(meeting.begin_ms / HOUR_MS % 24)), "{meeting:?}");
+            *times.entry(meeting.ends).or_default() += 1;
+        }
+        let once = times.values().filter(|times| **times == 1).count();
+        assert!(once * 2 > times.len() && times.values().any(|times| *times > 5), "{once}");
+        let of = |n: usize| all.list().iter().filter(|m| m.ends.contains(&n)).count();
+        assert!(of(0) + of(HOSTS) > 3 * (of(1) + of(HOSTS + 1)), "{} {}", of(0), of(1));
     }
 
     #[test]
