@@ -2,9 +2,11 @@
 //!
 //! A modem and the network behind it hold many seconds of what is sent, and TCP fills all of that. What is
 //! lost then comes again behind everything else: on a line that lives for twenty seconds at a time that is
-//! never, and what came after it is thrown away with the connection. An urgent unit waits as long. So the
-//! kernel is allowed to have no more of it than the line takes in that time, as far as that shows; of lines
-//! that are not slow nothing is changed, since what is set once is never again left to the kernel.
+//! never, and what came after it is thrown away with the connection. An urgent unit waits as long.
+//!
+//! So as long as a line may be slow the kernel is asked to send no faster than the line takes (BBR, which also
+//! does not take each loss for a full line; where the kernel has it and lets us), and when it is known to be slow
+//! the kernel gets no more of it than the line takes in that time. A line that is not slow is left as it was.
 
 use std::{
     collections::VecDeque,
@@ -23,9 +25,9 @@ use tokio_rustls::{client, server};
 
 use super::socket::{UNSENT_BYTES, set_unsent};
 
-/// How often it is looked how much was taken. The first looks see how much the kernel itself took.
+/// How often it is looked how much was taken. The first look sees how much the kernel itself took.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-const LOOKS_SKIPPED: usize = 2;
+const LOOKS_SKIPPED: usize = 1;
 /// The line is as fast as on the average of so many looks, since it takes what it is given in bursts; fewer than
 /// [`LOOKS_LEAST`] say nothing.
 const LOOKS: usize = 8;
@@ -41,8 +43,8 @@ const AHEAD_MS: u64 = 600;
 const LEAST_BYTES: u64 = 6 << 10;
 /// So many bytes within a look are more than any buffer of the kernel's takes at first: the line is not slow.
 const FAST_BYTES: u64 = 512 << 10;
-/// A record on such a line: one that was not whole when the line went down came for nothing. Each costs 22
-/// bytes.
+/// A record on a line that may be slow: one that was not whole when the line went down came for nothing. Each
+/// costs 22 bytes.
 const RECORD_BYTES: usize = 2 << 10;
 
 /// A stream over TCP.
@@ -67,11 +69,14 @@ impl OverTcp for server::TlsStream<TcpStream> {
 pub(super) struct Paced<S> {
     stream: S,
     pace: Pace,
+    /// How the kernel decides what is under way, on lines that are not slow.
+    usual: Option<String>,
 }
 
 impl<S: OverTcp> Paced<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, pace: Pace::new(Instant::now()) }
+        let usual = spare(stream.tcp());
+        Self { stream, pace: Pace::new(Instant::now()), usual }
     }
 
     fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
@@ -88,10 +93,35 @@ impl<S: OverTcp> Paced<S> {
             }
             Some(Change::Fast) => {
                 let _ = set_unsent(self.stream.tcp(), UNSENT_BYTES);
+                if let Some(usual) = &self.usual {
+                    let _ = set_congestion(self.stream.tcp(), usual);
+                }
             }
             None => {}
         }
     }
+}
+
+/// Has a line spared as one that may be slow; how it was before, if that changed.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn spare(stream: &TcpStream) -> Option<String> {
+    let usual = rustix::net::sockopt::tcp_congestion(stream).ok()?;
+    set_congestion(stream, "bbr").ok().map(|()| usual)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn spare(_: &TcpStream) -> Option<String> {
+    None
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set_congestion(stream: &TcpStream, how: &str) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_tcp_congestion(stream, how)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn set_congestion(_: &TcpStream, _: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// What is to be changed.
@@ -196,7 +226,18 @@ impl<S: AsyncWrite + OverTcp + Unpin> AsyncWrite for Paced<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let most = self.pace.allowed.map_or(usize::MAX, |_| RECORD_BYTES);
+        let mut most = usize::MAX;
+        if !self.pace.fast {
+            // Nothing more before the kernel has the last record: what waits before it cannot be seen.
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => most = RECORD_BYTES,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.wrote(&Poll::Pending);
+                    return Poll::Pending;
+                }
+            }
+        }
         let polled = Pin::new(&mut self.stream).poll_write(cx, &buf[..buf.len().min(most)]);
         self.wrote(&polled);
         polled
@@ -235,7 +276,7 @@ mod tests {
     fn a_slow_line_has_seconds_under_way_and_a_fast_one_is_left_alone() {
         let begin = Instant::now();
         let mut slow = Pace::new(begin);
-        let now = allowed(&mut slow, begin, 8000, 1000);
+        let now = allowed(&mut slow, begin, 8000, 900);
         assert_eq!(slow.allowed, None, "too soon to say");
         let now = allowed(&mut slow, now, 8000, 5000);
         let bytes = slow.allowed.unwrap();
