@@ -48,6 +48,7 @@ impl Desk {
         self.tidy(spool)?;
         // What came may let the rest of a fleet go, or halt it: that goes along.
         self.advance_fleets(watch)?;
+        self.advance_gets(&|_| false, watch)?;
         let mut reply = Tossed { verb: "pack".into(), safe_to_remove: true, ..Tossed::default() };
         out.write_all(&MAGIC).map_err(stream_failure)?;
         for (_, receipt) in receipts::all(spool, spool.held_ms(clock::now()))?.list {
