@@ -85,13 +85,15 @@ impl Desk {
 
     /// Takes what a stream brings.
     pub fn unpack(&self, from: &mut dyn Read, watch: &dyn Watch) -> Result<Tossed, Failure> {
-        let _taking = lock(&self.taking);
+        let taking = lock(&self.taking);
         let spool = self.spool(watch)?;
         let intake = Intake::new(self, spool)?;
         let mut reply = Tossed { verb: "unpack".into(), safe_to_remove: true, ..Tossed::default() };
         let ended = read_stream(from, &intake, &mut reply);
         // What was read before a break counts.
         let gains = intake.finish()?;
+        drop(taking);
+        self.settle_gets(&gains.messages, watch)?;
         reply.taken = gains.taken;
         reply.bytes_in = gains.bytes;
         gains.note_left_out(&mut reply.left_out);
