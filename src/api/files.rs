@@ -1,11 +1,14 @@
 //! Verbs about files that others may ask for, and that this node asks for.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use postrider_base::{Lifetime, Niceness};
 use serde::{Deserialize, Serialize};
 
-use super::{verb::verbs, verbs::missing};
+use super::{
+    verb::{At, verbs},
+    verbs::missing,
+};
 use crate::desk::{
     Failure, GetRequest, ShareRequest,
     reply::{RequestLine, Saved, ShareLine},
@@ -42,7 +45,7 @@ verbs! {
 
     /// Ask somebody for a file, or what there is; when this answers, that is durable.
     Get "get" {
-        /// Whom: contacts' names or ids. Each is asked.
+        /// Whom: contacts' names or ids. The first is asked, and the next when that one does not send.
         to: Vec<String>,
         /// A share and names in it, as maps/north.pdf; the last may be a pattern with * and ?.
         path: String,
@@ -56,20 +59,28 @@ verbs! {
         length: Option<u64>,
         /// Send it also if it came before.
         again: bool = default,
+        /// For how many seconds nothing may come before the next is asked.
+        patience_s: Option<u64>,
         /// Niceness of the request, 1 (first) to 255 (last).
         nice: Option<u8>,
         /// How long the request lives, in seconds.
         lifetime_s: Option<u32>,
-    } -> Vec<RequestLine>: |request, at| at.desk.get(&request.request()?, at.watch);
+    } -> RequestLine: |request, at| at.desk.get(&request.request()?, at.watch);
 
     /// What this node asked for, oldest first.
-    GetLs "get/ls" {} -> Vec<RequestLine>: |_request, at| at.desk.gets(at.watch);
+    GetLs "get/ls" {} -> Vec<RequestLine>: |_request, at| {
+        steps(at)?;
+        at.desk.gets(at.watch)
+    };
 
     /// How a request of this node stands.
     GetState "get/state" {
         /// An id, or its first digits.
         id: String,
-    } -> RequestLine: |request, at| at.desk.get_state(&request.id, at.watch);
+    } -> RequestLine: |request, at| {
+        steps(at)?;
+        at.desk.get_state(&request.id, at.watch)
+    };
 
     /// Save what came of a request, under a name that is free.
     GetSave "get/save" {
@@ -80,9 +91,18 @@ verbs! {
     } -> Vec<Saved>: |request, at| at.desk.save_answer(&request.id, &request.to, at.watch);
 }
 
+/// Where no daemon does so, whoever looks asks the next of several sources.
+fn steps(at: &At<'_>) -> Result<(), Failure> {
+    if at.node.is_none() {
+        at.desk.advance_gets(&|_| false, at.watch)?;
+    }
+    Ok(())
+}
+
 impl Get {
     fn request(self) -> Result<GetRequest, Failure> {
-        let Self { to, path, list, after, from, length, again, nice, lifetime_s } = self;
+        let Self { to, path, list, after, from, length, again, patience_s, nice, lifetime_s } =
+            self;
         let nice = match nice {
             None => None,
             Some(value) => Some(Niceness::new(value).ok_or_else(|| missing("nice"))?),
@@ -91,6 +111,7 @@ impl Get {
             None => None,
             Some(s) => Some(Lifetime::new(s).ok_or_else(|| missing("lifetime_s"))?),
         };
-        Ok(GetRequest { to, path, list, after, from, length, again, nice, lifetime })
+        let patience = patience_s.map(Duration::from_secs);
+        Ok(GetRequest { to, path, list, after, from, length, again, patience, nice, lifetime })
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     api::{self, Events},
     desk::{
         Failure, FailureKind,
-        reply::{Happening, RequestLine, Saved},
+        reply::{Happening, RequestLine, Saved, SourceLine},
     },
 };
 
@@ -33,11 +33,11 @@ A path is a share and names in it; the last may be a pattern with * and ?, in qu
 
 Examples:
   postrider get Bob --list                     then: get Bob maps --list
-  postrider get Bob,Carol maps/north.pdf --wait
+  postrider get Bob,Carol maps/north.pdf --wait    Carol, if Bob does not send it
   postrider get Bob 'photos/*.jpg' -o Pictures --timeout 2h
   postrider get --resume 3f2a                  what came of it, saved here")]
 pub(super) struct Get {
-    /// Whom: contacts' names or ids; each is asked
+    /// Whom: contacts' names or ids; the first, then the next if that one does not send
     #[arg(value_name = "WHO,…", required_unless_present_any = ["resume", "ls"])]
     who: Option<String>,
     /// Which file, as maps/north.pdf
@@ -60,6 +60,9 @@ pub(super) struct Get {
     /// Wait for the answer, and save it
     #[arg(long)]
     wait: bool,
+    /// Of several, how long nothing may come before the next is asked [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    patience: Option<Duration>,
     /// How long to wait at most [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
@@ -88,26 +91,26 @@ impl Get {
             Some(client) if self.waits() => Some(client.events()?),
             _ => None,
         };
-        let lines = match &self.resume {
-            Some(id) => vec![asker.ask(api::GetState { id: id.clone() })?],
+        let line = match &self.resume {
+            Some(id) => asker.ask(api::GetState { id: id.clone() })?,
             None => self.ask(&asker)?,
         };
         // Whoever waits for the spool need not wait for our reader.
         drop(asker);
         if self.resume.is_none() {
-            self.say_asked(context, &lines)?;
+            self.say_asked(context, &line)?;
             if !self.waits() {
                 return Ok(ExitCode::SUCCESS);
             }
         }
-        self.wait(context, lines, events.as_ref())
+        self.wait(context, line, events.as_ref())
     }
 
     fn waits(&self) -> bool {
         self.wait || self.timeout.is_some() || self.output.is_some() && self.resume.is_none()
     }
 
-    fn ask(&self, asker: &Asker<'_>) -> Result<Vec<RequestLine>, Stop> {
+    fn ask(&self, asker: &Asker<'_>) -> Result<RequestLine, Stop> {
         if self.path.is_none() && !self.list {
             let next = "nothing was asked; see what there is: postrider get WHO --list";
             return Err(usage("which file is wanted?", next));
@@ -121,60 +124,54 @@ impl Get {
             from,
             length,
             again: self.again,
+            patience_s: self.patience.map(|it| it.as_secs()),
             nice: self.nice.map(|nice| nice.value()),
             lifetime_s: self.ttl.map(Lifetime::seconds),
         })?)
     }
 
-    fn say_asked(&self, context: &Context, lines: &[RequestLine]) -> Result<(), Stop> {
+    fn say_asked(&self, context: &Context, line: &RequestLine) -> Result<(), Stop> {
         let out = &context.out;
-        for line in lines {
-            out.object(line)?;
-            out.say(format!("asked {}  {}", line.id, text::line(&line.to)))?;
+        out.object(line)?;
+        let mut whom = text::line(&line.to);
+        let others: Vec<_> = line.sources.iter().skip(1).map(|it| text::line(&it.to)).collect();
+        if !others.is_empty() {
+            whom = format!("{whom}, then {}", others.join(", "));
         }
-        if let Some(first) = lines.first().filter(|_| !self.waits()) {
-            let id = text::short_id(&first.id);
+        out.say(format!("asked {}  {whom}", line.id))?;
+        if !self.waits() {
+            let id = text::short_id(&line.id);
             out.hint(format!("  when it has come: postrider get --resume {id}"))?;
         }
         Ok(())
     }
 
-    /// Follows requests until one of them has what was asked for, or none of them will.
-    fn wait(&self, context: &Context, asked: Vec<RequestLine>, events: Option<&Events>) -> Ended {
+    /// Follows a request until what was asked for is here, or nobody sends it.
+    fn wait(&self, context: &Context, asked: RequestLine, events: Option<&Events>) -> Ended {
         let until = Instant::now() + self.timeout.unwrap_or(WAIT_TIME);
-        let ids: Vec<String> = asked.iter().map(|line| line.id.clone()).collect();
-        let mut known: Vec<String> = asked.iter().map(|line| line.state.to_string()).collect();
-        let mut lines = asked;
+        let mut known = asked.state.to_string();
+        let mut line = asked;
         loop {
-            for (line, before) in lines.iter().zip(&mut known) {
-                if *before != line.state {
-                    *before = line.state.to_string();
-                    context.out.object(line)?;
-                }
+            if known != line.state {
+                known = line.state.to_string();
+                context.out.object(&line)?;
             }
-            if let Some(done) = lines.iter().find(|line| is_good(line)) {
-                return self.finish(context, done);
+            if is_good(&line) {
+                return self.finish(context, &line);
             }
-            if lines.iter().all(is_over) {
-                return Err(failure(&lines).into());
+            let unasked = line.sources.iter().any(|source| source.state == "unasked");
+            if is_over(&line) && !unasked {
+                return Err(failure(&line).into());
             }
-            if !self.waits() || !self.news(&ids, events, until)? {
-                return self.ran_out(context, &lines, events.is_some());
+            if !self.waits() || !self.news(&line.id, events, until)? {
+                return self.ran_out(context, &line, events.is_some());
             }
-            lines = Vec::new();
-            for id in &ids {
-                lines.push(context.ask(api::GetState { id: id.clone() })?);
-            }
+            line = context.ask(api::GetState { id: line.id.clone() })?;
         }
     }
 
     /// Whether something may have changed before the time is up.
-    fn news(
-        &self,
-        ids: &[String],
-        events: Option<&Events>,
-        until: Instant,
-    ) -> Result<bool, Failure> {
+    fn news(&self, id: &str, events: Option<&Events>, until: Instant) -> Result<bool, Failure> {
         let Some(events) = events else {
             // Without a daemon and without a time nothing will happen that is worth waiting for.
             let left = until.saturating_duration_since(Instant::now());
@@ -182,8 +179,7 @@ impl Get {
             return Ok(self.timeout.is_some() && !left.is_zero());
         };
         let concerns = |it: &Happening| {
-            ["answer", "message"].contains(&&*it.what)
-                || it.id.as_ref().is_some_and(|id| ids.contains(id))
+            ["answer", "message"].contains(&&*it.what) || it.id.as_ref().is_some_and(|of| of == id)
         };
         loop {
             match events.next(Some(until))? {
@@ -204,6 +200,12 @@ impl Get {
         if line.state == "same" {
             context.out.hint("It has not changed since it came; this is what came then.")?;
         }
+        if line.other {
+            let who = text::line(&line.to);
+            let what =
+                format!("This is all of the file of {who}: another one than had begun to come.");
+            context.out.hint(what)?;
+        }
         for Saved { path, bytes, .. } in &saved {
             context.out.say(format!("{}  {}", text::line(path), text::bytes(*bytes)))?;
         }
@@ -222,8 +224,7 @@ impl Get {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn ran_out(&self, context: &Context, lines: &[RequestLine], daemon: bool) -> Ended {
-        let Some(line) = lines.first() else { return Ok(ExitCode::from(WAIT_RAN_OUT)) };
+    fn ran_out(&self, context: &Context, line: &RequestLine, daemon: bool) -> Ended {
         let id = text::short_id(&line.id);
         let what = match line.parts {
             Some((here, all)) => format!("{here} of {all} parts are here"),
@@ -255,9 +256,16 @@ fn is_over(line: &RequestLine) -> bool {
 }
 
 /// What to say when nobody sent anything: of several reasons one that can be changed.
-fn failure(lines: &[RequestLine]) -> Failure {
-    let told = |line: &RequestLine| -> (FailureKind, String, &'static str) {
-        let (who, path) = (&line.to, &line.path);
+fn failure(line: &RequestLine) -> Failure {
+    let path = &line.path;
+    let alone = SourceLine {
+        to: line.to.clone(),
+        state: line.state.clone(),
+        why: line.why.clone(),
+        most: line.most,
+    };
+    let told = |line: &SourceLine| -> (FailureKind, String, &'static str) {
+        let who = &line.to;
         let see = "see what there is: postrider get WHO --list";
         match line.why.as_deref() {
             None => (FailureKind::Ended, format!("the request is {}", line.state), "ask again"),
@@ -295,6 +303,11 @@ fn failure(lines: &[RequestLine]) -> Failure {
             Some("special") => {
                 (FailureKind::Refused, format!("{path} is no plain file at {who}"), see)
             }
+            Some("other") => (
+                FailureKind::Failed,
+                format!("what {who} sent fits no {path} that had begun to come"),
+                "ask again",
+            ),
             Some("changing") => (
                 FailureKind::Failed,
                 format!("{path} changed whenever {who} read it"),
@@ -303,7 +316,10 @@ fn failure(lines: &[RequestLine]) -> Failure {
             Some(_) => (FailureKind::Failed, format!("{path} cannot be read at {who}"), "ask them"),
         }
     };
-    let mut all: Vec<_> = lines.iter().map(told).collect();
+    let mut all: Vec<_> = line.sources.iter().map(told).collect();
+    if all.is_empty() {
+        all.push(told(&alone));
+    }
     all.sort_by_key(|(kind, ..)| match kind {
         FailureKind::Refused => 0,
         FailureKind::Failed => 1,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use postrider_base::BundleId;
+use postrider_base::{BundleId, NodeId};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +12,10 @@ use crate::desk::{Failure, Heard, Requests, Silent};
 /// How often is looked although nobody told of anything: a disk that was full may have room again, and a
 /// file of shares that had a mistake may have none.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// How often while somebody else may have to be asked for a file: whoever was asked is given up so much
+/// later than they could be.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Answers until told to stop.
 pub(super) fn run(node: &Arc<Node>, handle: &Handle, stop: &CancellationToken) {
@@ -24,7 +28,8 @@ pub(super) fn run(node: &Arc<Node>, handle: &Handle, stop: &CancellationToken) {
     clerk.look(heard);
     while !stop.is_cancelled() {
         clerk.answer_all();
-        clerk.look(clerk.requests.wait(LOOK_EVERY));
+        let every = if clerk.ask_next() { ASK_EVERY } else { LOOK_EVERY };
+        clerk.look(clerk.requests.wait(every));
     }
 }
 
@@ -66,6 +71,16 @@ impl Clerk<'_> {
                 }
             }
         }
+    }
+
+    /// Asks the next of several sources where it is time; whether there are such still.
+    fn ask_next(&self) -> bool {
+        let near = |node: &NodeId| self.node.board.is_linked(node);
+        match self.node.desk.advance_gets(&near, &Silent) {
+            Ok(gone) => self.tell_gone(gone),
+            Err(failure) => self.trouble(&failure),
+        }
+        self.requests.has_unasked().unwrap_or_default()
     }
 
     /// What came may answer a request of this node.

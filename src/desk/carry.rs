@@ -48,6 +48,7 @@ impl Desk {
         self.tidy(spool)?;
         // What came may let the rest of a fleet go, or halt it: that goes along.
         self.advance_fleets(watch)?;
+        self.advance_gets(&|_| false, watch)?;
         let mut reply = Tossed { verb: "pack".into(), safe_to_remove: true, ..Tossed::default() };
         out.write_all(&MAGIC).map_err(stream_failure)?;
         for (_, receipt) in receipts::all(spool, spool.held_ms(clock::now()))?.list {
@@ -84,13 +85,15 @@ impl Desk {
 
     /// Takes what a stream brings.
     pub fn unpack(&self, from: &mut dyn Read, watch: &dyn Watch) -> Result<Tossed, Failure> {
-        let _taking = lock(&self.taking);
+        let taking = lock(&self.taking);
         let spool = self.spool(watch)?;
         let intake = Intake::new(self, spool)?;
         let mut reply = Tossed { verb: "unpack".into(), safe_to_remove: true, ..Tossed::default() };
         let ended = read_stream(from, &intake, &mut reply);
         // What was read before a break counts.
         let gains = intake.finish()?;
+        drop(taking);
+        self.settle_gets(&gains.messages, watch)?;
         reply.taken = gains.taken;
         reply.bytes_in = gains.bytes;
         gains.note_left_out(&mut reply.left_out);

@@ -102,6 +102,12 @@ pub(super) mod space {
     pub const ANSWERS: u8 = 65;
     /// Received messages that brought once more what another one had brought, by id.
     pub const DOUBLE: u8 = 66;
+    /// Sources that were not asked yet for what was asked of several, by the first request's id:
+    /// `requests::SourcesNote`.
+    pub const SOURCES: u8 = 67;
+    /// What became of messages that bring what another one lacks, by id: 1 it is in its place, 2 it is
+    /// of another file.
+    pub const REST: u8 = 68;
     /// What this node wrote, by the message's id: `talk::WrittenNote`.
     pub const WRITTEN: u8 = 70;
     /// Numbers of received messages, by id: epoch and counter.

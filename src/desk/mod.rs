@@ -119,6 +119,8 @@ pub struct Desk {
     request_news: requests::RequestNews,
     /// Held while a job takes its place in a queue: two must not come after the same one.
     queueing: Mutex<()>,
+    /// Held while one of several sources is asked: two must not ask the same one.
+    getting: Mutex<()>,
     /// Held while a fleet takes a step: two must not send to the same target.
     fleeting: Mutex<()>,
     auditing: audit::Auditing,
@@ -145,6 +147,7 @@ impl Desk {
             job_news: jobs::JobNews::default(),
             request_news: requests::RequestNews::default(),
             queueing: Mutex::default(),
+            getting: Mutex::default(),
             fleeting: Mutex::default(),
             auditing: audit::Auditing::default(),
             drafting: Mutex::default(),

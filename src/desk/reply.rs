@@ -10,7 +10,7 @@ mod talk;
 use serde::{Deserialize, Serialize};
 
 pub use audit::{AuditChecked, AuditLine};
-pub use files::{ListedLine, RequestLine, ShareLine};
+pub use files::{ListedLine, RequestLine, ShareLine, SourceLine};
 pub use fleets::{FleetLine, TargetLine};
 pub use jobs::{JobLine, JobReleased, OutputLine, ProposalLine};
 pub use talk::{Coming, DraftFile, DraftLine, Said};

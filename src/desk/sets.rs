@@ -14,7 +14,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -273,6 +273,39 @@ impl<'a> SetBook<'a> {
         Ok(completed)
     }
 
+    /// Puts bytes in the place of a part that has not come, if they are that part. `None` if they are
+    /// not; else the message, when this was its last.
+    pub(super) fn fill(
+        &self,
+        key: &[u8; 24],
+        index: u32,
+        bytes: &mut dyn Read,
+        changes: &mut Vec<Change>,
+    ) -> Result<Option<Option<Completed>>, Failure> {
+        let Some(state) = self.state(key)? else { return Ok(None) };
+        let wanted = usize::try_from(index).ok().and_then(|i| state.list.hashes.get(i));
+        let length = state.list.bytes_of(index);
+        let (Some(wanted), Some(length)) = (wanted, length) else { return Ok(None) };
+        if lock(&state.have).contains(&index) {
+            return Ok(Some(None));
+        }
+        // Over a link it may be on its way: that lease is over.
+        self.places.take(key, index);
+        let failed = |error| Failure::file("write", &self.inbox, error);
+        let dir = self.dir(key).map_err(failed)?;
+        let mut writer = PartWriter::into_files(dir, state.layout(index));
+        let mut hashed = Hashed { to: &mut writer, hasher: blake3::Hasher::new() };
+        let copied = io::copy(&mut bytes.take(length), &mut hashed).map_err(failed)?;
+        if copied != length || hashed.hasher.finalize().as_bytes() != wanted {
+            return Ok(None);
+        }
+        writer.sync(&mut HashSet::new()).map_err(failed)?;
+        lock(&state.have).insert(index);
+        let note_key = [&key[..], &index.to_be_bytes()].concat();
+        changes.push(set_note(space::PART, &note_key, [&wanted[..], &[IN_FILES]].concat()));
+        Ok(Some(self.completed(key, &state, changes)))
+    }
+
     /// When nothing is missing: says so, names the message, and lets its receipt go.
     fn completed(
         &self,
@@ -409,6 +442,24 @@ impl<'a> SetBook<'a> {
             }
         }
         Ok(found)
+    }
+}
+
+/// Writes, and hashes what was written.
+struct Hashed<'a> {
+    to: &'a mut PartWriter,
+    hasher: blake3::Hasher,
+}
+
+impl Write for Hashed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.to.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -258,6 +258,50 @@ fn a_file_whose_source_is_killed_at_half_goes_on_where_it_was() {
     only(&folder.path("film"));
 }
 
+/// As above, and nobody waits for it to come back: what it did not send comes from somebody else.
+#[test]
+fn a_file_whose_source_is_killed_at_half_comes_from_another_holder() {
+    const BYTES: u64 = 48 << 20;
+    let folder = Folder::new();
+    let (mut alice, mut bob) = folder.acquainted();
+    let mut carol = folder.node("Carol");
+    alice.meet(&carol);
+    carol.meet(&alice);
+    let mut content = vec![0; usize::try_from(BYTES).unwrap()];
+    blake3::Hasher::new().finalize_xof().fill(&mut content);
+    fs::write(folder.dir("files").join("film"), &content).unwrap();
+    fs::write(folder.dir("more").join("film"), &content).unwrap();
+    fs::write(folder.path("more/notes"), "Carol's").unwrap();
+    for (node, dir) in [(&bob, "files"), (&carol, "more")] {
+        node.run(["share", "set", "films", dir, "--for", "Alice"]).ok();
+    }
+    bob.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
+    carol.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
+    let bobs = Wire::new(listening(&bob), BYTES / 2);
+    let carols = Wire::new(listening(&carol), u64::MAX);
+    alice.start_daemon(&["--no-lan"]);
+    for (name, wire) in [("Bob", &bobs), ("Carol", &carols)] {
+        alice.run(["link", "add", &format!("tls://{}#{name}", wire.at)]).ok();
+    }
+    // Bob has none of that, and says so.
+    let get = ["get", "Bob,Carol", "films/notes", "--timeout", "60s"];
+    assert!(alice.run(get).ok().out.contains("asked") && folder.path("notes").exists());
+
+    let before = carols.passed.load(Ordering::SeqCst);
+    let asked = alice.json(["get", "Bob,Carol", "films/film"]).remove(0);
+    bobs.dead.recv_timeout(PATIENCE).unwrap();
+    bob.kill_daemon();
+    let id = text(&asked, "id");
+    alice.run(["get", "--resume", &id, "--wait", "--timeout", "60s", "-o", "film"]).ok();
+    assert!(fs::read(folder.path("film")).unwrap() == content);
+    let carol_sent = carols.passed.load(Ordering::SeqCst) - before;
+    let sent = bobs.passed.load(Ordering::SeqCst) + carol_sent;
+    assert!(sent <= BYTES + (8 << 20) + (1 << 20), "{sent} bytes, of them {carol_sent} by Carol");
+    let shown = of_type(&alice.json(["inbox"]), "message").len();
+    assert_eq!(shown, 2, "the notes, and one film");
+    only(&folder.path("film"));
+}
+
 /// Nothing unfinished is left beside what was saved.
 fn only(file: &Path) {
     let beside = fs::read_dir(file.parent().unwrap()).unwrap();

@@ -15,6 +15,7 @@ mod get;
 mod help;
 mod hostile;
 mod jobs;
+mod known_holes;
 mod links;
 mod narrow;
 mod node;

@@ -4,7 +4,7 @@ import cbor
 from refused import require
 
 STAGE = "packet"
-REQUEST_MAX, PATH_BYTES_MAX, DEPTH_MAX, KNOWN_MAX, LISTED_MAX = 64 * 1024, 4096, 64, 16, 1024
+REQUEST_MAX, PATH_BYTES_MAX, DEPTH_MAX, KNOWN_MAX, LISTED_MAX, RANGES_MAX = 64 * 1024, 4096, 64, 16, 1024, 64
 WHYS = ("not-found", "not-allowed", "directory", "special", "too-large", "spent", "waiting", "changing", "unreadable",
         "beyond")
 U64 = 2**64 - 1
@@ -18,8 +18,8 @@ def request(raw, is_component) -> dict:
     check(len(raw) <= REQUEST_MAX, "request too long")
     items = cbor.decode(raw, STAGE)
     check(type(items) is list and items, "request")
-    check(cbor.is_uint(items[0], 0, 4), "unknown number")
-    return (_list, _get, _no, _listing, _same)[items[0]](items, is_component)
+    check(cbor.is_uint(items[0], 0, 5), "unknown number")
+    return (_list, _get, _no, _listing, _same, _rest)[items[0]](items, is_component)
 
 
 def _list(items, is_component):
@@ -72,6 +72,20 @@ def _same(items, _is_component):
     of, size, digest = _answer(items)
     check(cbor.is_uint(size) and cbor.is_bytes(digest, 32), "what it is")
     return {"said": "same", "request": of, "bytes": size, "blake3": digest}
+
+
+def _rest(items, is_component):
+    path, content, ranges = _array(items, 4)[1:]
+    _path(path, 1, is_component)
+    size, digest = _array(content, 2)
+    check(cbor.is_uint(size) and cbor.is_bytes(digest, 32), "which content")
+    check(type(ranges) is list and 1 <= len(ranges) <= RANGES_MAX, "ranges")
+    end = None
+    for start, length in (_array(it, 2) for it in ranges):
+        check(cbor.is_uint(start) and cbor.is_uint(length, 1) and start + length <= size, "a range")
+        check(end is None or start > end, "ranges do not rise")
+        end = start + length
+    return {"said": "rest", "path": path, "bytes": size, "blake3": digest, "ranges": ranges}
 
 
 def _answer(items):

@@ -34,7 +34,8 @@ pub use manifest::{
 };
 pub use padding::{padme, payload_class};
 pub use request::{
-    KNOWN_MAX, LISTED_MAX, Listed, No, PATH_BYTES_MAX, REQUEST_MAX, Range, Request, Told,
+    KNOWN_MAX, LISTED_MAX, Listed, No, PATH_BYTES_MAX, RANGES_MAX, REQUEST_MAX, Range, Request,
+    Told,
 };
 pub use result::{BOUND_MAX, BOUNDS_MAX, JobResult, RESULT_MAX, SHOWN_MAX, State, Stream, WHY_MAX};
 pub use word::{ARGV_BYTES_MAX, ARGV_MAX, Fact, Proposal, Said, WORD_MAX, Word, approval_of};

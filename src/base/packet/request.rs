@@ -6,6 +6,7 @@
 //!         | [2, request, why, most | null]                                   no
 //!         | [3, request, [[name, kind, bytes, mtime | null], ...], more]     what there is
 //!         | [4, request, bytes, blake3]                                      it is one of these
+//!         | [5, [name, ...], [bytes, blake3], [[from, length], ...]]         of this content I lack these bytes
 //! range   = [from, length | null]
 //! ```
 //!
@@ -31,6 +32,8 @@ pub const PATH_BYTES_MAX: usize = 4096;
 pub const KNOWN_MAX: usize = 16;
 /// A listing has at most so many names.
 pub const LISTED_MAX: usize = 1024;
+/// Whoever lacks bytes of a file in more places than this asks for more than it lacks.
+pub const RANGES_MAX: usize = 64;
 
 /// What somebody asks of a node's shares, or is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +57,18 @@ pub enum Request {
         range: Option<Range>,
         /// Lengths and BLAKE3 of contents that need not be sent.
         known: Vec<(u64, [u8; 32])>,
+    },
+    /// I have this but for some of its bytes, from somebody else: send me those. All of it, if it is
+    /// another content there.
+    Rest {
+        /// The names on the way there, at least one.
+        path: Vec<String>,
+        /// Its length.
+        bytes: u64,
+        /// BLAKE3 of all of it.
+        blake3: [u8; 32],
+        /// From which byte, and how many: at least one, rising, apart, within the length.
+        ranges: Vec<(u64, u64)>,
     },
     /// What is said to a request.
     Answer {
@@ -140,6 +155,7 @@ const GET: u8 = 1;
 const NO: u8 = 2;
 const LISTING: u8 = 3;
 const SAME: u8 = 4;
+const REST: u8 = 5;
 /// Where the number stands: behind the array's head.
 const NUMBER_AT: usize = 1;
 const TOO_LARGE: u8 = 4;
@@ -153,6 +169,7 @@ type GetWire = (u8, Path, Option<String>, Option<RangeWire>, Known);
 type NoWire = (u8, ByteBuf, u8, Option<u64>);
 type ListingWire = (u8, ByteBuf, Few<ListedWire, LISTED_MAX>, u8);
 type SameWire = (u8, ByteBuf, u64, ByteBuf);
+type RestWire = (u8, Path, (u64, ByteBuf), Few<(u64, u64), RANGES_MAX>);
 
 impl Request {
     /// The body's bytes.
@@ -167,6 +184,10 @@ impl Request {
                 let range = range.map(|range| (range.from, range.length));
                 let (path, known) = (Few(path.clone()), Few(known.collect()));
                 wire::encode::<GetWire>(&(GET, path, glob.clone(), range, known))
+            }
+            Self::Rest { path, bytes, blake3, ranges } => {
+                let content = (*bytes, ByteBuf::from(blake3));
+                wire::encode::<RestWire>(&(REST, Few(path.clone()), content, Few(ranges.clone())))
             }
             Self::Answer { request, said: Told::No(why) } => {
                 let (number, most) = why.number();
@@ -217,6 +238,11 @@ impl Request {
                 let (_, request, bytes, hash): SameWire = wire::decode(body)?;
                 answer(&request, Told::Same { bytes, blake3: digest(&hash, "blake3")? })?
             }
+            Some(REST) => {
+                let (_, path, (bytes, hash), ranges): RestWire = wire::decode(body)?;
+                let (path, ranges) = (path.0, ranges.0);
+                Self::Rest { path, bytes, blake3: digest(&hash, "blake3")?, ranges }
+            }
             _ => return Err(PacketError::Field("request")),
         };
         request.check()?;
@@ -238,6 +264,10 @@ impl Request {
                 // Of many files nobody wants the same bytes.
                 holds(range.is_none_or(|range| range.is_sound() && glob.is_none()), "range")?;
                 holds(known.len() <= KNOWN_MAX, "known")
+            }
+            Self::Rest { path, bytes, ranges, .. } => {
+                holds(is_path(path) && !path.is_empty(), "path")?;
+                holds(are_ranges(ranges, *bytes), "ranges")
             }
             Self::Answer { said: Told::Listing { entries, more }, .. } => {
                 holds(entries.len() <= LISTED_MAX, "entries")?;
@@ -262,6 +292,19 @@ fn is_path(path: &[String]) -> bool {
 /// A pattern for one name: what could not be in a name is not in it.
 fn is_glob(glob: &str) -> bool {
     is_component(glob)
+}
+
+/// Whether there are ranges, none of them empty, each behind the one before, all within a length.
+fn are_ranges(ranges: &[(u64, u64)], bytes: u64) -> bool {
+    let mut at = 0;
+    let rise = ranges.iter().all(|(from, length)| {
+        let end = from.checked_add(*length).filter(|end| *length > 0 && *end <= bytes);
+        // What touches is one range.
+        let behind = *from > at || at == 0;
+        at = end.unwrap_or(0);
+        behind && end.is_some()
+    });
+    rise && (1..=RANGES_MAX).contains(&ranges.len())
 }
 
 impl Range {
@@ -329,6 +372,11 @@ mod tests {
         Request::Get { path: path(names), glob: None, range: None, known: vec![] }
     }
 
+    fn rest(ranges: &[(u64, u64)]) -> Request {
+        let (path, ranges) = (path(&["a"]), ranges.to_vec());
+        Request::Rest { path, bytes: u64::MAX, blake3: [6; 32], ranges }
+    }
+
     fn answer(said: Told) -> Request {
         Request::Answer { request: BundleId([5; 32]), said }
     }
@@ -374,6 +422,8 @@ mod tests {
                 range: None,
                 known: vec![(u64::MAX, [7; 32]); KNOWN_MAX],
             },
+            rest(&[(0, 5)]),
+            rest(&[(0, 1), (2, 1), (4, u64::MAX - 4)]),
             answer(listing),
             answer(Told::Listing { entries: vec![], more: false }),
             answer(Told::Same { bytes: 1 << 40, blake3: [3; 32] }),
@@ -398,7 +448,14 @@ mod tests {
     #[test]
     fn nncp_cve_2025_60020_a_path_that_leaves_its_share_is_no_request() {
         for wrong in ["..", ".", "", "a/b", "/etc/passwd", "a\\b", "a\0", "a\n", &"x".repeat(256)] {
-            for request in [list(&["share", wrong]), get(&[wrong]), get(&["share", wrong, "x"])] {
+            let rest = Request::Rest {
+                path: path(&["share", wrong]),
+                bytes: 1,
+                blake3: [0; 32],
+                ranges: vec![(0, 1)],
+            };
+            let gets = [get(&[wrong]), get(&["share", wrong, "x"])];
+            for request in gets.into_iter().chain([list(&["share", wrong]), rest]) {
                 let refused = Request::decode(&request.encode());
                 assert_eq!(refused, Err(PacketError::Field("path")), "{wrong:?}");
             }
@@ -434,6 +491,11 @@ mod tests {
             ("range", range(0, Some(0), None)),
             ("range", range(u64::MAX, Some(1), None)),
             ("range", range(0, None, Some("*"))),
+            ("ranges", rest(&[])),
+            ("ranges", rest(&[(0, 0)])),
+            ("ranges", rest(&[(0, 5), (5, 1)])),
+            ("ranges", rest(&[(7, 1), (0, 1)])),
+            ("ranges", rest(&[(u64::MAX, 1)])),
             ("entries", listing(vec![listed("a"), listed("a")], false)),
             ("entries", listing(vec![listed("b"), listed("a")], false)),
             ("entries", listing(vec![listed("..")], false)),
@@ -453,7 +515,7 @@ mod tests {
             assert_eq!(Request::decode(&body), Err(PacketError::Field("why")), "{why}");
         }
         let mut unknown = get(&["a"]).encode();
-        unknown[NUMBER_AT] = 5;
+        unknown[NUMBER_AT] = 6;
         assert_eq!(Request::decode(&unknown), Err(PacketError::Field("request")));
         let long = Request::decode(&vec![0; REQUEST_MAX + 1]);
         assert!(matches!(long, Err(PacketError::TooLong { .. })));

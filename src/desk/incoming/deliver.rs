@@ -3,6 +3,7 @@
 use postrider_base::{
     BundleId, Card, Head, NodeId, Roster,
     bundle::{Hop, Receipt},
+    id::SetId,
     packet::{Body, Packet},
     unseal::Opened,
 };
@@ -16,6 +17,7 @@ use crate::{
         ledger::{End, MessageNote, OwnNote, SentNote, event, set_note, space},
         parts::Place,
         people,
+        queue::own_bundles,
         sets::Arrived,
         talk::numbered,
     },
@@ -337,6 +339,9 @@ impl Intake<'_> {
             return Ok(());
         }
         let held_ms = self.spool.held_ms(clock::now());
+        if let Some(set) = own.and_then(OwnNote::set) {
+            self.free_parts(&mut group, set)?;
+        }
         let end = End::Delivered.word().as_bytes().to_vec();
         group.changes.push(set_note(space::ENDED, &id.0, end));
         let sent = self.spool.note(space::SENT, &id.0)?;
@@ -355,8 +360,25 @@ impl Intake<'_> {
         Ok(())
     }
 
+    /// A manifest is receipted when all of its parts are here: what had not left, and what others carry,
+    /// somebody else's copy of the file has filled in.
+    fn free_parts(&self, group: &mut Group, set: SetId) -> Result<(), Failure> {
+        for (part, own) in own_bundles(self.spool)? {
+            if !own.3 || own.set() != Some(set) || !group.ids.insert(part.id) {
+                continue;
+            }
+            if let Some(r) = own.secret() {
+                let receipt = Receipt { id_prefix: part.id.prefix(), r };
+                self.hand_on(group, &receipt, part.expires_held_ms())?;
+            }
+            group.changes.push(Change::Retire { id: part.id, why: postrider_spool::Why::Receipt });
+            self.flush_if_full(group)?;
+        }
+        Ok(())
+    }
+
     /// A receipt goes out with whatever leaves this node, until its bundle's lifetime ends.
-    fn hand_on(
+    pub(super) fn hand_on(
         &self,
         group: &mut Group,
         receipt: &Receipt,

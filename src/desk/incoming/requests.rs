@@ -1,12 +1,17 @@
 //! What comes in about files on request: others' for this node, and what is said to mine.
 
-use postrider_base::packet::{Body, Packet, Request};
+use std::io::Read;
+
+use postrider_base::{
+    NodeId,
+    packet::{Body, Packet, Request},
+};
 use postrider_spool::{Change, Spool};
 
 use super::{Group, Intake, jobs::Came, lock};
 use crate::desk::{
-    Failure,
-    ledger::{set_note, space},
+    Failure, clock,
+    ledger::{MessageNote, event, set_note, space},
     requests::{AnswerNote, AskedNote, CameNote, key},
 };
 
@@ -14,6 +19,36 @@ use crate::desk::{
 const WAITING_MAX: usize = 256;
 
 impl Intake<'_> {
+    /// Puts bytes that another source sent in the place of a part that has not come. Whether they are
+    /// that part.
+    pub(in crate::desk) fn fill(
+        &self,
+        key: &[u8; 24],
+        index: u32,
+        bytes: &mut dyn Read,
+    ) -> Result<bool, Failure> {
+        let mut group = lock(&self.group);
+        group.sound()?;
+        let mut changes = Vec::new();
+        let Some(completed) = self.sets.fill(key, index, bytes, &mut changes)? else {
+            return Ok(false);
+        };
+        if let Some(whole) = completed {
+            let held_ms = self.spool.held_ms(clock::now());
+            if let Some((receipt, until)) = whole.receipt {
+                self.hand_on(&mut group, &receipt, until)?;
+            }
+            let author = self.spool.note(space::MESSAGE, &whole.message.0)?;
+            let author = author.as_deref().and_then(MessageNote::read);
+            let author = author.and_then(|note| NodeId::from_bytes(&note.1).ok());
+            let author = author.map_or_else(String::new, |author| author.to_string());
+            changes.push(event(&whole.message, held_ms, 1, ("received", &author, "")));
+            group.pending.messages.push(whole.message);
+        }
+        group.changes.append(&mut changes);
+        Ok(true)
+    }
+
     /// Notes what a packet asks or answers, in the group that delivers it.
     ///
     /// Nothing is decided here: a request is kept until it was answered, whether this node answers now
@@ -30,7 +65,7 @@ impl Intake<'_> {
                 Request::Answer { request: of, .. } => {
                     (*of, AnswerNote::said(request, came.held_ms))
                 }
-                Request::List { .. } | Request::Get { .. } => {
+                Request::List { .. } | Request::Get { .. } | Request::Rest { .. } => {
                     // Whoever is no contact could not be answered.
                     let known = lock(&self.contacts).of(&came.author).is_some();
                     let asker = came.author.as_bytes();

@@ -44,7 +44,7 @@ pub struct RequestLine {
     /// cancelled.
     pub state: Word,
     /// Why nothing was sent: not-found, not-allowed, directory, special, too-large, spent, waiting,
-    /// changing, unreadable or beyond.
+    /// changing, unreadable, beyond or other.
     pub why: Option<Word>,
     /// Where that is too-large: so many bytes are sent at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,8 +62,28 @@ pub struct RequestLine {
     /// Whether there is more behind the last of those.
     #[serde(default)]
     pub more: bool,
+    /// Whether it is another file than the one that an earlier source began to send.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other: bool,
+    /// Where there are several: all who were or may be asked, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceLine>,
     /// How long ago it was asked.
     pub age_s: u64,
+}
+
+/// One of several who may have a file.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct SourceLine {
+    /// Who.
+    pub to: String,
+    /// As of a request; also unasked, and used: what it sent was put to what another one had.
+    pub state: Word,
+    /// As of a request.
+    pub why: Option<Word>,
+    /// As of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u64>,
 }
 
 /// A file or directory that somebody shares.

@@ -1,28 +1,34 @@
 //! Requests of mine: made, followed, and what to do when several were asked the same.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use postrider_base::{
-    BundleId, Lifetime, Niceness,
+    BundleId, Lifetime, Niceness, NodeId,
     packet::{
-        Body, KNOWN_MAX, Listed, Manifest, No, Packet, PacketError, Range, Request, Told,
-        is_component,
+        Body, KNOWN_MAX, Listed, Manifest, No, PacketError, Range, Request, Told, is_component,
     },
 };
 use postrider_spool::{Change, Spool};
 
-use super::{AnswerNote, AskedNote, target::Requests};
+use super::{
+    AnswerNote, AskedNote,
+    notes::SourcesNote,
+    rest::Verdict,
+    sources::{PATIENCE_MS, is_good, overall},
+    target::Requests,
+};
 use crate::desk::{
-    Desk, Failure, FailureKind, SendRequest, Silent, Watch, clock,
+    Desk, Failure, FailureKind, Silent, Watch, clock,
     inbox::{Kept, find_note, note_keys},
-    introduce::letter,
+    incoming::lock,
     ledger::{remove_note, set_key, set_note, space},
     people::name_of,
     queue::ended,
-    reply::{ListedLine, RequestLine},
-    send::{Small, refuse_revoked},
+    reply::{ListedLine, RequestLine, SourceLine},
+    send::refuse_revoked,
     sets::part_keys,
 };
+use crate::home::Contact;
 
 /// As many as anybody would ask the same.
 const SOURCES_MAX: usize = 16;
@@ -34,7 +40,7 @@ const TOGETHER: usize = 512;
 /// What to ask for.
 #[derive(Clone, Debug, Default)]
 pub struct GetRequest {
-    /// Whom: petnames or ids. Each is asked.
+    /// Whom: petnames or ids. The first is asked, and the next when that one does not send.
     pub to: Vec<String>,
     /// A share, and names in it, with `/` between them; the last may be a pattern.
     pub path: String,
@@ -48,6 +54,8 @@ pub struct GetRequest {
     pub length: Option<u64>,
     /// Also if what comes is here already.
     pub again: bool,
+    /// For how long nothing may come before the next is asked.
+    pub patience: Option<Duration>,
     /// How urgent the request is.
     pub nice: Option<Niceness>,
     /// How long it lives.
@@ -64,8 +72,8 @@ pub struct Settled {
 }
 
 impl Desk {
-    /// Asks for files, or what there is. When this returns, the requests are durable.
-    pub fn get(&self, wanted: &GetRequest, watch: &dyn Watch) -> Result<Vec<RequestLine>, Failure> {
+    /// Asks for files, or what there is. When this returns, that is durable.
+    pub fn get(&self, wanted: &GetRequest, watch: &dyn Watch) -> Result<RequestLine, Failure> {
         let asked = wanted.request()?;
         if !(1..=SOURCES_MAX).contains(&wanted.to.len()) {
             let what = format!("between 1 and {SOURCES_MAX} can be asked for a file");
@@ -81,30 +89,32 @@ impl Desk {
             asked => asked,
         };
         let contacts = self.home.contacts()?;
-        let (mut changes, mut ids): (Vec<Change>, Vec<BundleId>) = (Vec::new(), Vec::new());
-        let mut whom = BTreeSet::new();
+        let mut whom: Vec<&Contact> = Vec::new();
         for to in &wanted.to {
             let contact = contacts.resolve(to)?;
             refuse_revoked(&contacts, contact)?;
-            if !whom.insert(contact.card.node) {
-                continue;
+            if whom.iter().all(|it| it.card.node != contact.card.node) {
+                whom.push(contact);
             }
-            let request =
-                SendRequest { nice: wanted.nice, lifetime: wanted.lifetime, ..letter(contact) };
-            let body = Body::Request(Box::new(asked.clone()));
-            let packet = Packet { body, tail: self.tail(contact, &request) };
-            let preview = format!("asks for {}", text_of(&asked));
-            let small = Small { packet, bytes: 0, preview };
-            let (_, id) = self.seal_small(spool, contact, &request, small, &mut changes)?;
-            let first = (wanted.to.len() > 1).then(|| ids.first().copied().unwrap_or(id));
-            let held_ms = spool.held_ms(clock::now());
-            let note = AskedNote::new(&contact.card.node, &asked, first, held_ms);
-            changes.push(set_note(space::REQUESTED, &id.0, note.encode()));
-            ids.push(id);
         }
-        // All of them or none.
+        let Some((first, others)) = whom.split_first() else {
+            return Err(Failure::new(FailureKind::Fault, "nobody was asked"));
+        };
+        let mut changes: Vec<Change> = Vec::new();
+        let way = (wanted.nice, wanted.lifetime);
+        let id = requests.ask(first, &asked, way, None, &mut changes)?;
+        if !others.is_empty() {
+            let nodes: Vec<NodeId> = others.iter().map(|it| it.card.node).collect();
+            let patience = wanted.patience.map(|it| u64::try_from(it.as_millis()));
+            let patience_ms = patience.map_or(PATIENCE_MS, |ms| ms.unwrap_or(u64::MAX));
+            let held_ms = spool.held_ms(clock::now());
+            let note = SourcesNote::new(&nodes, patience_ms, way.0, way.1, held_ms);
+            changes.push(set_note(space::SOURCES, &id.0, note.encode()));
+        }
+        // Who is asked and who may be: both or neither.
         spool.commit(clock::now(), changes)?;
-        ids.into_iter().map(|id| requests.line(id)).collect()
+        self.ring_requests();
+        requests.overall_line(id)
     }
 
     /// Requests of mine, oldest first.
@@ -112,7 +122,9 @@ impl Desk {
         let requests = Requests::new(self, self.spool(watch)?);
         let mut lines = Vec::new();
         for id in requests.asked()? {
-            lines.push(requests.line(id)?);
+            if requests.first_of(id)? == id {
+                lines.push(requests.overall_line(id)?);
+            }
         }
         lines.sort_by(|a, b| (b.age_s, &a.id).cmp(&(a.age_s, &b.id)));
         Ok(lines)
@@ -122,7 +134,22 @@ impl Desk {
     pub fn get_state(&self, id: &str, watch: &dyn Watch) -> Result<RequestLine, Failure> {
         let spool = self.spool(watch)?;
         let id = find_note(spool, space::REQUESTED, id, "request")?;
-        Requests::new(self, spool).line(id)
+        let requests = Requests::new(self, spool);
+        requests.overall_line(requests.first_of(id)?)
+    }
+
+    /// What messages that came mean for requests of mine, where no daemon looks after that.
+    pub(in crate::desk) fn settle_gets(
+        &self,
+        messages: &[BundleId],
+        watch: &dyn Watch,
+    ) -> Result<(), Failure> {
+        let requests = self.open_requests(watch)?;
+        for message in messages {
+            requests.settle(*message)?;
+        }
+        self.advance_gets(&|_| false, watch)?;
+        Ok(())
     }
 }
 
@@ -172,22 +199,34 @@ impl Requests<'_> {
     pub fn settle(&self, message: BundleId) -> Result<Option<Settled>, Failure> {
         let Some(id) = self.spool.note(space::ANSWERS, &message.0)? else { return Ok(None) };
         let Ok(id) = id.as_slice().try_into().map(BundleId) else { return Ok(None) };
-        let line = self.line(id)?;
+        let _getting = lock(&self.desk.getting);
+        self.fill_in(id)?;
+        let first = self.first_of(id)?;
+        let mut gone = self.advance(first, &|_| false)?;
+        if is_good(&self.line(id)?) {
+            gone.extend(self.enough(id)?);
+        }
+        Ok(Some(Settled { line: self.overall_line(first)?, gone }))
+    }
+
+    /// One has sent it: others need not be asked any more, and what they send is shown no more.
+    pub(super) fn enough(&self, id: BundleId) -> Result<Vec<BundleId>, Failure> {
+        let message = self.answered(id)?.and_then(|answer| answer.message());
+        let mine = message.map_or(Ok(Vec::new()), |message| self.contents(message))?;
         let mut gone = Vec::new();
-        if ["here", "same", "listed"].contains(&&*line.state) {
-            let mine = self.contents(message)?;
-            for other in self.twins(id)? {
-                match self.answered(other)? {
-                    // It need not be answered any more. One that has come there already is.
-                    None if ended(self.spool, other)?.is_none() => {
-                        gone.extend(self.desk.cancel_bundles(&other.to_string(), &Silent)?.1);
-                    }
-                    None => {}
-                    Some(answer) => self.note_double(message, &mine, answer.message())?,
+        for other in self.twins(id)? {
+            match (self.answered(other)?, message) {
+                // It need not be answered any more. One that has come there already is.
+                (None, _) if ended(self.spool, other)?.is_none() => {
+                    gone.extend(self.desk.cancel_bundles(&other.to_string(), &Silent)?.1);
                 }
+                (Some(answer), Some(message)) => {
+                    self.note_double(message, &mine, answer.message())?;
+                }
+                _ => {}
             }
         }
-        Ok(Some(Settled { line, gone }))
+        Ok(gone)
     }
 
     /// Everything that was answered, for a start.
@@ -238,8 +277,42 @@ impl Requests<'_> {
         Ok(note.as_deref().and_then(AnswerNote::read))
     }
 
+    /// How one `get` stands, whoever was asked: by the id of its first request.
+    pub(super) fn overall_line(&self, first: BundleId) -> Result<RequestLine, Failure> {
+        let members = self.members(first)?;
+        let lines = members.iter().map(|id| self.line(*id)).collect::<Result<Vec<_>, _>>()?;
+        let unasked = self.unasked(first)?;
+        let Some(best) = overall(&lines) else { return self.line(first) };
+        let mut line = lines[best].clone();
+        line.id = first.to_string();
+        line.age_s = lines.iter().map(|line| line.age_s).max().unwrap_or(line.age_s);
+        if lines.len() + unasked.len() > 1 {
+            let contacts = self.desk.home.contacts()?;
+            let asked = lines.iter().map(|line| SourceLine {
+                to: line.to.clone(),
+                state: line.state.clone(),
+                why: line.why.clone(),
+                most: line.most,
+            });
+            let waits = unasked.iter().map(|node| SourceLine {
+                to: name_of(&contacts, node),
+                state: "unasked".into(),
+                ..SourceLine::default()
+            });
+            line.sources = asked.chain(waits).collect();
+        }
+        Ok(line)
+    }
+
+    /// The request of one `get` whose answer is what was asked for.
+    pub(super) fn best_of(&self, first: BundleId) -> Result<BundleId, Failure> {
+        let members = self.members(first)?;
+        let lines = members.iter().map(|id| self.line(*id)).collect::<Result<Vec<_>, _>>()?;
+        Ok(overall(&lines).map_or(first, |best| members[best]))
+    }
+
     /// A request of mine, and how it stands.
-    fn line(&self, id: BundleId) -> Result<RequestLine, Failure> {
+    pub(super) fn line(&self, id: BundleId) -> Result<RequestLine, Failure> {
         let (asked, request) = self.asked_note(id)?;
         let contacts = self.desk.home.contacts()?;
         let to = asked.to().map_or_else(String::new, |to| name_of(&contacts, &to));
@@ -252,12 +325,21 @@ impl Requests<'_> {
             age_s: held_ms.saturating_sub(asked.4) / 1000,
             ..RequestLine::default()
         };
+        let of_rest = matches!(request, Request::Rest { .. });
         let Some(answer) = self.answered(id)? else {
             line.state = self.desk.sent_state(&id.to_string(), &Silent)?.state;
             return Ok(line);
         };
         match (answer.message(), answer.answer()) {
+            (Some(message), _) if of_rest && self.verdict(message)? != Some(Verdict::Other) => {
+                (line.state, line.why) = match self.verdict(message)? {
+                    Some(Verdict::Unfit) => ("refused".into(), Some("other".into())),
+                    Some(_) => ("used".into(), None),
+                    None => ("arriving".into(), None),
+                };
+            }
             (Some(message), _) => {
+                line.other = of_rest;
                 line.message = Some(message.to_string());
                 let kept = self.desk.kept(self.spool, message)?;
                 if let Some((kept, manifest)) = kept.as_ref().and_then(with_manifest) {
@@ -280,7 +362,7 @@ impl Requests<'_> {
     }
 
     /// How many parts of a message are here, and of how many.
-    fn parts(&self, kept: &Kept, manifest: &Manifest) -> Result<(u64, u64), Failure> {
+    pub(super) fn parts(&self, kept: &Kept, manifest: &Manifest) -> Result<(u64, u64), Failure> {
         let Some(list) = manifest.parts() else { return Ok((1, 1)) };
         let all = list.hashes.len() as u64;
         if self.spool.note(space::COMPLETE, &kept.id.0)?.is_some() {
@@ -323,14 +405,9 @@ impl Requests<'_> {
 
     /// Others that were asked the same in one go.
     fn twins(&self, id: BundleId) -> Result<Vec<BundleId>, Failure> {
-        let Some(first) = self.asked_note(id)?.0.first() else { return Ok(Vec::new()) };
-        let mut twins = Vec::new();
-        for other in self.asked()? {
-            if other != id && self.asked_note(other)?.0.first() == Some(first) {
-                twins.push(other);
-            }
-        }
-        Ok(twins)
+        let mut members = self.members(self.first_of(id)?)?;
+        members.retain(|other| *other != id);
+        Ok(members)
     }
 
     /// A message that brings what another one has brought is shown no more.
@@ -404,6 +481,7 @@ fn with_manifest(kept: &Kept) -> Option<(&Kept, &Manifest)> {
 pub(super) fn text_of(request: &Request) -> String {
     let (path, glob) = match request {
         Request::List { path, glob, .. } | Request::Get { path, glob, .. } => (path, glob),
+        Request::Rest { path, .. } => (path, &None),
         Request::Answer { .. } => return String::new(),
     };
     let names: Vec<&str> = path.iter().chain(glob).map(String::as_str).collect();

@@ -3,6 +3,8 @@
 //! - `within`: what names mean in a share, and nothing outside of it;
 //! - `target`: a request of somebody else, answered once; `fair`: how much each of them gets;
 //! - `asker`: requests of mine, what came of them; `place`: the file, put where it was wanted;
+//! - `sources`: of several who may have it one after the other is asked; `rest`: what the first did not
+//!   send is put in its place when another one did;
 //! - `notes`: what is remembered; `news`: wakes whoever answers.
 //!
 //! ```text
@@ -15,6 +17,8 @@ mod fair;
 mod news;
 mod notes;
 mod place;
+mod rest;
+mod sources;
 mod target;
 mod within;
 

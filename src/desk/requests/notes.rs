@@ -1,6 +1,6 @@
 //! What is remembered of requests.
 
-use postrider_base::{BundleId, NodeId, packet::Request, wire};
+use postrider_base::{BundleId, Lifetime, Niceness, NodeId, packet::Request, wire};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -27,6 +27,23 @@ pub(in crate::desk) struct AskedNote(
     /// The first of those that were asked the same in one go, with whoever is asked.
     pub Option<ByteBuf>,
     /// The custody clock when it was saved.
+    pub u64,
+);
+
+/// Sources that are to be asked when those before them do not send.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::desk) struct SourcesNote(
+    pub u8,
+    /// Whom, the next first.
+    pub Vec<ByteBuf>,
+    /// For how long nothing may come before the next is asked, in ms.
+    pub u64,
+    /// Niceness and lifetime of the requests, where they are not the usual.
+    pub Option<u8>,
+    pub Option<u32>,
+    /// What had come when something came last.
+    pub u64,
+    /// The custody clock then.
     pub u64,
 );
 
@@ -104,6 +121,32 @@ impl AskedNote {
     /// What those have in common that were asked in one go.
     pub fn first(&self) -> Option<BundleId> {
         Some(BundleId(self.3.as_ref()?.as_slice().try_into().ok()?))
+    }
+}
+
+impl SourcesNote {
+    pub fn new(
+        nodes: &[NodeId],
+        patience_ms: u64,
+        nice: Option<Niceness>,
+        lifetime: Option<Lifetime>,
+        held_ms: u64,
+    ) -> Self {
+        let nodes = nodes.iter().map(|node| ByteBuf::from(*node.as_bytes())).collect();
+        let (nice, lifetime) = (nice.map(Niceness::value), lifetime.map(Lifetime::seconds));
+        Self(VERSION, nodes, patience_ms, nice, lifetime, 0, held_ms)
+    }
+
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        wire::decode(bytes).ok()
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.1.iter().filter_map(|node| NodeId::from_bytes(node).ok()).collect()
     }
 }
 

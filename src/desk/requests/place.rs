@@ -48,13 +48,22 @@ impl Desk {
     ) -> Result<Vec<Saved>, Failure> {
         let spool = self.spool(watch)?;
         let id = find_note(spool, space::REQUESTED, id, "request")?;
-        Requests::new(self, spool).save(id, to, watch)
+        let requests = Requests::new(self, spool);
+        let first = requests.first_of(id)?;
+        requests.save(first, requests.best_of(first)?, to, watch)
     }
 }
 
 impl Requests<'_> {
-    fn save(&self, id: BundleId, to: &Path, watch: &dyn Watch) -> Result<Vec<Saved>, Failure> {
-        let (_, request) = self.asked_note(id)?;
+    /// What came of a request, `first` of those of its `get`.
+    fn save(
+        &self,
+        first: BundleId,
+        id: BundleId,
+        to: &Path,
+        watch: &dyn Watch,
+    ) -> Result<Vec<Saved>, Failure> {
+        let (_, request) = self.asked_note(first)?;
         let Request::Get { path, glob, range, .. } = request else {
             return Err(Failure::new(FailureKind::Usage, "a list was asked for, not a file"));
         };

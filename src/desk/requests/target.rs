@@ -143,7 +143,7 @@ impl<'a> Requests<'a> {
                 let told = list_shares(shown, glob.as_deref(), after.as_deref());
                 return Reply::Say(told);
             }
-            Request::List { path, .. } | Request::Get { path, .. } => {
+            Request::List { path, .. } | Request::Get { path, .. } | Request::Rest { path, .. } => {
                 let name: Option<Handle> = path.first().and_then(|name| name.parse().ok());
                 (path, name.and_then(|name| shares.0.get(&name)).filter(|share| may(share)))
             }
@@ -158,6 +158,9 @@ impl<'a> Requests<'a> {
             }
             Request::Get { glob: None, range, known, .. } => get(share, home, path, *range, known),
             Request::Get { glob: Some(glob), .. } => get_many(share, home, path, glob),
+            Request::Rest { bytes, blake3, ranges, .. } => {
+                rest(share, home, path, (*bytes, *blake3), ranges)
+            }
             Request::Answer { .. } => Err(No::NotFound),
         };
         replied.unwrap_or_else(|no| Reply::Say(Told::No(discreet(share, no))))
@@ -303,6 +306,32 @@ fn get(
     }
     let text = range.map(|_| format!("bytes {from}-{} of {all}", from + bytes - 1));
     Ok(Reply::Send(vec![outgoing(plain, from, bytes)], text))
+}
+
+/// The bytes that somebody lacks of a content, if it is that one; else all of it.
+fn rest(
+    share: &Share,
+    home: &Path,
+    path: &[String],
+    content: (u64, [u8; 32]),
+    ranges: &[(u64, u64)],
+) -> Result<Reply, No> {
+    let Found::File(plain) = within::find(share, home, &path[1..], Way::Kernel)? else {
+        return Err(No::Directory);
+    };
+    let all = plain.file.len();
+    // Whoever asks could put nothing of another file beside what is there: only the hash of all of it
+    // says that it is the same.
+    if all != content.0 || plain.file.hash() != Some(content.1) {
+        return get(share, home, path, None, &[]);
+    }
+    let total = ranges.iter().fold(0_u64, |sum, (_, length)| sum.saturating_add(*length));
+    if total > share.max_bytes {
+        return Err(No::TooLarge { most: share.max_bytes });
+    }
+    let some = |(from, length): &(u64, u64)| outgoing(plain.clone(), *from, *length);
+    let text = format!("{total} bytes of {all} that you lack");
+    Ok(Reply::Send(ranges.iter().map(some).collect(), Some(text)))
 }
 
 fn get_many(share: &Share, home: &Path, path: &[String], glob: &str) -> Result<Reply, No> {

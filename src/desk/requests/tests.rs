@@ -11,6 +11,8 @@ use crate::desk::{
     reply::{RequestLine, ShareLine},
 };
 
+mod several;
+
 /// Alice asks; Bob has something.
 struct Two {
     dir: tempfile::TempDir,
@@ -64,7 +66,7 @@ impl Two {
 
     fn ask(&self, wanted: GetRequest) -> RequestLine {
         let wanted = GetRequest { to: vec!["Bob".into()], ..wanted };
-        self.alice.get(&wanted, &Silent).unwrap().remove(0)
+        self.alice.get(&wanted, &Silent).unwrap()
     }
 
     /// Everything of one goes to the other.
@@ -363,58 +365,6 @@ fn of_one_who_asks_no_more_than_so_many_requests_wait() {
     assert_eq!(waiting.waiting().unwrap().len(), 1, "the oldest of each who asks");
     let answered = two.answer().len();
     assert!((256..600).contains(&answered), "{answered}");
-}
-
-#[test]
-fn of_several_who_are_asked_one_is_enough() {
-    let two = Two::new();
-    let home = two.dir.path().join("Carol");
-    let request = InitRequest { home, name: Some("Carol".into()), even_if_public: false };
-    let carol = Desk::init(&request).unwrap().0;
-    for (one, other) in [(&two.alice, &carol), (&carol, &two.alice)] {
-        one.add(&AddRequest { card: other.home().card.clone(), name: None }).unwrap();
-    }
-    two.share(&["Alice"], |_| {});
-    let share = ShareRequest {
-        name: "maps".into(),
-        path: two.files(),
-        who: Some(vec!["Alice".into()]),
-        ..ShareRequest::default()
-    };
-    carol.share(&share).unwrap();
-    let settle = || {
-        let requests = two.alice.open_requests(&Silent).unwrap();
-        requests.settle_all().unwrap().len()
-    };
-    let both = |path: &str| {
-        let to = vec!["Bob".into(), "Carol".into(), "bob".into()];
-        two.alice.get(&GetRequest { to, ..get(path) }, &Silent).unwrap()
-    };
-    let state = |line: &RequestLine| two.alice.get_state(&line.id, &Silent).unwrap().state;
-    // Carol is away until Bob has answered: her request is taken back.
-    let asked = both("maps/plan.txt");
-    assert_eq!(asked.len(), 2, "one each");
-    let to_carol = {
-        let mut stream = Vec::new();
-        two.alice.pack(&["Bob".into()], &mut stream, &Silent).unwrap();
-        two.bob.unpack(&mut &stream[..], &Silent).unwrap();
-        two.answer();
-        two.carry(&two.bob, &two.alice);
-        settle()
-    };
-    assert_eq!(to_carol, 1);
-    assert_eq!([state(&asked[0]), state(&asked[1])], ["here", "cancelled"]);
-    // Both answer: it is shown once.
-    let asked = both("maps/north/map.pdf");
-    for other in [&two.bob, &carol] {
-        two.carry(&two.alice, other);
-        answer(other);
-        two.carry(other, &two.alice);
-    }
-    assert_eq!([state(&asked[0]), state(&asked[1])], ["here", "here"]);
-    settle();
-    settle();
-    assert_eq!(two.alice.inbox(&Silent).unwrap().len(), 2, "one each of two files");
 }
 
 /// An answer counts only from whoever was asked.

@@ -115,6 +115,8 @@ impl Desk {
             // What came may let the rest of a fleet go, or halt it: that goes along.
             if !request.dry_run {
                 self.advance_fleets(watch)?;
+                // So it is with who is asked next for a file.
+                self.settle_gets(&gains.messages, watch)?;
             }
             let (disk, shut) = (&disk, Shut::new(&contacts));
             let giver = give::Giver { desk: self, spool, disk, volume, request, shut, watch };

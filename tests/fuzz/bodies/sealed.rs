@@ -51,7 +51,9 @@ pub fn file_request(data: &[u8]) -> bool {
     let Ok(request) = Request::decode(data) else { return false };
     assert_eq!(request.encode(), data);
     assert_eq!(request.check(), Ok(()));
-    if let Request::List { path, .. } | Request::Get { path, .. } = &request {
+    if let Request::List { path, .. } | Request::Get { path, .. } | Request::Rest { path, .. } =
+        &request
+    {
         let leaves =
             |name: &String| ["", ".", ".."].contains(&&**name) || name.contains(['/', '\\', '\0']);
         assert!(!path.iter().any(leaves));

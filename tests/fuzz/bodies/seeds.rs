@@ -315,6 +315,7 @@ fn requests() -> Vec<Request> {
     vec![
         Request::List { path: path(), glob: Some("*.pdf".into()), after: Some("a".into()) },
         Request::Get { path: path(), glob: None, range, known: vec![(5, [7; 32])] },
+        Request::Rest { path: path(), bytes: 9, blake3: [7; 32], ranges: vec![(0, 1), (5, 4)] },
         answer(Told::No(No::TooLarge { most: 1000 })),
         answer(Told::Listing { entries: vec![entry], more: true }),
         answer(Told::Same { bytes: 5, blake3: [7; 32] }),

@@ -25,6 +25,10 @@ pub(crate) fn request(request: &Request) -> Value {
             "range": range.map(|range| json!([range.from, range.length])),
             "known": known.iter().map(|(bytes, hash)| json!([bytes, hex(hash)])).collect::<Vec<_>>(),
         }),
+        Request::Rest { path, bytes, blake3, ranges } => json!({
+            "kind": "request", "said": "rest", "path": path, "bytes": bytes,
+            "blake3": hex(blake3), "ranges": ranges,
+        }),
         Request::Answer { request, said } => {
             let of = json!({ "kind": "request", "request": hex(request.0) });
             crate::vector::merged([of, answer(said)])
@@ -102,7 +106,19 @@ pub(crate) fn good() -> Vec<(&'static str, &'static str, Packet)> {
         more: true,
     };
     let nothing = Told::Listing { entries: vec![], more: false };
+    let lack = |bytes, ranges: &[(u64, u64)]| Request::Rest {
+        path: names(&["films", "north.mkv"]),
+        bytes,
+        blake3: [7; 32],
+        ranges: ranges.to_vec(),
+    };
     vec![
+        ("request-rest", "the end of a known file", packet(lack(100, &[(60, 40)]))),
+        (
+            "request-rest-holes",
+            "what a known file lacks in three places",
+            packet(lack(1 << 40, &[(0, 1), (2, 1 << 30), (1 << 39, 1 << 39)])),
+        ),
         ("request-shares", "which shares are there", packet(shares)),
         ("request-list", "more of a directory's files that fit a pattern", packet(next)),
         ("request-get", "a file", packet(get(None, vec![]))),
@@ -142,7 +158,12 @@ pub(crate) fn elements(said: u64) -> Vec<V> {
             };
             vec![V::U(3), b([5; 32]), V::A(vec![entry("a", 1, 0), entry("b", 0, 7)]), V::U(1)]
         }
-        _ => vec![V::U(4), b([5; 32]), V::U(5), b([7; 32])],
+        4 => vec![V::U(4), b([5; 32]), V::U(5), b([7; 32])],
+        _ => {
+            let range = |from, length| V::A(vec![V::U(from), V::U(length)]);
+            let content = V::A(vec![V::U(100), b([7; 32])]);
+            vec![V::U(5), path, content, V::A(vec![range(0, 10), range(20, 80)])]
+        }
     }
 }
 
@@ -162,7 +183,7 @@ pub(crate) fn malformed() -> Vec<Vector> {
         let body = V::A(items).bytes();
         let seal = if body.len() > 2000 { 2 } else { 1 };
         let craft = Craft::new(seal, false).packet(vec![V::U(REQUEST), b(body)]);
-        let of = ["list", "get", "no", "listing", "same"][usize::try_from(said).unwrap()];
+        let of = ["list", "get", "no", "listing", "same", "rest"][usize::try_from(said).unwrap()];
         let name = format!("packet-request-{of}-{name}");
         out.push(bad(&name, what, "bundle", &craft.build(), "packet").for_seed(seed(BOB)));
     };
@@ -233,6 +254,29 @@ pub(crate) fn malformed() -> Vec<Vector> {
     case(3, "more-nothing", "more behind nothing", &|it| inner(it, 2).clear());
     case(4, "31", "a hash of 31 bytes", &|it| it[3] = b([7; 31]));
     case(4, "5", "five elements", &|it| it.push(V::Null));
+    case(0, "number-6", "an unknown number", &|it| it[0] = V::U(6));
+    case(5, "3", "three elements", &|it| drop(it.pop()));
+    case(5, "path-none", "a path of no names", &|it| inner(it, 1).clear());
+    case(5, "path-up", "a path that goes up", &|it| inner(it, 1)[1] = t(".."));
+    case(5, "content-31", "a hash of 31 bytes", &|it| inner(it, 2)[1] = b([7; 31]));
+    case(5, "ranges-none", "no bytes at all", &|it| inner(it, 3).clear());
+    case(5, "ranges-empty", "a range of no bytes", &|it| {
+        inner(it, 3)[0] = V::A(vec![V::U(0), V::U(0)]);
+    });
+    case(5, "ranges-fall", "ranges that do not rise", &|it| inner(it, 3).reverse());
+    case(5, "ranges-touch", "two ranges that are one", &|it| {
+        inner(it, 3)[0] = V::A(vec![V::U(0), V::U(20)]);
+    });
+    case(5, "ranges-long", "a range beyond the end", &|it| {
+        inner(it, 3)[1] = V::A(vec![V::U(20), V::U(81)]);
+    });
+    case(5, "ranges-far", "a range beyond all numbers", &|it| {
+        inner(it, 3)[1] = V::A(vec![V::U(20), V::U(u64::MAX)]);
+    });
+    case(5, "ranges-65", "65 ranges", &|it| {
+        it[3] = V::A((0..65).map(|n| V::A(vec![V::U(n * 2), V::U(1)])).collect());
+        it[2] = V::A(vec![V::U(1000), b([7; 32])]);
+    });
     let body = [V::A(elements(1)).bytes(), vec![0]].concat();
     let craft = Craft::open().packet(vec![V::U(REQUEST), b(body)]);
     let vector = bad(
@@ -249,7 +293,7 @@ pub(crate) fn malformed() -> Vec<Vector> {
 /// Each malformed one but for its fault would be a good one.
 #[test]
 fn the_elements_are_good_until_they_are_spoiled() {
-    for said in 0..5 {
+    for said in 0..6 {
         let bytes = V::A(vec![V::U(REQUEST), b(V::A(elements(said)).bytes())]).bytes();
         let read = Packet::decode(&bytes);
         assert!(read.is_ok(), "{said}: {read:?}");
