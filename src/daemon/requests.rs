@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// How often while somebody else may have to be asked for a file: whoever was asked is given up so much
 /// later than they could be.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// Answers until told to stop.
 pub(super) fn run(node: &Arc<Node>, handle: &Handle, stop: &CancellationToken) {

@@ -182,7 +182,7 @@ fn croc_ghsa_ppjh_xp5v_46wc_a_directory_from_outside_never_becomes_one_that_prog
     assert!(bytes_in(&home) > 30, "all of it was saved, under other names");
 }
 
-/// Hole 20, croc, GHSA-7g3v-9qhh-x6cm: a secret among the arguments is read by whoever else is on the machine.
+/// Hole 20, croc, GHSA-7g3v: a secret among the arguments is read by whoever else is on the machine.
 #[test]
 fn croc_ghsa_7g3v_no_secret_is_an_argument_or_in_the_environment() {
     let folder = Folder::new();

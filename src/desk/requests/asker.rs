@@ -18,7 +18,7 @@ use super::{
     target::Requests,
 };
 use crate::desk::{
-    Desk, Failure, FailureKind, Silent, Watch, clock,
+    Desk, Event, Failure, FailureKind, Silent, Watch, clock,
     inbox::{Kept, find_note, note_keys},
     incoming::lock,
     ledger::{remove_note, set_key, set_note, space},
@@ -145,10 +145,12 @@ impl Desk {
         watch: &dyn Watch,
     ) -> Result<(), Failure> {
         let requests = self.open_requests(watch)?;
-        for message in messages {
-            requests.settle(*message)?;
+        let settled = messages.iter().try_for_each(|id| requests.settle(*id).map(drop));
+        // What came is safe, and whoever looks next tries again.
+        if let Err(failure) = settled.and_then(|()| self.advance_gets(&|_| false, watch).map(drop))
+        {
+            watch.event(Event::Warn(format!("a request for a file waits: {failure}")));
         }
-        self.advance_gets(&|_| false, watch)?;
         Ok(())
     }
 }

@@ -204,7 +204,13 @@ impl Requests<'_> {
 
     /// Whether somebody may have to be asked, whatever comes or does not.
     pub fn has_unasked(&self) -> Result<bool, Failure> {
-        Ok(!self.spool.notes(space::SOURCES, &[], None, 1)?.is_empty())
+        for key in note_keys(self.spool, space::SOURCES)? {
+            let note = self.spool.note(space::SOURCES, &key)?;
+            if note.as_deref().and_then(SourcesNote::read).is_some_and(|note| !note.1.is_empty()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Who is asked when those before do not send.

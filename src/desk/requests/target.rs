@@ -320,15 +320,17 @@ fn rest(
         return Err(No::Directory);
     };
     let all = plain.file.len();
+    // Nobody has more read here than they could have sent.
+    if all > share.max_bytes {
+        return Err(No::TooLarge { most: share.max_bytes });
+    }
     // Whoever asks could put nothing of another file beside what is there: only the hash of all of it
     // says that it is the same.
     if all != content.0 || plain.file.hash() != Some(content.1) {
         return get(share, home, path, None, &[]);
     }
+    // Within the file, and apart: no more than all of it.
     let total = ranges.iter().fold(0_u64, |sum, (_, length)| sum.saturating_add(*length));
-    if total > share.max_bytes {
-        return Err(No::TooLarge { most: share.max_bytes });
-    }
     let some = |(from, length): &(u64, u64)| outgoing(plain.clone(), *from, *length);
     let text = format!("{total} bytes of {all} that you lack");
     Ok(Reply::Send(ranges.iter().map(some).collect(), Some(text)))

@@ -289,8 +289,10 @@ fn bytes_that_are_no_part_of_the_file_are_not_put_into_it() {
     several.carol.send(&letter, &Silent).unwrap();
     let mut stream = Vec::new();
     several.carol.pack(&[], &mut stream, &Silent).unwrap();
+    let before = several.state(&line).parts;
     several.take(&stream);
     assert_eq!(several.each(&line), "Bob arriving, Carol other, Dave saved");
+    assert_eq!(several.state(&line).parts, before, "none of it counts");
     several.take(&bobs);
     assert!(several.saved(&line) == film);
 }
