@@ -123,11 +123,13 @@ impl Desk {
         let mut lines = Vec::new();
         for id in requests.asked()? {
             if requests.first_of(id)? == id {
-                lines.push(requests.overall_line(id)?);
+                // Seconds would leave those of one second in any order.
+                let asked_ms = requests.asked_note(id)?.0.4;
+                lines.push((asked_ms, id, requests.overall_line(id)?));
             }
         }
-        lines.sort_by(|a, b| (b.age_s, &a.id).cmp(&(a.age_s, &b.id)));
-        Ok(lines)
+        lines.sort_by_key(|(asked_ms, id, _)| (*asked_ms, *id));
+        Ok(lines.into_iter().map(|(.., line)| line).collect())
     }
 
     /// How a request of mine stands.
