@@ -15,6 +15,7 @@ mod dialer;
 mod engine_task;
 mod fleets;
 mod greeting;
+mod inbox;
 mod introduce;
 #[cfg(target_os = "linux")]
 mod jobs;
@@ -273,6 +274,10 @@ impl Daemon {
             tasks.spawn(async move { lan.run(events, stop).await });
         }
         media::start(&node, options, &mut tasks, &mut threads)?;
+        if desk.home().config.inbox {
+            let (node, stop) = (Arc::clone(&node), stop.clone());
+            threads.push(spawn("inbox", move || inbox::run(&node, &stop))?);
+        }
         if desk.home().config.outbox {
             tasks.spawn(outbox::run(Arc::clone(&node)));
         }

@@ -120,6 +120,8 @@ pub(super) mod space {
     pub const AUDIT: u8 = 90;
     /// Where it begins and ends: `audit::chain::Head`.
     pub const AUDIT_HEAD: u8 = 91;
+    /// Messages that are to be laid in inbox folders, by arrival and id: their author's key.
+    pub const TO_LAY: u8 = 100;
 }
 
 const VERSION: u8 = 1;

@@ -26,6 +26,7 @@ mod inbox;
 mod incoming;
 mod introduce;
 mod jobs;
+mod laying;
 mod ledger;
 pub mod live;
 mod meetings;
@@ -71,6 +72,8 @@ pub use introduce::IntroduceRequest;
 pub use jobs::{FleetRequest, RunRequest, Share, Which};
 #[cfg(target_os = "linux")]
 pub use jobs::{Jobs, Touched, WaitingWord};
+pub(crate) use laying::is_folder_name;
+pub use laying::{Laid, Laying, ToLay};
 pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};

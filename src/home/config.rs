@@ -48,6 +48,8 @@ pub struct Config {
     pub media_dirs: Vec<String>,
     /// The daemon sends what is put into a contact's folder in `outbox`.
     pub outbox: bool,
+    /// The daemon lays what comes from a contact in its folder in `inbox`.
+    pub inbox: bool,
     /// The daemon uses a Yggdrasil network where this machine is in one.
     pub ygg: bool,
     /// Who may do what.
@@ -167,6 +169,7 @@ impl Default for Config {
             mount_media: true,
             media_dirs: Vec::new(),
             outbox: true,
+            inbox: true,
             ygg: true,
             acl: Acl::default(),
             strangers_mib: None,
@@ -307,7 +310,7 @@ impl Config {
              name = {}\nhidden = {}\naddresses = {}\n\
              lifetime-days = {}\ncarry-strangers = {}\nworkers = {}\n\
              listen = {}\npeers = {}\ndial-contacts = {}\npublic = {}\nlan = {}\nlan-port = {}\n\
-             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\nygg = {}\n{}",
+             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\ninbox = {}\nygg = {}\n{}",
             value(&self.name),
             self.hidden,
             list(&self.addresses),
@@ -324,6 +327,7 @@ impl Config {
             self.mount_media,
             list(&self.media_dirs),
             self.outbox,
+            self.inbox,
             self.ygg,
             self.old_text(),
         )

@@ -10,6 +10,7 @@ mod allow;
 mod contract;
 mod daemon;
 mod damage;
+mod folders;
 mod full;
 mod get;
 mod help;

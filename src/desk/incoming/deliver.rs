@@ -13,6 +13,7 @@ use crate::{
     desk::{
         Failure, clock,
         early::Bringer,
+        laying::{is_known, to_lay},
         ledger::{End, MessageNote, OwnNote, SentNote, event, set_note, space},
         parts::Place,
         people,
@@ -226,6 +227,7 @@ impl Intake<'_> {
             group.pending.jobs.push(job);
         } else if let Some(message) = complete {
             changes.push(event(&message, held_ms, 1, ("received", &author.to_string(), "")));
+            changes.extend(self.to_do(&message, &author, held_ms, &opened.packet.body));
             group.pending.messages.push(message);
         }
         group.bytes += changes.iter().map(change_bytes).sum::<usize>();
@@ -235,6 +237,17 @@ impl Intake<'_> {
         group.pending.taken += 1;
         group.pending.bytes += head.header().length;
         Ok(())
+    }
+
+    /// What is done with a message once it is complete, by threads that go by these notes. Strangers have
+    /// no folder.
+    fn to_do(&self, message: &BundleId, author: &NodeId, held_ms: u64, body: &Body) -> Vec<Change> {
+        // What it is whose last part this was is seen by whoever does it.
+        let may_be_mail = matches!(body, Body::Mail(_) | Body::Files(_) | Body::Part(_));
+        if !may_be_mail || !is_known(&lock(&self.contacts), author) {
+            return Vec::new();
+        }
+        self.home.config.inbox.then(|| to_lay(message, author, held_ms)).into_iter().collect()
     }
 
     /// Whether what an author sends is taken and not shown, as from somebody whom I refuse. Whose key

@@ -1,0 +1,122 @@
+//! The thread that lays what comes in the inbox folders.
+//!
+//! One folder that cannot be used keeps nobody else's mail from being laid; what is for it waits, and is
+//! tried again.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use postrider_base::NodeId;
+use tokio_util::sync::CancellationToken;
+
+use super::node::Node;
+use crate::desk::{Failure, FailureKind, Laid, Laying, Silent, ToLay};
+
+/// How often is looked although nobody told of anything: contacts come, and folders are removed.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How soon is looked again where there was trouble.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Messages whose notes are forgotten in one commit.
+const TOGETHER: usize = 64;
+/// What the board calls this trouble.
+const TROUBLE: &str = "inbox folders";
+
+/// Lays until told to stop.
+pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
+    let laying = match node.desk.open_laying(&Silent) {
+        Ok(laying) => laying,
+        Err(failure) => return node.board.trouble(&failure),
+    };
+    let mut clerk = Clerk { node, laying, stop, shut: HashMap::new(), tidied: None };
+    let mut times = 0;
+    while !stop.is_cancelled() {
+        let trouble = clerk.look();
+        let wait = if trouble.is_some() { LOOK_AGAIN } else { LOOK_EVERY };
+        node.board.ill(TROUBLE, trouble.map(|failure| said(&failure)));
+        times = node.desk.job_news_beyond(times, wait);
+    }
+}
+
+struct Clerk<'a> {
+    node: &'a Node,
+    laying: Laying<'a>,
+    stop: &'a CancellationToken,
+    /// Whose folders cannot be used, since when.
+    shut: HashMap<NodeId, Instant>,
+    tidied: Option<Instant>,
+}
+
+impl Clerk<'_> {
+    /// Lays all that waits; what kept some of it from that.
+    fn look(&mut self) -> Option<Failure> {
+        if self.tidied.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            if let Err(failure) = self.laying.tidy() {
+                return Some(failure);
+            }
+            self.tidied = Some(Instant::now());
+        }
+        self.shut.retain(|_, since| since.elapsed() < LOOK_AGAIN);
+        let mut trouble = None;
+        let mut last: Option<ToLay> = None;
+        loop {
+            let page = match self.laying.waiting(last.as_ref()) {
+                Ok(page) => page,
+                Err(failure) => return Some(failure),
+            };
+            last = page.last().cloned();
+            if last.is_none() {
+                return trouble;
+            }
+            for some in page.chunks(TOGETHER) {
+                match self.lay(some) {
+                    Ok(None) => {}
+                    Ok(Some(failure)) if failure.kind == FailureKind::Full => return Some(failure),
+                    Ok(Some(failure)) => trouble = Some(failure),
+                    Err(failure) => return Some(failure),
+                }
+                if self.stop.is_cancelled() {
+                    return trouble;
+                }
+            }
+        }
+    }
+
+    /// Lays some; what kept one of them from that.
+    fn lay(&mut self, some: &[ToLay]) -> Result<Option<Failure>, Failure> {
+        let (mut trouble, mut done, mut laid) = (None, Vec::new(), Vec::new());
+        for waiting in some {
+            if self.stop.is_cancelled() || self.shut.contains_key(&waiting.author) {
+                continue;
+            }
+            match self.laying.lay(waiting) {
+                Ok(it) => {
+                    laid.extend(it.map(|it| (waiting.id.to_string(), it)));
+                    done.push(waiting.clone());
+                }
+                Err(failure) => {
+                    self.shut.insert(waiting.author, Instant::now());
+                    let is_full = failure.kind == FailureKind::Full;
+                    trouble = Some(failure);
+                    if is_full {
+                        break;
+                    }
+                }
+            }
+        }
+        self.laying.settle(&done)?;
+        for (id, Laid { from, paths }) in laid {
+            let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            self.node.board.happened("laid", Some(id), Some(from), Some(paths.join(", ")));
+        }
+        Ok(trouble)
+    }
+}
+
+/// All of a failure in one line.
+fn said(failure: &Failure) -> String {
+    let whole = [failure.what.clone()].into_iter().chain(failure.causes());
+    whole.collect::<Vec<_>>().join(": ")
+}
