@@ -135,8 +135,10 @@ fn a_folder_that_cannot_be_used_is_said_and_nothing_is_lost() {
     let (alice, bob) = folder.acquainted();
     let elsewhere = folder.dir("elsewhere");
     let inbox = bob.home().join("inbox/Alice");
-    until("its folder", || inbox.is_dir());
     let stick = folder.dir("stick");
+    alice.send(["Bob", "first"]);
+    carry(&alice, &bob, &stick);
+    until("the first one", || all(&inbox).len() == 1);
     for (n, spoil) in ["link", "file"].into_iter().enumerate() {
         fs::remove_dir_all(&inbox).unwrap();
         match spoil {
