@@ -28,6 +28,11 @@ pub(super) fn status(at: &At<'_>) -> Result<Status, Failure> {
     if let Some((node, _)) = at.node {
         status.links = node.board.links().iter().map(|row| node.board.line(row)).collect();
         status.media = node.board.media();
+        let healthy = Some(status.health.clone()).filter(|health| health != "ok");
+        let ills: Vec<String> = healthy.into_iter().chain(node.board.ills()).collect();
+        if !ills.is_empty() {
+            status.health = ills.join("; ");
+        }
     }
     Ok(status)
 }

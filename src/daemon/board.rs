@@ -70,6 +70,8 @@ pub struct Board {
     duplicate: Mutex<Option<String>>,
     /// Sticks that were seen and not mounted.
     media: Mutex<Vec<MediumLine>>,
+    /// What a part of the daemon cannot do at present, by that part.
+    ills: Mutex<BTreeMap<&'static str, String>>,
     /// Neighbours that came or went since it was written down: where, if this end dialled.
     seen: Mutex<BTreeMap<NodeId, (String, Instant)>>,
 }
@@ -90,6 +92,7 @@ impl Board {
             pings: Mutex::default(),
             duplicate: Mutex::default(),
             media: Mutex::default(),
+            ills: Mutex::default(),
             seen: Mutex::default(),
         }
     }
@@ -106,6 +109,22 @@ impl Board {
 
     pub(super) fn set_media(&self, lines: Vec<MediumLine>) {
         *lock(&self.media) = lines;
+    }
+
+    /// What parts of the daemon cannot do at present, a line for each.
+    pub fn ills(&self) -> Vec<String> {
+        lock(&self.ills).values().cloned().collect()
+    }
+
+    /// What a part of the daemon cannot do, or that it can again. The same is told of once.
+    pub(super) fn ill(&self, part: &'static str, what: Option<String>) {
+        let before = match &what {
+            Some(what) => lock(&self.ills).insert(part, what.clone()),
+            None => lock(&self.ills).remove(part),
+        };
+        if what != before && what.is_some() {
+            self.tell(Happening { who: Some(part.into()), detail: what, ..happening("trouble") });
+        }
     }
 
     /// That a link led to another node with this node's key, once.

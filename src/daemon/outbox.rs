@@ -29,7 +29,7 @@ use super::{
     node::Node,
     ripening::{Identity, Ripening},
 };
-use crate::desk::{Desk, Failure, SendRequest, Silent, reply::Sent};
+use crate::desk::{Desk, Failure, SendRequest, Silent, is_folder_name, reply::Sent};
 
 /// Folders looked into; more contacts than anybody has.
 const FOLDERS_MAX: usize = 4096;
@@ -154,6 +154,7 @@ fn list(desk: &Desk) -> Result<Listing, Failure> {
     };
     make_folder(&top).map_err(failed(&top))?;
     for contact in desk.home().contacts()?.linked() {
+        // Names are not paths: a contact whose name cannot be a folder's has none.
         if is_folder_name(&contact.name) {
             let folder = top.join(&contact.name);
             make_folder(&folder).map_err(failed(&folder))?;
@@ -188,11 +189,6 @@ fn make_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made,
     }
-}
-
-/// Names are not paths: a contact whose name cannot be a folder's has none.
-fn is_folder_name(name: &str) -> bool {
-    !name.starts_with('.') && !name.contains('/')
 }
 
 fn is_left_alone(name: &str) -> bool {

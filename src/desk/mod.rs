@@ -21,13 +21,17 @@ mod carry;
 mod clock;
 mod early;
 mod failure;
+mod hooks;
 mod identity;
 mod inbox;
 mod incoming;
 mod introduce;
 mod jobs;
+mod laying;
 mod ledger;
 pub mod live;
+#[cfg(target_os = "linux")]
+mod local_time;
 mod meetings;
 mod message_files;
 mod neighbours;
@@ -66,11 +70,16 @@ pub use allow::{AllowRequest, AllowTestRequest};
 pub use bundles::ExportForm;
 pub(crate) use clock::wall_s;
 pub use failure::{Failure, FailureKind};
+pub use hooks::Due;
+#[cfg(target_os = "linux")]
+pub use hooks::{Became, Begun, Hooks};
 pub use identity::InitRequest;
 pub use introduce::IntroduceRequest;
 pub use jobs::{FleetRequest, RunRequest, Share, Which};
 #[cfg(target_os = "linux")]
 pub use jobs::{Jobs, Touched, WaitingWord};
+pub(crate) use laying::is_folder_name;
+pub use laying::{Laid, Laying, ToLay};
 pub use neighbours::Neighbour;
 pub use outlook::Waiting;
 pub use people::{AddRequest, ContactChange};

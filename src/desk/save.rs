@@ -56,7 +56,11 @@ impl Desk {
                     )
                     .next("what is here is safe; the rest comes with the next stick or link"));
                 }
-                self.save_files(&kept, manifest, dir, watch)?
+                {
+                    // Only a contact may send something that can be run.
+                    let may_run = self.home.contacts()?.of(&kept.author).is_some();
+                    self.save_files(&kept, manifest, dir, may_run, watch)?
+                }
             }
             (Body::Mail(text), None) => vec![save_text(&kept, text, dir)?],
             (_, None) => Vec::new(),
@@ -70,14 +74,15 @@ impl Desk {
         Ok(saved)
     }
 
-    fn save_files(
+    /// Files of a message that is here whole; `may_run` says whether any may become one that can be run.
+    pub(super) fn save_files(
         &self,
         kept: &Kept,
         manifest: &Manifest,
         dir: &Path,
+        may_run: bool,
         watch: &dyn Watch,
     ) -> Result<Vec<Saved>, Failure> {
-        let from_contact = self.home.contacts()?.of(&kept.author).is_some();
         let set_dir = manifest
             .parts()
             .map(|parts| self.inbox_dir().join(hex(&set_key(kept.author.as_bytes(), &parts.set))));
@@ -105,7 +110,7 @@ impl Desk {
                 }
                 (Content::Parts(_), None) => continue,
             };
-            dress(&path, file, from_contact).map_err(failed)?;
+            dress(&path, file, may_run).map_err(failed)?;
             watch.event(Event::Advance(file.bytes));
             saved.push(Saved {
                 id: kept.id.to_string(),
@@ -169,7 +174,7 @@ pub(super) fn fresh<T>(
     Err(Failure::new(FailureKind::Failed, format!("no free name like {}", path.display())))
 }
 
-fn write_new(target: &Path, bytes: &[u8]) -> Result<PathBuf, Failure> {
+pub(super) fn write_new(target: &Path, bytes: &[u8]) -> Result<PathBuf, Failure> {
     fresh(target, |path| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(bytes)?;
@@ -181,20 +186,47 @@ fn link_or_copy(source: &Path, target: &Path, bytes: u64) -> Result<PathBuf, Fai
     if bytes == 0 {
         return write_new(target, &[]);
     }
-    fresh(target, |path| match fs::hard_link(source, path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-        // Another disk, or one without links.
-        Err(_) => {
-            let mut from = File::open(source)?;
-            let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            let copied = io::copy(&mut from, &mut to).and_then(|_| to.sync_all());
-            if copied.is_err() {
-                let _ = fs::remove_file(path);
+    fresh(target, |path| {
+        // Shares the bytes, and what is written to one does not change the other.
+        if share(source, path)? {
+            return Ok(());
+        }
+        match fs::hard_link(source, path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // Another disk, or one without links.
+            Err(_) => {
+                let mut from = File::open(source)?;
+                let mut to = create_new(path)?;
+                let copied = io::copy(&mut from, &mut to).and_then(|_| to.sync_all());
+                if copied.is_err() {
+                    let _ = fs::remove_file(path);
+                }
+                copied
             }
-            copied
         }
     })
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Makes a file that shares another's bytes until one of them is written to; whether the disk can.
+#[cfg(target_os = "linux")]
+fn share(source: &Path, path: &Path) -> io::Result<bool> {
+    let (from, to) = (File::open(source)?, create_new(path)?);
+    if rustix::fs::ioctl_ficlone(&to, &from).is_err() {
+        fs::remove_file(path)?;
+        return Ok(false);
+    }
+    to.sync_all()?;
+    Ok(true)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn share(_: &Path, _: &Path) -> io::Result<bool> {
+    Ok(false)
 }
 
 fn save_text(kept: &Kept, text: &str, dir: &Path) -> Result<Saved, Failure> {
@@ -207,11 +239,10 @@ fn save_text(kept: &Kept, text: &str, dir: &Path) -> Result<Saved, Failure> {
     })
 }
 
-/// Gives a saved file the usual permissions and its time. Only a contact may send something that
-/// can be run.
-pub(super) fn dress(path: &Path, file: &FileEntry, from_contact: bool) -> io::Result<()> {
+/// Gives a saved file the usual permissions and its time.
+pub(super) fn dress(path: &Path, file: &FileEntry, may_run: bool) -> io::Result<()> {
     let opened = File::open(path)?;
-    let mode = if file.executable && from_contact { 0o755 } else { 0o644 };
+    let mode = if file.executable && may_run { 0o755 } else { 0o644 };
     opened.set_permissions(fs::Permissions::from_mode(mode))?;
     if let Some(time) =
         file.mtime.and_then(|s| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(s)))
@@ -247,6 +278,14 @@ pub(super) fn safe_name(name: &str) -> String {
         Some('.' | '-' | ' ' | '~') => format!("_{}", &trimmed[1..]),
         Some(_) => trimmed.to_owned(),
     };
+    // Devices, for some systems, whatever comes behind the dot.
+    let stem = safe.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
+    let numbered = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt"));
+    if ["con", "prn", "aux", "nul"].contains(&&*stem)
+        || numbered.is_some_and(|n| matches!(n.as_bytes(), [b'0'..=b'9']))
+    {
+        safe.insert(0, '_');
+    }
     // Room for " (10000)" within the 255 bytes that most disks allow.
     while safe.len() > 240 {
         safe.pop();
@@ -270,6 +309,9 @@ mod tests {
             ("photo\u{202e}gpj.exe", "photo_gpj.exe"),
             ("con\n\u{1b}[2J", "con__[2J"),
             ("Grüße 你好.txt", "Grüße 你好.txt"),
+            ("NUL", "_NUL"),
+            ("com1.tar.gz", "_com1.tar.gz"),
+            ("console.txt", "console.txt"),
         ] {
             assert_eq!(safe_name(name), safe);
         }
