@@ -16,7 +16,7 @@ use super::node::Node;
 use crate::desk::{Failure, FailureKind, Laid, Laying, Silent, ToLay};
 
 /// How often is looked although nobody told of anything: contacts come, and folders are removed.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How soon is looked again where there was trouble.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Messages whose notes are forgotten in one commit.
@@ -35,7 +35,7 @@ pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         let trouble = clerk.look();
         let wait = if trouble.is_some() { LOOK_AGAIN } else { LOOK_EVERY };
-        node.board.ill(TROUBLE, trouble.map(|failure| said(&failure)));
+        node.board.ill(TROUBLE, trouble);
         times = node.desk.job_news_beyond(times, wait);
     }
 }
@@ -44,27 +44,28 @@ struct Clerk<'a> {
     node: &'a Node,
     laying: Laying<'a>,
     stop: &'a CancellationToken,
-    /// Whose folders cannot be used, since when.
-    shut: HashMap<NodeId, Instant>,
+    /// Whose folders cannot be used, since when, and why.
+    shut: HashMap<NodeId, (Instant, String)>,
     tidied: Option<Instant>,
 }
 
 impl Clerk<'_> {
     /// Lays all that waits; what kept some of it from that.
-    fn look(&mut self) -> Option<Failure> {
+    fn look(&mut self) -> Option<String> {
         if self.tidied.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             if let Err(failure) = self.laying.tidy() {
-                return Some(failure);
+                return Some(said(&failure));
             }
             self.tidied = Some(Instant::now());
         }
-        self.shut.retain(|_, since| since.elapsed() < LOOK_AGAIN);
+        // News that comes meanwhile is no reason to try them again.
+        self.shut.retain(|_, (since, _)| since.elapsed() < LOOK_AGAIN / 2);
         let mut trouble = None;
         let mut last: Option<ToLay> = None;
         loop {
             let page = match self.laying.waiting(last.as_ref()) {
                 Ok(page) => page,
-                Err(failure) => return Some(failure),
+                Err(failure) => return Some(said(&failure)),
             };
             last = page.last().cloned();
             if last.is_none() {
@@ -72,10 +73,10 @@ impl Clerk<'_> {
             }
             for some in page.chunks(TOGETHER) {
                 match self.lay(some) {
+                    Ok(Some((FailureKind::Full, said))) => return Some(said),
+                    Ok(Some((_, said))) => trouble = Some(said),
                     Ok(None) => {}
-                    Ok(Some(failure)) if failure.kind == FailureKind::Full => return Some(failure),
-                    Ok(Some(failure)) => trouble = Some(failure),
-                    Err(failure) => return Some(failure),
+                    Err(failure) => return Some(said(&failure)),
                 }
                 if self.stop.is_cancelled() {
                     return trouble;
@@ -85,10 +86,14 @@ impl Clerk<'_> {
     }
 
     /// Lays some; what kept one of them from that.
-    fn lay(&mut self, some: &[ToLay]) -> Result<Option<Failure>, Failure> {
+    fn lay(&mut self, some: &[ToLay]) -> Result<Option<(FailureKind, String)>, Failure> {
         let (mut trouble, mut done, mut laid) = (None, Vec::new(), Vec::new());
         for waiting in some {
-            if self.stop.is_cancelled() || self.shut.contains_key(&waiting.author) {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            if let Some((_, said)) = self.shut.get(&waiting.author) {
+                trouble = Some((FailureKind::Failed, said.clone()));
                 continue;
             }
             match self.laying.lay(waiting) {
@@ -97,16 +102,20 @@ impl Clerk<'_> {
                     done.push(waiting.clone());
                 }
                 Err(failure) => {
-                    self.shut.insert(waiting.author, Instant::now());
-                    let is_full = failure.kind == FailureKind::Full;
-                    trouble = Some(failure);
-                    if is_full {
+                    let (kind, said) = (failure.kind, said(&failure));
+                    self.shut.insert(waiting.author, (Instant::now(), said.clone()));
+                    trouble = Some((kind, said));
+                    if kind == FailureKind::Full {
                         break;
                     }
                 }
             }
         }
         self.laying.settle(&done)?;
+        if !laid.is_empty() && !self.node.desk.home().config.hooks.on_message.is_empty() {
+            // A hook may wait for what is there now.
+            self.node.desk.ring_jobs();
+        }
         for (id, Laid { from, paths }) in laid {
             let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
             self.node.board.happened("laid", Some(id), Some(from), Some(paths.join(", ")));

@@ -15,6 +15,8 @@ mod dialer;
 mod engine_task;
 mod fleets;
 mod greeting;
+#[cfg(target_os = "linux")]
+mod hooks;
 mod inbox;
 mod introduce;
 #[cfg(target_os = "linux")]
@@ -274,6 +276,11 @@ impl Daemon {
             tasks.spawn(async move { lan.run(events, stop).await });
         }
         media::start(&node, options, &mut tasks, &mut threads)?;
+        #[cfg(target_os = "linux")]
+        {
+            let (node, stop) = (Arc::clone(&node), stop.clone());
+            threads.push(spawn("hooks", move || hooks::run(&node, &stop))?);
+        }
         if desk.home().config.inbox {
             let (node, stop) = (Arc::clone(&node), stop.clone());
             threads.push(spawn("inbox", move || inbox::run(&node, &stop))?);

@@ -34,7 +34,7 @@ use super::{
     ledger::{remove_note, set_note, space},
     save::{fresh, safe_name, sync_dir, write_new},
 };
-use crate::home::{Contact, Contacts};
+use crate::home::{Contact, Contacts, Home};
 
 /// The folder of all of them, in the home.
 const INBOX: &str = "inbox";
@@ -74,8 +74,7 @@ pub struct Laid {
 
 /// The change that has a message laid, oldest first.
 pub(super) fn to_lay(message: &BundleId, author: &NodeId, held_ms: u64) -> Change {
-    let key = [&held_ms.to_be_bytes()[..], &message.0].concat();
-    set_note(space::TO_LAY, &key, author.as_bytes().to_vec())
+    set_note(space::TO_LAY, &key_of(message, held_ms), author.as_bytes().to_vec())
 }
 
 /// Names are not paths: of a name that cannot be a folder's only its like is one.
@@ -91,13 +90,31 @@ fn folder_name(contact: &Contact) -> String {
     format!("{} {}", safe_name(&contact.name), hex(&contact.card.node.as_bytes()[..4]))
 }
 
+/// A contact's folder in a home.
+pub(super) fn folder_of(home: &Home, contact: &Contact) -> PathBuf {
+    home.dir().join(INBOX).join(folder_name(contact))
+}
+
+/// Whether a message that came at that time is still to be laid.
+pub(super) fn is_to_be_laid(
+    spool: &DurableSpool,
+    message: &BundleId,
+    held_ms: u64,
+) -> Result<bool, Failure> {
+    Ok(spool.note(space::TO_LAY, &key_of(message, held_ms))?.is_some())
+}
+
+fn key_of(message: &BundleId, held_ms: u64) -> Vec<u8> {
+    [&held_ms.to_be_bytes()[..], &message.0].concat()
+}
+
 /// Whose mail is laid, and told to hooks: whom I chose, and who stands on a roster of mine.
 pub(super) fn is_known(contacts: &Contacts, node: &NodeId) -> bool {
     contacts.of(node).is_some() && contacts.linked().any(|contact| contact.card.node == *node)
 }
 
 impl Desk {
-    /// Opens the inbox folders. What a crash left half-written is removed; it is written anew.
+    /// Opens the inbox folders.
     pub fn open_laying(&self, watch: &dyn Watch) -> Result<Laying<'_>, Failure> {
         Ok(Laying { desk: self, spool: self.spool(watch)? })
     }
@@ -108,7 +125,8 @@ impl Laying<'_> {
     pub fn tidy(&self) -> Result<(), Failure> {
         let top = self.top()?;
         for contact in self.desk.home.contacts()?.linked().take(FOLDERS_MAX) {
-            make_folder(&top.join(folder_name(contact)))?;
+            // One that cannot be made is in the way of nobody else's; it is said when something comes.
+            let _ = make_folder(&top.join(folder_name(contact)));
         }
         let waiting: HashSet<String> = note_keys(self.spool, space::TO_LAY)?
             .iter()
@@ -145,7 +163,7 @@ impl Laying<'_> {
     pub fn lay(&self, waiting: &ToLay) -> Result<Option<Laid>, Failure> {
         let contacts = self.desk.home.contacts()?;
         let kept = self.desk.kept(self.spool, waiting.id)?;
-        let Some(kept) = kept.filter(|kept| self.is_mail(kept)) else { return Ok(None) };
+        let Some(kept) = kept.filter(|kept| is_mail(self.spool, kept)) else { return Ok(None) };
         // Who is no contact any more has no folder: that message is in the inbox alone.
         let contact = contacts.of(&kept.author).filter(|_| is_known(&contacts, &kept.author));
         let Some(contact) = contact else { return Ok(None) };
@@ -177,11 +195,6 @@ impl Laying<'_> {
             Spool::commit(self.spool, clock::now(), changes)?;
         }
         Ok(())
-    }
-
-    /// Whether it is what people write to each other, and not the answer to something asked for.
-    fn is_mail(&self, kept: &Kept) -> bool {
-        is_mail(self.spool, kept)
     }
 
     /// The folder of all, and where files are written; neither is anywhere else.

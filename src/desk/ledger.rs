@@ -122,6 +122,8 @@ pub(super) mod space {
     pub const AUDIT_HEAD: u8 = 91;
     /// Messages that are to be laid in inbox folders, by arrival and id: their author's key.
     pub const TO_LAY: u8 = 100;
+    /// What a hook is to run for, in the order of its turn: how urgent it is. See `hooks`.
+    pub const TO_HOOK: u8 = 101;
 }
 
 const VERSION: u8 = 1;

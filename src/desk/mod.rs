@@ -21,6 +21,7 @@ mod carry;
 mod clock;
 mod early;
 mod failure;
+mod hooks;
 mod identity;
 mod inbox;
 mod incoming;
@@ -29,6 +30,8 @@ mod jobs;
 mod laying;
 mod ledger;
 pub mod live;
+#[cfg(target_os = "linux")]
+mod local_time;
 mod meetings;
 mod message_files;
 mod neighbours;
@@ -67,6 +70,9 @@ pub use allow::{AllowRequest, AllowTestRequest};
 pub use bundles::ExportForm;
 pub(crate) use clock::wall_s;
 pub use failure::{Failure, FailureKind};
+pub use hooks::Due;
+#[cfg(target_os = "linux")]
+pub use hooks::{Became, Begun, Hooks};
 pub use identity::InitRequest;
 pub use introduce::IntroduceRequest;
 pub use jobs::{FleetRequest, RunRequest, Share, Which};

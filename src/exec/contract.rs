@@ -59,6 +59,10 @@ pub struct Order {
     pub reach: Reach,
     /// Whether it runs where something of this cannot be enforced; else it is refused there.
     pub best_effort: bool,
+    /// Further variables of its environment, which this node's owner is told by (`POSTRIDER_…`), in place of
+    /// those of a job. A job has none: nothing that came from outside names a variable.
+    #[serde(default)]
+    pub told: BTreeMap<String, String>,
 }
 
 /// How much a command may use. Where each is enforced is in [`Outcome::enforced`].

@@ -8,7 +8,7 @@ use postrider_base::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{acl::Acl, files::replace};
+use super::{acl::Acl, files::replace, hooks::Hooks};
 
 /// Everything that can be set. Every key is described in docs/config.md.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,8 @@ pub struct Config {
     pub carry: Carry,
     /// How much others get of what they ask for.
     pub files: Files,
+    /// What runs when something comes.
+    pub hooks: Hooks,
 }
 
 /// How much of the disk the bundles of others may take. Where no bytes are said, they follow from
@@ -176,6 +178,7 @@ impl Default for Config {
             contacts_mib: None,
             carry: Carry::default(),
             files: Files::default(),
+            hooks: Hooks::default(),
         }
     }
 }
@@ -276,6 +279,7 @@ impl Config {
         if !(1..=512).contains(&config.files.waiting) {
             return Err(ConfigError::Range { key: "waiting in [files]", range: "1 to 512" });
         }
+        config.hooks.check()?;
         if config.workers > 64 {
             return Err(ConfigError::Range { key: "workers", range: "0 to 64" });
         }
@@ -289,8 +293,9 @@ impl Config {
         if self.carry == Carry::default()
             && self.acl == Acl::default()
             && self.files == Files::default()
+            && self.hooks == Hooks::default()
         {
-            text.push_str("# At the end may stand: [carry], how much is carried for others; [acl], who may do what; [files].\n");
+            text.push_str("# At the end may stand: [carry], how much is carried for others; [acl], who may do what; [files]; [hooks], what runs when mail comes.\n");
             return text;
         }
         text.push_str(&self.tables_text());
@@ -372,6 +377,7 @@ impl Config {
         text.push_str(&format!(
             "\n[files]\nbytes-per-day = {bytes_per_day}\nwaiting = {waiting}\n"
         ));
+        text.push_str(&self.hooks.text());
         text
     }
 
@@ -437,6 +443,13 @@ mod tests {
             ("[acl]\nlisten = []", "listen"),
             ("[files]\nwaiting = 0", "waiting"),
             ("[files]\nbytes = 1", "bytes"),
+            ("[hooks]\non-message = ['ring']", "on-message"),
+            ("[hooks]\non-job = ['/usr/../ring']", "on-job"),
+            ("[hooks]\nquiet = '22:00'", "quiet"),
+            ("[hooks]\nquiet = '22:00-22:00'", "quiet"),
+            ("[hooks]\ntimeout = 0", "timeout"),
+            ("[hooks]\nwrite = ['log']", "write"),
+            ("[hooks]\non-mail = []", "on-mail"),
             ("name = ", "name"),
         ] {
             let error = Config::parse(text).unwrap_err().to_string();

@@ -13,6 +13,7 @@ mod config;
 mod contacts;
 mod elsewhere;
 mod files;
+mod hooks;
 mod key_file;
 mod roster_key;
 mod rosters;

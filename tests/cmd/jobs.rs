@@ -32,7 +32,7 @@ in_both_modes! {
 }
 
 /// One after the other, a target says things about jobs.
-struct Voice<'a> {
+pub(crate) struct Voice<'a> {
     folder: &'a Folder,
     of: &'a Node,
     to: &'a Node,
@@ -40,12 +40,12 @@ struct Voice<'a> {
 }
 
 impl<'a> Voice<'a> {
-    fn new(folder: &'a Folder, of: &'a Node, to: &'a Node) -> Self {
+    pub(crate) fn new(folder: &'a Folder, of: &'a Node, to: &'a Node) -> Self {
         Self { folder, of, to, said: 0 }
     }
 
     /// Says something; it arrives at once.
-    fn says(&mut self, body: Body) {
+    pub(crate) fn says(&mut self, body: Body) {
         self.said += 1;
         let file = self.bundle(body);
         self.to.run(["bundle".as_ref(), "import".as_ref(), file.as_os_str()]).ok();
@@ -80,16 +80,16 @@ fn id_of(id: &str) -> BundleId {
     BundleId(bytes.map(byte).collect::<Vec<u8>>().try_into().unwrap())
 }
 
-fn ended(id: &str, state: State) -> JobResult {
+pub(crate) fn ended(id: &str, state: State) -> JobResult {
     JobResult::without_output(id_of(id), state)
 }
 
-fn result(result: JobResult) -> Body {
+pub(crate) fn result(result: JobResult) -> Body {
     Body::Result(Box::new(result))
 }
 
 /// Asks Bob to run something and returns the id.
-fn ask(alice: &Node, args: &[&str]) -> String {
+pub(crate) fn ask(alice: &Node, args: &[&str]) -> String {
     let args = ["run", "Bob"].iter().chain(args);
     text(&alice.json(args)[0], "id")
 }

@@ -14,6 +14,7 @@ mod folders;
 mod full;
 mod get;
 mod help;
+mod hooks;
 mod hostile;
 mod jobs;
 mod links;

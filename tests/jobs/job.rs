@@ -1,6 +1,7 @@
 //! One job in a folder of its own, and what a test asks of it.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
@@ -42,6 +43,7 @@ impl Job {
             limits,
             reach: Reach::default(),
             best_effort: false,
+            told: BTreeMap::new(),
         };
         // As a daemon's home must be where its jobs run under users of their own.
         open_to_all(root.path());

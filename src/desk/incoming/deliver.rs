@@ -1,7 +1,7 @@
 //! What is for this node: a bundle becomes a message or a part of one, a receipt frees and proves.
 
 use postrider_base::{
-    BundleId, Card, Head, NodeId, Roster,
+    BundleId, Card, Head, Niceness, NodeId, Roster,
     bundle::{Hop, Receipt},
     packet::{Body, Packet},
     unseal::Opened,
@@ -13,6 +13,7 @@ use crate::{
     desk::{
         Failure, clock,
         early::Bringer,
+        hooks::for_message,
         laying::{is_known, to_lay},
         ledger::{End, MessageNote, OwnNote, SentNote, event, set_note, space},
         parts::Place,
@@ -227,7 +228,8 @@ impl Intake<'_> {
             group.pending.jobs.push(job);
         } else if let Some(message) = complete {
             changes.push(event(&message, held_ms, 1, ("received", &author.to_string(), "")));
-            changes.extend(self.to_do(&message, &author, held_ms, &opened.packet.body));
+            let nice = head.header().nice;
+            changes.extend(self.to_do(&message, (&author, nice), held_ms, &opened.packet.body));
             group.pending.messages.push(message);
         }
         group.bytes += changes.iter().map(change_bytes).sum::<usize>();
@@ -241,13 +243,22 @@ impl Intake<'_> {
 
     /// What is done with a message once it is complete, by threads that go by these notes. Strangers have
     /// no folder.
-    fn to_do(&self, message: &BundleId, author: &NodeId, held_ms: u64, body: &Body) -> Vec<Change> {
+    fn to_do(
+        &self,
+        message: &BundleId,
+        (author, nice): (&NodeId, Niceness),
+        held_ms: u64,
+        body: &Body,
+    ) -> Vec<Change> {
         // What it is whose last part this was is seen by whoever does it.
         let may_be_mail = matches!(body, Body::Mail(_) | Body::Files(_) | Body::Part(_));
         if !may_be_mail || !is_known(&lock(&self.contacts), author) {
             return Vec::new();
         }
-        self.home.config.inbox.then(|| to_lay(message, author, held_ms)).into_iter().collect()
+        let config = &self.home.config;
+        let hooked = cfg!(target_os = "linux") && !config.hooks.on_message.is_empty();
+        let lay = config.inbox.then(|| to_lay(message, author, held_ms));
+        lay.into_iter().chain(hooked.then(|| for_message(message, nice, held_ms))).collect()
     }
 
     /// Whether what an author sends is taken and not shown, as from somebody whom I refuse. Whose key

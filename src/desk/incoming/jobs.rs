@@ -10,6 +10,7 @@ use postrider_spool::{Change, Spool};
 use super::{Intake, lock};
 use crate::desk::{
     Failure,
+    hooks::for_job,
     inbox::kept_packet,
     jobs::{CameNote, FactNote, IssuedNote, WordNote},
     ledger::{set_note, space},
@@ -66,7 +67,12 @@ impl Intake<'_> {
         if !self.is_target(&result.job, &came.author)? {
             return Ok(None);
         }
-        if let Some(first) = self.spool.note(space::JOB_RESULT, &result.job.0)?
+        let first = self.spool.note(space::JOB_RESULT, &result.job.0)?;
+        if first.is_none() && cfg!(target_os = "linux") && !self.home.config.hooks.on_job.is_empty()
+        {
+            changes.push(for_job(&result.job, came.held_ms));
+        }
+        if let Some(first) = first
             && let Ok(first) = first.try_into().map(BundleId)
             && let Some(Body::Result(first)) =
                 kept_packet(self.spool, &self.home.spool_dir().join("inbox"), first)?

@@ -103,7 +103,7 @@ impl Desk {
     }
 
     /// How a job of mine stands.
-    pub(super) fn job_line(
+    pub(in crate::desk) fn job_line(
         &self,
         spool: &DurableSpool,
         id: &BundleId,

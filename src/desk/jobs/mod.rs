@@ -27,6 +27,8 @@ pub(super) use news::JobNews;
 pub(super) use notes::{CameNote, FactNote, IssuedNote, WordNote};
 #[cfg(target_os = "linux")]
 pub use target::{Jobs, WaitingWord};
+#[cfg(target_os = "linux")]
+pub(super) use target::{PROGRAM, SUPERVISOR};
 
 use std::time::Duration;
 

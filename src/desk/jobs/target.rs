@@ -50,9 +50,9 @@ use crate::{
 const WORDS_MAX: usize = PAGE_MAX;
 
 /// This very program, even if a newer one has taken its name since.
-const PROGRAM: &str = "/proc/self/exe";
+pub(in crate::desk) const PROGRAM: &str = "/proc/self/exe";
 /// As `src/cli/jobs.rs` knows it.
-const SUPERVISOR: &str = "job-supervisor";
+pub(in crate::desk) const SUPERVISOR: &str = "job-supervisor";
 
 /// Others' jobs on this node.
 pub struct Jobs<'a> {

@@ -1,5 +1,7 @@
 //! From a list and a request to the command that will run, or to a reason that can be sent back.
 
+use std::collections::BTreeMap;
+
 use postrider_base::{
     BundleId,
     packet::{ARGV_BYTES_MAX, ARGV_MAX, Handle, JOB_FILES_MAX, WHY_MAX, approval_of, is_component},
@@ -166,6 +168,7 @@ impl Rendered<'_> {
             limits: self.entry.limits(),
             reach: self.entry.reach.clone(),
             best_effort: self.entry.best_effort,
+            told: BTreeMap::new(),
         }
     }
 

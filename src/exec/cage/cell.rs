@@ -303,9 +303,13 @@ fn command(order: &Order, program: &Path, work: &Path) -> Command {
         .env("PATH", PATH)
         .env("HOME", work)
         .env("TMPDIR", work)
-        .env("LANG", "C.UTF-8")
-        .env("POSTRIDER_JOB_ID", job)
-        .env("POSTRIDER_JOB_FROM", &order.from);
+        .env("LANG", "C.UTF-8");
+    if order.told.is_empty() {
+        command.env("POSTRIDER_JOB_ID", job).env("POSTRIDER_JOB_FROM", &order.from);
+    } else {
+        // None of those that a program or its loader goes by, whoever wrote the order.
+        command.envs(order.told.iter().filter(|(name, _)| name.starts_with("POSTRIDER_")));
+    }
     command
 }
 
