@@ -239,7 +239,7 @@ mod tests {
             // South of the equator summer goes over the end of the year.
             ("AEST-10AEDT,M10.1.0,M4.1.0/3", 600, 660),
             ("<-02>2<-01>,M3.5.0/-1,M10.5.0/0", -60, -120),
-            ("XXX3YYY,J100,J300", -120, -180),
+            ("ABC3DEF,J100,J300", -120, -180),
         ] {
             let rule = Rule::parse(zone).unwrap();
             assert_eq!(rule.offset(SUMMER), Some(summer_min * 60), "{zone}");

@@ -56,11 +56,9 @@ impl Desk {
                     )
                     .next("what is here is safe; the rest comes with the next stick or link"));
                 }
-                {
-                    // Only a contact may send something that can be run.
-                    let may_run = self.home.contacts()?.of(&kept.author).is_some();
-                    self.save_files(&kept, manifest, dir, may_run, watch)?
-                }
+                // Only a contact may send something that can be run.
+                let may_run = self.home.contacts()?.of(&kept.author).is_some();
+                self.save_files(&kept, manifest, dir, may_run, watch)?
             }
             (Body::Mail(text), None) => vec![save_text(&kept, text, dir)?],
             (_, None) => Vec::new(),
@@ -216,11 +214,10 @@ fn create_new(path: &Path) -> io::Result<File> {
 #[cfg(target_os = "linux")]
 fn share(source: &Path, path: &Path) -> io::Result<bool> {
     let (from, to) = (File::open(source)?, create_new(path)?);
-    if rustix::fs::ioctl_ficlone(&to, &from).is_err() {
+    if rustix::fs::ioctl_ficlone(&to, &from).and_then(|()| rustix::fs::fsync(&to)).is_err() {
         fs::remove_file(path)?;
         return Ok(false);
     }
-    to.sync_all()?;
     Ok(true)
 }
 
