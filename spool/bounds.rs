@@ -6,10 +6,10 @@
 //! When a class is over its quota with the newcomer counted in, bundles go in this order until it
 //! is not:
 //! 1. what has outlived its lifetime;
-//! 2. of a neighbour that has twice as much as its part, the whole shared by all neighbours and
+//! 2. of a neighbour that has half as much again as its part, the whole shared by all neighbours and
 //!    one more (what no proven neighbour brought is one neighbour's): keys of sources are free, and
 //!    neighbours are not, so a thousand sources behind one neighbour have no more than one. And if
-//!    among its sources there is one with twice as much as its part of that, shared in the same
+//!    among its sources there is one with half as much again as its part of that, shared in the same
 //!    way (hidden ones are one source's), of that source;
 //! 3. else of all;
 //! 4. among these, the nicest; of equally nice ones what is worth least for its bytes; of these the
@@ -46,9 +46,9 @@ pub(crate) const EXPIRED_MAX: usize = 64;
 /// Neighbours, or sources of one, that share alike are counted so far: with more, whoever has less
 /// than a twentieth never has too much.
 pub(crate) const PARTIES_MAX: usize = 32;
-/// A party has too much beyond twice its part: less, and chance alone makes many have too much,
+/// A party has too much beyond its part times 3/2: less, and chance alone makes many have too much,
 /// so that worth does not count; more, and floods take more before anything stops them.
-const OVER: u128 = 2;
+const OVER: (u128, u128) = (3, 2);
 
 /// What a body of this length counts against a quota.
 #[must_use]
@@ -144,17 +144,14 @@ pub(crate) type Rank = (Reverse<u64>, Party);
 pub(crate) type Turn = (Reverse<u8>, u16, u64);
 
 pub(crate) fn turn_of(entry: &Entry) -> Turn {
-    let value = value((entry.worth, entry.hop.level), counted_bytes(entry.summary.length));
+    let value = value(entry.worth, counted_bytes(entry.summary.length));
     (Reverse(entry.summary.nice), value, entry.arrival)
 }
 
-/// What a bundle is worth for what it counts: worth is in eighths of doublings, and so is this. Where
-/// somebody nearer was offered a copy, this one is worth less by as much as they are nearer, but no
-/// less than if nobody here had met its recipient: whoever lies about that gains no more.
-fn value((worth, level): (u8, u8), counted: u64) -> u16 {
-    let left = worth.saturating_sub(level.saturating_sub(worth));
+/// What a bundle is worth for what it counts: worth is in eighths of doublings, and so is this.
+fn value(worth: u8, counted: u64) -> u16 {
     let doublings = (counted / COUNTED_MIN).max(1).ilog2();
-    (256 + u16::from(left)).saturating_sub(8 * u16::try_from(doublings).unwrap_or(u16::MAX / 8))
+    (256 + u16::from(worth)).saturating_sub(8 * u16::try_from(doublings).unwrap_or(u16::MAX / 8))
 }
 
 /// Among which bundles the next one to go is looked for.
@@ -209,8 +206,6 @@ pub(crate) struct Newcomer {
     pub(crate) owner: Owner,
     pub(crate) nice: u8,
     pub(crate) worth: u8,
-    /// How near somebody is who was offered a copy before.
-    pub(crate) level: u8,
     pub(crate) counted: u64,
 }
 
@@ -304,8 +299,7 @@ impl<'a, C: Carried> Cutting<'a, C> {
         };
         let goes_before_new = |entry: &Entry| {
             let (nice, value_here, _) = turn_of(entry);
-            let new =
-                (Reverse(self.new.nice), value((self.new.worth, self.new.level), self.new.counted));
+            let new = (Reverse(self.new.nice), value(self.new.worth, self.new.counted));
             let gives_way = matches!(among, Among::Neighbour(..));
             (nice, value_here) < new || (nice, value_here) == new && !gives_way
         };
@@ -396,11 +390,11 @@ impl Ranking {
                 }
             }
         }
-        // With room for one more: whoever has all of it has too much.
+        // With room for one more: of two, half is too much.
         let parties = self.order.len().min(PARTIES_MAX) as u128 + 1;
         let first = self.order.first().map(|(share, party)| (share.0, *party));
         Ok(first.filter(|(share, _)| {
-            self.order.len() == 1 || u128::from(*share) * parties > u128::from(whole) * OVER
+            u128::from(*share) * OVER.1 * parties > u128::from(whole) * OVER.0
         }))
     }
 }

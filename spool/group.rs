@@ -199,7 +199,6 @@ impl Deciding<'_, '_> {
             owner: Owner::of(new),
             nice: new.summary.nice,
             worth: new.worth,
-            level: new.hop.level,
             counted: counted_bytes(new.summary.length),
         };
         let quota = self.quotas.of(new.class);

@@ -394,7 +394,6 @@ impl State {
             owner: Owner::of(&entry),
             nice: entry.summary.nice,
             worth: entry.worth,
-            level: entry.hop.level,
             counted: counted_bytes(entry.summary.length),
         };
         let quota = self.quotas.unwrap_or(Quotas::UNLIMITED).of(entry.class);

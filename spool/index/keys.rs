@@ -33,7 +33,7 @@ pub(crate) struct Tombstone {
 pub(crate) const TOTALS: u8 = b's';
 /// With the number of what the keys and values here look like: an index that looks otherwise has
 /// none, and is built anew.
-pub(crate) const WATERMARK: &[u8] = b"w4";
+pub(crate) const WATERMARK: &[u8] = b"w3";
 pub(crate) const CLASS_QUEUE: u8 = b'q';
 pub(crate) const DESTINATION_QUEUE: u8 = b'p';
 pub(crate) const LIVE: u8 = b'e';
@@ -334,7 +334,7 @@ impl Totals {
 }
 
 /// Of the rows in the table: an index with others is made anew.
-const LAYOUT: u8 = 4;
+const LAYOUT: u8 = 3;
 
 pub(crate) fn encode_watermark(mark: &Watermark) -> Vec<u8> {
     let mut out = vec![LAYOUT];

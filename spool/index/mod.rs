@@ -24,7 +24,7 @@
 //! n space key                            note: location
 //! g segment                              bytes of it that still count
 //! s                                      totals
-//! w4                                     watermark, and that the index looks as here
+//! w3                                     watermark, and that the index looks as here
 //! ```
 //!
 //! Bundles are keyed by the order of their admission, not by their id: ids are random, so that

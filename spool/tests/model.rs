@@ -70,7 +70,6 @@ struct Carried {
     source: Option<u8>,
     nice: u8,
     worth: u8,
-    level: u8,
     counted: u64,
     ends_s: u64,
 }
@@ -103,15 +102,14 @@ fn naive(
             Some(ended) => ended.n,
             None => {
                 // Who has the most, among equals the one without a name, then the lower name, if that
-                // is twice as much as a part of this, with one more to share it.
+                // is half as much again as a part of this, with one more to share it.
                 let over = |shares: &[(u64, Option<u8>)], whole: u64| {
                     let larger = |a: &&(u64, Option<u8>), b: &&(u64, Option<u8>)| {
                         a.0.cmp(&b.0).then(b.1.cmp(&a.1))
                     };
                     let most = *shares.iter().max_by(larger).unwrap();
                     let parties = shares.iter().map(|one| one.1).collect::<BTreeSet<_>>().len() + 1;
-                    let all = parties == 2;
-                    (all || most.0 * parties as u64 > whole * 2).then_some(most)
+                    (most.0 * 2 * parties as u64 > whole * 3).then_some(most)
                 };
                 let froms: Vec<_> =
                     all.iter().map(|a| (share(&|one| one.from == a.from), a.from)).collect();
@@ -133,9 +131,7 @@ fn naive(
                     false => arrival(spool, one.n),
                 };
                 let value = |one: &Carried| {
-                    let nearer = i64::from(one.level.saturating_sub(one.worth));
-                    (i64::from(one.worth) - nearer).max(0)
-                        - 8 * i64::from((one.counted / 512).ilog2())
+                    i64::from(one.worth) - 8 * i64::from((one.counted / 512).ilog2())
                 };
                 let turn = |one: &&Carried| (u8::MAX - one.nice, value(one), arrival(one));
                 all.iter().filter(is_among).min_by_key(turn).unwrap().n
@@ -182,7 +178,6 @@ fn what_goes_is_what_the_rules_say() {
                 source,
                 nice: [32, 160, 160, 224][chance.index(4)],
                 worth: [0, 0, 40, 41][chance.index(4)],
-                level: [0, 40, 41, 42][chance.index(4)],
                 counted: (length as u64).max(512),
                 ends_s: time_s + lifetime_s,
             };
@@ -194,7 +189,6 @@ fn what_goes_is_what_the_rules_say() {
                 bundle.from = from.map(|n| [n; 32]);
                 bundle.summary.source = source.map(|n| [n; 32]);
                 (bundle.summary.nice, bundle.worth) = (new.nice, new.worth);
-                bundle.hop.level = new.level;
                 bundle.summary.length = length as u64;
                 bundle.summary.lifetime_s = u32::try_from(lifetime_s).unwrap();
                 bundle.body = Body::Inline(vec![1; length]);
