@@ -269,6 +269,9 @@ def bombs():
                 for _ in BOMBS:
                     started.get(timeout=30)
                 time.sleep(1)
+                # Jobs are messages, too.
+                while not heard.empty():
+                    heard.get()
                 beside, _ = one_by_one(a, heard)
                 for job in jobs:
                     a.ask("job/cancel", id=job, force=True)
