@@ -75,6 +75,7 @@ if [ "$kib" -ge 400 ]; then
   check "at most 1.25 of the payload on the wire" test $((wire * 100)) -le $((payload * 125))
 fi
 check "the file is whole, and came once" same pump "$film" "$W/firmware"
+check "what was asked for is whole" eval 'P office get --resume "$asked" --wait -o "$W/back" && cmp "$W/back" "$W/readings"'
 well=0
 for id in "${ids[@]}"; do
   P office job log "$id" 2>/dev/null | cmp -s - "$W/question" && well=$((well + 1))

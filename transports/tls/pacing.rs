@@ -12,7 +12,7 @@ use std::{
     collections::VecDeque,
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -136,6 +136,9 @@ enum Change {
 /// What a line was seen to take.
 struct Pace {
     since: Instant,
+    /// When something was last written or waited, and whether it waits still.
+    last: Instant,
+    waits: bool,
     /// Looks so far.
     looks: usize,
     fast: bool,
@@ -151,6 +154,8 @@ impl Pace {
     fn new(now: Instant) -> Self {
         Self {
             since: now,
+            last: now,
+            waits: false,
             looks: 0,
             fast: false,
             bytes: 0,
@@ -162,6 +167,11 @@ impl Pace {
 
     /// Something was written, or could not be.
     fn wrote(&mut self, bytes: Option<u64>, now: Instant) -> Option<Change> {
+        // Where there was nothing to write for a while that is not the line's fault.
+        if !self.waits && now.saturating_duration_since(self.last) >= LOOK_EVERY {
+            (self.since, self.bytes, self.blocked) = (now, 0, false);
+        }
+        (self.last, self.waits) = (now, bytes.is_none());
         let took = now.saturating_duration_since(self.since);
         let mut change = None;
         if took >= LOOK_EVERY {
@@ -184,11 +194,16 @@ impl Pace {
             None => self.blocked = true,
         }
         // So much in one look is not what the kernel itself takes.
-        if !self.fast && self.bytes >= FAST_BYTES {
+        if !self.fast && change.is_none() && self.bytes >= FAST_BYTES {
             self.fast = true;
-            change = change.or(Some(Change::Fast));
+            change = Some(Change::Fast);
         }
         change
+    }
+
+    /// The kernel has all that was written.
+    fn flushed(&mut self, now: Instant) {
+        (self.last, self.waits) = (now, false);
     }
 
     fn decide(&mut self) -> Option<Change> {
@@ -230,7 +245,10 @@ impl<S: AsyncWrite + OverTcp + Unpin> AsyncWrite for Paced<S> {
         if !self.pace.fast {
             // Nothing more before the kernel has the last record: what waits before it cannot be seen.
             match Pin::new(&mut self.stream).poll_flush(cx) {
-                Poll::Ready(Ok(())) => most = RECORD_BYTES,
+                Poll::Ready(Ok(())) => {
+                    self.pace.flushed(Instant::now());
+                    most = RECORD_BYTES;
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.wrote(&Poll::Pending);
@@ -245,10 +263,11 @@ impl<S: AsyncWrite + OverTcp + Unpin> AsyncWrite for Paced<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
-        if polled.is_pending() {
-            self.wrote(&Poll::Pending);
+        match polled {
+            Poll::Pending => self.wrote(&Poll::Pending),
+            Poll::Ready(_) => self.pace.flushed(Instant::now()),
         }
-        Poll::Ready(ready!(polled))
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -294,6 +313,20 @@ mod tests {
         let mut faster = Pace::new(begin);
         assert_eq!(faster.wrote(Some(1 << 20), begin), Some(Change::Fast));
         assert_eq!(faster.wrote(Some(1 << 20), begin), None);
+    }
+
+    #[test]
+    fn a_line_that_was_idle_is_not_taken_for_a_slow_one() {
+        let begin = Instant::now();
+        let mut pace = Pace::new(begin);
+        for n in 1..100 {
+            // A message that waited for a moment, and a minute without one.
+            let now = begin + Duration::from_secs(60) * n;
+            pace.wrote(Some(100), now);
+            pace.wrote(None, now);
+            pace.flushed(now + Duration::from_millis(1));
+        }
+        assert_eq!((pace.allowed, pace.rates.len()), (None, 0));
     }
 
     #[test]
