@@ -77,6 +77,31 @@ fn more_processor_than_it_may_have_ends_it() {
 }
 
 #[test]
+fn it_stands_back_for_all_else_whatever_sessions_it_begins() {
+    let shown = "nice; cat /proc/self/autogroup; setsid sh -c 'nice; cat /proc/self/cgroup'";
+    let job = Job::sh(shown);
+    well(&job, &job.run());
+    let said = job.stdout();
+    let mut lines = said.lines();
+    assert_eq!(lines.next(), Some("10"), "{said}");
+    if std::path::Path::new("/proc/self/autogroup").exists() {
+        assert!(lines.next().is_some_and(|line| line.ends_with(" nice 10")), "{said}");
+    }
+    assert_eq!(lines.next(), Some("10"), "{said}");
+    // Where somebody of this user may make one.
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let first = groups.lines().find(|line| line.split(':').nth(1) == Some("cpu"));
+    let writable = first.and_then(|line| line.split(':').nth(2)).is_some_and(|below| {
+        let probe = format!("/sys/fs/cgroup/cpu{below}/probe-{}", std::process::id());
+        fs::create_dir(&probe).is_ok_and(|()| fs::remove_dir(&probe).is_ok())
+    });
+    if writable {
+        let shared = lines.find(|line| line.split(':').nth(1) == Some("cpu"));
+        assert!(shared.is_some_and(|line| line.contains("postrider-job-")), "{said}");
+    }
+}
+
+#[test]
 fn a_file_that_is_too_large_is_refused() {
     let job = Job::sh("head -c 3000000 /dev/zero >file; echo $?; ls -l file | cut -d' ' -f5")
         .limits(|l| l.scratch_bytes = 1 << 20);

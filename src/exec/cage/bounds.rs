@@ -1,5 +1,7 @@
 //! The limits that the kernel keeps for each process, and the capabilities that a command does not have.
 
+use std::fs;
+
 use rustix::{
     process::{Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit},
     thread::{
@@ -17,7 +19,7 @@ const CPU_GRACE_S: u64 = 2;
 
 /// How far a command stands back for everything else on the machine, the daemon first of all: as far as
 /// what is started with `nice`.
-const NICE: i32 = 10;
+pub(super) const NICE: i32 = 10;
 
 /// Sets everything but memory: that comes last, for it binds the cell too.
 pub(super) fn limit(limits: &Limits, processes: Option<u64>) -> rustix::io::Result<()> {
@@ -26,12 +28,20 @@ pub(super) fn limit(limits: &Limits, processes: Option<u64>) -> rustix::io::Resu
     lower(Resource::Fsize, limits.scratch_bytes, limits.scratch_bytes)?;
     lower(Resource::Nofile, FILES_MAX, FILES_MAX)?;
     lower(Resource::Core, 0, 0)?;
-    if getpriority_process(None).is_ok_and(|nice| nice < NICE) {
-        setpriority_process(None, NICE)?;
-    }
+    stand_back()?;
     if let Some(processes) = processes {
         lower(Resource::Nproc, processes, processes)?;
     }
+    Ok(())
+}
+
+/// From now on this process stands back for everything else.
+pub(super) fn stand_back() -> rustix::io::Result<()> {
+    if getpriority_process(None).is_ok_and(|nice| nice < NICE) {
+        setpriority_process(None, NICE)?;
+    }
+    // Where the kernel shares out time by session, as on desktops, nice alone counts within ours.
+    let _ = fs::write("/proc/self/autogroup", NICE.to_string());
     Ok(())
 }
 

@@ -63,6 +63,7 @@ pub fn confine() -> io::Result<()> {
     let Some(nest) = hear::<Nest>(&mut socket)? else { return Ok(()) };
     // First, so that all that follows counts and is bounded.
     let joined = join(&nest.join);
+    join(nest.share.as_slice());
     let own_network = nest.first && nest.alone && unshare(CloneFlags::CLONE_NEWNET).is_ok();
     // A job may be long in coming. Other namespaces are left after that: a mount that somebody takes away
     // meanwhile would stay in use by this process.

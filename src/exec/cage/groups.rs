@@ -1,4 +1,5 @@
-//! Control groups: the exact bound of memory and of processes, where this user may make groups.
+//! Control groups: the exact bound of memory and of processes and a share of the processor, where this user
+//! may make groups.
 //!
 //! A group of the second version is made beside or below our own if it has both controllers there, which is
 //! so where a service manager delegates them; else groups of the first version. A group in a slice that the
@@ -10,11 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::bounds::NICE;
 use crate::contract::Limits;
 
 /// Names begin so; what follows is the pid of the supervisor.
 const PREFIX: &str = "postrider-job-";
 const JOIN: &str = "cgroup.procs";
+/// What the kernel gives to [`NICE`] where a process as usual gets 1024.
+const SHARES: &str = "110";
 
 /// The groups of one job.
 #[derive(Debug, Default)]
@@ -23,6 +27,9 @@ pub(super) struct Groups {
     /// What bounds memory, and processes.
     pub(super) memory_by: Option<String>,
     pub(super) processes_by: Option<String>,
+    /// Where a share of the processor is joined: a session that a command begins counts as a whole
+    /// otherwise, whatever its processes have of `nice`.
+    pub(super) share: Option<PathBuf>,
     /// Where the bound of memory is set, and that of swap, with what it is set to.
     memory: Option<PathBuf>,
     swap: Option<(PathBuf, Swap)>,
@@ -31,6 +38,8 @@ pub(super) struct Groups {
     /// Nobody can fork any more once this is 0.
     forks: Option<PathBuf>,
     kill: Option<PathBuf>,
+    /// The group of that share, where it is one of its own.
+    shared: Option<PathBuf>,
 }
 
 /// How swap is bounded: by itself, or together with memory.
@@ -49,6 +58,7 @@ impl Groups {
         let (ours, mounts) = own();
         if !groups.make_second(&ours, &mounts) {
             groups.make_memory(&ours, &mounts);
+            groups.make_share(&ours, &mounts);
         }
         groups
     }
@@ -97,6 +107,12 @@ impl Groups {
                 let _ = set(&parent.join("cgroup.subtree_control"), "+memory +pids");
             }
             if set(&most, "max").is_ok() && set(&count, "max").is_ok() {
+                let weight = dir.join("cpu.weight.nice");
+                if !weight.exists() {
+                    let _ = set(&parent.join("cgroup.subtree_control"), "+cpu");
+                }
+                // Its processes are in it already; where it is not shared out, nice is what there is.
+                let _ = set(&weight, &NICE.to_string());
                 self.memory_by = Some("cgroup".to_owned());
                 self.processes_by = Some("cgroup".to_owned());
                 self.memory = Some(most);
@@ -120,6 +136,15 @@ impl Groups {
         self.swap = Some((dir.join("memory.memsw.limit_in_bytes"), Swap::WithMemory));
         self.counted = Some(dir.join("memory.oom_control"));
         self.dirs.push(dir);
+    }
+
+    fn make_share(&mut self, ours: &str, mounts: &str) {
+        let own = place(ours, mounts, Some("cpu"));
+        let Some(dir) = own.and_then(|own| make_dir(&own)) else { return };
+        if set(&dir.join("cpu.shares"), SHARES).is_ok() {
+            self.share = Some(dir.join(JOIN));
+        }
+        self.shared = Some(dir);
     }
 
     fn make_processes(&mut self, processes: &str) -> Vec<PathBuf> {
@@ -162,7 +187,7 @@ impl Groups {
 
     /// Takes them away; what is not empty stays, and the next supervisor tries again.
     pub(super) fn remove(&self) {
-        for dir in &self.dirs {
+        for dir in self.dirs.iter().chain(&self.shared) {
             let _ = fs::remove_dir(dir);
         }
     }

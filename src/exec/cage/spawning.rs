@@ -183,7 +183,8 @@ pub(super) fn bear(mut cell: Command, alone: bool) -> Result<Born, String> {
         i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("its cell has no pid")?;
     let mut socket = ours;
     // One that is gone already is noticed when it is buried.
-    let _ = say(&mut socket, &Nest { first, own_users, alone, join: groups.join() });
+    let nest = Nest { first, own_users, alone, join: groups.join(), share: groups.share.clone() };
+    let _ = say(&mut socket, &nest);
     Ok(Born { pid, socket, stdout, stderr, groups, first, own_users })
 }
 

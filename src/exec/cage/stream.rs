@@ -68,6 +68,11 @@ impl Stream {
         false
     }
 
+    /// Whether more came than is kept.
+    pub(super) fn is_over(&self) -> bool {
+        self.kept.bytes > self.kept.head + self.kept.tail
+    }
+
     /// Takes what is left in the pipe and makes the file durable.
     pub(super) fn finish(mut self) -> io::Result<Captured> {
         for _ in 0..LEFT_PIECES_MAX {

@@ -26,6 +26,7 @@ use rustix::{
 };
 
 use super::{
+    bounds,
     ending::end_everything,
     folder::{
         self, FolderError, GRACE, Lock, OUTCOME, Reserve, STARTED, STDERR, STDOUT, TROUBLE, WORK,
@@ -201,6 +202,7 @@ fn run(dir: &Path, limits: &Limits, born: Born, signals: SignalFd) -> (Outcome, 
         socket: Some(born.socket),
         streams,
         signals,
+        stands_back: false,
         scratch: Scratch::new(&dir.join(WORK), limits.scratch_bytes).ok(),
         next_look: Instant::now() + ROUND,
         wall: Duration::from_secs(limits.wall_s.into()),
@@ -240,6 +242,8 @@ struct Job<'a> {
     first: bool,
     socket: Option<std::os::unix::net::UnixStream>,
     streams: Option<[Stream; 2]>,
+    /// Its output is beyond its bound.
+    stands_back: bool,
     signals: SignalFd,
     scratch: Option<Scratch>,
     next_look: Instant,
@@ -308,6 +312,10 @@ impl Job<'_> {
         drop(fds);
         for stream in self.streams.iter_mut().flatten() {
             stream.take();
+            if stream.is_over() && !self.stands_back {
+                // Reading what is only counted is the command's own work, and can be endless.
+                self.stands_back = bounds::stand_back().is_ok();
+            }
         }
         // First whether it has ended by itself: then there is nothing to end any more.
         let asked = self.take_signals();

@@ -37,6 +37,8 @@ pub(super) struct Nest {
     pub(super) alone: bool,
     /// Files of control groups, to write oneself into.
     pub(super) join: Vec<PathBuf>,
+    /// One more, on which nothing depends but who gives way to whom.
+    pub(super) share: Option<PathBuf>,
 }
 
 /// All that a cell has to know of its job.
