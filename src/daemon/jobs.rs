@@ -7,7 +7,7 @@
 //! costs.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
@@ -37,6 +37,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Supervisors that are ready: one for the next job, one that becomes ready while that runs, since joining
 /// a control group takes the kernel 10 ms. Each is two processes, which wait.
 const READY_MAX: usize = 2;
+/// They are started once no job was touched for so long: what was answered is on its way first.
+const QUIET: Duration = Duration::from_millis(10);
 /// So long after a job they are kept.
 const READY_FOR: Duration = Duration::from_secs(600);
 
@@ -58,6 +60,7 @@ pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
         watched: BTreeSet::new(),
         ended,
         ahead: Vec::new(),
+        prepared: BTreeMap::new(),
         last: None,
     };
     if let Err(failure) = clerk.begin() {
@@ -65,7 +68,6 @@ pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
     }
     while !stop.is_cancelled() {
         clerk.work();
-        clerk.prepare();
         clerk.wait(&endings);
     }
 }
@@ -80,6 +82,9 @@ struct Clerk<'a> {
     ended: Sender<Ended>,
     /// Ready for the next jobs.
     ahead: Vec<Ahead>,
+    /// Those that wait for their jobs to be started, and for which run. Ends whatever it was where that
+    /// comes to nothing.
+    prepared: BTreeMap<BundleId, (u8, Ahead)>,
     /// When the last one was started.
     last: Option<Instant>,
 }
@@ -123,17 +128,20 @@ impl Clerk<'_> {
         }
     }
 
-    /// Has a supervisor ready where jobs come, once there is nothing better to do.
+    /// Has a supervisor ready where jobs come, and none where none come any more.
     fn prepare(&mut self) {
+        while self.lacks_one() {
+            match self.jobs.start_ahead() {
+                Ok(ahead) => self.ahead.insert(0, ahead),
+                // The next job takes a little longer; not tried again before that.
+                Err(_) => self.last = None,
+            }
+        }
+    }
+
+    fn lacks_one(&self) -> bool {
         let wanted = self.last.is_some_and(|last| last.elapsed() < READY_FOR);
-        if !wanted {
-            self.ahead.clear();
-        }
-        while wanted && self.watched.is_empty() && self.ahead.len() < READY_MAX {
-            // Without one the next job takes a little longer.
-            let Ok(ahead) = self.jobs.start_ahead() else { return };
-            self.ahead.insert(0, ahead);
-        }
+        wanted && self.watched.is_empty() && self.ahead.len() < READY_MAX
     }
 
     /// Waits for news, for the end of a command, or for the clock.
@@ -141,7 +149,18 @@ impl Clerk<'_> {
         let now_ms = self.jobs.now().held_ms;
         let due = self.scheduler.poll_timeout();
         let wait_ms = due.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(now_ms));
-        let touched = self.jobs.wait(Duration::from_millis(wait_ms).min(LOOK_EVERY));
+        let mut wait = Duration::from_millis(wait_ms).min(LOOK_EVERY);
+        if self.last.is_some_and(|last| last.elapsed() >= READY_FOR) {
+            self.ahead.clear();
+        }
+        let lacks_one = self.lacks_one();
+        if lacks_one {
+            wait = wait.min(QUIET);
+        }
+        let touched = self.jobs.wait(wait);
+        if lacks_one && !touched.all && touched.jobs.is_empty() {
+            self.prepare();
+        }
         while let Ok((job, standing)) = endings.try_recv() {
             self.watched.remove(&job);
             self.feed(Input::Stands { job, standing });
@@ -189,10 +208,15 @@ impl Clerk<'_> {
                 self.feed(Input::Judged { job, verdict });
             }
             Output::Place { job, attempt } => {
-                let result = self.jobs.place(job, attempt).map_err(|failure| {
+                self.prepared.remove(&job);
+                let mut ahead = self.ahead.pop();
+                let result = self.jobs.place(job, attempt, &mut ahead).map_err(|failure| {
                     self.node.board.trouble(&failure);
                     failure.to_string()
                 });
+                if let Some(ahead) = ahead.filter(|_| result.is_ok()) {
+                    self.prepared.insert(job, (attempt, ahead));
+                }
                 self.feed(Input::Placed { job, result });
             }
             Output::Record { job, record } => {
@@ -204,7 +228,8 @@ impl Clerk<'_> {
             Output::Start { job, attempt } => {
                 let dir = self.jobs.dir(&job, attempt);
                 self.last = Some(Instant::now());
-                match self.jobs.start(&job, attempt, self.ahead.pop()) {
+                let prepared = self.prepared.remove(&job).filter(|(run, _)| *run == attempt);
+                match self.jobs.start(&job, attempt, prepared.map(|(_, ahead)| ahead)) {
                     Ok(mut supervisor) => {
                         self.happened(job, Some("started"));
                         self.watch(job, move |tell| tell(supervisor.wait(&dir)));
@@ -216,11 +241,13 @@ impl Clerk<'_> {
                 }
             }
             Output::Look { job, attempt } => {
+                self.prepared.remove(&job);
                 let standing = self.jobs.look(&job, attempt);
                 self.watch_if_running(job, attempt, &standing);
                 self.feed(Input::Stands { job, standing });
             }
             Output::Forbid { job, attempt } => {
+                self.prepared.remove(&job);
                 let standing = self.jobs.forbid(&job, attempt);
                 self.watch_if_running(job, attempt, &standing);
                 self.feed(Input::Forbidden { job, standing });
@@ -229,6 +256,7 @@ impl Clerk<'_> {
                 self.tell(|clerk| clerk.jobs.end(&job, attempt));
             }
             Output::Answer { job, how, attempt, record } => {
+                self.prepared.remove(&job);
                 let durable = self.tell(|clerk| clerk.jobs.answer(job, &how, &record, attempt));
                 self.feed(Input::Answered { job, durable });
                 if durable {

@@ -168,7 +168,7 @@ pub enum Bound {
 }
 
 /// What came out of one stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Captured {
     /// Bytes that the command wrote.
     pub bytes: u64,
@@ -177,4 +177,7 @@ pub struct Captured {
     /// Where in the kept file the end begins, if something between is missing. Where that is the
     /// length of the file, nothing of the end was kept: the disk was full.
     pub cut_at: Option<u64>,
+    /// All of them, where they are few: then the file says the same but is not durable.
+    #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
+    pub few: Option<Vec<u8>>,
 }

@@ -2,12 +2,13 @@
 
 use std::{
     ffi::OsString,
-    fs,
+    fs, io,
+    path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use postrider_exec::{
-    cage::{Ahead, Supervisor},
+    cage::{Ahead, GRACE, Supervisor, ask_to_end, look},
     contract::{End, Outcome, Standing},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,6 +24,12 @@ fn alone() -> MutexGuard<'static, ()> {
 
 fn ahead() -> Ahead {
     Ahead::start(program().as_os_str(), &[OsString::from("job-supervisor")]).unwrap()
+}
+
+/// Gives one a folder, and lets it begin.
+fn take(mut ahead: Ahead, dir: &Path) -> io::Result<Supervisor> {
+    ahead.prepare(dir)?;
+    ahead.begin()
 }
 
 fn finish(job: &Job, mut supervisor: Supervisor) -> Outcome {
@@ -87,7 +94,7 @@ fn a_job_ends_as_it_does_without() {
         let other = job.same();
         let one = job.run();
         other.place();
-        let taken = ahead().take(&other.dir());
+        let taken = take(ahead(), &other.dir());
         // What is to have a network is left to others.
         assert_eq!(taken.is_err(), other.order.reach.net);
         let two = taken.map_or_else(|_| other.finish(), |taken| finish(&other, taken));
@@ -116,8 +123,10 @@ fn where_its_cell_has_died_nothing_runs_and_another_may_be_started() {
     let cell = cell();
     kill_process(cell, Signal::KILL).unwrap();
     until("it ended", || has_ended(cell));
-    let mut supervisor = ready.take(&job.dir()).unwrap();
-    assert_eq!(supervisor.wait(&job.dir()).unwrap(), Standing::NotStarted);
+    // Whether it has ended before it is told.
+    if let Ok(mut supervisor) = take(ready, &job.dir()) {
+        assert_eq!(supervisor.wait(&job.dir()).unwrap(), Standing::NotStarted);
+    }
     well(&job, &job.finish());
     assert_eq!(fs::read_to_string(job.work("again")).unwrap(), "ran\n");
 }
@@ -132,8 +141,46 @@ fn one_that_has_ended_takes_no_job() {
     let supervisor = supervisors()[0];
     kill_process(supervisor, Signal::KILL).unwrap();
     until("it ended", || has_ended(supervisor));
-    assert!(ready.take(&job.dir()).is_err());
+    assert!(take(ready, &job.dir()).is_err());
     well(&job, &job.finish());
+}
+
+#[test]
+fn nothing_begins_before_it_may() {
+    let _alone = alone();
+    let mut job = Job::sh("echo ran >> again");
+    // Nor is it said then why nothing can.
+    for argv in [job.order.argv.clone(), vec![b"/nowhere/at/all".to_vec()]] {
+        job.order.argv = argv;
+        let _ = fs::remove_dir_all(job.dir());
+        job.place();
+        let mut ready = ahead();
+        ready.prepare(&job.dir()).unwrap();
+        until("it has the job", || look(&job.dir()).unwrap() == Standing::Running);
+        let cell = cell();
+        drop(ready);
+        until("its cell is gone", || has_ended(cell));
+        assert_eq!(look(&job.dir()).unwrap(), Standing::NotStarted);
+        for name in ["started", "outcome", "trouble", "work/again"] {
+            assert!(!job.dir().join(name).exists(), "{name}");
+        }
+        assert_eq!(job.finish().end, job.same().run().end);
+    }
+    assert!(!job.work("again").exists());
+}
+
+#[test]
+fn one_that_was_to_end_before_it_may_begin_runs_nothing() {
+    let _alone = alone();
+    let job = Job::sh("echo ran >> again");
+    job.place();
+    let mut ready = ahead();
+    ready.prepare(&job.dir()).unwrap();
+    until("it has the job", || look(&job.dir()).unwrap() == Standing::Running);
+    ask_to_end(&job.dir(), GRACE).unwrap();
+    let outcome = finish(&job, ready.begin().unwrap());
+    assert!(matches!(outcome.end, End::NotBegun(_)), "{outcome:?}");
+    assert!(!job.work("again").exists());
 }
 
 #[test]
@@ -142,7 +189,7 @@ fn two_that_are_given_one_folder_run_it_once() {
     let job = Job::sh("echo ran >> again; sleep 0.2");
     job.place();
     let (one, two) = (ahead(), ahead());
-    let mut both = [one.take(&job.dir()).unwrap(), two.take(&job.dir()).unwrap()];
+    let mut both = [take(one, &job.dir()).unwrap(), take(two, &job.dir()).unwrap()];
     for supervisor in &mut both {
         let _ = supervisor.wait(&job.dir());
     }

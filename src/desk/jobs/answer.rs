@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{Read, Seek, SeekFrom},
+    io::{Cursor, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -114,28 +114,40 @@ fn shown(path: &Path, captured: &Captured, wanted: Answer) -> Result<(Stream, u6
         Answer::Full => SHOWN_MAX as u64,
         Answer::Brief => BRIEF_BYTES,
     };
-    let read = || -> std::io::Result<(Stream, u64)> {
-        if captured.bytes == 0 {
-            return Ok((Stream::whole(Vec::new()), 0));
+    // Beginning and end; of whom little is wanted, the end.
+    let most = (if wanted == Answer::Full { most / 2 } else { 0 }, most);
+    let read = || match &captured.few {
+        _ if captured.bytes == 0 => Ok((Stream::whole(Vec::new()), 0)),
+        Some(few) => ends(Cursor::new(few), few.len() as u64, captured, most),
+        None => {
+            let file = File::open(path)?;
+            let kept = file.metadata()?.len();
+            ends(file, kept, captured, most)
         }
-        let mut file = File::open(path)?;
-        let kept = file.metadata()?.len();
-        if captured.cut_at.is_none() && captured.bytes == kept && kept <= most {
-            let mut all = Vec::new();
-            file.read_to_end(&mut all)?;
-            return Ok((Stream::whole(all), kept));
-        }
-        // Beginning and end; of whom little is wanted, the end.
-        let head = if wanted == Answer::Full { most / 2 } else { 0 }.min(kept);
-        let tail = (most - head).min(kept - head);
-        let (mut first, mut last) = (Vec::new(), Vec::new());
-        (&mut file).take(head).read_to_end(&mut first)?;
-        file.seek(SeekFrom::End(-i64::try_from(tail).unwrap_or(0)))?;
-        file.take(tail).read_to_end(&mut last)?;
-        let (bytes, blake3) = (captured.bytes, captured.blake3);
-        Ok((Stream { bytes, blake3, head: first, tail: last, gap: None }, kept))
     };
     read().map_err(|error| Failure::file("read", path, error))
+}
+
+/// At most so many bytes of the beginning, and so many in all, of `kept`; and how many those were.
+fn ends(
+    mut from: impl Read + Seek,
+    kept: u64,
+    captured: &Captured,
+    (of_head, most): (u64, u64),
+) -> std::io::Result<(Stream, u64)> {
+    if captured.cut_at.is_none() && captured.bytes == kept && kept <= most {
+        let mut all = Vec::new();
+        from.read_to_end(&mut all)?;
+        return Ok((Stream::whole(all), kept));
+    }
+    let head = of_head.min(kept);
+    let tail = (most - head).min(kept - head);
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    from.by_ref().take(head).read_to_end(&mut first)?;
+    from.seek(SeekFrom::End(-i64::try_from(tail).unwrap_or(0)))?;
+    from.take(tail).read_to_end(&mut last)?;
+    let (bytes, blake3) = (captured.bytes, captured.blake3);
+    Ok((Stream { bytes, blake3, head: first, tail: last, gap: None }, kept))
 }
 
 /// What a command used more of than it may.

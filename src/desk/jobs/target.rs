@@ -8,11 +8,13 @@
 //! forgets the word.
 
 use std::{
+    cell::RefCell,
     ffi::OsStr,
     fs::{self, DirBuilder, File},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    rc::Rc,
     time::Duration,
 };
 
@@ -62,6 +64,9 @@ pub struct Jobs<'a> {
     all: PathBuf,
     /// What the audit chain says of them when they begin.
     placed: audited::AllPlaced,
+    /// What came last, opened, until it is answered: most jobs are run as they come, and to open one takes
+    /// as long as some of the steps in between.
+    latest: RefCell<Option<(BundleId, Rc<Whole>)>>,
 }
 
 /// A word that waits for what follows from it: its key, and what the scheduler is told.
@@ -89,6 +94,7 @@ impl Desk {
             spool: self.spool(watch)?,
             all,
             placed: audited::AllPlaced::default(),
+            latest: RefCell::default(),
         })
     }
 }
@@ -138,6 +144,7 @@ impl Jobs<'_> {
     /// A job of which something came: itself, once it is whole.
     pub fn arrived(&self, job: BundleId) -> Result<Option<Input>, Failure> {
         let here = self.here(job)?;
+        self.latest.replace(here.clone().map(|here| (job, here)));
         Ok(here.map(|here| Input::Arrived { job, asked: Box::new(here.asked()) }))
     }
 
@@ -223,8 +230,14 @@ impl Jobs<'_> {
         })
     }
 
-    /// Makes the folder of a run, durably: nothing was ever started in it.
-    pub fn place(&self, job: BundleId, attempt: u8) -> Result<(), Failure> {
+    /// Makes the folder of a run, durably: nothing was ever started in it. A supervisor that was started
+    /// ahead prepares itself for it meanwhile, or is none any more.
+    pub fn place(
+        &self,
+        job: BundleId,
+        attempt: u8,
+        ahead: &mut Option<cage::Ahead>,
+    ) -> Result<(), Failure> {
         let here = self.here(job)?.ok_or_else(|| gone(&job))?;
         let mut order = None;
         self.rendered(&here, |rendered| {
@@ -252,21 +265,23 @@ impl Jobs<'_> {
         make_dir(&dir, 0o711)?;
         make_dir(&dir.join("given"), 0o755)?;
         order.stdin = self.give(&here, &dir)?;
+        cage::lay(&dir, &order).map_err(folder_failure)?;
+        *ahead = ahead.take().and_then(|mut ahead| ahead.prepare(&dir).ok().map(|()| ahead));
         // Syncs the two above.
-        cage::place(&dir, &order).map_err(folder_failure)?;
+        cage::settle(&dir).map_err(folder_failure)?;
         sync_dir(&self.all)
     }
 
-    /// Starts a supervisor for a folder that was placed, or takes one that was started ahead; who waits
-    /// for it learns how it ended.
+    /// Starts a supervisor for a folder that was placed, or lets one begin that has prepared itself for it;
+    /// who waits for it learns how it ended.
     pub fn start(
         &self,
         job: &BundleId,
         attempt: u8,
-        ahead: Option<cage::Ahead>,
+        prepared: Option<cage::Ahead>,
     ) -> Result<cage::Supervisor, Failure> {
         let dir = self.dir(job, attempt);
-        if let Some(Ok(supervisor)) = ahead.map(|ahead| ahead.take(&dir)) {
+        if let Some(Ok(supervisor)) = prepared.map(cage::Ahead::begin) {
             return Ok(supervisor);
         }
         let program = Path::new(PROGRAM);
@@ -337,8 +352,9 @@ impl Jobs<'_> {
         let recorded = || set_note(space::JOB, &job.0, record.encode());
         let contacts = self.desk.home.contacts()?;
         let here = self.here(job)?;
+        self.latest.borrow_mut().take_if(|(latest, _)| *latest == job);
         self.placed.borrow_mut().remove(&job);
-        let whose = here.as_ref().map(Whole::whose);
+        let whose = here.as_deref().map(Whole::whose);
         let to = here.as_ref().and_then(|here| Some((here, contacts.of(&here.kept.author)?)));
         let Some((here, to)) = to else {
             let mut audit = self.desk.audit(self.spool)?;
@@ -461,6 +477,7 @@ impl Jobs<'_> {
     /// Forgets a job: its folders, then its record. What came stays as a message of the inbox.
     pub fn forget(&self, job: &BundleId) -> Result<(), Failure> {
         self.clear(job)?;
+        self.latest.borrow_mut().take_if(|(latest, _)| latest == job);
         let gone = vec![remove_note(space::JOB, &job.0), remove_note(space::JOB_CAME, &job.0)];
         let answer = remove_note(space::JOB_ANSWER, &job.0);
         let gone = gone.into_iter().chain([answer]).collect();
@@ -488,7 +505,11 @@ impl Jobs<'_> {
     }
 
     /// A job, if all of it is here.
-    fn here(&self, job: BundleId) -> Result<Option<Whole>, Failure> {
+    fn here(&self, job: BundleId) -> Result<Option<Rc<Whole>>, Failure> {
+        if let Some((_, here)) = self.latest.borrow().as_ref().filter(|(latest, _)| *latest == job)
+        {
+            return Ok(Some(Rc::clone(here)));
+        }
         let Some(came) = self.came(job)? else { return Ok(None) };
         let Some(kept) = self.desk.kept(self.spool, job)? else { return Ok(None) };
         let Body::Job(body) = &kept.packet.body else { return Ok(None) };
@@ -497,7 +518,7 @@ impl Jobs<'_> {
             return Ok(None);
         }
         let job = (**body).clone();
-        Ok(Some(Whole { kept, job, came }))
+        Ok(Some(Rc::new(Whole { kept, job, came })))
     }
 
     /// Renders a job's command as the list says now.

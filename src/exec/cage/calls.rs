@@ -14,12 +14,25 @@ pub(super) enum Sockets {
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
-pub(super) use known::bar_calls;
+pub(super) use known::Bar;
 
 /// Nothing is known of this kind of machine.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
-pub(super) fn bar_calls(_: Sockets, _: bool) -> Result<bool, std::convert::Infallible> {
-    Ok(false)
+pub(super) struct Bar;
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+impl Bar {
+    pub(super) fn new(_: Sockets, _: bool) -> Result<Self, std::convert::Infallible> {
+        Ok(Self)
+    }
+
+    pub(super) fn is_for(&self, _: Sockets, _: bool) -> bool {
+        true
+    }
+
+    pub(super) fn put_on(&self) -> Result<bool, std::convert::Infallible> {
+        Ok(false)
+    }
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
@@ -33,12 +46,40 @@ mod known {
 
     use super::Sockets;
 
-    /// Takes system calls away; `false` on a machine whose calls are not known here.
-    pub(in super::super) fn bar_calls(
+    /// What takes system calls away: programs of the kernel, in this order. Making them takes longer than
+    /// putting them on.
+    pub(in super::super) struct Bar {
         sockets: Sockets,
         memory_counted: bool,
-    ) -> Result<bool, seccompiler::Error> {
-        let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(false) };
+        programs: Vec<Vec<sock_filter>>,
+    }
+
+    impl Bar {
+        /// For a command that may open these sockets, and whose memory is counted or not.
+        pub(in super::super) fn new(
+            sockets: Sockets,
+            memory_counted: bool,
+        ) -> Result<Self, seccompiler::Error> {
+            Ok(Self { sockets, memory_counted, programs: programs(sockets, memory_counted)? })
+        }
+
+        /// Whether it is that of [`new`](Self::new) with these.
+        pub(in super::super) fn is_for(&self, sockets: Sockets, memory_counted: bool) -> bool {
+            (self.sockets, self.memory_counted) == (sockets, memory_counted)
+        }
+
+        /// Takes them away; `false` on a machine whose calls are not known here.
+        pub(in super::super) fn put_on(&self) -> Result<bool, seccompiler::Error> {
+            self.programs.iter().try_for_each(|program| apply_filter(program))?;
+            Ok(!self.programs.is_empty())
+        }
+    }
+
+    fn programs(
+        sockets: Sockets,
+        memory_counted: bool,
+    ) -> Result<Vec<Vec<sock_filter>>, seccompiler::Error> {
+        let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(Vec::new()) };
         let mut denied: BTreeMap<i64, Vec<SeccompRule>> =
             DENIED.iter().map(|call| (*call, Vec::new())).collect();
         let flags = SeccompCmpOp::MaskedEq;
@@ -62,12 +103,12 @@ mod known {
         }
         // As if the kernel did not know it: then the C library takes the call whose flags can be read.
         let unknown = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-        apply(unknown, libc::ENOSYS, arch)?;
-        apply(denied, libc::EPERM, arch)?;
+        let mut all =
+            vec![program(unknown, libc::ENOSYS, arch)?, program(denied, libc::EPERM, arch)?];
         if arch == TargetArch::x86_64 {
-            apply_filter(&NO_X32)?;
+            all.push(NO_X32.to_vec());
         }
-        Ok(true)
+        Ok(all)
     }
 
     fn rule(argument: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompRule, seccompiler::Error> {
@@ -75,15 +116,14 @@ mod known {
         Ok(SeccompRule::new(vec![condition])?)
     }
 
-    fn apply(
+    fn program(
         calls: BTreeMap<i64, Vec<SeccompRule>>,
         errno: i32,
         arch: TargetArch,
-    ) -> Result<(), seccompiler::Error> {
+    ) -> Result<Vec<sock_filter>, seccompiler::Error> {
         let answer = SeccompAction::Errno(errno.unsigned_abs());
         let filter = SeccompFilter::new(calls, SeccompAction::Allow, answer, arch)?;
-        let program: Vec<sock_filter> = filter.try_into()?;
-        apply_filter(&program)
+        Ok(filter.try_into()?)
     }
 
     /// Calls of the third ABI of x86-64 have other numbers, from here on, and would pass by every list.

@@ -35,7 +35,7 @@ use rustix::{
 
 use super::{
     bounds,
-    calls::{Sockets, bar_calls},
+    calls::{Bar, Sockets},
     folder::{GIVEN, STDIN, WORK},
     paths::{Paths, bar_paths},
     program::Program,
@@ -65,10 +65,12 @@ pub fn confine() -> io::Result<()> {
     let joined = join(&nest.join);
     join(nest.share.as_slice());
     let own_network = nest.first && nest.alone && unshare(CloneFlags::CLONE_NEWNET).is_ok();
+    // What most jobs need.
+    let likely = Bar::new(Sockets::Local, joined && !nest.join.is_empty()).ok();
     // A job may be long in coming. Other namespaces are left after that: a mount that somebody takes away
     // meanwhile would stay in use by this process.
     let Some(plan) = hear::<Plan>(&mut socket)? else { return Ok(()) };
-    let mut cell = Cell { nest, plan, enforced: BTreeMap::new() };
+    let mut cell = Cell { nest, plan, likely, enforced: BTreeMap::new() };
     if !(joined && join(&cell.plan.join)) {
         (cell.plan.memory_by, cell.plan.processes_by) = (None, None);
     }
@@ -83,6 +85,7 @@ pub fn confine() -> io::Result<()> {
 struct Cell {
     nest: Nest,
     plan: Plan,
+    likely: Option<Bar>,
     enforced: BTreeMap<String, String>,
 }
 
@@ -242,7 +245,9 @@ impl Cell {
             (false, false) => Sockets::None,
         };
         let counted = self.plan.memory_by.is_some();
-        let calls = bar_calls(sockets, counted).map_err(because("seccomp"))?;
+        let likely = self.likely.take().filter(|bar| bar.is_for(sockets, counted));
+        let bar = likely.map_or_else(|| Bar::new(sockets, counted), Ok);
+        let calls = bar.and_then(|bar| bar.put_on()).map_err(because("seccomp"))?;
         self.note("calls", if calls { "seccomp" } else { "none" });
         self.note(
             "net",

@@ -69,11 +69,19 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderEr
     move |source| FolderError::Io { what, path, source }
 }
 
-/// Makes a job's folder, durably: `order` is there last, so a folder with an order is whole.
-///
-/// A folder that a crash left without an order is made anew; one with an order is left as it is, and
-/// that is an error. Whoever decides puts `stdin` and what belongs in `given/` there afterwards.
+/// Makes a job's folder, durably: [`lay`], then [`settle`].
 pub fn place(dir: &Path, order: &Order) -> Result<(), FolderError> {
+    lay(dir, order)?;
+    settle(dir)
+}
+
+/// Makes a job's folder, which is not durable yet: a supervisor that was started ahead can confine its cell
+/// meanwhile.
+///
+/// `order` is there last. A folder that was left without an order is made anew; one with an order is left
+/// as it is, and that is an error. What a folder says of which nobody knows that it was settled means
+/// nothing after a crash of the machine.
+pub fn lay(dir: &Path, order: &Order) -> Result<(), FolderError> {
     // A command under another user must come through to `work`; all else here is for us alone.
     let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
     match DirBuilder::new().mode(mode).create(dir) {
@@ -106,12 +114,20 @@ pub fn place(dir: &Path, order: &Order) -> Result<(), FolderError> {
         let fresh = dir.join("order.new");
         let mut file = private(&fresh, true)?;
         file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)?;
+        fs::rename(&fresh, &path)
+    };
+    write().map_err(failed("cannot be written", &path))
+}
+
+/// Makes durable what [`lay`] made.
+pub fn settle(dir: &Path) -> Result<(), FolderError> {
+    let sync = || {
+        // The order first: with it most file systems write down the names, too.
+        File::open(dir.join(ORDER))?.sync_all()?;
         sync_dir(dir)?;
         sync_dir(dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
     };
-    write().map_err(failed("cannot be written", &path))
+    sync().map_err(failed("cannot be made durable", dir))
 }
 
 /// What is known of a job's folder at this moment. Takes nothing, waits for nobody.

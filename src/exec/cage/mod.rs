@@ -2,7 +2,7 @@
 //!
 //! Three processes of the one binary:
 //! - whoever decides: [`place`] makes the folder, [`start`] starts the second, or [`Ahead`] had it started
-//!   before, [`look`] and [`wait`] tell how it stands, [`ask_to_end`] ends it;
+//!   before and has it confine the third while the folder settles, [`look`] and [`wait`] tell how it stands, [`ask_to_end`] ends it;
 //! - the supervisor ([`supervise`]), a session of its own, which outlives the first: takes the lock,
 //!   makes `started` durable, reads what comes out, minds the clock, ends everything, writes `outcome`;
 //! - the cell ([`confine`]), which the supervisor starts: confines itself, then becomes the command.
@@ -32,7 +32,7 @@ mod talk;
 
 pub use self::{
     cell::confine,
-    folder::{FolderError, GRACE, ask_to_end, look, place, wait},
+    folder::{FolderError, GRACE, ask_to_end, lay, look, place, settle, wait},
     spawning::{Ahead, Supervisor, start},
     supervisor::{SuperviseError, supervise},
 };

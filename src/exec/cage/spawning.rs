@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, Permissions},
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, Read, Write},
     os::{
         fd::OwnedFd,
         unix::{
@@ -110,16 +110,26 @@ impl Ahead {
         Ok(Self { child: Some(child), tell })
     }
 
-    /// Gives it the folder of a job. Where that fails it runs nothing, and another may be started; so it
-    /// is where the job is to have a network, which its cell has left.
-    pub fn take(mut self, dir: &Path) -> io::Result<Supervisor> {
+    /// Gives it the folder of a job: it does what comes before a beginning, and waits for [`begin`]. Until
+    /// then it ends with this value, and nothing was begun.
+    ///
+    /// An error where the job is to have a network, which its cell has left.
+    ///
+    /// [`begin`]: Self::begin
+    pub fn prepare(&mut self, dir: &Path) -> io::Result<()> {
         if order(dir).is_ok_and(|order| order.reach.net) {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        let tell = self.tell.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        tell.write_all(&[dir.as_os_str().as_bytes(), &[TOLD]].concat())
+    }
+
+    /// Lets it begin. Where that fails it runs nothing, and another may be started.
+    pub fn begin(mut self) -> io::Result<Supervisor> {
         let (tell, child) = (self.tell.take(), self.child.take());
         let (mut tell, child) = tell.zip(child).ok_or(io::ErrorKind::BrokenPipe)?;
         let supervisor = Supervisor::new(child);
-        tell.write_all(&[dir.as_os_str().as_bytes(), &[TOLD]].concat())?;
+        tell.write_all(&[BEGIN])?;
         Ok(supervisor)
     }
 }
@@ -136,15 +146,23 @@ impl Drop for Ahead {
 
 /// Ends the name of a folder: one that is cut off is none.
 const TOLD: u8 = 0;
+/// What comes after it, when the job may begin.
+const BEGIN: u8 = 1;
 /// Longer than any path that the kernel takes.
 const NAME_MAX: u64 = 8192;
 
 /// The folder that a supervisor which was started ahead is given; nothing if there will be none.
-pub(super) fn told(from: impl Read) -> io::Result<Option<PathBuf>> {
+pub(super) fn told(from: &mut impl BufRead) -> io::Result<Option<PathBuf>> {
     let mut name = Vec::new();
-    BufReader::new(from.take(NAME_MAX)).read_until(TOLD, &mut name)?;
+    from.by_ref().take(NAME_MAX).read_until(TOLD, &mut name)?;
     let name = name.strip_suffix(&[TOLD]).filter(|name| !name.is_empty());
     Ok(name.map(|name| PathBuf::from(OsStr::from_bytes(name))))
+}
+
+/// Waits until the job of that folder may begin; `false` when it will not.
+pub(super) fn may_begin(from: &mut impl BufRead) -> bool {
+    let mut word = [0];
+    from.read_exact(&mut word).is_ok() && word == [BEGIN]
 }
 
 /// A cell, and what its supervisor has of it.

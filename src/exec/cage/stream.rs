@@ -14,6 +14,7 @@ use std::{
     path::Path,
 };
 
+use postrider_base::packet::SHOWN_MAX;
 use rustix::{fs::OFlags, io::Errno};
 
 use super::folder::private;
@@ -24,6 +25,9 @@ const PIECE_BYTES: usize = 64 << 10;
 /// What a pipe can hold at the most (1 MiB, fs.pipe-max-size), several times: whoever else has got hold of
 /// it is not waited for.
 const LEFT_PIECES_MAX: u32 = 64;
+/// What is few enough to stand in the outcome, which saves a sync: as much as a result shows. Two streams of
+/// it fit the outcome's reserve.
+const FEW_BYTES: usize = SHOWN_MAX;
 
 /// One stream on its way into its file.
 #[derive(Debug)]
@@ -92,6 +96,8 @@ struct Kept {
     head: u64,
     tail: u64,
     bytes: u64,
+    /// The first of them, and one more than are few.
+    first: Vec<u8>,
     hasher: blake3::Hasher,
     /// The disk took nothing more from this offset on; from then on nothing is kept.
     full_at: Option<u64>,
@@ -101,11 +107,14 @@ impl Kept {
     fn new(file: File, bound: u64) -> Self {
         let head = bound.div_ceil(2);
         let hasher = blake3::Hasher::new();
-        Self { file, head, tail: bound - head, bytes: 0, hasher, full_at: None }
+        let first = Vec::new();
+        Self { file, head, tail: bound - head, bytes: 0, first, hasher, full_at: None }
     }
 
     fn take(&mut self, mut piece: &[u8]) {
         self.hasher.update(piece);
+        let room = (FEW_BYTES + 1).saturating_sub(self.first.len()).min(piece.len());
+        self.first.extend_from_slice(&piece[..room]);
         while !piece.is_empty() {
             // Where the next byte belongs, and how many fit there in a row.
             let (at, room) = match self.bytes.checked_sub(self.head) {
@@ -144,11 +153,13 @@ impl Kept {
                 Some(self.head)
             }
         };
-        if self.bytes > 0 {
+        let few = cut_at.is_none() && self.first.len() <= FEW_BYTES;
+        let few = few.then(|| std::mem::take(&mut self.first));
+        if few.is_none() {
             self.file.sync_all()?;
         }
         let blake3 = *self.hasher.finalize().as_bytes();
-        Ok(Captured { bytes: self.bytes, blake3, cut_at })
+        Ok(Captured { bytes: self.bytes, blake3, cut_at, few })
     }
 
     /// Turns the ring so that the byte at `oldest` comes first: both parts backwards, then all of it,

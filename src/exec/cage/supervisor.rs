@@ -35,7 +35,7 @@ use super::{
     groups::Groups,
     program,
     scratch::Scratch,
-    spawning::{Born, bear, told},
+    spawning::{Born, bear, may_begin, told},
     stream::Stream,
     talk::{Word, hear, say},
 };
@@ -72,7 +72,7 @@ pub enum SuperviseError {
 pub fn supervise(dir: Option<&Path>, cell: Command) -> Result<(), SuperviseError> {
     begin_alone().map_err(|error| SuperviseError::Io("a process of its own", error))?;
     match dir {
-        Some(dir) => said_in(dir, supervise_in(dir, || bear(cell, false))),
+        Some(dir) => said_in(dir, supervise_in(dir, || bear(cell, false), || true)),
         None => wait_for_one(cell),
     }
 }
@@ -80,14 +80,15 @@ pub fn supervise(dir: Option<&Path>, cell: Command) -> Result<(), SuperviseError
 /// Has everything ready, then sees the job through that it is told of.
 fn wait_for_one(cell: Command) -> Result<(), SuperviseError> {
     let mut born = Some(bear(cell, true));
-    let dir = told(io::stdin()).map_err(|error| SuperviseError::Io("its folder's name", error));
+    let mut said = io::stdin().lock();
+    let dir = told(&mut said).map_err(|error| SuperviseError::Io("its folder's name", error));
     let done = match dir {
         Ok(Some(dir)) => match &born {
             // Then nothing is done, and another supervisor may be started.
             Some(Ok(born)) if born.has_ended() => Ok(()),
             _ => {
                 let begun = || born.take().unwrap_or_else(|| Err(NOT_WANTED.to_owned()));
-                said_in(&dir, supervise_in(&dir, begun))
+                said_in(&dir, supervise_in(&dir, begun, || may_begin(&mut said)))
             }
         },
         Ok(None) => Ok(()),
@@ -120,9 +121,12 @@ fn begin_alone() -> io::Result<()> {
     Ok(set_child_subreaper(Some(getpid()))?)
 }
 
+/// `may_begin` waits until it may, and says whether it will. Before that nothing is written that means
+/// something: the folder may not be durable.
 fn supervise_in(
     dir: &Path,
     born: impl FnOnce() -> Result<Born, String>,
+    may_begin: impl FnOnce() -> bool,
 ) -> Result<(), SuperviseError> {
     let failed = |what: &'static str| move |error: io::Error| SuperviseError::Io(what, error);
     let dir = &fs::canonicalize(dir).map_err(failed("its folder"))?;
@@ -149,10 +153,15 @@ fn supervise_in(
             }
         }
     });
-    let (outcome, groups) = match begun {
-        Ok(born) => run(dir, &limits, born, signals),
-        Err(why) => (not_begun(why, BTreeMap::new()), Groups::default()),
+    let done = match begun {
+        Ok(born) => run(dir, &limits, born, signals, may_begin),
+        Err(why) => may_begin().then(|| Done {
+            outcome: not_begun(why, BTreeMap::new()),
+            groups: Groups::default(),
+            mounts: None,
+        }),
     };
+    let Some(Done { outcome, groups, mounts }) = done else { return Ok(()) };
     let filled = reserve.fill(&outcome);
     if filled.is_ok() {
         // It is durable: whoever waits need not wait for the rest.
@@ -161,8 +170,18 @@ fn supervise_in(
             let _ = dup2_stdout(&nothing);
         }
     }
+    drop(mounts);
     groups.remove();
     filled.map_err(failed("its outcome"))
+}
+
+/// What is left when a job is over.
+struct Done {
+    outcome: Outcome,
+    groups: Groups,
+    /// The cell's namespace of mounts, as long as this is open: the kernel takes time to clear it away, and
+    /// the last process in it would not be gone before that.
+    mounts: Option<fs::File>,
 }
 
 fn hear_signals() -> nix::Result<SignalFd> {
@@ -182,11 +201,18 @@ fn not_begun(why: String, enforced: BTreeMap<String, String>) -> Outcome {
     }
     why.truncate(at);
     let none = Captured { blake3: *blake3::hash(b"").as_bytes(), ..Captured::default() };
-    Outcome { end: End::NotBegun(why), ran_ms: 0, stdout: none, stderr: none, enforced }
+    let (stdout, stderr) = (none.clone(), none);
+    Outcome { end: End::NotBegun(why), ran_ms: 0, stdout, stderr, enforced }
 }
 
-/// From a cell that was born to an end of everything that came of it.
-fn run(dir: &Path, limits: &Limits, born: Born, signals: SignalFd) -> (Outcome, Groups) {
+/// From a cell that was born to an end of everything that came of it; nothing if it was not to begin.
+fn run(
+    dir: &Path,
+    limits: &Limits,
+    born: Born,
+    signals: SignalFd,
+    may_begin: impl FnOnce() -> bool,
+) -> Option<Done> {
     let streams =
         Stream::new(born.stdout, &dir.join(STDOUT), limits.output_bytes).and_then(|out| {
             Ok([out, Stream::new(born.stderr, &dir.join(STDERR), limits.output_bytes)?])
@@ -217,14 +243,20 @@ fn run(dir: &Path, limits: &Limits, born: Born, signals: SignalFd) -> (Outcome, 
     if job.refused.is_none() {
         job.wait_until_ready();
     }
-    if job.refused.is_none() {
+    let mounts = fs::File::open(format!("/proc/{}/ns/mnt", job.pid.as_raw_nonzero())).ok();
+    let begins = may_begin();
+    if begins && job.refused.is_none() {
         job.begin();
     }
-    if job.refused.is_some() {
+    if !begins || job.refused.is_some() {
         job.kill();
     }
     while job.ended.is_none() {
         job.step();
+    }
+    if !begins {
+        born.groups.remove();
+        return None;
     }
     let ran = job.began.map_or(Duration::ZERO, |began| began.elapsed());
     if !job.first {
@@ -232,7 +264,7 @@ fn run(dir: &Path, limits: &Limits, born: Born, signals: SignalFd) -> (Outcome, 
     }
     job.hear_last_words();
     let memory = born.groups.out_of_memory();
-    (job.outcome(ran, memory), born.groups)
+    Some(Done { outcome: job.outcome(ran, memory), groups: born.groups, mounts })
 }
 
 struct Job<'a> {
