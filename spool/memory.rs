@@ -39,8 +39,12 @@ pub enum Dropping {
     /// As nodes do: [`bounds`](crate::bounds).
     #[default]
     Fair,
-    /// The oldest goes and the newcomer is kept, as is usual: for simulations, to compare with.
+    /// The oldest goes and the newcomer is kept; what is this node's own is not counted, and what was
+    /// dropped is remembered: for simulations, to compare with.
     Oldest,
+    /// As flooding is published: the quota of strangers bounds all that is here, this node's own too;
+    /// the oldest goes, whosever it is, and is not known any more: for simulations, to compare with.
+    Published,
 }
 
 #[derive(Clone, Default)]
@@ -364,7 +368,8 @@ impl State {
         self.arrivals.remove(&held.entry.arrival);
         self.toward.remove(&(first_bytes(&held.entry.summary.destination), held.entry.arrival));
         let lifetime_ms = u64::from(held.entry.summary.lifetime_s) * 1000;
-        if why != Why::Damaged {
+        let is_forgotten = self.dropping == Dropping::Published && why == Why::Dropped;
+        if why != Why::Damaged && !is_forgotten {
             self.retired.insert(id, (why, held.entry.arrived_held_ms + lifetime_ms));
         }
         Outcome::Done
@@ -396,10 +401,13 @@ impl State {
             worth: entry.worth,
             counted: counted_bytes(entry.summary.length),
         };
-        let quota = self.quotas.unwrap_or(Quotas::UNLIMITED).of(entry.class);
+        let (quotas, class) = (self.quotas.unwrap_or(Quotas::UNLIMITED), entry.class);
         let room = match self.dropping {
-            Dropping::Fair => make_room(self, quota, &newcomer, held_ms, *most)?,
-            Dropping::Oldest => self.without_the_oldest(quota, &newcomer)?,
+            Dropping::Fair => make_room(self, quotas.of(class), &newcomer, held_ms, *most)?,
+            Dropping::Oldest => self.without_the_oldest(quotas.of(class), &[class], &newcomer)?,
+            Dropping::Published => {
+                self.without_the_oldest(quotas.stranger, &Class::ALL, &newcomer)?
+            }
         };
         *most = most.saturating_sub(room.drops.len());
         for (id, why) in room.drops {
@@ -423,12 +431,20 @@ impl State {
         Ok(Outcome::Admitted)
     }
 
-    fn without_the_oldest(&self, quota: Quota, new: &Newcomer) -> Result<Room, SpoolError> {
-        let class = new.owner.class;
-        let (mut bytes, mut bundles) = self.counted(class)?;
-        (bytes, bundles) = (bytes + new.counted, bundles + 1);
+    /// Room in a quota of these classes together.
+    fn without_the_oldest(
+        &self,
+        quota: Quota,
+        classes: &[Class],
+        new: &Newcomer,
+    ) -> Result<Room, SpoolError> {
+        let (mut bytes, mut bundles) = (new.counted, 1);
+        for class in classes {
+            let counted = self.counted(*class)?;
+            (bytes, bundles) = (bytes + counted.0, bundles + counted.1);
+        }
         let entries = self.arrivals.values().filter_map(|id| Some(&self.live.get(id)?.entry));
-        let mut oldest = entries.filter(|entry| entry.class == class);
+        let mut oldest = entries.filter(|entry| classes.contains(&entry.class));
         let mut drops = Vec::new();
         while !quota.allows(bytes, bundles) {
             let Some(entry) = oldest.next() else { return Ok(Room::default()) };
@@ -546,7 +562,11 @@ mod tests {
         Now { boot: [boot; 16], boottime_ms }
     }
 
-    fn admit(spool: &MemorySpool, n: u8, now: Now) {
+    fn admit(spool: &MemorySpool, n: u8, now: Now) -> Outcome {
+        admit_of(spool, n, now, Class::Own)
+    }
+
+    fn admit_of(spool: &MemorySpool, n: u8, now: Now, class: Class) -> Outcome {
         let summary = Summary {
             destination: Destination::Node([9; 32]),
             source: None,
@@ -559,13 +579,17 @@ mod tests {
             head: vec![n],
             summary,
             hop: Hop::fresh(),
-            class: Class::Own,
+            class,
             worth: 0,
             from: None,
             own: None,
             body: Body::Inline(b"body".to_vec()),
         };
-        spool.commit(now, vec![Change::Bundle(new)]).unwrap();
+        spool.commit(now, vec![Change::Bundle(new)]).unwrap().remove(0)
+    }
+
+    fn live(spool: &MemorySpool) -> Vec<u8> {
+        spool.since(0, PAGE_MAX).unwrap().iter().map(|entry| entry.id.0[0]).collect()
     }
 
     #[test]
@@ -578,6 +602,42 @@ mod tests {
         assert_eq!(image.seen(&BundleId([1; 32])).unwrap(), Some(Seen::Live));
         assert_eq!(image.seen(&BundleId([2; 32])).unwrap(), None);
         assert_eq!(image.numbering(), Numbering { latest: 1, ..spool.numbering() });
+    }
+
+    #[test]
+    fn as_published_ones_own_counts_and_goes_in_its_turn_and_what_went_may_come_again() {
+        let (own, other) = (Class::Own, Class::Stranger);
+        let quota = Quota { bundles: 2, bytes: u64::MAX };
+        let quotas = Quotas { contact: quota, friend: quota, stranger: quota };
+        for (dropping, kept, went, seen, again) in [
+            (Dropping::Published, &[3, 4][..], &[1, 2][..], None, Outcome::Admitted),
+            // Of what is carried for others two are here, and one that went is remembered.
+            (
+                Dropping::Oldest,
+                &[1, 3, 4],
+                &[2],
+                Some(Seen::Retired(Why::Dropped)),
+                Outcome::Duplicate,
+            ),
+        ] {
+            let spool = MemorySpool::new(Arc::new(|out| out.fill(1)));
+            spool.set_quotas(quotas);
+            spool.set_dropping(dropping);
+            for (n, class) in [(1, own), (2, other), (3, other), (4, other)] {
+                assert_eq!(admit_of(&spool, n, at(1, 0), class), Outcome::Admitted);
+            }
+            assert_eq!(live(&spool), kept, "{dropping:?}");
+            let dropped = spool.take_dropped().into_iter().map(|(id, _)| id.0[0]);
+            assert_eq!(dropped.collect::<Vec<_>>(), went, "{dropping:?}");
+            assert_eq!(spool.seen(&BundleId([2; 32])).unwrap(), seen, "{dropping:?}");
+            assert_eq!(admit_of(&spool, 2, at(1, 0), other), again, "{dropping:?}");
+        }
+        // Where there is no room at all, one's own is not kept either.
+        let spool = MemorySpool::new(Arc::new(|out| out.fill(1)));
+        let none = Quota { bundles: 0, bytes: 0 };
+        spool.set_quotas(Quotas { contact: none, friend: none, stranger: none });
+        spool.set_dropping(Dropping::Published);
+        assert_eq!(admit(&spool, 1, at(1, 0)), Outcome::Full);
     }
 
     #[test]

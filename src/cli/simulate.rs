@@ -38,10 +38,10 @@ pub(super) struct Simulate {
     /// Copies of a message that `ours` and `spray` begin with
     #[arg(long, value_name = "L", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=16))]
     copies: u8,
-    /// Bundles that a node carries for others; any number if not given
+    /// Bundles that a node has room for; any number if not given
     #[arg(long, value_name = "N")]
     buffer: Option<u64>,
-    /// How room is made for one more [default: fair for ours, oldest for others]
+    /// How room is made for one more [default: fair for ours, published for others]
     #[arg(long, value_enum, value_name = "HOW")]
     drop: Option<Drop>,
     /// Copies stay until their lifetime ends: receipts free none
@@ -80,8 +80,12 @@ const HOURS_MAX: u64 = 366 * 24;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Drop {
+    /// As nodes do: what is worth least
     Fair,
+    /// The oldest that is carried for others
     Oldest,
+    /// The oldest of all that is held, own mail too; it may come again
+    Published,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -141,6 +145,7 @@ impl Drop {
         match self {
             Self::Fair => Dropping::Fair,
             Self::Oldest => Dropping::Oldest,
+            Self::Published => Dropping::Published,
         }
     }
 }

@@ -38,9 +38,9 @@ pub struct Simulation {
     pub messages: usize,
     /// How long each lives.
     pub ttl: Lifetime,
-    /// Bundles that a node carries for others.
+    /// Bundles that a node has room for.
     pub buffer: Option<u64>,
-    /// How room is made for a further one; as each scheme is known, if not said.
+    /// What that bounds and how room is made for a further one; as each scheme is known, if not said.
     pub dropping: Option<Dropping>,
     /// Whether receipts free copies.
     pub receipts: bool,

@@ -28,12 +28,11 @@ pub fn run(meetings: &Meetings, of: &Simulation, watch: &dyn Watch) -> Result<Si
     let wire = Wire { rate_bps: of.rate_bps, latency_ms: LATENCY_MS, policies, ..Wire::default() };
     world.play(meetings, &wire);
     if let Some(buffer) = of.buffer {
+        let is_ours = matches!(route, Scheme::Ours { .. });
+        let known = if is_ours { Dropping::Fair } else { Dropping::Published };
+        world.set_dropping(of.dropping.unwrap_or(known));
         (0..meetings.nodes()).for_each(|at| world.set_carried_max(at, buffer));
     }
-    // What a copy is worth only nodes' own way of routing knows; others are known to drop the oldest.
-    let known =
-        if matches!(route, Scheme::Ours { .. }) { Dropping::Fair } else { Dropping::Oldest };
-    world.set_dropping(of.dropping.unwrap_or(known));
     world.set_receipts(of.receipts);
     let births = births(meetings, of);
     let (begin_ms, end_ms) = meetings.span_ms();

@@ -83,12 +83,33 @@ fn where_room_is_scarce_what_is_worth_least_goes_and_more_arrives_than_by_age() 
     };
     let by_age = Simulation { dropping: Some(Dropping::Oldest), ..scarce.clone() };
     let flooded = Simulation { scheme: ("epidemic", Scheme::Epidemic), ..scarce.clone() };
+    let stronger = Simulation { dropping: Some(Dropping::Oldest), ..flooded.clone() };
     let told = |of: &Simulation| run(&town, of, &Silent).unwrap().delivered;
-    let [ours, by_age, flooded] = [&scarce, &by_age, &flooded].map(told);
-    assert!(ours > 1.2 * by_age && ours > 1.25 * flooded, "{ours} {by_age} {flooded}");
+    let [ours, by_age, flooded, stronger] = [&scarce, &by_age, &flooded, &stronger].map(told);
+    assert!(ours > 1.2 * by_age && ours > 1.25 * stronger, "{ours} {by_age} {stronger}");
+    // As it is published flooding drops what one wrote oneself, and takes again what it dropped.
+    assert!(ours > 2.0 * flooded, "{ours} {flooded}");
     // Who floods gets little of what others have.
     let attacked = told(&Simulation { attackers: 2, keys: 50, ..scarce });
     assert!(attacked > 0.85 * ours, "{attacked} of {ours}");
+}
+
+#[test]
+fn where_most_are_not_met_again_flooding_as_published_brings_less_and_the_stronger_rival_comes_near()
+ {
+    let conference = crowd(Mobility::Conference, 60, 24, 1).unwrap();
+    let scarce = Simulation {
+        messages: 200,
+        buffer: Some(2),
+        ttl: Lifetime::new(43_200).unwrap(),
+        ..simulation(("ours", Scheme::Ours { copies: 8 }), 1)
+    };
+    let flooded = Simulation { scheme: ("epidemic", Scheme::Epidemic), ..scarce.clone() };
+    let stronger = Simulation { dropping: Some(Dropping::Oldest), ..flooded.clone() };
+    let told = |of: &Simulation| run(&conference, of, &Silent).unwrap().delivered;
+    let [ours, flooded, stronger] = [&scarce, &flooded, &stronger].map(told);
+    assert!(ours > 1.7 * flooded && ours > 1.1 * stronger, "{ours} {flooded} {stronger}");
+    assert!(stronger > 1.4 * flooded, "{stronger} {flooded}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use postrider_engine::{
     },
     node::{Custody, Ending, NewBundle, Output, Policy},
 };
-use postrider_spool::{Spool, Why};
+use postrider_spool::{Dropping, Spool, Why};
 
 use crate::{
     letters::{Letter, node_id},
@@ -40,6 +40,8 @@ pub(crate) struct Laws {
     pub liars: BTreeSet<usize>,
     /// Some of them lie in hop data, which nobody signs: ages mean nothing, tokens are what one believes.
     pub hops_lie: bool,
+    /// How nodes make room.
+    pub dropping: Dropping,
 }
 
 #[derive(Debug)]
@@ -230,7 +232,7 @@ impl Laws {
                     Why::Receipt if !fate.is_delivered() => {
                         Some(format!("node {at} frees {id}, which has not arrived"))
                     }
-                    Why::Dropped if at == fate.from => {
+                    Why::Dropped if at == fate.from && self.dropping != Dropping::Published => {
                         Some(format!("node {at} drops {id}, which is its own"))
                     }
                     // A neighbour made it older than it is; its author knows better.

@@ -7,7 +7,7 @@ use postrider_engine::{
     node::{Answer, Ending, Event, Input, LinkId, Output, People, ShortId, Ticket},
     router::Meeting,
 };
-use postrider_spool::{Change, Dropping, Quota, Quotas, Spool, Why};
+use postrider_spool::{Change, Dropping, Outcome, Quota, Quotas, Spool, Why};
 
 use crate::{
     chance::Chance,
@@ -205,10 +205,11 @@ impl World {
 
     /// Says so when a node has little room left for what it carries, or has room again.
     fn weigh(&mut self, at: usize) {
-        let node = &mut self.nodes[at];
-        if !node.up {
+        // Published ways of routing know nothing of it.
+        if self.is_published() || !self.nodes[at].up {
             return;
         }
+        let node = &mut self.nodes[at];
         let pressed = node.weighs_too_much();
         if std::mem::replace(&mut node.pressed, pressed) != pressed {
             self.feed(at, Input::Pressure(pressed));
@@ -218,6 +219,12 @@ impl World {
     /// How nodes make room from now on.
     pub fn set_dropping(&mut self, dropping: Dropping) {
         self.nodes.iter().for_each(|node| node.spool.set_dropping(dropping));
+        self.laws.dropping = dropping;
+    }
+
+    /// Whether nodes know no more than what lies in their buffers, their own mail among it.
+    fn is_published(&self) -> bool {
+        self.laws.dropping == Dropping::Published
     }
 
     /// A letter is written and durable; its engine hears of it soon. `None` while the node is down.
@@ -247,9 +254,13 @@ impl World {
         let node = &mut self.nodes[from];
         let group = vec![Change::Bundle(new)];
         let done = node.spool.commit(node.clock.spool_now(now_ms), group);
-        if done.is_err() {
+        let Ok(outcomes) = done else {
             self.fault(from, format!("node {from} cannot send: {done:?}"));
             return None;
+        };
+        let mut gone: Vec<_> = node.spool.take_dropped();
+        if outcomes.first() == Some(&Outcome::Full) {
+            gone.push((id, Why::Dropped));
         }
         self.laws.sent(from, &letter, noise, now_ms);
         if noise {
@@ -259,6 +270,9 @@ impl World {
         }
         self.letters.add(letter);
         self.trace(from, "send", LinkId(0), ShortId::of(&id), to as u64);
+        for (id, why) in gone {
+            self.done_deed(from, Deed::Retired(id, why));
+        }
         let wait_ms = self.chance.below(self.nature.answer_ms + 1);
         self.tell_after(wait_ms, from, Input::Arrived { id });
         Some(id)
@@ -380,7 +394,9 @@ impl World {
         };
         let policy = wire.policies[side].clone();
         let room_bytes = wire.room_bytes;
-        let (mine, theirs) = if wire.proven { self.nodes[at].recall(&peer) } else { (None, None) };
+        // A summary says what lies in a buffer now, and knows of no earlier one.
+        let recalls = wire.proven && !self.is_published();
+        let (mine, theirs) = if recalls { self.nodes[at].recall(&peer) } else { (None, None) };
         let mut random = [0; 16];
         self.chance.fill(&mut random);
         self.feed(at, Input::LinkUp { link, facts, policy, room_bytes, mine, theirs, random });
@@ -643,7 +659,8 @@ impl World {
         self.trace(at, "carried", LinkId(0), ShortId::of(id), 0);
         let there = self.numbers.get(&peer).map(|at| &self.nodes[*at]);
         let honest = |there: &&Node| ![at, there.at].iter().any(|at| self.liars.contains_key(at));
-        if let Some(there) = there.filter(honest).filter(|there| !there.knows(id)) {
+        let knows = |there: &&Node| self.is_published() || there.knows(id);
+        if let Some(there) = there.filter(honest).filter(|there| !knows(there)) {
             let fault = format!("node {} settled {id} and does not have it", there.at);
             self.fault(at, fault);
         }

@@ -1,6 +1,7 @@
 //! Tales: one circumstance each.
 
 use postrider_engine::node::{LinkPolicy, People};
+use postrider_spool::Dropping;
 use postrider_world::{Broken, Cover, Expectation, Nature, Wire, Wish, World, node_id};
 
 use crate::places::{CALM_MS, any_letter, each_seed, line, told};
@@ -311,6 +312,39 @@ fn what_outlives_its_time_is_dropped_and_not_before() {
         world.pass(1_800_000)?;
         assert!(!world.has_copy(0, &id) && !world.has_copy(1, &id));
         world.finish(0)?;
+        Ok(world)
+    });
+}
+
+/// What went may come again, so full ones could pass the same letters around for as long as they
+/// stand beside each other. It is the hops of a copy that end that.
+#[test]
+fn bounded_as_published_one_loses_what_it_wrote_and_those_who_stay_together_come_to_rest() {
+    told(13, |seed| {
+        let mut world = world_of(seed, 7);
+        for at in 0..6 {
+            (0..at).for_each(|other| {
+                world.road(at, other, Wire::default());
+            });
+            world.set_carried_max(at, 2);
+        }
+        world.set_dropping(Dropping::Published);
+        world.pass(5000)?;
+        let letters: Vec<_> =
+            (0..18).map(|n| world.send(n % 6, 6, Wish::default()).unwrap()).collect();
+        letters.iter().for_each(|id| world.expect(id, Expectation::Nothing));
+        world.pass(600_000)?;
+        let passed = world.transmissions();
+        // More than each of 18 to the five others: some came again.
+        assert!(passed > 90, "{passed}");
+        world.pass(3_600_000)?;
+        assert_eq!(world.transmissions(), passed);
+        for at in 0..6 {
+            let copies = letters.iter().filter(|id| world.has_copy(at, id)).count();
+            assert_eq!(copies, 2, "node {at}");
+        }
+        // Each wrote three.
+        assert!((0..18).any(|n| !world.has_copy(n % 6, &letters[n])), "own letters stay");
         Ok(world)
     });
 }
