@@ -100,10 +100,10 @@ impl<S: OverTcp> Paced<S> {
             let _ = SockRef::from(tcp).set_send_buffer_size(kernel_bytes(bytes));
         };
         match change {
-            Change::Under(bytes) => {
-                allow(bytes);
-                // Of what does not fill a packet one at a time is under way: each costs 66 bytes, and as much for
-                // its acknowledgement.
+            Change::Under(bytes) => allow(bytes),
+            // What does not fill a packet waits while one like that is under way: each costs 66 bytes, and as much
+            // for its acknowledgement. As long as nothing waits for the line, it goes at once.
+            Change::Full => {
                 let _ = tcp.set_nodelay(false);
             }
             Change::Fast => {
@@ -181,6 +181,8 @@ fn has_room(stream: &TcpStream, cx: &mut Context<'_>) -> bool {
 enum Change {
     /// So many bytes may be under way.
     Under(u64),
+    /// A line that may be slow has no room for more.
+    Full,
     /// The line is not slow.
     Fast,
 }
@@ -201,6 +203,8 @@ struct Pace {
     /// Bytes per second, newest last.
     rates: VecDeque<u64>,
     allowed: Option<u64>,
+    /// It has once had no room.
+    full: bool,
     /// While every change made it faster: how fast it was before the last.
     was: Option<u64>,
 }
@@ -219,6 +223,7 @@ impl Pace {
             blocked: false,
             rates: VecDeque::new(),
             allowed: (handshake >= SUSPECT).then_some(LEAST_BYTES),
+            full: false,
             was: Some(0),
         }
     }
@@ -257,6 +262,13 @@ impl Pace {
         }
         self.fast |= change == Some(Change::Fast);
         change
+    }
+
+    /// There is no room for more: whether that is so for the first time on a line that is taken for a slow one.
+    fn is_first_full(&mut self) -> bool {
+        let first = self.allowed.is_some() && !self.full;
+        self.full |= first;
+        first
     }
 
     /// The kernel has all that was written.
@@ -319,6 +331,9 @@ impl<S: AsyncWrite + OverTcp + Unpin> AsyncWrite for Paced<S> {
                     most = RECORD_BYTES;
                 }
                 Poll::Ready(Ok(())) => {
+                    if self.pace.is_first_full() {
+                        self.make(Change::Full);
+                    }
                     self.wrote(&Poll::Pending);
                     return Poll::Pending;
                 }
