@@ -23,6 +23,8 @@ const WAITS_S: [u64; 6] = [1, 2, 4, 8, 15, 30];
 const WAIT_IN_CHANGE: Duration = Duration::from_millis(250);
 /// A link that lived shorter than this counts as a failure: its other end does not want it.
 const SHORT_LIFE: Duration = Duration::from_secs(5);
+/// What changes so soon after a dial began belongs to what it was begun for.
+const YOUNG: Duration = Duration::from_secs(2);
 /// How often a link that is up is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -114,19 +116,26 @@ async fn dial_and_stay(
 }
 
 /// Dials; after a change also anew, and the first to answer is taken. Of many changes the last
-/// counts, so there are never more than two dials.
+/// counts, so there are never more than two dials. One that had only just begun is given up for the new one, once:
+/// a machine that comes into a network sees several changes, and on a slow line two handshakes are in each
+/// other's way.
 async fn dial(
     transport: &dyn Transport,
     peer: &Peer,
     changes: &mut watch::Receiver<u64>,
 ) -> Result<Link, TransportError> {
     let mut first = transport.dial(&peer.address, peer.node);
+    let mut young = Some(Instant::now());
     loop {
         tokio::select! {
             dialled = &mut first => return dialled,
             Ok(()) = changes.changed() => {}
         }
         let mut anew = transport.dial(&peer.address, peer.node);
+        if young.take().is_some_and(|begun| begun.elapsed() < YOUNG) {
+            first = anew;
+            continue;
+        }
         tokio::select! {
             dialled = &mut anew => match dialled {
                 Ok(link) => return Ok(link),

@@ -56,6 +56,9 @@ const HOLD_BYTES: usize = 4 << 10;
 const FLUSHES_MAX: usize = 4;
 /// A Noise handshake takes one round trip; on the slowest line a few seconds.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(60);
+/// After so long without a byte, what came of a body's piece is handed over: the link may be dead, and another
+/// is asked for the rest before this one is known to be over.
+const QUIET: Duration = Duration::from_secs(1);
 /// How long a link that is over is read on: what the system has of it comes at once.
 const LAST_READ: Duration = Duration::from_millis(20);
 /// How long a closed link may take to write what it was given before.
@@ -267,6 +270,17 @@ impl Incoming<'_> {
 
     /// Reads until there may be another unit; `false` at the end of the stream.
     async fn read(&mut self) -> io::Result<bool> {
+        if self.deframer.is_between_units() {
+            return self.read_on().await;
+        }
+        if let Ok(read) = timeout(QUIET, self.read_on()).await {
+            return read;
+        }
+        self.next = self.deframer.begun_unit();
+        if self.next.is_some() { Ok(true) } else { self.read_on().await }
+    }
+
+    async fn read_on(&mut self) -> io::Result<bool> {
         let Some(tight) = &self.tight else {
             let read = self.from.read_buf(&mut self.deframer.inlet()).await?;
             return Ok(self.count(read) > 0);

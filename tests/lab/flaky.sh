@@ -7,6 +7,7 @@
 #   ON=20 OFF=40      seconds
 #   JOBS=20           jobs of 1 KiB in and out
 #   KIB=400           a file to the machine, and half as much asked for from it
+#   TRACE=file        writes down every frame there, and says where the bytes went (flakybytes.py)
 #
 # The wire is counted on the line, everything that used it both ways: Ethernet, IP, TCP, TLS, what was lost,
 # what was sent twice. What still waited in a queue when the line went down was not sent.
@@ -82,4 +83,5 @@ for id in "${ids[@]}"; do
 done
 check "every job gave back what it got" is "$well" "$jobs"
 echo "    the line: $(tail -1 "$W/line")"
+[ -z "${TRACE:-}" ] || python3 "$here/flakybytes.py" "$TRACE"
 finish

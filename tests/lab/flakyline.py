@@ -8,7 +8,9 @@ queue of 64 frames, then the delay. Where one of the ends has no carrier, whatev
 gone. Ends with SIGTERM and says then what it carried, by where it went out:
 {"A": {"frames", "bytes", "lost", "full", "cut"}, "B": …}; the bytes are of all frames that used the line,
 lost ones too, and not of those that found the queue full or waited in it when it was cut.
-SEED=n makes the losses repeatable. The ends must not hand out frames larger than the MTU: `offload off`
+SEED=n makes the losses repeatable. TRACE=file has every frame written there, for flakybytes.py: when it had
+left, where to, what became of it (came, lost, cut; full or waited: it did not use the line), its length and
+how it begins. The ends must not hand out frames larger than the MTU: `offload off`
 for each, which this does for its own two and, with `--offload-off NETNS IFACE`, for another."""
 import ctypes, fcntl, heapq, json, os, random, select, signal, socket, struct, sys, time
 
@@ -16,6 +18,8 @@ ETH_P_ALL, PACKET_OUTGOING = 3, 4
 QUEUE_FRAMES = 64
 # How often it is looked whether the ends have a carrier.
 LOOK_S = 0.05
+# What a trace has of a frame: the headers of Ethernet, IP and TCP at their longest.
+HEAD_BYTES = 96
 # ETHTOOL_STSO, _SGSO, _SGRO, _STXCSUM, and the ioctl that takes them (linux/ethtool.h, linux/sockios.h).
 OFFLOADS, SIOCETHTOOL = (0x1F, 0x24, 0x2C, 0x17), 0x8946
 SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 263, 1, 1
@@ -63,6 +67,12 @@ class End:
 def run(names, rate, delay_s, loss):
     chance = random.Random(int(os.environ.get("SEED", "0")) or None)
     ends = [End(name) for name in names]
+    file = open(os.environ["TRACE"], "w") if os.environ.get("TRACE") else None
+
+    def trace(at, there, fate, frame):
+        if file:
+            print(f"{at:.4f}", there.name, fate, len(frame), frame[:HEAD_BYTES].hex(), file=file)
+
     other = {ends[0].socket.fileno(): (ends[0], ends[1]), ends[1].socket.fileno(): (ends[1], ends[0])}
     under_way, number, going, up, look_at = [], 0, True, True, 0.0
 
@@ -87,6 +97,9 @@ def run(names, rate, delay_s, loss):
                 there.count["cut"] += 1
                 if sent_at - delay_s <= now:
                     there.count["bytes"] += len(frame)
+                    trace(sent_at - delay_s, there, "cut", frame)
+                else:
+                    trace(now, there, "waited", frame)
             under_way.clear()
             for end in ends:
                 end.waiting, end.busy = 0, now
@@ -101,19 +114,22 @@ def run(names, rate, delay_s, loss):
                     continue
                 if there.waiting >= QUEUE_FRAMES:
                     there.count["full"] += 1
+                    trace(now, there, "full", frame)
                     continue
                 there.busy = max(there.busy, time.monotonic()) + len(frame) * 8 / rate
                 number, there.waiting = number + 1, there.waiting + 1
                 heapq.heappush(under_way, (there.busy + delay_s, number, there, frame))
         while under_way and under_way[0][0] <= time.monotonic():
-            _, _, there, frame = heapq.heappop(under_way)
+            sent_at, _, there, frame = heapq.heappop(under_way)
             there.waiting -= 1
             there.count["bytes"] += len(frame)
             # It used the line, and did not come.
             if chance.random() < loss:
                 there.count["lost"] += 1
+                trace(sent_at - delay_s, there, "lost", frame)
             else:
                 there.send(frame)
+                trace(sent_at - delay_s, there, "came", frame)
     print(json.dumps({end.name: end.count for end in ends}), flush=True)
 
 

@@ -3,7 +3,11 @@
 //! An address that answers TCP but not as the expected node (a hotel's portal, a renumbered host)
 //! is struck out and the race goes on among the others.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use rustls::Error as TlsError;
 use tokio::net::TcpStream;
@@ -58,9 +62,10 @@ impl Inner {
         let dial = async {
             let connected = self.sockets.connect(Some(local), to).await;
             let stream = connected.map_err(|source| unreachable_host(&shown, source))?;
-            let (node, stream) = self.shake_hands(&self.identity, &shown, stream, expect).await?;
+            let (node, stream, took) =
+                self.shake_hands(&self.identity, &shown, stream, expect).await?;
             let ways = (Some(to.ip()), ends_of(stream.get_ref().0));
-            let pipe = Pipe::Stream(Box::new(Paced::new(stream)));
+            let pipe = Pipe::Stream(Box::new(Paced::new(stream, took)));
             Ok(self.link(node, super::address_of(to), true, ways, pipe))
         };
         within(&shown, dial).await
@@ -99,9 +104,9 @@ impl Inner {
                 self.shake_hands(us, &target.to, stream, expect).await
             };
             match ended.await {
-                Ok((node, stream)) => {
+                Ok((node, stream, took)) => {
                     let ends = ends_of(stream.get_ref().0).filter(|_| proxy.is_none());
-                    let pipe = Pipe::Stream(Box::new(Paced::new(stream)));
+                    let pipe = Pipe::Stream(Box::new(Paced::new(stream, took)));
                     let remote = match (proxy, &target.to.host) {
                         (None, _) => Some(at.ip()),
                         (Some(_), Host::Ip(ip)) => Some(*ip),
@@ -139,17 +144,18 @@ impl Inner {
         Ok(in_turn(found.into_iter().filter(usable)))
     }
 
-    /// The client's half of a handshake. The server proves itself before our key is shown.
+    /// The client's half of a handshake, and how long it took. The server proves itself before our key is shown.
     pub(super) async fn shake_hands(
         &self,
         us: &Identity,
         to: &HostPort,
         stream: TcpStream,
         expect: Option<NodeId>,
-    ) -> Result<(NodeId, TlsStream<TcpStream>), TransportError> {
+    ) -> Result<(NodeId, TlsStream<TcpStream>, Duration), TransportError> {
         let failed = |source| TransportError::Handshake { to: to.to_string(), source };
         let (config, name) = us.client(expect).map_err(|error| failed(io::Error::other(error)))?;
         let limit = self.options.handshake_time;
+        let begun = Instant::now();
         let handshake = TlsConnector::from(config).connect(name, stream);
         let stream = match tokio::time::timeout(limit, handshake).await {
             Err(_) => return Err(TransportError::Timeout { to: to.to_string(), limit }),
@@ -159,7 +165,7 @@ impl Inner {
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let node = shown.and_then(|spki| node_of(spki).ok());
         let node = node.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
-        Ok((node, stream))
+        Ok((node, stream, begun.elapsed()))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls::{
@@ -179,6 +179,7 @@ impl Welcome {
         from: SocketAddr,
         slot: &Slot,
     ) -> Result<Option<Link>, Unwelcome> {
+        let begun = Instant::now();
         let (accepted, door) = greet(&self.inner, &mut stream).await?;
         if !matches!(door, Door::Public) {
             slot.keep();
@@ -195,7 +196,7 @@ impl Welcome {
         // Guests are nobody in particular, so nobody can be asked about them.
         let welcome = guest || (self.inner.options.admission)(&node);
         let ways = (Some(from.ip()), super::ends_of(stream.get_ref().0));
-        let pipe = Pipe::Stream(Box::new(Paced::new(stream)));
+        let pipe = Pipe::Stream(Box::new(Paced::new(stream, begun.elapsed())));
         let address = super::address_of(from);
         let mut link = self.inner.link(node, address, false, ways, pipe);
         link.facts.guest = guest;

@@ -6,7 +6,11 @@
 //! the connection came about, because between two ports there can only be one. Nobody dialled, so
 //! TLS roles go by key: the lower [`NodeId`] is the client.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use tokio::net::{TcpListener, TcpStream};
 
@@ -41,9 +45,9 @@ impl Inner {
             let ways = (Some(to.ip()), super::ends_of(&stream));
             let client = self.identity.id() < expect;
             let pipe = if client {
-                let (_, stream) =
+                let (_, stream, took) =
                     self.shake_hands(&self.identity, &shown, stream, Some(expect)).await?;
-                Pipe::Stream(Box::new(Paced::new(stream)))
+                Pipe::Stream(Box::new(Paced::new(stream, took)))
             } else {
                 self.serve(&shown, stream, expect).await?
             };
@@ -95,6 +99,7 @@ impl Inner {
         let failed = |source| handshake_failed(to, Some(expect), source);
         let config = self.identity.server(Some(expect)).map_err(|e| failed(io::Error::other(e)))?;
         let limit = self.options.handshake_time;
+        let begun = Instant::now();
         let handshake = async {
             let (accepted, door) = listen::greet(self, &mut stream).await?;
             if matches!(door, Door::Guest(_)) {
@@ -104,7 +109,7 @@ impl Inner {
         };
         match tokio::time::timeout(limit, handshake).await {
             Err(_) => Err(TransportError::Timeout { to: to.to_string(), limit }),
-            Ok(Ok((_, stream))) => Ok(Pipe::Stream(Box::new(Paced::new(stream)))),
+            Ok(Ok((_, stream))) => Ok(Pipe::Stream(Box::new(Paced::new(stream, begun.elapsed())))),
             Ok(Err(Unwelcome::NoToken)) => Err(failed(io::ErrorKind::InvalidData.into())),
             Ok(Err(Unwelcome::Failed(source))) => Err(failed(source)),
         }

@@ -16,6 +16,8 @@ pub const LENGTH_MAX: usize = 3;
 const READ_BYTES: usize = CHUNK_MAX + 64;
 /// Less room than this is not worth a read: what a record of TLS holds.
 const ALONG_BYTES: usize = 16 << 10;
+/// Type and handle, before the bytes of a Data unit.
+const DATA_HEAD_BYTES: usize = 5;
 /// A unit from this size on has a buffer of its own.
 const LARGE_BYTES: usize = 64 << 10;
 
@@ -114,6 +116,21 @@ impl Deframer {
         let unit = self.buffer.split_off(prefix.min(self.buffer.len())).freeze();
         self.buffer.clear();
         Unit::is_usable_when_cut(&unit).then_some(unit)
+    }
+
+    /// What came of data that is not whole, as a unit of its own: what is still to come is then another. For a
+    /// stream on which nothing comes any more, although nobody says that it ended.
+    pub fn begun_unit(&mut self) -> Option<Bytes> {
+        let (length, prefix) = read_length(&self.buffer).ok()??;
+        let unit = self.buffer.get(prefix..)?;
+        if unit.len() >= length || !Unit::is_usable_when_cut(unit) {
+            return None;
+        }
+        let head = unit.get(..DATA_HEAD_BYTES)?;
+        let missing = length - unit.len();
+        let rest = [&length_prefix(head.len() + missing)[..], head].concat();
+        let unit = std::mem::replace(&mut self.buffer, BytesMut::from(&rest[..])).freeze();
+        Some(unit.slice(prefix..))
     }
 
     /// Whether the stream may end here without a unit being cut.
@@ -231,6 +248,31 @@ mod tests {
         let mut deframer = Deframer::default();
         deframer.push(&[0x80]);
         assert_eq!(deframer.cut_unit(), None);
+    }
+
+    #[test]
+    fn data_that_does_not_go_on_is_handed_out_as_far_as_it_came_and_goes_on_later() {
+        let head = [4, 0, 0, 0, 1];
+        let body: Vec<u8> = (0..200).collect();
+        let stream = [&length_prefix(205)[..], &head, &body, &length_prefix(1), &[5]].concat();
+        for (cut, again) in [(8, 9), (9, 150), (100, 206), (2, 100), (7, 8)] {
+            let (mut deframer, mut found) = (Deframer::default(), Vec::new());
+            for piece in [&stream[..cut], &stream[cut..again], &stream[again..]] {
+                deframer.push(piece);
+                found.extend(std::iter::from_fn(|| deframer.next_unit().unwrap()));
+                found.extend(deframer.begun_unit());
+                assert_eq!(deframer.begun_unit(), None, "twice the same");
+            }
+            assert_eq!(found.pop().as_deref(), Some(&[5][..]));
+            assert!(deframer.is_between_units() && found.iter().all(|unit| unit[..5] == head));
+            let came: Vec<u8> = found.iter().flat_map(|unit| unit[5..].to_vec()).collect();
+            assert!(came == body, "{cut} {again}: {found:?}");
+        }
+        let mut deframer = Deframer::default();
+        deframer.push(&length_prefix(100));
+        deframer.push(&[5, 1, 2, 3, 4, 5]);
+        assert_eq!(deframer.begun_unit(), None, "not data");
+        assert_eq!(deframer.held_bytes(), 7);
     }
 
     #[test]
