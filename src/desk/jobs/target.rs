@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! HOME/jobs/<job id>/<attempt>/      the folder of one run (postrider_exec::contract)
+//! HOME/jobs/next/0/                  one for the next job, without an order
 //! ```
 //!
 //! Records are written by nobody else. Whatever a word led to becomes durable in the group that
@@ -53,6 +54,8 @@ const WORDS_MAX: usize = PAGE_MAX;
 
 /// This very program, even if a newer one has taken its name since.
 pub(in crate::desk) const PROGRAM: &str = "/proc/self/exe";
+/// Where a folder lies that is made before its job comes.
+const NEXT: &str = "next";
 /// As `src/cli/jobs.rs` knows it.
 pub(in crate::desk) const SUPERVISOR: &str = "job-supervisor";
 
@@ -257,9 +260,10 @@ impl Jobs<'_> {
             }
             _ => {}
         }
-        // A command under a user of its own must come through to its folder, and see no other.
-        if make_dir(&self.all, 0o711)? {
-            sync_dir(self.desk.home.dir())?;
+        self.make_all()?;
+        if attempt == 0 {
+            // Where there is none, or something of this job is here, it is made from nothing.
+            let _ = fs::rename(self.all.join(NEXT), self.of(&job));
         }
         make_dir(&self.of(&job), 0o711)?;
         make_dir(&dir, 0o711)?;
@@ -287,6 +291,22 @@ impl Jobs<'_> {
         let program = Path::new(PROGRAM);
         cage::start(&dir, program.as_os_str(), &[SUPERVISOR.into()])
             .map_err(|error| Failure::file("start", program, error))
+    }
+
+    /// A command under a user of its own must come through to its folder, and see no other.
+    fn make_all(&self) -> Result<(), Failure> {
+        if make_dir(&self.all, 0o711)? {
+            sync_dir(self.desk.home.dir())?;
+        }
+        Ok(())
+    }
+
+    /// Has a folder ready for the first run of a job that may come.
+    pub fn make_next(&self) -> Result<(), Failure> {
+        let next = self.all.join(NEXT);
+        self.make_all()?;
+        make_dir(&next, 0o711)?;
+        cage::bare(&next.join("0")).map_err(folder_failure)
     }
 
     /// Has a supervisor ready for a job that may come.

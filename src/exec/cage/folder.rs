@@ -21,6 +21,8 @@ use crate::contract::{Order, Outcome, Standing};
 pub const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) const ORDER: &str = "order";
+/// The order before it has its name.
+const ORDER_NEW: &str = "order.new";
 pub(super) const LOCK: &str = "lock";
 pub(super) const STARTED: &str = "started";
 pub(super) const STDIN: &str = "stdin";
@@ -82,41 +84,39 @@ pub fn place(dir: &Path, order: &Order) -> Result<(), FolderError> {
 /// as it is, and that is an error. What a folder says of which nobody knows that it was settled means
 /// nothing after a crash of the machine.
 pub fn lay(dir: &Path, order: &Order) -> Result<(), FolderError> {
-    // A command under another user must come through to `work`; all else here is for us alone.
-    let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
-    match DirBuilder::new().mode(mode).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(failed("cannot be made", dir)(error));
-        }
-        _ => {}
-    }
-    // The creation mask may have taken something away.
-    fs::set_permissions(dir, Permissions::from_mode(mode))
-        .map_err(failed("cannot be made", dir))?;
     let path = dir.join(ORDER);
     if path.exists() {
         return Err(failed("is there already", &path)(io::ErrorKind::AlreadyExists.into()));
     }
-    for (name, mode) in [(WORK, 0o700), (GIVEN, 0o755)] {
-        let inner = dir.join(name);
-        match DirBuilder::new().mode(mode).create(&inner) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed("cannot be made", &inner)(error));
-            }
-            _ => {}
-        }
-        fs::set_permissions(&inner, Permissions::from_mode(mode))
-            .map_err(failed("cannot be made", &inner))?;
-    }
-    private(&dir.join(LOCK), true).map_err(failed("cannot be made", dir))?;
+    bare(dir)?;
     let bytes = encode(order);
     let write = || {
-        let fresh = dir.join("order.new");
-        let mut file = private(&fresh, true)?;
-        file.write_all(&bytes)?;
+        let fresh = dir.join(ORDER_NEW);
+        private(&fresh, true)?.write_all(&bytes)?;
         fs::rename(&fresh, &path)
     };
     write().map_err(failed("cannot be written", &path))
+}
+
+/// Makes a folder for whatever job comes next, or what is missing of it: [`lay`] finds it there.
+pub fn bare(dir: &Path) -> Result<(), FolderError> {
+    // A command under another user must come through to `work`; all else here is for us alone.
+    let whole = if geteuid().is_root() { 0o711 } else { 0o700 };
+    for (at, mode) in [(dir, whole), (&dir.join(WORK), 0o700), (&dir.join(GIVEN), 0o755)] {
+        match DirBuilder::new().mode(mode).create(at) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed("cannot be made", at)(error));
+            }
+            _ => {}
+        }
+        // The creation mask may have taken something away.
+        fs::set_permissions(at, Permissions::from_mode(mode))
+            .map_err(failed("cannot be made", at))?;
+    }
+    for name in [LOCK, ORDER_NEW] {
+        private(&dir.join(name), true).map_err(failed("cannot be made", dir))?;
+    }
+    Ok(())
 }
 
 /// Makes durable what [`lay`] made.

@@ -32,7 +32,7 @@ mod talk;
 
 pub use self::{
     cell::confine,
-    folder::{FolderError, GRACE, ask_to_end, lay, look, place, settle, wait},
+    folder::{FolderError, GRACE, ask_to_end, bare, lay, look, place, settle, wait},
     spawning::{Ahead, Supervisor, start},
     supervisor::{SuperviseError, supervise},
 };
