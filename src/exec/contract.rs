@@ -4,7 +4,8 @@
 //! durably, and starts a supervisor: a process of its own, which outlives whoever started it.
 //!
 //! ```text
-//! order     what is to be run: written to a name of its own, synced, renamed, the folder synced
+//! order     what is to be run: written to a name of its own, synced, renamed, the folder synced; or
+//!           synced with the folder by whoever takes note of that
 //! lock      locked by the supervisor until the outcome is durable, or for as long as it lives; never
 //!           waited for. A record lock of fcntl: it can be asked about without being taken, so that
 //!           looking disturbs nobody
@@ -12,7 +13,8 @@
 //! stdin     what the command reads, where that is more than an order holds; whoever decides puts it there
 //! given/    attachments under generated names, read-only for the command
 //! work/     the command's own: its current directory, HOME and TMPDIR
-//! stdout    what came out, at most the order's bound: its beginning and its end
+//! stdout    what came out, at most the order's bound: its beginning and its end. What is few stands in
+//!           the outcome, too, and is durable only there
 //! stderr    the same
 //! kill      made by whoever wants the command to end: how many milliseconds it has for that
 //! outcome   how it ended: written as the order is; nothing changes after it
@@ -23,6 +25,8 @@
 //! - A supervisor that finds the lock taken, or `started` or `outcome` there, runs nothing. So two
 //!   supervisors of one folder run the command once, and one that was started again after a crash
 //!   runs it only if it is certain that it never ran.
+//! - A supervisor that was started ahead may do all that comes before `started` while the folder is not
+//!   durable yet; it waits for a word then, without which it ends as if it had never been.
 //! - `outcome` without a reader's doubt: it is there whole or not at all. Room for it is set aside
 //!   before anything runs, so that a full disk does not hide how a command ended.
 //! - While the lock is taken the standing is [`Standing::Running`], even if `outcome` is there: until

@@ -158,6 +158,53 @@ fn replayed_by_file_by_stick_and_by_link_each_job_runs_once() {
     assert!(noted.values().all(|times| *times == 1), "{noted:?}");
 }
 
+/// Somebody restores a home from before, again and again, and is heard over two kinds of link.
+#[test]
+fn what_a_restored_home_sends_again_runs_no_more() {
+    let (jobs, times) = (storm(6, 200), storm(4, 100));
+    let mut pair = Pair::new();
+    let before = pair.dir.path().join("before");
+    let ids: Vec<String> = (0..jobs).map(|n| pair.job("note", n, &[])).collect();
+    copy(pair.alice.home(), &before);
+    pair.link();
+    ids.iter().for_each(|id| assert_eq!(pair.ended(id)["state"], "exited"));
+    pair.alice.kill();
+    let once: BTreeMap<u64, u32> = (0..jobs).map(|n| (n, 1)).collect();
+    assert_eq!(pair.noted(), once);
+
+    let mut restored = Node::new(pair.dir.path(), "restored");
+    let tls = pair.alice.args().to_vec();
+    let program = env!("CARGO_BIN_EXE_postrider");
+    let bob = pair.bob.home().display();
+    let pipe = format!("pipe:{program} --home '{bob}' daemon --no-lan --stdio#bob");
+    let pipe = vec!["--peer".to_owned(), pipe];
+    for time in 0..times {
+        fs::remove_dir_all(restored.home()).unwrap();
+        copy(&before, restored.home());
+        // Its other end is a daemon that runs, or one that is started for it.
+        if time % 2 == 0 {
+            restored.with_args(&tls);
+        } else {
+            pair.bob.kill();
+            restored.with_args(&pipe);
+        }
+        assert_eq!(restored.run(&["status"])[0]["out"], jobs, "all of them wait there");
+        restored.start();
+        until("all is settled", || restored.run(&["status"])[0]["out"] == 0);
+        restored.kill();
+        if time % 2 == 1 {
+            pair.bob.start();
+        }
+    }
+    // One more goes the same way, and comes behind all that was replayed.
+    pair.alice.start();
+    let last = pair.job("note", jobs, &[]);
+    pair.ended(&last);
+    let mut noted = pair.noted();
+    assert_eq!(noted.remove(&jobs), Some(1));
+    assert_eq!(noted, once);
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -70,6 +70,17 @@ impl Node {
         self.args = args.to_vec();
     }
 
+    #[allow(dead_code, reason = "not every test looks into homes")]
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// What its daemon is started with.
+    #[allow(dead_code, reason = "as above")]
+    pub(crate) fn args(&self) -> &[String] {
+        &self.args
+    }
+
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postrider"));
         command.arg("--home").arg(&self.home).arg("--json").args(args);

@@ -71,19 +71,25 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderEr
     move |source| FolderError::Io { what, path, source }
 }
 
-/// Makes a job's folder, durably: [`lay`], then [`settle`].
+/// Makes a job's folder, durably: `order` is there last, so a folder with an order is whole.
+///
+/// A folder that a crash left without an order is made anew; one with an order is left as it is, and
+/// that is an error. Whoever decides puts `stdin` and what belongs in `given/` there afterwards.
 pub fn place(dir: &Path, order: &Order) -> Result<(), FolderError> {
-    lay(dir, order)?;
+    put(dir, order, true)?;
     settle(dir)
 }
 
-/// Makes a job's folder, which is not durable yet: a supervisor that was started ahead can confine its cell
-/// meanwhile.
+/// As [`place`], but nothing is durable before [`settle`]: a supervisor that was started ahead can confine its
+/// cell meanwhile.
 ///
-/// `order` is there last. A folder that was left without an order is made anew; one with an order is left
-/// as it is, and that is an error. What a folder says of which nobody knows that it was settled means
-/// nothing after a crash of the machine.
+/// For whoever takes note that it settled, and makes the folder anew where that note is missing: what it
+/// says means nothing then.
 pub fn lay(dir: &Path, order: &Order) -> Result<(), FolderError> {
+    put(dir, order, false)
+}
+
+fn put(dir: &Path, order: &Order, durably: bool) -> Result<(), FolderError> {
     let path = dir.join(ORDER);
     if path.exists() {
         return Err(failed("is there already", &path)(io::ErrorKind::AlreadyExists.into()));
@@ -92,7 +98,11 @@ pub fn lay(dir: &Path, order: &Order) -> Result<(), FolderError> {
     let bytes = encode(order);
     let write = || {
         let fresh = dir.join(ORDER_NEW);
-        private(&fresh, true)?.write_all(&bytes)?;
+        let mut file = private(&fresh, true)?;
+        file.write_all(&bytes)?;
+        if durably {
+            file.sync_all()?;
+        }
         fs::rename(&fresh, &path)
     };
     write().map_err(failed("cannot be written", &path))
