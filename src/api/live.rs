@@ -77,17 +77,21 @@ pub(super) fn why(at: &At<'_>, id: &str) -> Result<Vec<Reason>, Failure> {
     if let Some((waiting, _)) = &expected {
         reasons.extend(outlook::copies(waiting));
     }
+    let (mut goes, mut is_barred) = (false, false);
     if let Some((node, handle)) = at.node {
         let rows = at.desk.rows(id, at.watch).unwrap_or_default();
         let links = node.board.links();
         if links.is_empty() && !rows.is_empty() {
             reasons.push("no link is up: postrider peers, postrider call".into());
         }
-        if let Some(row) = rows.into_iter().next() {
+        // A message is there when the longest of its bundles is, which not every link takes.
+        if let Some(row) = rows.into_iter().max_by_key(|row| row.length) {
             for link in links {
                 let (number, row) = (link.link, row.clone());
                 let said = handle.block_on(node.look(move |engine| engine.why(number, &row)));
                 if let Some(Some(said)) = said {
+                    is_barred |= matches!(said, Err(NoRoad::Size | NoRoad::Nice));
+                    goes |= said.is_ok();
                     reasons.push(sentence(&node.board.line(&link), said));
                 }
             }
@@ -95,7 +99,11 @@ pub(super) fn why(at: &At<'_>, id: &str) -> Result<Vec<Reason>, Failure> {
     }
     let reason = |reason, eta_s| Reason { id: id.to_owned(), reason, eta_s };
     let mut reasons: Vec<Reason> = reasons.into_iter().map(|said| reason(said, None)).collect();
-    if let Some((waiting, outlook)) = expected {
+    if is_barred && !goes {
+        let said =
+            "what does not go waits for another link, a stick, or other [[links]] in config.toml";
+        reasons.push(reason(said.to_owned(), None));
+    } else if let Some((waiting, outlook)) = expected {
         let said = outlook::sentence(&waiting, outlook, at.node.is_some());
         reasons.push(reason(said, outlook.half_s()));
     }

@@ -25,7 +25,7 @@ use postrider_engine::{
         noise::{LENGTH_BYTES, RECORD_MAX, Transport as Noise, first_message},
     },
     exchange::{CHUNK_MAX, UNIT_MAX},
-    node::{Input, LinkId, LinkPolicy},
+    node::{Input, LinkId},
 };
 use postrider_transports::contract::{Link, Pipe};
 use tokio::{
@@ -182,9 +182,7 @@ pub(super) async fn join(node: &Node, link: LinkId, facts: LinkFacts) -> io::Res
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let (outgoing, given) = mpsc::channel(OUTGOING_MAX);
-    let allowed = node.link_policy();
-    let counted = allowed.counted || facts.metered || facts.rate_bps.is_some();
-    let policy = LinkPolicy { keepalive: !facts.metered, counted, ..allowed };
+    let policy = node.link_policy(&facts).map_err(failed)?;
     let room_bytes = ROOM_BYTES;
     let new = NewLink { link, facts, policy, room_bytes, mine, theirs, random, outgoing };
     let told = node.engine.send(ToEngine::Link(Box::new(new))).await;

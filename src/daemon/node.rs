@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use postrider_base::{BundleId, NodeId, NodeSecret};
+use postrider_base::{BundleId, Niceness, NodeId, NodeSecret, link::LinkFacts};
 use postrider_engine::{
     meeting::Came,
     node::{Engine, Input, LinkId, LinkPolicy, Seen},
@@ -242,10 +242,20 @@ impl Node {
         self.sign_to.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn link_policy(&self) -> LinkPolicy {
+    /// What may go over a link, as the settings say.
+    pub(super) fn link_policy(&self, facts: &LinkFacts) -> Result<LinkPolicy, Failure> {
         let config = &self.desk.home().config;
-        let (transit, counted) = (config.carry_strangers, config.carry.count_copies);
-        LinkPolicy { transit, counted, ..LinkPolicy::default() }
+        let rule = self.desk.link_rule(facts)?;
+        let metered = facts.metered || rule.metered;
+        let usual = LinkPolicy::default();
+        Ok(LinkPolicy {
+            transit: config.carry_strangers && rule.relay,
+            nice_max: rule.nicest.and_then(Niceness::new).unwrap_or(usual.nice_max),
+            size_max: rule.longest.unwrap_or(usual.size_max),
+            keepalive: !metered,
+            counted: config.carry.count_copies || metered || facts.rate_bps.is_some(),
+            ..usual
+        })
     }
 
     pub(super) async fn recall(

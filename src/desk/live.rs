@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use postrider_base::{
     BundleId, Head, NodeId,
     bundle::{Hop, Receipt, SMALL_PAYLOAD_MAX},
+    link::LinkFacts,
     roster::Entry,
 };
 use postrider_engine::node::{
@@ -20,7 +21,7 @@ use postrider_spool::{
 };
 use postrider_transports::lan::{LanOptions, Pattern, Rule};
 
-use crate::home::{FileMark, Followed};
+use crate::home::{FileMark, Followed, LinkRule};
 
 pub use super::arriving::{Arrivals, Arriving};
 use super::{
@@ -138,6 +139,17 @@ impl Desk {
             rules.push(Rule::default());
         }
         Ok(Some(LanOptions { rules, port: config.lan_port, hears_itself: false }))
+    }
+
+    /// What the settings say of a link.
+    pub fn link_rule(&self, facts: &LinkFacts) -> Result<LinkRule, Failure> {
+        let rules = &self.home.config.links;
+        if rules.is_empty() {
+            return Ok(LinkRule::default());
+        }
+        let (contacts, today) = (self.home.contacts()?, clock::today());
+        let fitting = rules.iter().filter(|rule| rule.is_for(facts, &contacts, today));
+        Ok(LinkRule::together(fitting))
     }
 
     /// Whom this node knows, for the engine.

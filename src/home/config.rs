@@ -8,7 +8,12 @@ use postrider_base::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{acl::Acl, files::replace, hooks::Hooks};
+use super::{
+    acl::Acl,
+    files::replace,
+    hooks::Hooks,
+    links::{self, LinkRule},
+};
 
 /// Everything that can be set. Every key is described in docs/config.md.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +71,8 @@ pub struct Config {
     pub files: Files,
     /// What runs when something comes.
     pub hooks: Hooks,
+    /// What may go over which links.
+    pub links: Vec<LinkRule>,
 }
 
 /// How much of the disk the bundles of others may take. Where no bytes are said, they follow from
@@ -179,6 +186,7 @@ impl Default for Config {
             carry: Carry::default(),
             files: Files::default(),
             hooks: Hooks::default(),
+            links: Vec::new(),
         }
     }
 }
@@ -203,6 +211,11 @@ pub enum ConfigError {
         "config.toml: {0:?} in [acl] means nobody; it can be a contact's name, @role, %group, contacts or *"
     )]
     Who(String),
+    /// A word names no link.
+    #[error(
+        "config.toml: {0:?} in [[links]] means no link; it can be a word as in [acl], or one of tls:, pipe:, ygg:"
+    )]
+    Link(String),
     /// The list of peers was not found where it stands.
     #[error("config.toml: peers is written in a way that cannot be changed by a command")]
     Peers,
@@ -280,6 +293,7 @@ impl Config {
             return Err(ConfigError::Range { key: "waiting in [files]", range: "1 to 512" });
         }
         config.hooks.check()?;
+        links::check(&config.links)?;
         if config.workers > 64 {
             return Err(ConfigError::Range { key: "workers", range: "0 to 64" });
         }
@@ -294,8 +308,9 @@ impl Config {
             && self.acl == Acl::default()
             && self.files == Files::default()
             && self.hooks == Hooks::default()
+            && self.links.is_empty()
         {
-            text.push_str("# At the end may stand: [carry], how much is carried for others; [acl], who may do what; [files]; [hooks], what runs when mail comes.\n");
+            text.push_str("# At the end may stand: [carry], how much is carried for others; [acl], who may do what; [files]; [hooks], what runs when mail comes; [[links]], what may go over which.\n");
             return text;
         }
         text.push_str(&self.tables_text());
@@ -378,6 +393,7 @@ impl Config {
             "\n[files]\nbytes-per-day = {bytes_per_day}\nwaiting = {waiting}\n"
         ));
         text.push_str(&self.hooks.text());
+        text.push_str(&links::text(&self.links));
         text
     }
 
@@ -450,6 +466,12 @@ mod tests {
             ("[hooks]\ntimeout = 0", "timeout"),
             ("[hooks]\nwrite = ['log']", "write"),
             ("[hooks]\non-mail = []", "on-mail"),
+            ("[[links]]\nlongest = 4096", "for in [[links]]"),
+            ("[[links]]\nfor = ['serial:']", "serial:"),
+            ("[[links]]\nfor = ['@']", "means no link"),
+            ("[[links]]\nfor = ['Hub']\nlongest = 1000", "longest"),
+            ("[[links]]\nfor = ['Hub']\nnicest = 0", "nicest"),
+            ("[[links]]\nfor = ['Hub']\nniceness = 9", "niceness"),
             ("name = ", "name"),
         ] {
             let error = Config::parse(text).unwrap_err().to_string();

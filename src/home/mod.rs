@@ -15,6 +15,7 @@ mod elsewhere;
 mod files;
 mod hooks;
 mod key_file;
+mod links;
 mod roster_key;
 mod rosters;
 mod shares;
@@ -31,6 +32,7 @@ pub use config::{Config, ConfigError};
 pub use contacts::{Added, By, Contact, Contacts, ContactsError, Introduced, Trust};
 pub use files::{is_private, replace};
 pub use key_file::{KeyFile, KeyFileError};
+pub use links::LinkRule;
 use postrider_base::{
     Card, NodeId, NodeSecret, Roster,
     card::{CardError, Facts},

@@ -1,8 +1,11 @@
 //! Two nodes and a link: what the commands show of it.
 
+use std::{fs::OpenOptions, io::Write};
+
 use serde_json::Value;
 
 use crate::node::{Folder, Node, of_type, text, until};
+use crate::streams::noise;
 
 /// Bob listens; both have a daemon and each other's cards. And the way from Alice to Bob.
 fn neighbours(folder: &Folder) -> (Node, Node, String) {
@@ -180,6 +183,40 @@ fn waiting_ends_when_its_time_is_over_and_the_message_stays_queued() {
         (&"saved".into(), &"wait-ran-out".into())
     );
     assert_eq!(of_type(&alice.json(["queue"]), "bundle").len(), 1);
+}
+
+/// What costs too much there: the words come at once, what is attached comes another way.
+#[test]
+fn what_is_too_long_for_a_link_waits_for_another_way() {
+    let folder = Folder::new();
+    let (mut alice, mut bob) = folder.acquainted();
+    let mut settings =
+        OpenOptions::new().append(true).open(alice.home().join("config.toml")).unwrap();
+    settings.write_all(b"\n[[links]]\nfor = ['Bob']\nlongest = 65536\nmetered = true\n").unwrap();
+    bob.start_daemon(&["--listen", "tls://127.0.0.1:0"]);
+    alice.start_daemon(&[]);
+    let bobs = bob.json(["up"]).remove(0);
+    let uri = format!("tls://{}#Bob", bobs["listening"][0].as_str().unwrap());
+    alice.run(["link", "add", &uri]).ok();
+    let film = folder.file("film", &noise(1, 1 << 20));
+    let film = film.display().to_string();
+    let id = alice.send(["Bob", "see for yourself", "-f", &film]);
+    alice.run(["send", "Bob", "after it", "--wait", "delivered"]).ok();
+    let inbox = bob.json(["inbox"]);
+    let texts: Vec<_> = of_type(&inbox, "message").iter().map(|it| it["text"].clone()).collect();
+    assert!(texts.contains(&"after it".into()), "{inbox:?}");
+    let left = alice.json(["queue"]);
+    assert!(of_type(&left, "bundle").iter().any(|row| row["message"] == *id), "{left:?}");
+    let why = alice.run(["why", &id]).ok().out;
+    assert!(why.contains("that link carries nothing so long"), "{why}");
+
+    let stick = folder.dir("stick");
+    alice.toss(&stick);
+    bob.toss(&stick);
+    until("the film", || {
+        let inbox = bob.json(["inbox"]);
+        of_type(&inbox, "message").iter().any(|it| it["text"] == "see for yourself")
+    });
 }
 
 #[test]

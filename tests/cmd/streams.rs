@@ -77,7 +77,7 @@ fn a_batch_of_large_messages_is_committed_in_several_groups(folder: &Folder) {
 }
 
 /// Bytes that do not compress.
-fn noise(seed: u8, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u8, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
     bytes

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::PathBuf,
     process::Child,
     thread,
@@ -193,6 +193,8 @@ fn what_a_restored_home_sends_again_runs_no_more() {
         until("all is settled", || restored.run(&["status"])[0]["out"] == 0);
         restored.kill();
         if time % 2 == 1 {
+            // The one behind the pipe ends with it.
+            until("its end", || UnixStream::connect(pair.bob.socket()).is_err());
             pair.bob.start();
         }
     }
