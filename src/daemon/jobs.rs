@@ -37,8 +37,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Supervisors that are ready: one for the next job, one that becomes ready while that runs, since joining
 /// a control group takes the kernel 10 ms. Each is two processes, which wait.
 const READY_MAX: usize = 2;
-/// They are started once no job was touched for so long: what was answered is on its way first.
-const QUIET: Duration = Duration::from_millis(10);
+/// They are started so long after there is nothing else to do: what was answered is on its way first.
+const QUIET: Duration = Duration::from_millis(1);
 /// So long after a job they are kept.
 const READY_FOR: Duration = Duration::from_secs(600);
 
@@ -160,9 +160,6 @@ impl Clerk<'_> {
             wait = wait.min(QUIET);
         }
         let touched = self.jobs.wait(wait);
-        if lacks_one && !touched.all && touched.jobs.is_empty() {
-            self.prepare();
-        }
         while let Ok((job, standing)) = endings.try_recv() {
             self.watched.remove(&job);
             self.feed(Input::Stands { job, standing });
@@ -170,6 +167,9 @@ impl Clerk<'_> {
         self.look(touched);
         if due.is_some_and(|due_ms| due_ms <= self.jobs.now().held_ms) {
             self.feed(Input::Timeout);
+        }
+        if lacks_one && self.inputs.is_empty() {
+            self.prepare();
         }
     }
 
