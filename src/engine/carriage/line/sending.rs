@@ -1,0 +1,413 @@
+//! What is written: cut into cells, sent, and sent again when it is known to be lost.
+//!
+//! A line keeps the order. So whatever was sent before something that arrived, and did not arrive
+//! itself, is lost: known after one round trip, without a timer. Only where nothing follows, a timer
+//! asks: the answer to a poll is about all that was sent before it.
+//!
+//! Bytes are cut into cells when they are first sent, and keep their number. A frame carries as many
+//! as suit the line at that moment: a long one that was lost on a bad line goes again in short ones.
+
+use std::collections::VecDeque;
+
+use super::{
+    framing::{BODY_CELLS_MAX, CELL_BYTES, CELLS_MAX, Frame, Status},
+    quality::Quality,
+};
+
+/// A cell that is lost so often although it is sent in a short frame holds a byte that the line
+/// swallows. Where one short frame in four is lost, that happens to one cell in a million.
+const STUBBORN_LOSSES: u8 = 10;
+const SHORT_CELLS: usize = 2;
+/// Before a round trip was seen.
+const DELAY_FIRST_MS: u64 = 1_000;
+/// A longer one was a cut.
+const DELAY_MAX_MS: u64 = 20_000;
+/// Beyond a round trip until a poll, for ends that look at their ports now and then.
+const PATIENCE_MS: u64 = 50;
+/// Polls that follow each other so closely: on a bad line some are lost. Then twice as long each time.
+const POLLS_CLOSE: u32 = 3;
+const POLL_EVERY_MAX_MS: u64 = 5_000;
+/// On the way at least, and at most: what a cut costs, and what is remembered of it.
+const WINDOW_MIN: u64 = 4 << 10;
+const WINDOW_MAX: u64 = 256 << 10;
+/// Room is said in KiB.
+const CELLS_PER_KIB: u64 = 1024 / CELL_BYTES as u64;
+/// What else a round trip may meet: a status that waits, and frames before it.
+const WINDOW_SLACK_MS: u64 = 250;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Unsent,
+    Flying,
+    Lost,
+    Arrived,
+}
+
+#[derive(Debug)]
+struct Cell {
+    bytes: [u8; CELL_BYTES],
+    length: usize,
+    fate: Fate,
+    losses: u8,
+}
+
+impl Cell {
+    fn is_end(&self) -> bool {
+        self.length == 0
+    }
+}
+
+/// A frame of which nothing is known yet.
+#[derive(Debug)]
+struct Flight {
+    order: u64,
+    sent_ms: u64,
+    first: u64,
+    cells: usize,
+    wire_bytes: u32,
+}
+
+/// One direction's near end.
+#[derive(Debug)]
+pub struct Sending {
+    /// The number of the first cell that is not known to have arrived.
+    base: u64,
+    cells: VecDeque<Cell>,
+    /// How many of those were sent at least once.
+    begun: usize,
+    lost: usize,
+    flights: VecDeque<Flight>,
+    flying_bytes: u64,
+    /// Counts frames that a status can be about.
+    order: u64,
+    /// Cells below this have room at the other end.
+    room_end: u64,
+    quality: Quality,
+    stubborn: bool,
+    ended: bool,
+    bound_cells: usize,
+    bits_per_s: u64,
+    /// From a frame to the status that names it, and from a question to its answer.
+    delay_ms: Option<u64>,
+    trip_ms: Option<u64>,
+    poll_at: Option<u64>,
+    polls_unanswered: u32,
+    /// The last poll: its number, its place in the order, when it went.
+    polled: Option<(u8, u64, u64)>,
+    polls: u8,
+}
+
+impl Sending {
+    /// Holds at most `bound_bytes`, and sends no more than `room_bytes` before it heard a status.
+    pub fn new(bound_bytes: usize, room_bytes: usize, bits_per_s: u32) -> Self {
+        Self {
+            base: 0,
+            cells: VecDeque::new(),
+            begun: 0,
+            lost: 0,
+            flights: VecDeque::new(),
+            flying_bytes: 0,
+            order: 0,
+            room_end: (room_bytes / CELL_BYTES) as u64,
+            quality: Quality::default(),
+            stubborn: false,
+            ended: false,
+            bound_cells: (bound_bytes / CELL_BYTES).max(1),
+            bits_per_s: u64::from(bits_per_s).max(1),
+            delay_ms: None,
+            trip_ms: None,
+            poll_at: None,
+            polls_unanswered: 0,
+            polled: None,
+            polls: 0,
+        }
+    }
+
+    /// Takes as much as there is room for.
+    pub fn write(&mut self, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.ended {
+            let last = self
+                .cells
+                .back_mut()
+                .filter(|cell| cell.fate == Fate::Unsent && cell.length < CELL_BYTES);
+            if let Some(cell) = last {
+                let take = rest.len().min(CELL_BYTES - cell.length);
+                cell.bytes[cell.length..][..take].copy_from_slice(&rest[..take]);
+                cell.length += take;
+                rest = &rest[take..];
+            } else if self.cells.len() < self.bound_cells {
+                self.push_cell();
+            } else {
+                break;
+            }
+        }
+        // A cell that was begun for nothing would be taken for the end.
+        if self.cells.back().is_some_and(Cell::is_end) && !self.ended {
+            self.cells.pop_back();
+        }
+        bytes.len() - rest.len()
+    }
+
+    fn push_cell(&mut self) {
+        let cell = Cell { bytes: [0; CELL_BYTES], length: 0, fate: Fate::Unsent, losses: 0 };
+        self.cells.push_back(cell);
+    }
+
+    /// Nothing more is written: the end is a cell without bytes.
+    pub fn end(&mut self) {
+        if !self.ended {
+            self.ended = true;
+            self.push_cell();
+        }
+    }
+
+    /// There is something that was never sent.
+    pub fn has_unsent(&self) -> bool {
+        self.begun < self.cells.len()
+    }
+
+    /// All that was written arrived, and its end did.
+    pub fn is_done(&self) -> bool {
+        self.ended && self.cells.is_empty()
+    }
+
+    /// Only of the end it is not known whether it arrived.
+    pub fn is_all_but_done(&self) -> bool {
+        self.ended && self.cells.len() == 1
+    }
+
+    /// Bytes that are held.
+    pub fn held_bytes(&self) -> usize {
+        self.cells.len() * CELL_BYTES
+    }
+
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    pub fn next_timeout(&self) -> Option<u64> {
+        self.poll_at
+    }
+
+    /// Polls in a row that nothing answered.
+    pub fn polls_unanswered(&self) -> u32 {
+        self.polls_unanswered
+    }
+
+    /// Something is on the way, or waits for room that only a status can tell of.
+    pub fn waits_for_status(&self) -> bool {
+        !self.flights.is_empty()
+            || self.lost == 0 && self.begun < self.cells.len() && !self.has_room(self.begun)
+    }
+
+    /// Cells that a line swallows whatever happens were found since this was last asked.
+    pub fn take_stubborn(&mut self) -> bool {
+        std::mem::take(&mut self.stubborn)
+    }
+
+    /// A question was answered after so long.
+    pub fn note_trip(&mut self, trip_ms: u64) {
+        self.trip_ms = Some(trip_ms.min(DELAY_MAX_MS));
+        self.note_delay(trip_ms);
+    }
+
+    fn note_delay(&mut self, delay_ms: u64) {
+        let delay_ms = delay_ms.min(DELAY_MAX_MS);
+        let before = self.delay_ms.unwrap_or(delay_ms);
+        // Up at once, down slowly: too small a window leaves a line idle.
+        self.delay_ms = Some(delay_ms.max(before - before.saturating_sub(delay_ms) / 8));
+    }
+
+    fn line_ms(&self, bytes: u64) -> u64 {
+        bytes * 10_000 / self.bits_per_s
+    }
+
+    fn window_bytes(&self) -> u64 {
+        let ms = self.delay_ms.unwrap_or(DELAY_FIRST_MS) * 5 / 4 + WINDOW_SLACK_MS;
+        (ms * self.bits_per_s / 10_000).clamp(WINDOW_MIN, WINDOW_MAX)
+    }
+
+    /// Until the answer to a question is late; or until a status is, that comes by itself.
+    fn answer_ms(&self, asked: bool) -> u64 {
+        let trip_ms = if asked { self.trip_ms.or(self.delay_ms) } else { self.delay_ms };
+        let body_bytes = self.body_cells(BODY_CELLS_MAX) * CELL_BYTES;
+        trip_ms.unwrap_or(DELAY_FIRST_MS) * 5 / 4
+            + PATIENCE_MS
+            + 2 * self.line_ms(body_bytes as u64)
+    }
+
+    fn body_cells(&self, most: usize) -> usize {
+        self.quality.body_cells(u16::try_from(CELL_BYTES).unwrap_or(u16::MAX), most)
+    }
+
+    fn has_room(&self, at: usize) -> bool {
+        let number = self.base + at as u64;
+        let end_cells = u64::from(self.cells.get(at).is_some_and(Cell::is_end));
+        number < self.room_end + end_cells && (at as u64) < CELLS_MAX - 1
+    }
+
+    /// The next frame of data: what was lost first, then what is new.
+    pub fn poll_data(&mut self, now_ms: u64, body_cells_max: usize) -> Option<Frame> {
+        if self.flying_bytes >= self.window_bytes() {
+            return None;
+        }
+        let (at, fate) = if self.lost > 0 {
+            (self.cells.iter().position(|cell| cell.fate == Fate::Lost)?, Fate::Lost)
+        } else {
+            (self.begun, Fate::Unsent)
+        };
+        let most = self.body_cells(body_cells_max);
+        let (mut body, mut count) = (Vec::new(), 0);
+        while count < most && self.has_room(at + count) {
+            let Some(cell) = self.cells.get_mut(at + count) else { break };
+            if cell.fate != fate || cell.is_end() && count > 0 {
+                break;
+            }
+            cell.fate = Fate::Flying;
+            body.extend_from_slice(&cell.bytes[..cell.length]);
+            count += 1;
+            if cell.length < CELL_BYTES {
+                break;
+            }
+        }
+        if count == 0 {
+            return None;
+        }
+        if fate == Fate::Lost {
+            self.lost -= count;
+        } else {
+            self.begun += count;
+        }
+        self.order += 1;
+        self.flights.push_back(Flight {
+            order: self.order,
+            sent_ms: now_ms,
+            first: self.base + at as u64,
+            cells: count,
+            wire_bytes: 0,
+        });
+        let ask = self.lost == 0 && !(self.begun < self.cells.len() && self.has_room(self.begun));
+        if ask || self.poll_at.is_none() {
+            self.poll_at = Some(now_ms + self.answer_ms(ask));
+        }
+        Some(Frame::Data { number: self.base + at as u64, ask, body })
+    }
+
+    /// How long the frame became that was given out last.
+    pub fn note_length(&mut self, wire_bytes: usize) {
+        if let Some(flight) = self.flights.back_mut() {
+            flight.wire_bytes = u32::try_from(wire_bytes).unwrap_or(u32::MAX);
+            self.flying_bytes += u64::from(flight.wire_bytes);
+        }
+    }
+
+    /// The poll that is due.
+    pub fn poll_poll(&mut self, now_ms: u64) -> Option<Frame> {
+        if self.poll_at.is_none_or(|at| now_ms < at) {
+            return None;
+        }
+        if !self.waits_for_status() {
+            self.poll_at = None;
+            return None;
+        }
+        self.polls = self.polls.wrapping_add(1);
+        self.order += 1;
+        self.polled = Some((self.polls, self.order, now_ms));
+        self.polls_unanswered += 1;
+        let answer_ms = self.answer_ms(true);
+        let longer = answer_ms << self.polls_unanswered.saturating_sub(POLLS_CLOSE).min(8);
+        self.poll_at = Some(now_ms + longer.min(POLL_EVERY_MAX_MS.max(answer_ms)));
+        Some(Frame::Poll(self.polls))
+    }
+
+    /// What arrived, as the other end says. One that cannot be true is not believed.
+    pub fn handle_status(&mut self, now_ms: u64, status: &Status) {
+        let [.., high, low] = self.base.to_be_bytes();
+        let moved = status.base_low.wrapping_sub(u16::from_be_bytes([high, low]));
+        let moved = usize::from(moved);
+        if moved > self.begun {
+            return;
+        }
+        let base = self.base + moved as u64;
+        let known_end = if status.more { base + 1 + status.map.len() as u64 } else { u64::MAX };
+        let has_arrived = |number: u64| {
+            let behind = number.checked_sub(base + 1).and_then(|at| usize::try_from(at).ok());
+            number < base || behind.is_some_and(|at| status.map.get(at) == Some(&true))
+        };
+        self.room_end = self.room_end.max(base + u64::from(status.room_kib) * CELLS_PER_KIB);
+
+        let echoed = self.polled.filter(|polled| status.echo == Some(polled.0));
+        let (mut newest, mut newest_ms) = (0, None);
+        if let Some((_, order, sent_ms)) = echoed {
+            (newest, self.polled) = (order, None);
+            self.note_trip(now_ms.saturating_sub(sent_ms));
+        }
+        for flight in &self.flights {
+            if flight.order > newest && has_arrived(flight.first) {
+                (newest, newest_ms) = (flight.order, Some(flight.sent_ms));
+            }
+        }
+        self.settle_flights(newest, known_end, has_arrived);
+        for cell in self.cells.drain(..moved) {
+            self.lost -= usize::from(cell.fate == Fate::Lost);
+        }
+        self.base = base;
+        self.begun -= moved;
+
+        if let Some(sent_ms) = newest_ms {
+            self.note_delay(now_ms.saturating_sub(sent_ms));
+        }
+        self.polls_unanswered = 0;
+        self.poll_at = self.waits_for_status().then(|| now_ms + self.answer_ms(false));
+    }
+
+    /// Of all flights up to `newest` it is known now whether they arrived.
+    fn settle_flights(&mut self, newest: u64, known_end: u64, has_arrived: impl Fn(u64) -> bool) {
+        self.quality.begin();
+        let mut left = VecDeque::new();
+        for flight in std::mem::take(&mut self.flights) {
+            let unknown = flight.first + flight.cells as u64 > known_end;
+            if flight.order > newest || unknown {
+                left.push_back(flight);
+                continue;
+            }
+            self.flying_bytes -= u64::from(flight.wire_bytes);
+            if has_arrived(flight.first) {
+                self.quality.note_arrived(flight.wire_bytes);
+            } else {
+                self.quality.note_lost(flight.wire_bytes);
+            }
+            self.settle_cells(&flight, &has_arrived);
+        }
+        self.flights = left;
+    }
+
+    fn settle_cells(&mut self, flight: &Flight, has_arrived: impl Fn(u64) -> bool) {
+        let short = flight.cells <= SHORT_CELLS;
+        for number in flight.first..flight.first + flight.cells as u64 {
+            let at = number.checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
+            let Some(cell) = at.and_then(|at| self.cells.get_mut(at)) else { continue };
+            if has_arrived(number) {
+                cell.fate = Fate::Arrived;
+                continue;
+            }
+            cell.fate = Fate::Lost;
+            self.lost += 1;
+            cell.losses += u8::from(short);
+            if cell.losses >= STUBBORN_LOSSES {
+                cell.losses = 0;
+                self.stubborn = true;
+            }
+        }
+    }
+
+    /// The other end is not the one to which all this was sent: nothing of it is on the way.
+    pub fn begin_again(&mut self) {
+        let flights = std::mem::take(&mut self.flights);
+        for flight in &flights {
+            self.settle_cells(flight, |_| false);
+        }
+        (self.flying_bytes, self.poll_at, self.polled) = (0, None, None);
+    }
+}
