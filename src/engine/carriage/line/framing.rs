@@ -38,6 +38,7 @@ const POLL: u8 = 0xd0;
 const STATUS: u8 = 0xe0;
 const ECHOED: u8 = 1;
 const MORE: u8 = 2;
+const OVER: u8 = 8;
 
 /// A session number; never 0.
 pub type Session = u32;
@@ -86,6 +87,8 @@ pub struct Status {
     pub map: Vec<bool>,
     /// The map was cut off: of what is behind it nothing is said.
     pub more: bool,
+    /// Nothing follows: on a line where one is heard at a time, the turn is the reader's.
+    pub over: bool,
 }
 
 /// One frame.
@@ -182,7 +185,8 @@ impl Frame {
                 let mut map = written_map(&status.map);
                 let more = if status.more || map.len() > MAP_MAX { MORE } else { 0 };
                 map.truncate(MAP_MAX);
-                plain.push(STATUS | echoed | more);
+                let over = if status.over { OVER } else { 0 };
+                plain.push(STATUS | echoed | more | over);
                 plain.extend_from_slice(&status.base_low.to_be_bytes());
                 plain.push(status.room_kib);
                 plain.extend(status.echo);
@@ -215,7 +219,7 @@ impl Frame {
             }
             return match (*kind, rest) {
                 (POLL, [number]) => Some(Self::Poll(*number)),
-                (kind, rest) if kind & !(ECHOED | MORE) == STATUS => read_status(kind, rest),
+                (kind, rest) if kind & !(ECHOED | MORE | OVER) == STATUS => read_status(kind, rest),
                 _ => None,
             };
         }
@@ -261,8 +265,8 @@ fn read_status(kind: u8, rest: &[u8]) -> Option<Frame> {
         _ => return None,
     };
     let base_low = u16::from_be_bytes([*high, *low]);
-    let more = kind & MORE != 0;
-    Some(Frame::Status(Status { base_low, room_kib: *room_kib, echo, map: read_map(map)?, more }))
+    let (map, more, over) = (read_map(map)?, kind & MORE != 0, kind & OVER != 0);
+    Some(Frame::Status(Status { base_low, room_kib: *room_kib, echo, map, more, over }))
 }
 
 /// Bytes of a map; a longer one would get lost on the lines that need it. The rest is said later.
@@ -332,7 +336,7 @@ mod tests {
     }
 
     fn data(number: u64, ask: bool, length: usize) -> Frame {
-        Frame::Data { number, ask, body: (0..length).map(|n| (n % 251) as u8).collect() }
+        Frame::Data { number, ask, body: (0..=250).cycle().take(length).collect() }
     }
 
     fn frames() -> Vec<Frame> {
@@ -347,6 +351,7 @@ mod tests {
             Frame::Poll(255),
             Frame::Status(Status::default()),
             Frame::Status(Status { echo: Some(0), map: vec![false; 7], ..Status::default() }),
+            Frame::Status(Status { over: true, more: true, ..Status::default() }),
         ]
     }
 

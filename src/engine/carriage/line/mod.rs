@@ -4,6 +4,7 @@
 //! - [`coding`] and [`framing`]: what stands between two 00, and what of it can be believed;
 //!   [`checksum`] begins with what both ends know;
 //! - [`opening`]: two ends find each other, or notice that the other began anew;
+//! - [`turns`]: who may speak where only one is heard at a time;
 //! - [`sending`], by the line's [`quality`], and [`receiving`]: the two directions.
 //!
 //! The format stands in `docs/line.md`. The shell gives [`Line::receive`] whatever its port gave,
@@ -18,14 +19,18 @@ mod opening;
 mod quality;
 mod receiving;
 mod sending;
+mod turns;
 
 use std::collections::VecDeque;
 
 use coding::Coding;
-use framing::{BODY_CELLS_MAX, CELL_BYTES, Deframer, Frame};
+use framing::{BODY_CELLS_MAX, CELL_BYTES, Deframer, Frame, Status};
 use opening::{Met, Opening};
 use receiving::Receiving;
 use sending::Sending;
+use turns::Turns;
+
+pub use turns::Duplex;
 
 /// Statuses may take a fiftieth of a slow line, of one that is not the time below.
 const STATUS_BYTES: u64 = 12;
@@ -52,6 +57,8 @@ const ROOM_FIRST: usize = 8 << 10;
 pub struct Settings {
     /// The rate of the port; a byte takes ten bits.
     pub bits_per_s: u32,
+    /// The same at both ends.
+    pub duplex: Duplex,
     /// Bytes that were written and have not arrived; 1 KiB to 256 KiB.
     pub sending_bytes: usize,
     /// Bytes that came and were not read; 8 KiB to 256 KiB.
@@ -65,6 +72,7 @@ impl Settings {
     pub fn new(bits_per_s: u32) -> Self {
         Self {
             bits_per_s,
+            duplex: Duplex::Full,
             sending_bytes: 256 << 10,
             receiving_bytes: 256 << 10,
             patience_ms: 120_000,
@@ -103,6 +111,7 @@ pub struct Line {
     /// The piece before the one that came, if it may be a ramp.
     ramp: Vec<u8>,
     opening: Opening,
+    turns: Turns,
     sending: Sending,
     receiving: Receiving,
     /// At least this, whatever the other end says: what it was written in had bytes that never arrive.
@@ -112,6 +121,8 @@ pub struct Line {
     /// Coded bytes that the port has not taken.
     port: VecDeque<u8>,
     spoke_ms: Option<u64>,
+    /// When it was last asked for bytes.
+    asked_ms: Option<u64>,
     /// Since when an answer is waited for.
     waiting_since: Option<u64>,
     /// How often the last status is still said: who hears it may go at once.
@@ -128,6 +139,7 @@ impl Line {
             receiving_bytes: settings.receiving_bytes.clamp(ROOM_FIRST, 256 << 10),
             ..settings
         };
+        let turns = Turns::new(settings.duplex, settings.bits_per_s, random);
         let status_ms = STATUS_BYTES * STATUS_SHARE * 10_000 / u64::from(settings.bits_per_s);
         Self {
             settings,
@@ -135,12 +147,14 @@ impl Line {
             deframer: Deframer::default(),
             ramp: Vec::new(),
             opening: Opening::new(random, now_ms),
-            sending: Sending::new(settings.sending_bytes, ROOM_FIRST, settings.bits_per_s),
+            sending: Sending::new(&settings, ROOM_FIRST, turns.burst_max()),
+            turns,
             receiving: Receiving::new(settings.receiving_bytes, status_ms.max(STATUS_EVERY_MIN_MS)),
             coding_least: Coding::Plain,
             answer_coding: Coding::Plain,
             port: VecDeque::new(),
             spoke_ms: None,
+            asked_ms: None,
             waiting_since: None,
             last_statuses: 0,
             ending: None,
@@ -198,7 +212,14 @@ impl Line {
         let status = self.opening.outgoing().and(self.receiving.next_timeout());
         let poll = self.opening.outgoing().and(self.sending.next_timeout());
         let silent = silent.filter(|_| self.ending.is_none());
-        [self.opening.next_timeout(), status, poll, silent].into_iter().flatten().min()
+        let said = [self.opening.next_timeout(), status, poll].into_iter().flatten().min();
+        let said = said.map(|at| at.max(self.turns.not_before_ms()));
+        // Data waits for a turn as well.
+        let turn = (self.turns.is_half() && self.sending.has_more())
+            .then(|| self.turns.not_before_ms())
+            .filter(|at| self.asked_ms.is_none_or(|asked| *at > asked))
+            .filter(|_| self.opening.outgoing().is_some());
+        [said, turn, silent].into_iter().flatten().min()
     }
 
     /// Takes what the port gave, whatever that is.
@@ -221,6 +242,11 @@ impl Line {
             return;
         }
         let ramp = std::mem::take(&mut self.ramp);
+        match &frame {
+            Frame::Poll(_) | Frame::Status(Status { over: true, .. }) => self.turns.take(now_ms),
+            Frame::Hello(_) => self.turns.take(now_ms),
+            _ => self.turns.hear(now_ms),
+        }
         if let Frame::Hello(hello) = frame {
             return match self.opening.handle_hello(now_ms, hello, &ramp) {
                 Met::Restarted => self.end(Ending::Restarted),
@@ -288,7 +314,7 @@ impl Line {
 
     /// Hands out bytes for the port behind those in `out`, at most `room`.
     pub fn transmit(&mut self, now_ms: u64, room: usize, out: &mut Vec<u8>) {
-        self.now_ms = now_ms;
+        (self.now_ms, self.asked_ms) = (now_ms, Some(now_ms));
         self.look_at_clock();
         let mut room = room;
         while room > 0 {
@@ -332,6 +358,9 @@ impl Line {
             None | Some(Ending::Finished) => {}
             Some(_) => return false,
         }
+        if !self.turns.may_speak(now_ms) {
+            return false;
+        }
         let mut coded = Vec::new();
         if self.spoke_ms.is_none_or(|spoke| now_ms >= spoke + SILENCE_MS) {
             coded.push(0);
@@ -344,27 +373,56 @@ impl Line {
             coded.extend_from_slice(&framing::RAMP);
             coded.push(0);
             self.write_frame(&hello, Coding::SevenBit, &mut coded);
+            self.turns.give(now_ms, self.sending.answer_ms(true));
         } else if self.opening.outgoing().is_none() {
             return false;
-        } else if let Some(status) = self.receiving.poll_status(now_ms) {
+        } else if let Some(mut status) = self.receiving.poll_status(now_ms) {
+            status.over =
+                self.turns.is_half() && !self.turns.has_begun() && !self.sending.has_more();
+            if status.over {
+                self.turns.give(now_ms, 0);
+            }
             let least = if status.echo.is_some() { self.answer_coding } else { Coding::Plain };
             self.write_frame(&Frame::Status(status), least, &mut coded);
             if self.last_statuses > 1 {
                 self.last_statuses -= 1;
                 self.receiving.say(now_ms);
             }
-        } else if let Some(poll) = self.sending.poll_poll(now_ms) {
+        } else if let Some(poll) = self.next_poll() {
             let again = self.sending.polls_unanswered() > POLLS_PLAIN;
             let least = if again { Coding::SevenBit } else { Coding::Plain };
             self.write_frame(&poll, least, &mut coded);
-        } else if let Some(data) = self.sending.poll_data(now_ms, self.body_cells_max()) {
+            self.turns.give(now_ms, self.sending.answer_ms(true));
+        } else if let Some(data) = self.next_data() {
             self.write_frame(&data, Coding::Plain, &mut coded);
             self.sending.note_length(coded.len() - begun);
+            self.turns.note_data(coded.len());
         } else {
             return false;
         }
         self.port.extend(coded);
         true
+    }
+
+    fn next_data(&mut self) -> Option<Frame> {
+        let most = self.body_cells_max();
+        let mut data = self.sending.poll_data(self.now_ms, most)?;
+        if let (Frame::Data { ask, .. }, true) = (&mut data, self.turns.is_half()) {
+            // The poll at the end of the burst asks.
+            *ask = false;
+        }
+        Some(data)
+    }
+
+    /// The poll that is due; one ends every burst.
+    fn next_poll(&mut self) -> Option<Frame> {
+        let begun = self.turns.has_begun();
+        if begun && (self.turns.is_used_up() || !self.sending.has_more()) {
+            self.sending.poll_by(self.now_ms);
+        } else if begun {
+            return None;
+        }
+        self.sending.poll_poll(self.now_ms)
     }
 
     fn body_cells_max(&self) -> usize {

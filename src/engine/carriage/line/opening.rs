@@ -140,7 +140,7 @@ impl Opening {
             _ => Met::New,
         };
         if met == Met::New {
-            self.heard = None;
+            (self.heard, self.told) = (None, None);
         }
         self.theirs = Some(hello.session);
         let judged = judge_ramp(ramp);

@@ -136,6 +136,7 @@ impl Receiving {
             echo: self.echo.take(),
             map: self.early.iter().skip(1).map(Option::is_some).collect(),
             more: false,
+            over: false,
         })
     }
 

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use super::{
+    Settings,
     framing::{BODY_CELLS_MAX, CELL_BYTES, CELLS_MAX, Frame, Status},
     quality::Quality,
 };
@@ -87,6 +88,7 @@ pub struct Sending {
     ended: bool,
     bound_cells: usize,
     bits_per_s: u64,
+    window_min: u64,
     /// From a frame to the status that names it, and from a question to its answer.
     delay_ms: Option<u64>,
     trip_ms: Option<u64>,
@@ -98,8 +100,8 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// Holds at most `bound_bytes`, and sends no more than `room_bytes` before it heard a status.
-    pub fn new(bound_bytes: usize, room_bytes: usize, bits_per_s: u32) -> Self {
+    /// Sends no more than `room_bytes` before it heard a status; a burst may always be on the way.
+    pub fn new(settings: &Settings, room_bytes: usize, burst_bytes: Option<usize>) -> Self {
         Self {
             base: 0,
             cells: VecDeque::new(),
@@ -112,8 +114,9 @@ impl Sending {
             quality: Quality::default(),
             stubborn: false,
             ended: false,
-            bound_cells: (bound_bytes / CELL_BYTES).max(1),
-            bits_per_s: u64::from(bits_per_s).max(1),
+            bound_cells: (settings.sending_bytes / CELL_BYTES).max(1),
+            bits_per_s: u64::from(settings.bits_per_s).max(1),
+            window_min: burst_bytes.map_or(WINDOW_MIN, |bytes| WINDOW_MIN + bytes as u64),
             delay_ms: None,
             trip_ms: None,
             poll_at: None,
@@ -225,11 +228,11 @@ impl Sending {
 
     fn window_bytes(&self) -> u64 {
         let ms = self.delay_ms.unwrap_or(DELAY_FIRST_MS) * 5 / 4 + WINDOW_SLACK_MS;
-        (ms * self.bits_per_s / 10_000).clamp(WINDOW_MIN, WINDOW_MAX)
+        (ms * self.bits_per_s / 10_000).max(self.window_min).min(WINDOW_MAX)
     }
 
     /// Until the answer to a question is late; or until a status is, that comes by itself.
-    fn answer_ms(&self, asked: bool) -> u64 {
+    pub fn answer_ms(&self, asked: bool) -> u64 {
         let trip_ms = if asked { self.trip_ms.or(self.delay_ms) } else { self.delay_ms };
         let body_bytes = self.body_cells(BODY_CELLS_MAX) * CELL_BYTES;
         trip_ms.unwrap_or(DELAY_FIRST_MS) * 5 / 4
@@ -300,6 +303,17 @@ impl Sending {
             flight.wire_bytes = u32::try_from(wire_bytes).unwrap_or(u32::MAX);
             self.flying_bytes += u64::from(flight.wire_bytes);
         }
+    }
+
+    /// There is data that may go now.
+    pub fn has_more(&self) -> bool {
+        let fits = self.flying_bytes < self.window_bytes();
+        fits && (self.lost > 0 || self.has_unsent() && self.has_room(self.begun))
+    }
+
+    /// A poll is due by then.
+    pub fn poll_by(&mut self, at_ms: u64) {
+        self.poll_at = Some(self.poll_at.map_or(at_ms, |at| at.min(at_ms)));
     }
 
     /// The poll that is due.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postrider_engine::carriage::line::{Ending, Line, Settings, State};
+use postrider_engine::carriage::line::{Duplex, Ending, Line, Settings, State};
 
 use super::wire::{Chance, Faults, Wire};
 
@@ -220,6 +220,7 @@ fn settings_out_of_bounds_are_brought_within() {
     for bits_per_s in [0, 1, u32::MAX] {
         let settings = Settings {
             bits_per_s,
+            duplex: Duplex::Half { turn_ms: u64::MAX / 8 },
             sending_bytes: 0,
             receiving_bytes: usize::MAX,
             patience_ms: u64::MAX / 2,

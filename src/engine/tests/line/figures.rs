@@ -1,6 +1,6 @@
 //! How much of the line's capacity is left for the program, and what little things cost.
 
-use postrider_engine::carriage::line::{Ending, State};
+use postrider_engine::carriage::line::{Ending, Line, State};
 
 use super::wire::{Chance, Faults, Wire};
 
@@ -49,6 +49,13 @@ fn a_way_of_300_ms_leaves_96_percent() {
 }
 
 #[test]
+fn one_channel_for_both_leaves_95_percent() {
+    let half = Faults { turn_ms: Some(20), ..Faults::none() };
+    assert!(mean(&half) >= 95.0);
+    assert!(mean(&Faults { bit_errors: 1e-4, ..half }) >= 75.0);
+}
+
+#[test]
 fn both_directions_are_used_to_95_percent_at_once() {
     let mut wire = Wire::new(Faults::none(), 1);
     let sent = [2, 3].map(|seed| Chance::new(seed).bytes(100_000));
@@ -62,16 +69,49 @@ fn both_directions_are_used_to_95_percent_at_once() {
     assert!(wire.percent(0) >= 95.0 && wire.percent(1) >= 95.0);
 }
 
+/// An end is there and listens; the other comes. Bytes that each gave its port in all so far.
+fn carried(wire: &mut Wire) -> [u64; 2] {
+    wire.run_until(3000, |_| false);
+    assert!(wire.lines.iter().all(Line::has_all_arrived));
+    [wire.carried(0), wire.carried(1)]
+}
+
 #[test]
 fn a_hundred_bytes_cost_what_the_document_says() {
     let mut wire = Wire::new(Faults::none(), 1);
     assert!(wire.run_until(2000, |wire| wire.states() == [State::Open; 2]));
+    assert_eq!(carried(&mut wire), [65, 65], "both say hello at the same time");
+
+    // The first hellos find nobody; then one end is heard first.
+    let mut wire = Wire::new(Faults { cuts: vec![(0, 50)], ..Faults::none() }, 1);
+    wire.run_until(600, |_| false);
+    let before = wire.carried(0) + wire.carried(1);
+    assert!(wire.run_until(2000, |wire| wire.states() == [State::Open; 2]));
+    let [there, back] = carried(&mut wire);
+    assert_eq!(there + back - before, 65, "an opening");
+
+    let mut wire = Wire::new(Faults::none(), 1);
     wire.run_until(2000, |_| false);
-    let opening = [wire.carried(0), wire.carried(1)];
+    let before = carried(&mut wire);
     wire.to_write[0] = Chance::new(5).bytes(100);
     assert!(wire.run_until(1000, |wire| wire.came[1].len() == 100));
-    wire.run_until(2000, |_| false);
-    assert!(wire.lines[0].has_all_arrived());
-    let all = [wire.carried(0), wire.carried(1)];
-    println!("opening {opening:?}, with 100 bytes {all:?}");
+    let after = carried(&mut wire);
+    assert_eq!([after[0] - before[0], after[1] - before[1]], [109, 11]);
+}
+
+/// What two nodes say to each other for a message of 100 bytes (`docs/noise.md`): a first message, its
+/// answer, the bundle, what settles it.
+#[test]
+fn a_sealed_message_costs_what_the_document_says() {
+    let mut wire = Wire::new(Faults::none(), 1);
+    for (turn, length) in [143, 74, 352, 23].into_iter().enumerate() {
+        let end = turn % 2;
+        let before = wire.came[1 - end].len();
+        wire.to_write[end] = Chance::new(length).bytes(length as usize);
+        let came = |wire: &Wire| wire.came[1 - end].len() == before + length as usize;
+        assert!(wire.run_until(1000, came));
+    }
+    let [there, back] = carried(&mut wire);
+    println!("a sealed message: {there} and {back}, {} beside 592", there + back - 592);
+    assert!(there + back <= 592 + 220);
 }

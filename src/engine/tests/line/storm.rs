@@ -33,6 +33,7 @@ fn faults(chance: &mut Chance) -> Faults {
         bursts: often(chance, 1e-3),
         swallowed: swallowed[chance.below(4) as usize].to_vec(),
         seven_bits: chance.below(8) == 0,
+        turn_ms: (chance.below(4) == 0).then_some(20),
         cuts,
     }
 }

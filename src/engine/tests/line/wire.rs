@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use postrider_engine::carriage::line::{Line, Settings, State};
+use postrider_engine::carriage::line::{Duplex, Line, Settings, State};
 
 /// Chance that a seed decides.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct Faults {
     pub bursts: f64,
     pub swallowed: Vec<u8>,
     pub seven_bits: bool,
+    /// One is heard at a time, and needs so long to hear after it spoke.
+    pub turn_ms: Option<u64>,
     /// From, to: nothing comes through, both ways.
     pub cuts: Vec<(u64, u64)>,
 }
@@ -66,6 +68,7 @@ impl Faults {
             bursts: 0.0,
             swallowed: Vec::new(),
             seven_bits: false,
+            turn_ms: None,
             cuts: Vec::new(),
         }
     }
@@ -78,6 +81,8 @@ struct Way {
     free_ns: u64,
     bytes: VecDeque<(u64, u8)>,
     burst: u64,
+    /// When its last byte was out; nanoseconds.
+    spoke_ns: u64,
     pub carried: u64,
 }
 
@@ -107,9 +112,10 @@ pub struct Wire {
 impl Wire {
     pub fn new(faults: Faults, seed: u64) -> Self {
         let mut chance = Chance::new(seed);
-        let settings = Settings::new(faults.bits_per_s as u32);
+        let duplex = faults.turn_ms.map_or(Duplex::Full, |turn_ms| Duplex::Half { turn_ms });
+        let settings = Settings { duplex, ..Settings::new(faults.bits_per_s as u32) };
         let lines = [0, 1].map(|_| Line::new(settings, chance.sixteen(), 0));
-        let way = || Way { free_ns: 0, bytes: VecDeque::new(), burst: 0, carried: 0 };
+        let way = || Way { free_ns: 0, bytes: VecDeque::new(), burst: 0, spoke_ns: 0, carried: 0 };
         Self {
             now_ms: 0,
             lines,
@@ -200,6 +206,7 @@ impl Wire {
         for byte in out {
             way.free_ns += byte_ns;
             way.carried += 1;
+            way.spoke_ns = way.free_ns;
             let at_ns = way.free_ns + self.faults.latency_ms * 1_000_000;
             let is_cut =
                 self.faults.cuts.iter().any(|(from, to)| (*from..*to).contains(&self.now_ms));
@@ -231,7 +238,15 @@ impl Wire {
     fn arrive(&mut self, end: usize) {
         let way = &mut self.ways[1 - end];
         let due = way.bytes.iter().take_while(|(at, _)| *at <= self.now_ms * 1_000_000).count();
-        let bytes: Vec<u8> = way.bytes.drain(..due).map(|(_, byte)| byte).collect();
+        let bytes: Vec<(u64, u8)> = way.bytes.drain(..due).collect();
+        // What comes while an end speaks, or shortly after, is not heard.
+        let spoke_ns = self.ways[end].spoke_ns;
+        let is_heard = |at_ns: u64| match self.faults.turn_ms {
+            Some(turn_ms) => spoke_ns == 0 || at_ns >= spoke_ns + turn_ms * 1_000_000,
+            None => true,
+        };
+        let heard = bytes.into_iter().filter(|(at_ns, _)| is_heard(*at_ns));
+        let bytes: Vec<u8> = heard.map(|(_, byte)| byte).collect();
         self.stirred[end] |= !bytes.is_empty();
         self.lines[end].receive(self.now_ms, &bytes);
     }
