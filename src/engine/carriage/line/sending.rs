@@ -27,6 +27,8 @@ const DELAY_MAX_MS: u64 = 20_000;
 const PATIENCE_MS: u64 = 50;
 /// Polls that follow each other so closely: on a bad line some are lost. Then twice as long each time.
 const POLLS_CLOSE: u32 = 3;
+/// Polls of which an answer may still come.
+const POLLS_KEPT: usize = 16;
 const POLL_EVERY_MAX_MS: u64 = 5_000;
 /// On the way at least, and at most: what a cut costs, and what is remembered of it.
 const WINDOW_MIN: u64 = 4 << 10;
@@ -68,6 +70,13 @@ struct Flight {
     wire_bytes: u32,
 }
 
+#[derive(Debug)]
+struct Polled {
+    number: u8,
+    order: u64,
+    sent_ms: u64,
+}
+
 /// One direction's near end.
 #[derive(Debug)]
 pub struct Sending {
@@ -94,8 +103,9 @@ pub struct Sending {
     trip_ms: Option<u64>,
     poll_at: Option<u64>,
     polls_unanswered: u32,
-    /// The last poll: its number, its place in the order, when it went.
-    polled: Option<(u8, u64, u64)>,
+    /// Polls without an answer, the last behind: the answer may be slower than the next poll, as long
+    /// as nothing is known of the round trip.
+    polled: VecDeque<Polled>,
     polls: u8,
 }
 
@@ -121,7 +131,7 @@ impl Sending {
             trip_ms: None,
             poll_at: None,
             polls_unanswered: 0,
-            polled: None,
+            polled: VecDeque::new(),
             polls: 0,
         }
     }
@@ -327,7 +337,10 @@ impl Sending {
         }
         self.polls = self.polls.wrapping_add(1);
         self.order += 1;
-        self.polled = Some((self.polls, self.order, now_ms));
+        if self.polled.len() == POLLS_KEPT {
+            self.polled.pop_front();
+        }
+        self.polled.push_back(Polled { number: self.polls, order: self.order, sent_ms: now_ms });
         self.polls_unanswered += 1;
         let answer_ms = self.answer_ms(true);
         let longer = answer_ms << self.polls_unanswered.saturating_sub(POLLS_CLOSE).min(8);
@@ -351,11 +364,12 @@ impl Sending {
         };
         self.room_end = self.room_end.max(base + u64::from(status.room_kib) * CELLS_PER_KIB);
 
-        let echoed = self.polled.filter(|polled| status.echo == Some(polled.0));
+        let echoed = self.polled.iter().position(|poll| status.echo == Some(poll.number));
+        let echoed = echoed.and_then(|at| self.polled.drain(..=at).next_back());
         let (mut newest, mut newest_ms) = (0, None);
-        if let Some((_, order, sent_ms)) = echoed {
-            (newest, self.polled) = (order, None);
-            self.note_trip(now_ms.saturating_sub(sent_ms));
+        if let Some(poll) = echoed {
+            newest = poll.order;
+            self.note_trip(now_ms.saturating_sub(poll.sent_ms));
         }
         for flight in &self.flights {
             if flight.order > newest && has_arrived(flight.first) {
@@ -422,6 +436,106 @@ impl Sending {
         for flight in &flights {
             self.settle_cells(flight, |_| false);
         }
-        (self.flying_bytes, self.poll_at, self.polled) = (0, None, None);
+        (self.flying_bytes, self.poll_at) = (0, None);
+        self.polled.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sending(bytes: usize) -> Sending {
+        let mut sending = Sending::new(&Settings::new(115_200), 8 << 10, None);
+        assert_eq!(sending.write(&vec![7; bytes]), bytes);
+        sending
+    }
+
+    /// The next frame of data: its first cell and how many.
+    fn sent(sending: &mut Sending, now_ms: u64) -> Option<(u64, usize)> {
+        match sending.poll_data(now_ms, 1)? {
+            Frame::Data { number, body, .. } => {
+                sending.note_length(body.len() + 7);
+                Some((number, body.len().div_ceil(CELL_BYTES)))
+            }
+            _ => None,
+        }
+    }
+
+    fn status(base_low: u16, map: &[bool]) -> Status {
+        Status { base_low, room_kib: 255, map: map.to_vec(), ..Status::default() }
+    }
+
+    #[test]
+    fn what_was_sent_before_something_that_arrived_is_lost_and_what_was_sent_after_is_not() {
+        let mut end = sending(5 * CELL_BYTES);
+        (0..5).for_each(|n| assert_eq!(sent(&mut end, n), Some((n, 1))));
+        // 0 and 3 arrived; of 4 nothing is known.
+        end.handle_status(20, &status(1, &[false, true]));
+        assert_eq!(
+            [sent(&mut end, 20), sent(&mut end, 20), sent(&mut end, 20)],
+            [Some((1, 1)), Some((2, 1)), None]
+        );
+        // The second time 1 is lost again, and 4 was on its way.
+        end.handle_status(40, &status(1, &[true, true, true]));
+        assert_eq!((sent(&mut end, 40), sent(&mut end, 40)), (Some((1, 1)), None));
+        end.handle_status(60, &status(5, &[]));
+        assert_eq!((end.held_bytes(), end.next_timeout()), (0, None));
+    }
+
+    #[test]
+    fn an_answer_that_is_slower_than_the_next_poll_counts() {
+        let mut end = sending(CELL_BYTES);
+        end.note_trip(10);
+        assert!(sent(&mut end, 0).is_some());
+        let (mut polls, mut now_ms) = (Vec::new(), 0);
+        while polls.len() < 3 {
+            now_ms += 1;
+            polls.extend(match end.poll_poll(now_ms) {
+                Some(Frame::Poll(number)) => Some(number),
+                _ => None,
+            });
+        }
+        end.handle_status(now_ms, &Status { echo: Some(polls[0]), ..status(0, &[]) });
+        assert_eq!(sent(&mut end, now_ms), Some((0, 1)));
+    }
+
+    #[test]
+    fn a_status_that_cannot_be_true_changes_nothing() {
+        let mut end = sending(3 * CELL_BYTES);
+        assert!(sent(&mut end, 0).is_some());
+        for base_low in [2, 3, 9, u16::MAX] {
+            end.handle_status(1, &status(base_low, &[true; 40]));
+            assert_eq!((end.base(), end.held_bytes()), (0, 3 * CELL_BYTES));
+        }
+        end.handle_status(1, &status(0, &[true; 40]));
+        assert_eq!((end.base(), sent(&mut end, 1)), (0, Some((1, 1))));
+    }
+
+    #[test]
+    fn a_map_that_was_cut_off_says_nothing_of_what_is_behind_it() {
+        let mut end = sending(12 * CELL_BYTES);
+        (0..12).for_each(|n| assert_eq!(sent(&mut end, 0), Some((n, 1))));
+        end.handle_status(9, &Status { more: true, ..status(0, &[true; 7]) });
+        assert_eq!((sent(&mut end, 9), sent(&mut end, 9)), (Some((0, 1)), None));
+    }
+
+    #[test]
+    fn a_cell_of_a_short_frame_that_never_arrives_is_stubborn() {
+        let mut end = sending(2 * CELL_BYTES);
+        assert_eq!(sent(&mut end, 0), Some((0, 1)));
+        assert_eq!(sent(&mut end, 0), Some((1, 1)));
+        end.handle_status(0, &status(0, &[true]));
+        for n in 1..u8::MAX {
+            assert!(!end.take_stubborn());
+            assert_eq!(sent(&mut end, 0), Some((0, 1)));
+            end.poll_by(0);
+            assert_eq!(end.poll_poll(0), Some(Frame::Poll(n)));
+            end.handle_status(0, &Status { echo: Some(n), ..status(0, &[true]) });
+            if n == STUBBORN_LOSSES - 1 {
+                break;
+            }
+        }
+        assert!(end.take_stubborn());
     }
 }

@@ -11,7 +11,7 @@ fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| env::var(name).ok().and_then(|n| n.parse().ok());
     match number("POSTRIDER_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("POSTRIDER_STORM").unwrap_or(1000),
+        None => 0..number("POSTRIDER_STORM").unwrap_or(1500),
     }
 }
 

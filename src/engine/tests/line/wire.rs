@@ -48,7 +48,7 @@ pub struct Faults {
     pub bit_errors: f64,
     /// Probability that a byte is lost.
     pub losses: f64,
-    /// Probability that 2 to 200 bytes of noise begin with a byte.
+    /// Probability that noise begins with a byte, for the time of 2 to 200.
     pub bursts: f64,
     pub swallowed: Vec<u8>,
     pub seven_bits: bool,
@@ -80,7 +80,8 @@ struct Way {
     /// Nanoseconds at which the port has sent what it was given.
     free_ns: u64,
     bytes: VecDeque<(u64, u8)>,
-    burst: u64,
+    /// Until then there is noise.
+    burst_ns: u64,
     /// When its last byte was out; nanoseconds.
     spoke_ns: u64,
     pub carried: u64,
@@ -115,7 +116,8 @@ impl Wire {
         let duplex = faults.turn_ms.map_or(Duplex::Full, |turn_ms| Duplex::Half { turn_ms });
         let settings = Settings { duplex, ..Settings::new(faults.bits_per_s as u32) };
         let lines = [0, 1].map(|_| Line::new(settings, chance.sixteen(), 0));
-        let way = || Way { free_ns: 0, bytes: VecDeque::new(), burst: 0, spoke_ns: 0, carried: 0 };
+        let way =
+            || Way { free_ns: 0, bytes: VecDeque::new(), burst_ns: 0, spoke_ns: 0, carried: 0 };
         Self {
             now_ms: 0,
             lines,
@@ -214,11 +216,10 @@ impl Wire {
                 continue;
             }
             if self.chance.happens(self.faults.bursts) {
-                way.burst = 2 + self.chance.below(199);
+                way.burst_ns = way.free_ns + (1 + self.chance.below(199)) * byte_ns;
             }
             let mut byte = byte;
-            if way.burst > 0 {
-                way.burst -= 1;
+            if way.free_ns <= way.burst_ns {
                 byte = self.chance.next() as u8;
             }
             if self.faults.bit_errors > 0.0 {
