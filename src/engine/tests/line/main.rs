@@ -8,5 +8,6 @@
 
 mod bad_lines;
 mod figures;
+mod on_top;
 mod storm;
 mod wire;
