@@ -5,7 +5,7 @@
 //!   [`checksum`] begins with what both ends know;
 //! - [`opening`]: two ends find each other, or notice that the other began anew;
 //! - [`turns`]: who may speak where only one is heard at a time;
-//! - [`sending`], by the line's [`quality`], and [`receiving`]: the two directions.
+//! - [`sending`], by the line's [`quality`] and its [`trips`], and [`receiving`]: the two directions.
 //!
 //! The format stands in `docs/line.md`. The shell gives [`Line::receive`] whatever its port gave,
 //! hands its port what [`Line::transmit`] has whenever the port takes bytes and at
@@ -19,6 +19,7 @@ mod opening;
 mod quality;
 mod receiving;
 mod sending;
+mod trips;
 mod turns;
 
 use std::collections::VecDeque;
@@ -32,7 +33,7 @@ use turns::Turns;
 
 pub use turns::Duplex;
 
-/// Statuses may take a fiftieth of a slow line, of one that is not the time below.
+/// Statuses that come by themselves may take a twentieth of a slow line; on others they come so often.
 const STATUS_BYTES: u64 = 12;
 const STATUS_SHARE: u64 = 20;
 const STATUS_EVERY_MIN_MS: u64 = 100;
@@ -40,7 +41,7 @@ const STATUS_EVERY_MIN_MS: u64 = 100;
 const FRAME_MS: u64 = 500;
 /// Behind so long a silence a 00 goes first: what the line made up meanwhile ends there.
 const SILENCE_MS: u64 = 20;
-/// Of a ramp, that is; longer pieces are frames.
+/// What is left of a ramp, and what noise put in; longer pieces are none.
 const RAMP_MAX: usize = 32;
 /// Polls after which the next is written so that every line lets it through, and its answer: a status
 /// that is said again is the same again, and may hold a byte that the line swallows.

@@ -13,30 +13,20 @@ use super::{
     Settings,
     framing::{BODY_CELLS_MAX, CELL_BYTES, CELLS_MAX, Frame, Status},
     quality::Quality,
+    trips::Trips,
 };
 
 /// A cell that is lost so often although it is sent in a short frame holds a byte that the line
 /// swallows. Where one short frame in four is lost, that happens to one cell in a million.
 const STUBBORN_LOSSES: u8 = 10;
 const SHORT_CELLS: usize = 2;
-/// Before a round trip was seen.
-const DELAY_FIRST_MS: u64 = 1_000;
-/// A longer one was a cut.
-const DELAY_MAX_MS: u64 = 20_000;
-/// Beyond a round trip until a poll, for ends that look at their ports now and then.
-const PATIENCE_MS: u64 = 50;
 /// Polls that follow each other so closely: on a bad line some are lost. Then twice as long each time.
 const POLLS_CLOSE: u32 = 3;
 /// Polls of which an answer may still come.
 const POLLS_KEPT: usize = 16;
 const POLL_EVERY_MAX_MS: u64 = 5_000;
-/// On the way at least, and at most: what a cut costs, and what is remembered of it.
-const WINDOW_MIN: u64 = 4 << 10;
-const WINDOW_MAX: u64 = 256 << 10;
 /// Room is said in KiB.
 const CELLS_PER_KIB: u64 = 1024 / CELL_BYTES as u64;
-/// What else a round trip may meet: a status that waits, and frames before it.
-const WINDOW_SLACK_MS: u64 = 250;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -96,11 +86,7 @@ pub struct Sending {
     stubborn: bool,
     ended: bool,
     bound_cells: usize,
-    bits_per_s: u64,
-    window_min: u64,
-    /// From a frame to the status that names it, and from a question to its answer.
-    delay_ms: Option<u64>,
-    trip_ms: Option<u64>,
+    trips: Trips,
     poll_at: Option<u64>,
     polls_unanswered: u32,
     /// Polls without an answer, the last behind: the answer may be slower than the next poll, as long
@@ -125,10 +111,7 @@ impl Sending {
             stubborn: false,
             ended: false,
             bound_cells: (settings.sending_bytes / CELL_BYTES).max(1),
-            bits_per_s: u64::from(settings.bits_per_s).max(1),
-            window_min: burst_bytes.map_or(WINDOW_MIN, |bytes| WINDOW_MIN + bytes as u64),
-            delay_ms: None,
-            trip_ms: None,
+            trips: Trips::new(settings.bits_per_s, burst_bytes),
             poll_at: None,
             polls_unanswered: 0,
             polled: VecDeque::new(),
@@ -221,33 +204,12 @@ impl Sending {
 
     /// A question was answered after so long.
     pub fn note_trip(&mut self, trip_ms: u64) {
-        self.trip_ms = Some(trip_ms.min(DELAY_MAX_MS));
-        self.note_delay(trip_ms);
-    }
-
-    fn note_delay(&mut self, delay_ms: u64) {
-        let delay_ms = delay_ms.min(DELAY_MAX_MS);
-        let before = self.delay_ms.unwrap_or(delay_ms);
-        // Up at once, down slowly: too small a window leaves a line idle.
-        self.delay_ms = Some(delay_ms.max(before - before.saturating_sub(delay_ms) / 8));
-    }
-
-    fn line_ms(&self, bytes: u64) -> u64 {
-        bytes * 10_000 / self.bits_per_s
-    }
-
-    fn window_bytes(&self) -> u64 {
-        let ms = self.delay_ms.unwrap_or(DELAY_FIRST_MS) * 5 / 4 + WINDOW_SLACK_MS;
-        (ms * self.bits_per_s / 10_000).max(self.window_min).min(WINDOW_MAX)
+        self.trips.note_trip(trip_ms);
     }
 
     /// Until the answer to a question is late; or until a status is, that comes by itself.
     pub fn answer_ms(&self, asked: bool) -> u64 {
-        let trip_ms = if asked { self.trip_ms.or(self.delay_ms) } else { self.delay_ms };
-        let body_bytes = self.body_cells(BODY_CELLS_MAX) * CELL_BYTES;
-        trip_ms.unwrap_or(DELAY_FIRST_MS) * 5 / 4
-            + PATIENCE_MS
-            + 2 * self.line_ms(body_bytes as u64)
+        self.trips.answer_ms(asked, self.body_cells(BODY_CELLS_MAX) * CELL_BYTES)
     }
 
     fn body_cells(&self, most: usize) -> usize {
@@ -262,7 +224,7 @@ impl Sending {
 
     /// The next frame of data: what was lost first, then what is new.
     pub fn poll_data(&mut self, now_ms: u64, body_cells_max: usize) -> Option<Frame> {
-        if self.flying_bytes >= self.window_bytes() {
+        if self.flying_bytes >= self.trips.window_bytes() {
             return None;
         }
         let (at, fate) = if self.lost > 0 {
@@ -317,7 +279,7 @@ impl Sending {
 
     /// There is data that may go now.
     pub fn has_more(&self) -> bool {
-        let fits = self.flying_bytes < self.window_bytes();
+        let fits = self.flying_bytes < self.trips.window_bytes();
         fits && (self.lost > 0 || self.has_unsent() && self.has_room(self.begun))
     }
 
@@ -369,7 +331,7 @@ impl Sending {
         let (mut newest, mut newest_ms) = (0, None);
         if let Some(poll) = echoed {
             newest = poll.order;
-            self.note_trip(now_ms.saturating_sub(poll.sent_ms));
+            self.trips.note_trip(now_ms.saturating_sub(poll.sent_ms));
         }
         for flight in &self.flights {
             if flight.order > newest && has_arrived(flight.first) {
@@ -384,7 +346,7 @@ impl Sending {
         self.begun -= moved;
 
         if let Some(sent_ms) = newest_ms {
-            self.note_delay(now_ms.saturating_sub(sent_ms));
+            self.trips.note_delay(now_ms.saturating_sub(sent_ms));
         }
         self.polls_unanswered = 0;
         self.poll_at = self.waits_for_status().then(|| now_ms + self.answer_ms(false));

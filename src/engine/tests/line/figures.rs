@@ -69,7 +69,7 @@ fn both_directions_are_used_to_95_percent_at_once() {
     assert!(wire.percent(0) >= 95.0 && wire.percent(1) >= 95.0);
 }
 
-/// An end is there and listens; the other comes. Bytes that each gave its port in all so far.
+/// Bytes that each end gave its port, once there is nothing more to say.
 fn carried(wire: &mut Wire) -> [u64; 2] {
     wire.run_until(3000, |_| false);
     assert!(wire.lines.iter().all(Line::has_all_arrived));
