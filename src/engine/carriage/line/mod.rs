@@ -95,7 +95,8 @@ pub enum State {
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Both ends closed, and both know that all arrived.
+    /// Both ends closed, and all arrived. Or the other fell silent when it had acknowledged everything
+    /// but the end itself.
     Finished,
     /// The other end began anew. What it had not acknowledged may be lost.
     Restarted,
