@@ -69,7 +69,7 @@ twins! {
     wire header head small_bundle receipt card card_body roster roster_body node_text seal_key_text
     packet compressed manifest file_request job job_result job_word compact_inside age_inside compact_payload age_file
     container forged_container notes forged_notes volume file_name
-    unit beacon symbols reconciliation noise_first noise_second noise_records
+    unit beacon symbols reconciliation noise_first noise_second noise_records line
     config allow_list allowed shares key_file contacts stream trace log_segment log_records
 }
 

@@ -1,12 +1,15 @@
 //! What comes over a link: the units of an exchange, the messages of Noise, the symbols of a
-//! reconciliation. And what comes before there is one: beacons.
+//! reconciliation, what a serial line gives. And what comes before there is one: beacons.
 
 use std::net::Ipv6Addr;
 
 use postrider_engine::{
-    carriage::noise::{
-        HANDSHAKE_MESSAGE_MAX, Initiator, Introduction, LENGTH_BYTES, RECORD_MAX, Responder,
-        Transport, first_message,
+    carriage::{
+        line::{Line, Settings},
+        noise::{
+            HANDSHAKE_MESSAGE_MAX, Initiator, Introduction, LENGTH_BYTES, RECORD_MAX, Responder,
+            Transport, first_message,
+        },
     },
     exchange::{Hello, Offered, Unit},
     meeting::beacon::{Beacon, ContactKey, GroupKey, Head},
@@ -75,6 +78,51 @@ pub fn noise_records(data: &[u8]) -> bool {
     }
     assert!(plain.len() <= data.len(), "more came out than in");
     !plain.is_empty()
+}
+
+/// Ten milliseconds of a port at 115,200 bits a second.
+const TICK_BYTES: usize = 115;
+/// What an end holds at most: both directions, a frame that is written and one that is read.
+const LINE_HELD_MAX: usize = 2 * (256 << 10) + 4096;
+
+/// One of two ends; both begin at the same time.
+fn line_end(n: u8) -> Line {
+    let mut line = Line::new(Settings::new(115_200), [n; 16], 0);
+    line.write(&[n; 3000]);
+    line.close();
+    line
+}
+
+/// What a port gives to one end while the other may be gone; whether all came that the other wrote.
+pub fn line(data: &[u8]) -> bool {
+    let (mut line, mut came) = (line_end(1), Vec::new());
+    for (tick, bytes) in (0..).zip(data.chunks(TICK_BYTES)) {
+        let mut out = Vec::new();
+        line.transmit(10 * tick, TICK_BYTES, &mut out);
+        assert!(out.len() <= TICK_BYTES, "more than the port takes");
+        line.receive(10 * tick + 5, bytes);
+        assert!(line.held_bytes() <= LINE_HELD_MAX, "{}", line.held_bytes());
+        let mut piece = [0; 100];
+        let bytes = line.read(&mut piece);
+        came.extend_from_slice(&piece[..bytes]);
+    }
+    came == [2; 3000]
+}
+
+/// What the other end says to it.
+pub(super) fn line_seeds() -> Vec<Vec<u8>> {
+    let (mut near, mut far, mut said) = (line_end(1), line_end(2), Vec::new());
+    for tick in 0..100 {
+        let mut out = [Vec::new(), Vec::new()];
+        near.transmit(10 * tick, TICK_BYTES, &mut out[0]);
+        far.transmit(10 * tick, TICK_BYTES, &mut out[1]);
+        // The far end says nothing on some ticks, but a chunk is as long as a tick.
+        out[1].resize(TICK_BYTES, 0);
+        near.receive(10 * tick + 5, &out[1]);
+        far.receive(10 * tick + 5, &out[0]);
+        said.extend_from_slice(&out[1]);
+    }
+    vec![said]
 }
 
 const HERE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);

@@ -80,6 +80,7 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("noise_first", Cost::Keys, link::noise_first, link::first_seeds),
     ("noise_second", Cost::Keys, link::noise_second, link::second_seeds),
     ("noise_records", Cost::Keys, link::noise_records, link::record_seeds),
+    ("line", Cost::Light, link::line, link::line_seeds),
     ("config", Cost::Light, home::config, seeds::config),
     ("allow_list", Cost::Light, home::allow_list, seeds::allow_list),
     ("allowed", Cost::Light, home::allowed, seeds::allowed),
