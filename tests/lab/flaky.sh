@@ -73,8 +73,8 @@ payload=$(( kib * 1024 + kib * 512 + jobs * 2 * $(stat -c %s "$W/question") ))
 echo "    $round times up, $took s; $payload bytes asked for, $wire on the wire: $((wire * 1000 / payload)) thousandths"
 # What every connection costs weighs more than a small file.
 if [ "$kib" -ge 400 ]; then
-  # 1.36 to 1.39 as measured; what of: docs/links.md.
-  check "at most 1.45 of the payload on the wire" test $((wire * 100)) -le $((payload * 145))
+  # 1.36 to 1.43 as measured, by how many frames chance takes; what of: docs/links.md.
+  check "at most 1.5 of the payload on the wire" test $((wire * 100)) -le $((payload * 150))
 fi
 check "the file is whole, and came once" same pump "$film" "$W/firmware"
 check "what was asked for is whole" eval 'P office get --resume "$asked" --wait -o "$W/back" && cmp "$W/back" "$W/readings"'
