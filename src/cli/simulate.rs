@@ -80,11 +80,12 @@ const HOURS_MAX: u64 = 366 * 24;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Drop {
-    /// As nodes do: what is worth least
+    // Not documented for the command's help, which would become longer than a screen.
+    // As nodes do: what is worth least.
     Fair,
-    /// The oldest that is carried for others
+    // The oldest that is carried for others.
     Oldest,
-    /// The oldest of all that is held, own mail too; it may come again
+    // The oldest of all that is held, own mail too; it may come again.
     Published,
 }
 
