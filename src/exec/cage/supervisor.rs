@@ -8,6 +8,7 @@ use std::{
     fs, io,
     path::Path,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -47,6 +48,10 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const ROUND: Duration = Duration::from_millis(200);
 /// Of the time, looking takes at the most one part of this many.
 const SHARE: u32 = 20;
+/// Of output beyond its bound so many pieces are taken at once, then the command waits for so long: 200 MB/s
+/// at the most, so that neither disk nor processor is full of what nobody will read.
+const PIECES_PER_REST: u64 = 4;
+const REST: Duration = Duration::from_millis(1);
 const NOT_WANTED: &str = "it was to end before it began";
 /// A reason fits a line or two; an outcome must fit its reserve.
 const WHY_BYTES_MAX: usize = 1000;
@@ -228,7 +233,7 @@ fn run(
         socket: Some(born.socket),
         streams,
         signals,
-        stands_back: false,
+        beyond: 0,
         scratch: Scratch::new(&dir.join(WORK), limits.scratch_bytes).ok(),
         next_look: Instant::now() + ROUND,
         wall: Duration::from_secs(limits.wall_s.into()),
@@ -274,8 +279,8 @@ struct Job<'a> {
     first: bool,
     socket: Option<std::os::unix::net::UnixStream>,
     streams: Option<[Stream; 2]>,
-    /// Its output is beyond its bound.
-    stands_back: bool,
+    /// Pieces of output beyond its bound.
+    beyond: u64,
     signals: SignalFd,
     scratch: Option<Scratch>,
     next_look: Instant,
@@ -343,10 +348,16 @@ impl Job<'_> {
         let _ = poll(&mut fds, Some(&timeout));
         drop(fds);
         for stream in self.streams.iter_mut().flatten() {
-            stream.take();
-            if stream.is_over() && !self.stands_back {
-                // Reading what is only counted is the command's own work, and can be endless.
-                self.stands_back = bounds::stand_back().is_ok();
+            let took = stream.take();
+            if took && stream.is_over() {
+                if self.beyond == 0 {
+                    // Reading what is not kept is the command's own work, and can be endless.
+                    let _ = bounds::stand_back();
+                }
+                self.beyond = self.beyond.saturating_add(1);
+                if self.beyond.is_multiple_of(PIECES_PER_REST) {
+                    thread::sleep(REST);
+                }
             }
         }
         // First whether it has ended by itself: then there is nothing to end any more.
