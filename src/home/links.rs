@@ -36,7 +36,7 @@ const KINDS: [&str; 3] = ["tls:", "pipe:", OVERLAY];
 const OVERLAY: &str = "ygg:";
 /// Each of them is looked at for every link.
 const RULES_MAX: usize = 64;
-/// A message of the smallest class needs this; less would let nothing at all through.
+/// A short message with its seal and its signature fits; less could let nothing at all through.
 const LONGEST_MIN: u64 = 1024;
 
 /// Refuses what cannot be meant.

@@ -38,7 +38,8 @@ const RESERVE: &str = "outcome.new";
 
 /// A kernel takes no more arguments than this by far; beyond it the file is no order of ours.
 const ORDER_BYTES_MAX: u64 = 16 << 20;
-/// An outcome is a few hundred bytes; its longest part is a reason, which is cut at a thousand.
+/// An outcome is a few hundred bytes, a reason that is cut at a thousand, and what is few of two streams: ten
+/// thousand at the most.
 const OUTCOME_BYTES_MAX: u64 = 64 << 10;
 /// Whoever asks about the lock has it for microseconds; who has it longer than this is stuck.
 const ASKER_MAX: Duration = Duration::from_secs(2);
