@@ -277,6 +277,8 @@ impl Hooks<'_> {
     /// Forgets what a hook was to run for, and then its folder.
     pub fn drop(&self, due: &Due) -> Result<(), Failure> {
         self.forget(vec![due.key.clone()])?;
+        // Its supervisor may still be making durable what it has told.
+        let _ = cage::wait(&self.dir(due));
         clear(&self.dir(due))
     }
 

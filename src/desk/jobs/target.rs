@@ -332,6 +332,8 @@ impl Jobs<'_> {
     /// Of a job that was answered nothing is left but what can be asked for again: output that was not
     /// shown whole.
     pub fn tidy(&self, job: &BundleId, attempt: u8) -> Result<(), Failure> {
+        // Its supervisor may still be making durable what it has told. Where there is no folder, nobody is.
+        let _ = cage::wait(&self.dir(job, attempt));
         let said = self.spool.note(space::JOB_ANSWER, &job.0)?;
         let whole = |said: &JobResult| said.stdout.is_whole() && said.stderr.is_whole();
         if said.is_none_or(|said| JobResult::decode(&said).is_ok_and(|said| whole(&said))) {

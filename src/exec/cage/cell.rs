@@ -19,8 +19,12 @@ use std::{
 
 use landlock::ABI;
 use nix::{
+    errno::Errno,
     sched::{CloneFlags, unshare},
-    sys::signal::SigSet,
+    sys::{
+        signal::SigSet,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
 };
 use rustix::{
     fs::{MemfdFlags, Mode, SealFlags, fcntl_add_seals, memfd_create},
@@ -122,7 +126,17 @@ impl Cell {
         if self.plan.memory_by.is_none() {
             bounds::limit_memory(self.plan.order.limits.memory_bytes).map_err(because("memory"))?;
         }
-        if self.nest.first { stay(command.stdin(input)) } else { Err(become_it(command, &input)) }
+        if !self.nest.first {
+            return Err(become_it(command, &input));
+        }
+        let word = stay(command.stdin(input))?;
+        if is_alone() {
+            say(socket, &word).and_then(|()| say(socket, &Word::Alone)).map_err(because("its supervisor"))?;
+            // Until the supervisor has made durable how it ended.
+            let _ = hear::<()>(socket);
+            return Ok(None);
+        }
+        Ok(Some(word))
     }
 
     /// Opened before anything is given up; no file is an end at once, so that no read hangs.
@@ -333,7 +347,7 @@ fn not_run(error: io::Error) -> String {
 
 /// Stays as the first process of the namespace: runs the command as a child, buries whatever is orphaned,
 /// and with its own end everything ends that is left.
-fn stay(command: &mut Command) -> Result<Option<Word>, String> {
+fn stay(command: &mut Command) -> Result<Word, String> {
     // What this process holds is not the command's to look at.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(because("its cell"))?;
     let child = command.spawn().map_err(not_run)?;
@@ -347,10 +361,24 @@ fn stay(command: &mut Command) -> Result<Option<Word>, String> {
         }
         let byte = |code: Option<i32>| code.and_then(|code| u8::try_from(code).ok());
         if let Some(code) = byte(status.exit_status()) {
-            return Ok(Some(Word::Exited(code)));
+            return Ok(Word::Exited(code));
         }
         if let Some(signal) = byte(status.terminating_signal()) {
-            return Ok(Some(Word::Signalled(signal)));
+            return Ok(Word::Signalled(signal));
+        }
+    }
+}
+
+/// Whether this process, the first of its namespace, is the last one there. Whoever loses a parent there
+/// becomes a child of this one.
+fn is_alone() -> bool {
+    // Those that a command began in ways of its own count, too.
+    let all = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+    loop {
+        match waitpid(None, Some(all)) {
+            Ok(WaitStatus::StillAlive) => return false,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return errno == Errno::ECHILD,
         }
     }
 }

@@ -27,9 +27,9 @@ use super::{
     folder::{FolderError, GIVEN, WORK, look, order},
     groups::Groups,
     program::Seen,
-    talk::{Nest, Plan, User, say},
+    talk::{Nest, Plan, User, hear, say},
 };
-use crate::contract::{Order, Standing};
+use crate::contract::{Order, Outcome, Standing};
 
 /// Users from here on belong to nobody: above what container managers give out, below what systems
 /// misread as a negative number.
@@ -43,7 +43,8 @@ const OWN_COUNT: u32 = 1 << 27;
 #[derive(Debug)]
 pub struct Supervisor {
     child: Child,
-    /// Closed once the outcome is durable, and with its end at the latest.
+    /// Says how the command ended, if that is short; closed once that is durable, and with its end at the
+    /// latest.
     says: Option<ChildStdout>,
 }
 
@@ -53,13 +54,18 @@ impl Supervisor {
         Self { child, says }
     }
 
-    /// Waits until it has done what it does, then looks at the folder.
+    /// Waits until it knows how the command ended.
     ///
-    /// [`Standing::NotStarted`] means that it could do nothing, for reasons in `trouble`.
+    /// Where the outcome holds all of the output it may not be durable yet: nobody asks for it in the folder
+    /// who makes it durable elsewhere, and the folder is in use until [`super::wait`] returns. Else the
+    /// folder says it, and [`Standing::NotStarted`] means that it could do nothing, for reasons in `trouble`.
     pub fn wait(&mut self, dir: &Path) -> Result<Standing, FolderError> {
         match self.says.take() {
-            // It says nothing: there is only the end of it.
-            Some(mut says) => drop(io::copy(&mut says, &mut io::sink())),
+            Some(mut says) => {
+                if let Ok(Some(outcome)) = hear::<Outcome>(&mut says) {
+                    return Ok(Standing::Ended(Box::new(outcome)));
+                }
+            }
             // Not ours to wait for any more: then it has ended.
             None => drop(self.child.wait()),
         }
