@@ -37,8 +37,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Supervisors that are ready: one for the next job, one that becomes ready while that runs, since joining
 /// a control group takes the kernel 10 ms. Each is two processes, which wait.
 const READY_MAX: usize = 2;
-/// They are started so long after there is nothing else to do: what was answered is on its way first.
-const QUIET: Duration = Duration::from_millis(1);
+/// They are started, and what jobs left is cleared away, so long after there is nothing else to do: what was
+/// answered is on its way first.
+const QUIET: Duration = Duration::from_millis(3);
+/// Jobs that left something; beyond, it is cleared away at once.
+const TO_TIDY_MAX: usize = 16;
 /// So long after a job they are kept.
 const READY_FOR: Duration = Duration::from_secs(600);
 
@@ -58,6 +61,9 @@ pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
         scheduler: Scheduler::new(RUNNING_MAX),
         inputs: VecDeque::new(),
         watched: BTreeSet::new(),
+        unsettled: BTreeMap::new(),
+        to_tidy: Vec::new(),
+        active: Instant::now(),
         ended,
         ahead: Vec::new(),
         prepared: BTreeMap::new(),
@@ -70,6 +76,7 @@ pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
         clerk.work();
         clerk.wait(&endings);
     }
+    clerk.tidy();
 }
 
 struct Clerk<'a> {
@@ -79,6 +86,12 @@ struct Clerk<'a> {
     inputs: VecDeque<(Input, Option<WaitingWord>)>,
     /// Jobs whose folders somebody waits for.
     watched: BTreeSet<BundleId>,
+    /// Gone when a job's answer is on its way: until then its supervisor leaves the disk to that.
+    unsettled: BTreeMap<BundleId, Sender<()>>,
+    /// Answered jobs that left a folder, of which run.
+    to_tidy: Vec<(BundleId, u8)>,
+    /// When something was there to do.
+    active: Instant,
     ended: Sender<Ended>,
     /// Ready for the next jobs.
     ahead: Vec<Ahead>,
@@ -156,7 +169,7 @@ impl Clerk<'_> {
             self.ahead.clear();
         }
         let lacks_one = self.lacks_one();
-        if lacks_one {
+        if lacks_one || !self.to_tidy.is_empty() {
             wait = wait.min(QUIET);
         }
         let touched = self.jobs.wait(wait);
@@ -168,8 +181,21 @@ impl Clerk<'_> {
         if due.is_some_and(|due_ms| due_ms <= self.jobs.now().held_ms) {
             self.feed(Input::Timeout);
         }
-        if lacks_one && self.inputs.is_empty() {
-            self.prepare();
+        if !self.inputs.is_empty() {
+            self.active = Instant::now();
+        } else if self.active.elapsed() >= QUIET {
+            self.tidy();
+            if lacks_one {
+                self.prepare();
+            }
+        }
+    }
+
+    /// Clears away what answered jobs left.
+    fn tidy(&mut self) {
+        for (job, attempt) in std::mem::take(&mut self.to_tidy) {
+            self.unsettled.remove(&job);
+            self.tell(|clerk| clerk.jobs.tidy(&job, attempt));
         }
     }
 
@@ -234,7 +260,11 @@ impl Clerk<'_> {
                 match self.jobs.start(&job, attempt, prepared.map(|(_, ahead)| ahead)) {
                     Ok(mut supervisor) => {
                         self.happened(job, Some("started"));
-                        self.watch(job, move |tell| tell(supervisor.wait(&dir)));
+                        self.watch(job, move |tell, answered| {
+                            tell(supervisor.wait(&dir));
+                            // Whoever holds it open makes the folder wait, for a second at most.
+                            let _ = answered.recv();
+                        });
                     }
                     Err(failure) => {
                         self.node.board.trouble(&failure);
@@ -263,7 +293,10 @@ impl Clerk<'_> {
                 self.feed(Input::Answered { job, durable });
                 if durable {
                     self.happened(job, Some("answered"));
-                    self.tell(|clerk| clerk.jobs.tidy(&job, attempt));
+                    self.to_tidy.push((job, attempt));
+                    if self.to_tidy.len() > TO_TIDY_MAX {
+                        self.tidy();
+                    }
                 }
             }
             Output::Repeat { job, full } => {
@@ -285,25 +318,30 @@ impl Clerk<'_> {
     fn watch_if_running(&mut self, job: BundleId, attempt: u8, standing: &Standing) {
         if *standing == Standing::Running && !self.watched.contains(&job) {
             let dir = self.jobs.dir(&job, attempt);
-            self.watch(job, move |tell| tell(cage::wait(&dir)));
+            self.watch(job, move |tell, _| tell(cage::wait(&dir)));
         }
     }
 
     fn watch(
         &mut self,
         job: BundleId,
-        wait: impl FnOnce(&dyn Fn(Result<Standing, cage::FolderError>)) + Send + 'static,
+        wait: impl FnOnce(&dyn Fn(Result<Standing, cage::FolderError>), Receiver<()>) + Send + 'static,
     ) {
+        let (answers, answered) = channel();
         self.watched.insert(job);
+        self.unsettled.insert(job, answers);
         let (node, ended) = (Arc::clone(self.node), self.ended.clone());
         let wait = move || {
-            wait(&|standing| {
-                // A folder that cannot be read says nothing.
-                let standing = standing.unwrap_or(Standing::Unknown);
-                // Nobody hears it when the daemon has ended; the next one asks the folder.
-                let _ = ended.send((job, standing));
-                node.desk.ring_jobs();
-            });
+            wait(
+                &|standing| {
+                    // A folder that cannot be read says nothing.
+                    let standing = standing.unwrap_or(Standing::Unknown);
+                    // Nobody hears it when the daemon has ended; the next one asks the folder.
+                    let _ = ended.send((job, standing));
+                    node.desk.ring_jobs();
+                },
+                answered,
+            );
         };
         if let Err(error) = thread::Builder::new().name("job".into()).spawn(wait) {
             self.watched.remove(&job);

@@ -311,7 +311,7 @@ impl Jobs<'_> {
 
     /// Has a supervisor ready for a job that may come.
     pub fn start_ahead(&self) -> io::Result<cage::Ahead> {
-        cage::Ahead::start(OsStr::new(PROGRAM), &[SUPERVISOR.into()])
+        cage::Ahead::start(OsStr::new(PROGRAM), &[SUPERVISOR.into()], &self.all)
     }
 
     /// What a folder says.

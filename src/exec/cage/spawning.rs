@@ -46,28 +46,33 @@ pub struct Supervisor {
     /// Says how the command ended, if that is short; closed once that is durable, and with its end at the
     /// latest.
     says: Option<ChildStdout>,
+    waited: bool,
 }
 
 impl Supervisor {
     fn new(mut child: Child) -> Self {
         let says = child.stdout.take();
-        Self { child, says }
+        Self { child, says, waited: false }
     }
 
     /// Waits until it knows how the command ended.
     ///
-    /// Where the outcome holds all of the output it may not be durable yet: nobody asks for it in the folder
-    /// who makes it durable elsewhere, and the folder is in use until [`super::wait`] returns. Else the
-    /// folder says it, and [`Standing::NotStarted`] means that it could do nothing, for reasons in `trouble`.
+    /// Where the outcome holds all of the output it becomes durable in the folder when this value is gone, or
+    /// a second later: whoever makes durable elsewhere what follows from it does that first. The folder is in
+    /// use until [`super::wait`] returns. Else the folder says it, and [`Standing::NotStarted`] means that
+    /// it could do nothing, for reasons in `trouble`.
     pub fn wait(&mut self, dir: &Path) -> Result<Standing, FolderError> {
-        match self.says.take() {
-            Some(mut says) => {
-                if let Ok(Some(outcome)) = hear::<Outcome>(&mut says) {
-                    return Ok(Standing::Ended(Box::new(outcome)));
-                }
+        if !self.waited
+            && let Some(says) = &mut self.says
+        {
+            self.waited = true;
+            if let Ok(Some(outcome)) = hear::<Outcome>(says) {
+                return Ok(Standing::Ended(Box::new(outcome)));
             }
+        } else {
+            self.says = None;
             // Not ours to wait for any more: then it has ended.
-            None => drop(self.child.wait()),
+            let _ = self.child.wait();
         }
         look(dir)
     }
@@ -75,9 +80,11 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        match self.says {
-            Some(_) => drop(self.child.try_wait()),
-            None => drop(self.child.wait()),
+        if self.waited {
+            self.says = None;
+            let _ = self.child.wait();
+        } else {
+            let _ = self.child.try_wait();
         }
     }
 }
@@ -109,11 +116,17 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Starts one, as [`start`] does, but without a folder.
-    pub fn start(program: &OsStr, arguments: &[OsString]) -> io::Result<Self> {
+    /// Starts one, as [`start`] does, but without a folder; the job's will be in `under`, which is there.
+    pub fn start(program: &OsStr, arguments: &[OsString], under: &Path) -> io::Result<Self> {
         let mut child = supervisor(program, arguments).stdin(Stdio::piped()).spawn()?;
-        let tell = child.stdin.take();
-        Ok(Self { child: Some(child), tell })
+        let mut ahead = Self { tell: child.stdin.take(), child: Some(child) };
+        ahead.say(under)?;
+        Ok(ahead)
+    }
+
+    fn say(&mut self, path: &Path) -> io::Result<()> {
+        let tell = self.tell.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        tell.write_all(&[path.as_os_str().as_bytes(), &[TOLD]].concat())
     }
 
     /// Gives it the folder of a job: it does what comes before a beginning, and waits for [`begin`]. Until
@@ -126,8 +139,7 @@ impl Ahead {
         if order(dir).is_ok_and(|order| order.reach.net) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let tell = self.tell.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        tell.write_all(&[dir.as_os_str().as_bytes(), &[TOLD]].concat())
+        self.say(dir)
     }
 
     /// Lets it begin. Where that fails it runs nothing, and another may be started.
@@ -157,7 +169,8 @@ const BEGIN: u8 = 1;
 /// Longer than any path that the kernel takes.
 const NAME_MAX: u64 = 8192;
 
-/// The folder that a supervisor which was started ahead is given; nothing if there will be none.
+/// A folder that a supervisor which was started ahead is told: where its job's will be, then that; nothing if
+/// there will be none.
 pub(super) fn told(from: &mut impl BufRead) -> io::Result<Option<PathBuf>> {
     let mut name = Vec::new();
     from.by_ref().take(NAME_MAX).read_until(TOLD, &mut name)?;
@@ -183,11 +196,11 @@ pub(super) struct Born {
     own_users: bool,
 }
 
-/// Brings a cell into being, as far as that can be without knowing its job; `alone`, but that it will have
-/// no network.
+/// Brings a cell into being, as far as that can be without knowing its job. One that is to wait for it is told
+/// where its folder will be, and how this process stood before; it will have no network.
 ///
 /// Leaves namespaces: whatever this process starts afterwards is in the cell's.
-pub(super) fn bear(mut cell: Command, alone: bool) -> Result<Born, String> {
+pub(super) fn bear(mut cell: Command, waits: Option<(&Path, Option<i32>)>) -> Result<Born, String> {
     let in_words = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let (first, own_users) = leave().map_err(in_words("namespaces"))?;
     let groups = Groups::make();
@@ -207,7 +220,15 @@ pub(super) fn bear(mut cell: Command, alone: bool) -> Result<Born, String> {
         i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("its cell has no pid")?;
     let mut socket = ours;
     // One that is gone already is noticed when it is buried.
-    let nest = Nest { first, own_users, alone, join: groups.join(), share: groups.share.clone() };
+    let nest = Nest {
+        first,
+        own_users,
+        alone: waits.is_some(),
+        under: waits.and_then(|(under, _)| fs::canonicalize(under).ok()),
+        stood: waits.and_then(|(_, stood)| stood),
+        join: groups.join(),
+        share: groups.share.clone(),
+    };
     let _ = say(&mut socket, &nest);
     Ok(Born { pid, socket, stdout, stderr, groups, first, own_users })
 }

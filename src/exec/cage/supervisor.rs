@@ -54,6 +54,8 @@ const SHARE: u32 = 20;
 /// at the most, so that neither disk nor processor is full of what nobody will read.
 const PIECES_PER_REST: u64 = 4;
 const REST: Duration = Duration::from_millis(1);
+/// So long an outcome becomes durable elsewhere first: two syncs at once take each longer.
+const FIRST_ELSEWHERE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// When what is left of a job is cleared away: whoever waits for its outcome needs the processor first.
 const CLEARED_AFTER: Duration = Duration::from_millis(20);
 const NOT_WANTED: &str = "it was to end before it began";
@@ -81,16 +83,20 @@ pub enum SuperviseError {
 pub fn supervise(dir: Option<&Path>, cell: Command) -> Result<(), SuperviseError> {
     begin_alone().map_err(|error| SuperviseError::Io("a process of its own", error))?;
     match dir {
-        Some(dir) => said_in(dir, supervise_in(dir, || bear(cell, false), || true)),
+        Some(dir) => said_in(dir, supervise_in(dir, || bear(cell, None), || true)),
         None => wait_for_one(cell),
     }
 }
 
 /// Has everything ready, then sees the job through that it is told of.
 fn wait_for_one(cell: Command) -> Result<(), SuperviseError> {
-    let mut born = Some(bear(cell, true));
     let mut said = io::stdin().lock();
-    let dir = told(&mut said).map_err(|error| SuperviseError::Io("its folder's name", error));
+    let unheard = |error| SuperviseError::Io("its folder's name", error);
+    let Some(under) = told(&mut said).map_err(unheard)? else { return Ok(()) };
+    let stood = bounds::step_aside();
+    let mut born = Some(bear(cell, Some((&under, stood))));
+    let dir = told(&mut said).map_err(unheard);
+    bounds::come_back(stood);
     let done = match dir {
         Ok(Some(dir)) => match &born {
             // Then nothing is done, and another supervisor may be started.
@@ -144,8 +150,6 @@ fn supervise_in(
         return Ok(());
     }
     let order = folder::order(dir)?;
-    // Before anything runs, or a full disk could hide how it ended.
-    let reserve = Reserve::make(dir).map_err(failed("no room for its outcome"))?;
     let signals = hear_signals().map_err(|errno| failed("signals")(errno.into()))?;
 
     let limits = order.limits;
@@ -162,17 +166,28 @@ fn supervise_in(
             }
         }
     });
+    // Before anything runs, or a full disk could hide how it ended; and while the cell confines itself.
+    let reserve = match Reserve::make(dir) {
+        Ok(reserve) => reserve,
+        Err(error) => {
+            if let Ok(born) = begun {
+                born.end();
+            }
+            return Err(failed("no room for its outcome")(error));
+        }
+    };
     let done = match begun {
         Ok(born) => run(dir, &limits, born, signals, may_begin),
-        Err(why) => may_begin().then(|| Done {
-            outcome: not_begun(why, BTreeMap::new()),
-            left: Left::default(),
-        }),
+        Err(why) => may_begin()
+            .then(|| Done { outcome: not_begun(why, BTreeMap::new()), left: Left::default() }),
     };
     let Some(Done { outcome, left }) = done else { return Ok(()) };
     if outcome.stands_alone() {
         // Whoever waits makes it durable in a way of its own. It may be that nobody waits any more.
-        let _ = say(&mut stdout(), &outcome);
+        let told = say(&mut stdout(), &outcome);
+        if told.is_ok() {
+            let _ = poll(&mut [PollFd::new(&stdout(), PollFlags::empty())], Some(&FIRST_ELSEWHERE));
+        }
     }
     let filled = reserve.fill(&outcome);
     if filled.is_ok() {
@@ -182,6 +197,7 @@ fn supervise_in(
             let _ = dup2_stdout(&nothing);
         }
     }
+    bounds::step_aside();
     thread::sleep(CLEARED_AFTER);
     left.clear();
     filled.map_err(failed("its outcome"))
@@ -257,6 +273,7 @@ fn run(
         dir,
         pid: born.pid,
         first: born.first,
+        groups: born.groups,
         socket: Some(born.socket),
         streams,
         signals,
@@ -288,19 +305,20 @@ fn run(
         job.step();
     }
     if !begins {
-        born.groups.remove();
+        job.groups.remove();
         return None;
     }
     let ran = job.began.map_or(Duration::ZERO, |began| began.elapsed());
     if !job.first {
-        end_everything(&born.groups, &job.signals);
+        end_everything(&job.groups, &job.signals);
     }
     if !job.alone {
         job.hear_last_words();
     }
     let cell = job.socket.take().filter(|_| job.alone).map(|socket| (job.pid, socket));
-    let memory = born.groups.out_of_memory();
-    let left = Left { groups: born.groups, cell, mounts };
+    let groups = std::mem::take(&mut job.groups);
+    let memory = groups.out_of_memory();
+    let left = Left { groups, cell, mounts };
     Some(Done { outcome: job.outcome(ran, memory), left })
 }
 
@@ -309,6 +327,7 @@ struct Job<'a> {
     /// The cell; then the command in its place, or the first process of the command's namespace.
     pid: Pid,
     first: bool,
+    groups: Groups,
     socket: Option<UnixStream>,
     streams: Option<[Stream; 2]>,
     /// Pieces of output beyond its bound.
@@ -361,6 +380,7 @@ impl Job<'_> {
             self.refused = Some(format!("it cannot be made durable that it begins: {error}"));
             return;
         }
+        self.groups.stand_back();
         self.began = Some(Instant::now());
         if let Some(socket) = &mut self.socket {
             // A cell that is gone is buried soon.

@@ -38,6 +38,10 @@ pub(super) struct Nest {
     pub(super) own_users: bool,
     /// Whatever its job will be, it has no network: that is left at once, since it takes long.
     pub(super) alone: bool,
+    /// Where its job's folder will be, if its root can be built before that is there.
+    pub(super) under: Option<PathBuf>,
+    /// How it is to stand when it has a job, where it stood aside before.
+    pub(super) stood: Option<i32>,
     /// Files of control groups, to write oneself into.
     pub(super) join: Vec<PathBuf>,
     /// One more, on which nothing depends but who gives way to whom.
