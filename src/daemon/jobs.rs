@@ -22,13 +22,13 @@ use postrider_exec::{
     contract::Standing,
     schedule::{
         Scheduler,
-        contract::{Input, Output, Verdict},
+        contract::{Input, Output, Stage, Verdict},
     },
 };
 use tokio_util::sync::CancellationToken;
 
 use super::node::Node;
-use crate::desk::{Failure, Jobs, Silent, Touched, WaitingWord};
+use crate::desk::{Failure, Jobs, Silent, Touched, WaitingWord, do_stage};
 
 /// Commands that run at once: some for each processor of a small machine, since most of them wait.
 const RUNNING_MAX: usize = 4;
@@ -46,7 +46,12 @@ const TO_TIDY_MAX: usize = 16;
 const READY_FOR: Duration = Duration::from_secs(600);
 
 /// What a thread that waited has learnt.
-type Ended = (BundleId, Standing);
+enum Learnt {
+    /// How a job stands.
+    Stands(BundleId, Standing),
+    /// What came of a stage of its trial.
+    Tried(BundleId, Stage, Result<(), String>),
+}
 
 /// Runs others' jobs until told to stop.
 pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
@@ -92,7 +97,7 @@ struct Clerk<'a> {
     to_tidy: Vec<(BundleId, u8)>,
     /// When something was there to do.
     active: Instant,
-    ended: Sender<Ended>,
+    ended: Sender<Learnt>,
     /// Ready for the next jobs.
     ahead: Vec<Ahead>,
     /// Those that wait for their jobs to be started, and for which run. Ends whatever it was where that
@@ -160,7 +165,7 @@ impl Clerk<'_> {
     }
 
     /// Waits for news, for the end of a command, or for the clock.
-    fn wait(&mut self, endings: &Receiver<Ended>) {
+    fn wait(&mut self, endings: &Receiver<Learnt>) {
         let now_ms = self.jobs.now().held_ms;
         let due = self.scheduler.poll_timeout();
         let wait_ms = due.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(now_ms));
@@ -173,9 +178,16 @@ impl Clerk<'_> {
             wait = wait.min(QUIET);
         }
         let touched = self.jobs.wait(wait);
-        while let Ok((job, standing)) = endings.try_recv() {
-            self.watched.remove(&job);
-            self.feed(Input::Stands { job, standing });
+        while let Ok(learnt) = endings.try_recv() {
+            match learnt {
+                Learnt::Stands(job, standing) => {
+                    self.watched.remove(&job);
+                    self.feed(Input::Stands { job, standing });
+                }
+                Learnt::Tried(job, stage, result) => {
+                    self.feed(Input::Tried { job, stage, result });
+                }
+            }
         }
         self.look(touched);
         if due.is_some_and(|due_ms| due_ms <= self.jobs.now().held_ms) {
@@ -284,6 +296,7 @@ impl Clerk<'_> {
                 self.watch_if_running(job, attempt, &standing);
                 self.feed(Input::Forbidden { job, standing });
             }
+            Output::Try { job, attempt, stage } => self.try_stage(job, attempt, stage),
             Output::End { job, attempt } => {
                 self.tell(|clerk| clerk.jobs.end(&job, attempt));
             }
@@ -314,6 +327,24 @@ impl Clerk<'_> {
         }
     }
 
+    /// Does what belongs to a stage of a trial, which may take long.
+    fn try_stage(&mut self, job: BundleId, attempt: u8, stage: Stage) {
+        tracing::info!(job = %job, stage = stage.word(), "on trial");
+        self.happened(job, Some(stage.word()));
+        let dir = self.jobs.dir(&job, attempt);
+        let (node, ended) = (Arc::clone(self.node), self.ended.clone());
+        let act = move || {
+            let result = do_stage(&dir, stage);
+            // Nobody hears it when the daemon has ended; the next one finds what was done.
+            let _ = ended.send(Learnt::Tried(job, stage, result));
+            node.desk.ring_jobs();
+        };
+        if let Err(error) = thread::Builder::new().name("trial".into()).spawn(act) {
+            let result = Err(format!("could not be begun: {error}"));
+            self.feed(Input::Tried { job, stage, result });
+        }
+    }
+
     /// A supervisor of before has it: somebody waits for its end.
     fn watch_if_running(&mut self, job: BundleId, attempt: u8, standing: &Standing) {
         if *standing == Standing::Running && !self.watched.contains(&job) {
@@ -337,7 +368,7 @@ impl Clerk<'_> {
                     // A folder that cannot be read says nothing.
                     let standing = standing.unwrap_or(Standing::Unknown);
                     // Nobody hears it when the daemon has ended; the next one asks the folder.
-                    let _ = ended.send((job, standing));
+                    let _ = ended.send(Learnt::Stands(job, standing));
                     node.desk.ring_jobs();
                 },
                 answered,

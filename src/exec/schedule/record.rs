@@ -114,9 +114,7 @@ impl Record {
         let phase = match kind {
             0 => Phase::Awaited { since_ms: a },
             1 => Phase::Waiting,
-            2 => {
-                Phase::Starting { attempt: a.try_into().ok()?, reruns: b.try_into().ok()? }
-            }
+            2 => Phase::Starting { attempt: a.try_into().ok()?, reruns: b.try_into().ok()? },
             3 => Phase::Answered { well: a == 1, at_ms: b },
             _ => return None,
         };

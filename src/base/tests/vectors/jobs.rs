@@ -58,6 +58,7 @@ pub(crate) fn result(result: &JobResult) -> Value {
         State::Cancelled => ("cancelled", None),
         State::Superseded => ("superseded", None),
         State::Skipped => ("skipped", None),
+        State::Undone => ("undone", None),
     };
     let stream = |stream: &Stream| {
         json!({
