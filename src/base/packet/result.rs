@@ -449,7 +449,7 @@ mod tests {
             change(&mut result);
             assert_eq!(JobResult::decode(&result.encode()), Err(PacketError::Field(field)));
         }
-        for (state, code) in [(0, None), (1, Some(0)), (1, Some(128)), (2, Some(1)), (12, None)] {
+        for (state, code) in [(0, None), (1, Some(0)), (1, Some(128)), (2, Some(1)), (13, None)] {
             assert!(State::from_wire(state, code).is_err(), "{state} {code:?}");
         }
     }

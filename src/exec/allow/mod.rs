@@ -335,7 +335,8 @@ mod tests {
             trial.check().map_err(|error| error.to_string())
         };
         assert_eq!(trial(|_| {}), Ok(()));
-        let trials: [(&str, fn(&mut Trial)); 5] = [
+        type TrialChange = fn(&mut Trial);
+        let trials: [(&str, TrialChange); 5] = [
             ("check", |it| it.check.clear()),
             ("undo", |it| it.undo = vec!["undo".into()]),
             ("arm", |it| it.arm = vec!["/bin/arm".into(), "\u{1b}".into()]),

@@ -127,12 +127,19 @@ pub(crate) fn good() -> Vec<(&'static str, &'static str, Packet)> {
         clock: Some(1_800_000_000),
         ..JobResult::without_output(BundleId([0x10; 32]), State::Refused)
     };
+    let undone = JobResult {
+        why: Some("within 900 s the check ended with 1".into()),
+        ran_ms: 1200,
+        stdout: Stream::whole(b"unpacked\n".to_vec()),
+        ..JobResult::without_output(BundleId([0x10; 32]), State::Undone)
+    };
     vec![
         ("job", "a job with nothing but its handle", of_job(least())),
         ("job-full", "a job in which every field says something", of_job(full())),
         ("result-exited", "a result with a file of what was kept", of_result(exited())),
         ("result-brief", "a result for a narrow link", of_result(brief())),
         ("result-refused", "a refusal", of_result(refused)),
+        ("result-undone", "an update that did not stand its trial", of_result(undone)),
         ("word-cancel", "a job taken back by force", of_word(Said::Cancel { force: true })),
         ("word-approve", "an approval", of_word(Said::Approve([0xab; 32]))),
         ("word-ask", "a result asked for again, in full", of_word(Said::Ask(Answer::Full))),
