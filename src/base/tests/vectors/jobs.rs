@@ -408,7 +408,7 @@ pub(crate) fn malformed() -> Vec<Vector> {
     };
     result("11-elements", "eleven elements", &|it| drop(it.pop()));
     result("job-31", "an id of 31 bytes", &|it| it[0] = b([5; 31]));
-    result("state-12", "an unknown state", &|it| it[1] = V::U(12));
+    result("state-13", "an unknown state", &|it| it[1] = V::U(13));
     result("exited-no-code", "ended by itself, without a status", &|it| it[2] = V::Null);
     result("exited-256", "a status of nine bits", &|it| it[2] = V::U(256));
     result("signal-0", "ended by signal 0", &|it| (it[1], it[2]) = (V::U(1), V::U(0)));
