@@ -302,6 +302,73 @@ fn a_file_whose_source_is_killed_at_half_comes_from_another_holder() {
     only(&folder.path("film"));
 }
 
+#[test]
+fn a_source_that_is_killed_while_it_answers_sends_no_part_twice() {
+    const BYTES: u64 = 96 << 20;
+    const PART: u64 = 8 << 20;
+    let folder = Folder::new();
+    let (mut alice, mut bob) = folder.acquainted();
+    let mut content = vec![0; usize::try_from(BYTES).unwrap()];
+    blake3::Hasher::new().finalize_xof().fill(&mut content);
+    fs::write(folder.dir("files").join("film"), &content).unwrap();
+    bob.run(["share", "set", "films", "files", "--for", "Alice"]).ok();
+    bob.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
+    // A moment after its first part has left, while others are being sealed.
+    let first = Wire::new(listening(&bob), PART / 2);
+    alice.start_daemon(&["--no-lan"]);
+    alice.run(["link", "add", &format!("tls://{}#Bob", first.at)]).ok();
+    let asked = alice.json(["get", "Bob", "films/film"]).remove(0);
+    first.dead.recv_timeout(PATIENCE).unwrap();
+    bob.kill_daemon();
+    let line = |node: &Node| of_type(&node.json(["get", "--ls"]), "request").remove(0).clone();
+    assert!(line(&alice)["parts"].is_null(), "it had answered already: {}", line(&alice));
+
+    // Twice more, so that what is gone on with is gone on with.
+    let mut passed = first.passed.load(Ordering::SeqCst);
+    for bytes in [PART / 2, u64::MAX] {
+        bob.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
+        let wire = Wire::new(listening(&bob), bytes);
+        alice.run(["link", "add", &format!("tls://{}#Bob", wire.at)]).ok();
+        if bytes < u64::MAX {
+            wire.dead.recv_timeout(PATIENCE).unwrap();
+            bob.kill_daemon();
+        } else {
+            let id = text(&asked, "id");
+            alice.run(["get", "--resume", &id, "--wait", "--timeout", "60s", "-o", "film"]).ok();
+        }
+        passed += wire.passed.load(Ordering::SeqCst);
+    }
+    assert!(fs::read(folder.path("film")).unwrap() == content);
+    assert!(passed <= BYTES + 2 * PART + (2 << 20), "{passed} bytes");
+    assert_eq!(of_type(&alice.json(["inbox"]), "message").len(), 1);
+}
+
+#[test]
+fn a_file_that_changed_while_its_source_was_away_comes_as_it_is_now() {
+    const BYTES: usize = 64 << 20;
+    let folder = Folder::new();
+    let (mut alice, mut bob) = folder.acquainted();
+    let mut content = vec![0; BYTES];
+    blake3::Hasher::new().finalize_xof().fill(&mut content);
+    let film = folder.dir("files").join("film");
+    fs::write(&film, &content).unwrap();
+    bob.run(["share", "set", "films", "files", "--for", "Alice"]).ok();
+    bob.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
+    let first = Wire::new(listening(&bob), BYTES as u64 / 4);
+    alice.start_daemon(&["--no-lan"]);
+    alice.run(["link", "add", &format!("tls://{}#Bob", first.at)]).ok();
+    let asked = alice.json(["get", "Bob", "films/film"]).remove(0);
+    first.dead.recv_timeout(PATIENCE).unwrap();
+    bob.kill_daemon();
+    content[5] ^= 1;
+    fs::write(&film, &content).unwrap();
+    bob.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
+    alice.run(["link", "add", &format!("tls://{}#Bob", listening(&bob))]).ok();
+    let id = text(&asked, "id");
+    alice.run(["get", "--resume", &id, "--wait", "--timeout", "60s", "-o", "film"]).ok();
+    assert!(fs::read(folder.path("film")).unwrap() == content);
+}
+
 /// Nothing unfinished is left beside what was saved.
 fn only(file: &Path) {
     let beside = fs::read_dir(file.parent().unwrap()).unwrap();

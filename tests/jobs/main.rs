@@ -19,6 +19,6 @@ mod job;
 mod line;
 mod narrow;
 mod pace;
-mod trial;
 mod reach;
+mod trial;
 mod what_runs;
