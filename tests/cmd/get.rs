@@ -7,10 +7,11 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -162,6 +163,8 @@ struct Wire {
     /// Bytes from Bob that still pass.
     left: Arc<AtomicU64>,
     passed: Arc<AtomicU64>,
+    /// It holds back what does not pass, and is not dead yet.
+    holds: Arc<AtomicBool>,
     dead: Receiver<()>,
 }
 
@@ -172,7 +175,9 @@ impl Wire {
         let (tell, dead) = channel();
         let bob = Arc::new(Mutex::new(bob));
         let [left, passed] = [bytes, 0].map(|n| Arc::new(AtomicU64::new(n)));
+        let holds = Arc::new(AtomicBool::new(false));
         let (to, may, count) = (Arc::clone(&bob), Arc::clone(&left), Arc::clone(&passed));
+        let held = Arc::clone(&holds);
         thread::spawn(move || {
             for alice in listener.incoming().flatten() {
                 let to = to.lock().unwrap().clone();
@@ -183,10 +188,11 @@ impl Wire {
                     let _ = back.shutdown(Shutdown::Both);
                 });
                 let (may, count, tell) = (Arc::clone(&may), Arc::clone(&count), tell.clone());
-                thread::spawn(move || pass(bob, alice, &may, &count, &tell));
+                let held = Arc::clone(&held);
+                thread::spawn(move || pass(bob, alice, &may, &count, (&held, &tell)));
             }
         });
-        Self { at, bob, left, passed, dead }
+        Self { at, bob, left, passed, holds, dead }
     }
 
     fn mend(&self, bob: String) {
@@ -201,11 +207,14 @@ fn pass(
     mut alice: TcpStream,
     left: &AtomicU64,
     passed: &AtomicU64,
-    tell: &Sender<()>,
+    (holds, tell): (&AtomicBool, &Sender<()>),
 ) {
     let mut piece = vec![0; 64 << 10];
     while let Ok(n @ 1..) = bob.read(&mut piece) {
         let n = n as u64;
+        while holds.load(Ordering::SeqCst) && left.load(Ordering::SeqCst) < n {
+            thread::sleep(Duration::from_millis(2));
+        }
         if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(n)).is_err() {
             // Bob is about to be killed: what he has sent and nobody has is lost.
             let _ = tell.send(());
@@ -277,7 +286,8 @@ fn a_file_whose_source_is_killed_at_half_comes_from_another_holder() {
     }
     bob.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
     carol.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
-    let bobs = Wire::new(listening(&bob), BYTES / 2);
+    let bobs = Wire::new(listening(&bob), BYTES / 4);
+    bobs.holds.store(true, Ordering::SeqCst);
     let carols = Wire::new(listening(&carol), u64::MAX);
     alice.start_daemon(&["--no-lan"]);
     for (name, wire) in [("Bob", &bobs), ("Carol", &carols)] {
@@ -289,6 +299,12 @@ fn a_file_whose_source_is_killed_at_half_comes_from_another_holder() {
 
     let before = carols.passed.load(Ordering::SeqCst);
     let asked = alice.json(["get", "Bob,Carol", "films/film"]).remove(0);
+    // It says first what it is, once all of it is sealed; then half of it comes.
+    until("Bob has answered", || {
+        bob.json(["log"]).iter().any(|it| it["what"] == "asked" && it["detail"] == "files")
+    });
+    bobs.left.fetch_add(BYTES / 4, Ordering::SeqCst);
+    bobs.holds.store(false, Ordering::SeqCst);
     bobs.dead.recv_timeout(PATIENCE).unwrap();
     bob.kill_daemon();
     let id = text(&asked, "id");
