@@ -9,7 +9,7 @@ const HUNDRED: &str = include_str!("../dict/heldout/hundred.txt");
 const LANGUAGES: [&str; 4] = ["English", "German", "Spanish", "French"];
 
 /// What a hidden bundle to a contact leaves for a body in one radio frame of 230 bytes, whatever its
-/// counter below 65,536 (docs/radio.md).
+/// counter below 65,536 (docs/format.md, section 17).
 const ROOM: usize = 72;
 
 /// The compressed body of a text, without the packet round it.

@@ -154,12 +154,16 @@ fn spoiled_bundles_and_cards_are_judged_without_a_panic() {
     let cases = env::var("POSTRIDER_CASES").map_or(300, |n| n.parse().unwrap());
     let mut golden = crate::committed("good");
     golden.retain(|(_, v)| {
-        ["bundle", "card", "roster", "receipt"].contains(&v["kind"].as_str().unwrap())
+        let kind = v["kind"].as_str().unwrap();
+        kind.starts_with("radio") || ["bundle", "card", "roster", "receipt"].contains(&kind)
     });
+    let mut forms = golden.clone();
+    forms.retain(|(_, v)| v["kind"].as_str().unwrap().starts_with("radio"));
     for case in 0..cases {
         let mut draw = Draw::new(case);
-        let mut vector = match draw.below(10) {
+        let mut vector = match draw.below(11) {
             0 => committed(&mut draw, &golden),
+            10 => committed(&mut draw, &forms),
             1 => card(&mut draw),
             2 => roster(&mut draw),
             _ => bundle(&mut draw),
