@@ -3,7 +3,8 @@
 use postrider_base::{
     bundle::{Hop, SmallBundle},
     radio::{
-        FrameType, Knowledge, Pieces, Reader, Station, Taken, cut, expand, pack, shrink, unpack,
+        FORM_MAX, FrameType, Knowledge, MTU_MIN, PIECE_HEAD, Pieces, Reader, Station, Taken, cut,
+        expand, pack, shrink, unpack,
     },
     unseal::Keyring,
 };
@@ -45,28 +46,54 @@ fn form(data: &[u8]) -> bool {
     true
 }
 
-/// Frames, each behind a byte with its length, as one sender's: what becomes whole is what was cut.
+/// A form in pieces of which some come twice, spoiled, or made up: nothing else becomes whole, and two
+/// true repetitions are enough after any of it. The script: how long it is, 3 bytes; then for each
+/// frame two bytes that say what is done with it, and for one that is made up its bytes.
 pub fn radio_pieces(data: &[u8]) -> bool {
-    let (mut pieces, mut rest, mut whole) = (Pieces::default(), data, false);
-    while let Some((length, behind)) = rest.split_first() {
-        let (frame, behind) = behind.split_at(usize::from(*length).min(behind.len()));
-        rest = behind;
-        match pieces.take(frame) {
-            Taken::Whole(form) => {
-                let last = usize::from(frame[6]);
-                assert_eq!(blake3::hash(&form).as_bytes()[..4], frame[1..5]);
-                assert!((last + 1..=postrider_base::radio::FORM_MAX).contains(&form.len()));
-                assert!(pieces.lacking([frame[1], frame[2], frame[3], frame[4]]).is_empty());
-                whole = true;
-            }
-            Taken::Waits(key) => {
-                let lacking = pieces.lacking(key);
-                assert!(!lacking.is_empty() && !lacking.contains(&frame[5]));
-            }
-            Taken::Known(_) | Taken::Refused => {}
-        }
+    let Some(([mtu, high, low], mut script)) = data.split_first_chunk::<3>() else { return false };
+    let length = usize::from(u16::from_be_bytes([*high, *low])) % (FORM_MAX + 1);
+    let mut form = vec![0; length];
+    blake3::Hasher::new().update(&data[..3]).finalize_xof().fill(&mut form);
+    let Ok(frames) = cut(&form, MTU_MIN + usize::from(*mtu)) else { return false };
+    if frames.len() == 1 {
+        assert_eq!(frames, [form]);
+        return false;
     }
-    whole
+    let (mut pieces, mut whole) = (Pieces::default(), false);
+    while let Some(([what, at], rest)) = script.split_first_chunk::<2>() {
+        let mut frame = frames[usize::from(*at) % frames.len()].clone();
+        script = rest;
+        match what % 4 {
+            0 => {}
+            1 => *frame.last_mut().expect("a piece has content") ^= what,
+            2 => frame[usize::from(what / 4) % PIECE_HEAD] ^= 1 << (what % 7),
+            _ => {
+                let (made_up, rest) = script.split_at(usize::from(*at).min(script.len()));
+                (frame, script) = ([&frame[..5], made_up].concat(), rest);
+            }
+        }
+        whole |= taken(&mut pieces, &frame, &form);
+    }
+    for frame in frames.iter().chain(&frames) {
+        whole |= taken(&mut pieces, frame, &form);
+    }
+    assert!(whole, "true pieces are kept out");
+    true
+}
+
+fn taken(pieces: &mut Pieces, frame: &[u8], form: &[u8]) -> bool {
+    match pieces.take(frame) {
+        Taken::Whole(whole) => {
+            assert_eq!(whole, form);
+            true
+        }
+        Taken::Waits(key) => {
+            let lacking = pieces.lacking(key);
+            assert!(!lacking.is_empty() && !lacking.contains(&frame[5]));
+            false
+        }
+        Taken::Known(_) | Taken::Refused => false,
+    }
 }
 
 fn forms() -> Vec<Vec<u8>> {
@@ -91,10 +118,7 @@ pub(super) fn radio_frame_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn radio_pieces_seeds() -> Vec<Vec<u8>> {
-    let framed = |frames: Vec<Vec<u8>>| -> Vec<u8> {
-        let lengths = frames.iter().map(|frame| u8::try_from(frame.len()).unwrap());
-        lengths.zip(&frames).flat_map(|(n, frame)| [&[n], &frame[..]].concat()).collect()
-    };
-    let cuts = |mtu| forms().into_iter().map(move |form| cut(&form, mtu).unwrap());
-    cuts(100).chain(cuts(32)).map(framed).collect()
+    let scripts = [&[0, 0, 0, 1][..], &[0, 1, 1, 0, 0, 0], &[2, 1, 7, 8, 0, 1, 14, 9, 3, 2, 1, 9]];
+    let starts = [[198, 1, 20], [0, 16, 174], [70, 0, 180]];
+    starts.iter().flat_map(|start| scripts.map(|script| [start, script].concat())).collect()
 }
