@@ -94,7 +94,11 @@ fn a_hundred_characters_take_one_frame_between_contacts_and_two_to_a_stranger() 
         let bundles = HUNDRED.lines().map(|text| road.to_bob(text, privacy).0);
         let forms = row(name, bundles, &reader);
         match privacy {
-            TO_CONTACT => assert!(forms.iter().all(|form| form.len() <= FRAME)),
+            TO_CONTACT => {
+                assert!(forms.iter().all(|form| form.len() <= FRAME));
+                let fit = forms.iter().filter(|form| form.len() <= LORAWAN).count();
+                assert!(fit >= 76, "{fit} of 80 fit a frame of LoRaWAN");
+            }
             _ => assert!(forms.iter().all(|form| radio::cut(form, FRAME).unwrap().len() <= 2)),
         }
     }
