@@ -80,16 +80,12 @@ fn shape_of(header: &Header, hop: &Hop, reader: &Reader<'_>) -> Shape {
     };
     let hidden = origin == Origin::Hidden;
     let lock = Locked::of(&header.lock);
-    // Of a hidden bundle only an opened compact seal tells that the guess was right.
-    let decided = !hidden || header.seal == SealKind::Compact && lock != Locked::No;
+    let is_readers = reader.is_addressed(header);
+    // Of a tag that was computed only an opened compact seal tells that it is right.
+    let is_decided = header.seal == SealKind::Compact && lock != Locked::No;
     let to = match &header.destination {
-        Destination::Node(_) | Destination::Tag(_) if decided && reader.is_addressed(header) => {
-            // In a hidden header a node in clear is no tag that could be computed.
-            match &header.destination {
-                Destination::Node(_) if hidden => To::Node,
-                _ => To::Reader,
-            }
-        }
+        Destination::Node(_) if is_readers && !hidden => To::Reader,
+        Destination::Tag(_) if is_readers && is_decided => To::Reader,
         Destination::Tag(_) => To::Tag,
         Destination::Node(node) if !hidden && reader.nodes.contains(node) => To::NodeHint,
         Destination::Node(_) => To::Node,
