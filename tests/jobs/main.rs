@@ -19,5 +19,6 @@ mod job;
 mod line;
 mod narrow;
 mod pace;
+mod trial;
 mod reach;
 mod what_runs;
