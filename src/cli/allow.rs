@@ -44,8 +44,7 @@ enum AllowVerb {
 #[command(after_help = "\
 Slots: {name} {n:int(1..10)} {x:enum(on,off)} {x:re([a-z]+)} {x:text(200)} {who:contact} {f:file};
 {name?} need not be filled, {name...} takes the rest. No shell reads the command.
-More, in docs/jobs.md: --approvers WHO,…  --group NAME  --user NAME  --window 22:00-06:00;
-for updates: --check COMMAND  --undo COMMAND  --arm, --restart, --keep COMMAND  --within D  --starts N
+More, in docs/jobs.md: --approvers  --group  --user  --window; for updates  --check  --undo  --arm …
 
 Examples:
   postrider allow set light --for Bob -- /usr/local/bin/light '{state:enum(on,off)}'
