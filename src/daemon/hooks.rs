@@ -38,7 +38,7 @@ pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
         return;
     }
     let (ended, endings) = channel();
-    let mut clerk = Clerk { node, hooks, running: BTreeSet::new(), ended, not_before: None };
+    let mut clerk = Clerk { node, hooks, running: BTreeSet::new(), ended, not_before: [None; 2] };
     let mut times = 0;
     while !stop.is_cancelled() {
         clerk.hear(&endings);
@@ -52,16 +52,17 @@ struct Clerk<'a> {
     hooks: Hooks<'a>,
     running: BTreeSet<Due>,
     ended: Sender<(Due, Standing)>,
-    not_before: Option<Instant>,
+    /// A command that cannot begin holds up nothing of the other.
+    not_before: [Option<Instant>; 2],
 }
 
 impl Clerk<'_> {
     fn begin_some(&mut self) {
-        if self.not_before.is_some_and(|at| Instant::now() < at) {
-            return;
+        let now = Instant::now();
+        for at in &mut self.not_before {
+            at.take_if(|at| *at <= now);
         }
-        self.not_before = None;
-        while self.running.len() < RUNNING_MAX + FOR_HELP && self.not_before.is_none() {
+        while self.running.len() < RUNNING_MAX + FOR_HELP {
             match self.begin_next() {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -70,9 +71,15 @@ impl Clerk<'_> {
         }
     }
 
+    /// Those of a due one's kind wait a while.
+    fn pause(&mut self, due: &Due) {
+        self.not_before[due.number()] = Some(Instant::now() + PAUSE);
+    }
+
     /// Begins what is due; whether there was something.
     fn begin_next(&mut self) -> Result<bool, Failure> {
-        let Some(due) = self.hooks.next(&self.running)? else { return Ok(false) };
+        let may_begin = |due: &Due| self.not_before[due.number()].is_none();
+        let Some(due) = self.hooks.next(&self.running, may_begin)? else { return Ok(false) };
         if due.may_wait() && self.running.len() >= RUNNING_MAX {
             return Ok(false);
         }
@@ -105,7 +112,7 @@ impl Clerk<'_> {
             // Its supervisor goes on, and is looked at after the pause.
             Err(error) => {
                 tracing::warn!(%error, "nobody waits for a hook; it is looked at later");
-                self.not_before = Some(Instant::now() + PAUSE);
+                self.not_before = [Some(Instant::now() + PAUSE); 2];
             }
         }
     }
@@ -136,7 +143,7 @@ impl Clerk<'_> {
             Ok(Became::NotBegun(why)) => {
                 let what = format!("{} could not begin: {why}; it is tried again", due.what());
                 self.node.board.ill(TROUBLE, Some(what));
-                self.not_before = Some(Instant::now() + PAUSE);
+                self.pause(due);
             }
             Err(failure) => self.trouble(&failure),
         }
@@ -145,6 +152,6 @@ impl Clerk<'_> {
     fn trouble(&mut self, failure: &Failure) {
         let whole = [failure.what.clone()].into_iter().chain(failure.causes());
         self.node.board.ill(TROUBLE, Some(whole.collect::<Vec<_>>().join(": ")));
-        self.not_before = Some(Instant::now() + PAUSE);
+        self.not_before = [Some(Instant::now() + PAUSE); 2];
     }
 }

@@ -236,6 +236,24 @@ fn the_result_of_a_job_of_mine_runs_a_hook_once() {
     assert!(lines[1].contains("|lamp|refused||"), "{lines:?}");
 }
 
+#[test]
+fn a_hook_that_cannot_begin_holds_up_no_other() {
+    let folder = Folder::new();
+    let (mut alice, bob) = folder.acquainted();
+    let log = Log::new(&folder);
+    let hook = script(&folder, "hook", &format!("echo job >> {}", log.0.display()));
+    let job = format!("on_job = [{:?}]\n", hook.display().to_string());
+    set(&alice, &log, &format!("{}{job}", on_message(Path::new("/nowhere/at/all"))));
+    let id = ask(&alice, &["pump"]);
+    alice.start_daemon(&[]);
+    bob.send(["Alice", "first"]);
+    carry(&bob, &alice, &folder.dir("stick"));
+    until("a word of it", || health(&alice).contains("could not begin"));
+    let mut bob_says = Voice::new(&folder, &bob, &alice);
+    bob_says.says(result(ended(&id, State::Exited(0))));
+    until("the other one", || log.lines() == ["job"]);
+}
+
 /// Supervisors outlive the daemon, so whatever begins ends, too.
 #[test]
 fn a_daemon_that_is_killed_amid_hooks_runs_each_once() {

@@ -68,6 +68,11 @@ impl Due {
         if self.key[9] == Kind::Job as u8 { Kind::Job } else { Kind::Message }
     }
 
+    /// Which of the two commands runs for it.
+    pub fn number(&self) -> usize {
+        usize::from(self.kind() == Kind::Job)
+    }
+
     /// Which message or job.
     pub fn id(&self) -> BundleId {
         BundleId(self.key[10..].try_into().unwrap_or_default())

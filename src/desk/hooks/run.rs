@@ -119,8 +119,12 @@ impl Hooks<'_> {
         }
     }
 
-    /// What is to be begun next, but for those.
-    pub fn next(&self, but: &BTreeSet<Due>) -> Result<Option<Due>, Failure> {
+    /// What is to be begun next, but for those, and for what may not begin now.
+    pub fn next(
+        &self,
+        but: &BTreeSet<Due>,
+        may_begin: impl Fn(&Due) -> bool,
+    ) -> Result<Option<Due>, Failure> {
         let is_quiet = self.is_quiet();
         let held_ms = Spool::held_ms(self.spool, clock::now());
         let (mut after, mut not_laid): (Option<Vec<u8>>, usize) = (None, 0);
@@ -138,7 +142,7 @@ impl Hooks<'_> {
                 if is_quiet && due.may_wait() {
                     return Ok(None);
                 }
-                if but.contains(&due) {
+                if but.contains(&due) || !may_begin(&due) {
                     continue;
                 }
                 if !self.is_to_be_laid(&due, held_ms)? {
