@@ -65,10 +65,11 @@ pub(super) struct Small {
 /// What is made of the files of a message: mail, or what else brings files along.
 pub(super) type Wrap<'a> = dyn Fn(Manifest) -> Body + 'a;
 
-/// Files, and what is made of them.
+/// Files, what is made of them, and what that goes on with.
 struct Wrapped<'a> {
     files: Vec<Outgoing>,
     wrap: &'a Wrap<'a>,
+    halfway: &'a mut Option<Halfway>,
 }
 
 impl Desk {
@@ -157,8 +158,9 @@ impl Desk {
                 None => {
                     let nothing = Beside::Changes(Vec::new());
                     let files = message_files::list(&request.files, watch)?;
-                    let wrapped = Wrapped { files, wrap: &Body::Files };
-                    self.send_parts(post, contact, &request, wrapped, nothing, &mut None, watch)
+                    let halfway = &mut None;
+                    let wrapped = Wrapped { files, wrap: &Body::Files, halfway };
+                    self.send_parts(post, contact, &request, wrapped, nothing, watch)
                         .map(|sent| sent.0)
                 }
             }?;
@@ -197,8 +199,8 @@ impl Desk {
         refuse_revoked(&contacts, contact)?;
         let Some(small) = self.small(contact, request, wrap, watch)? else {
             let files = message_files::list(&request.files, watch)?;
-            let wrapped = Wrapped { files, wrap };
-            return self.send_parts(post, contact, request, wrapped, beside, &mut None, watch);
+            let wrapped = Wrapped { files, wrap, halfway: &mut None };
+            return self.send_parts(post, contact, request, wrapped, beside, watch);
         };
         let mut changes = Vec::new();
         let (sent, id) = self.seal_small(post, contact, request, small, &mut changes)?;
@@ -218,8 +220,8 @@ impl Desk {
     ) -> Result<Sent, Failure> {
         let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
         if total > INLINE_MAX {
-            let wrapped = Wrapped { files, wrap: &Body::Files };
-            let sent = self.send_parts(post, contact, request, wrapped, beside, halfway, &Silent);
+            let wrapped = Wrapped { files, wrap: &Body::Files, halfway };
+            let sent = self.send_parts(post, contact, request, wrapped, beside, &Silent);
             return Ok(sent?.0);
         }
         let small = self.small_of(contact, request, files, &Body::Files)?;
@@ -324,9 +326,8 @@ impl Desk {
         post: &dyn Post,
         contact: &Contact,
         request: &SendRequest,
-        Wrapped { mut files, wrap }: Wrapped<'_>,
+        Wrapped { mut files, wrap, halfway }: Wrapped<'_>,
         beside: Beside<'_>,
-        halfway: &mut Option<Halfway>,
         watch: &dyn Watch,
     ) -> Result<(Sent, Vec<BundleId>), Failure> {
         let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
