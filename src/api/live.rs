@@ -4,14 +4,18 @@ use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
 use postrider_base::{NodeId, link::Address};
 use postrider_engine::router::{NoRoad, Road};
+use postrider_transports::serial::look;
 use tokio::time::{Duration, timeout};
 
 use super::{At, outlook};
 use crate::{
-    daemon::{LinkRow, Node, check_peer},
+    daemon::{LinkRow, Node, Port, check_peer},
     desk::{
         Failure, FailureKind,
-        reply::{DaemonLine, LinkLine, PeerLine, Ponged, Queued, Reason, Received, Status, Tossed},
+        reply::{
+            DaemonLine, Finding, LinkLine, PeerLine, Ponged, PortLine, Queued, Reason, Received,
+            Status, Tossed,
+        },
     },
 };
 
@@ -28,6 +32,7 @@ pub(super) fn status(at: &At<'_>) -> Result<Status, Failure> {
     if let Some((node, _)) = at.node {
         status.links = node.board.links().iter().map(|row| node.board.line(row)).collect();
         status.media = node.board.media();
+        status.ports = ports(node);
         let healthy = Some(status.health.clone()).filter(|health| health != "ok");
         let ills: Vec<String> = healthy.into_iter().chain(node.board.ills()).collect();
         if !ills.is_empty() {
@@ -35,6 +40,54 @@ pub(super) fn status(at: &At<'_>) -> Result<Status, Failure> {
         }
     }
     Ok(status)
+}
+
+/// The ports that are kept open, or would be.
+fn ports(node: &Node) -> Vec<PortLine> {
+    let links = node.board.links();
+    let line = |port: &Arc<Port>| {
+        let row = links.iter().find(|row| row.facts.address == port.address);
+        let name = row.map(|row| node.board.line(row).name);
+        port.line(name.as_deref())
+    };
+    node.peers.ports().iter().map(line).collect()
+}
+
+/// What commonly goes wrong, and the ports.
+pub(super) fn doctor(at: &At<'_>) -> Result<Vec<Finding>, Failure> {
+    let mut found = at.desk.doctor(at.watch)?;
+    let lines = match at.node {
+        Some((node, _)) => ports(node),
+        None => unopened_ports(&at.desk.home().config.peers),
+    };
+    let finding = |PortLine { address, state, why }: PortLine| {
+        let is_well = ["open", "silent"].contains(&&*state);
+        let verdict = if is_well { "ok" } else { "warn" };
+        let next = format!("postrider link test {address}");
+        let detail = format!("{address}: {why}");
+        Finding {
+            check: "port".into(),
+            verdict: verdict.into(),
+            detail,
+            next: (!is_well).then_some(next),
+        }
+    };
+    found.extend(lines.into_iter().map(finding));
+    Ok(found)
+}
+
+/// The same without a daemon, as far as it shows without opening them.
+fn unopened_ports(peers: &[String]) -> Vec<PortLine> {
+    let of = |uri: &String| {
+        let address = uri.split('#').next().unwrap_or_default();
+        let at = address.parse::<Address>().ok().filter(|at| at.scheme() == "serial")?;
+        let (state, why) = match look(&at) {
+            Ok(()) => ("silent", "it is there".to_owned()),
+            Err(error) => ("unusable", error.to_string()),
+        };
+        Some(PortLine { address: address.to_owned(), state: state.into(), why })
+    };
+    peers.iter().filter_map(of).collect()
 }
 
 /// Links that are up, then neighbours that had one, the latest first.
@@ -84,6 +137,8 @@ pub(super) fn why(at: &At<'_>, id: &str) -> Result<Vec<Reason>, Failure> {
         if links.is_empty() && !rows.is_empty() {
             reasons.push("no link is up: postrider peers, postrider call".into());
         }
+        let shut = ports(node).into_iter().filter(|port| port.state != "open" && !rows.is_empty());
+        reasons.extend(shut.map(|port| format!("no link over {}: {}", port.address, port.why)));
         // A message is there when the longest of its bundles is, which not every link takes.
         if let Some(row) = rows.into_iter().max_by_key(|row| row.length) {
             for link in links {
@@ -162,7 +217,13 @@ pub(super) fn link_ls(at: &At<'_>) -> Result<Vec<LinkLine>, Failure> {
         Some((node, _)) => node.peers.list(node),
         None => at.desk.home().config.peers.iter().map(|uri| (uri.clone(), false)).collect(),
     };
-    let line = |(uri, up)| LinkLine { uri, state: "configured".into(), up, detail: None };
+    let ports = at.node.map(|(node, _)| ports(node)).unwrap_or_default();
+    let line = |(uri, up): (String, bool)| {
+        let address = uri.split('#').next().unwrap_or_default();
+        let port = ports.iter().find(|port| port.address == address && !up);
+        let detail = port.map(|port| port.why.clone());
+        LinkLine { uri, state: "configured".into(), up, detail }
+    };
     Ok(kept.into_iter().map(line).collect())
 }
 

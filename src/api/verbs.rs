@@ -511,7 +511,7 @@ verbs! {
     SpoolGc "spool/gc" {} -> Checked: |_request, at| at.desk.spool_gc(at.watch);
 
     /// Look for what is wrong.
-    Doctor "doctor" {} -> Vec<Finding>: |_request, at| at.desk.doctor(at.watch);
+    Doctor "doctor" {} -> Vec<Finding>: |_request, at| live::doctor(at);
 
     /// Clear every alarm; which there were.
     AlarmClear "doctor/clear-alarm" {} -> Vec<Finding>: |_request, at| at.desk.clear_alarms(at.watch);

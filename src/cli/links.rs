@@ -120,9 +120,11 @@ impl Link {
             LinkVerb::Ls => {
                 let links = context.ask(api::LinkLs::default())?;
                 out.list("link ls", &links)?;
-                for LinkLine { uri, up, .. } in &links {
+                for LinkLine { uri, up, detail, .. } in &links {
                     let up = if *up { "up" } else { "down" };
-                    out.say(format!("{}  {}", text::column(up, 4), text::line(uri)))?;
+                    let why = detail.iter().map(|detail| format!("  ({})", text::line(detail)));
+                    let why: String = why.collect();
+                    out.say(format!("{}  {}{why}", text::column(up, 4), text::line(uri)))?;
                 }
                 if links.is_empty() {
                     out.hint("None. Keep one: postrider link add tls://HOST:7531#NAME")?;

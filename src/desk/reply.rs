@@ -436,6 +436,9 @@ pub struct Status {
     /// Sticks that were seen and not mounted (none without a daemon).
     #[serde(default)]
     pub media: Vec<MediumLine>,
+    /// Ports that are kept open, or would be if they could (none without a daemon).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortLine>,
     /// What a person must look at, and has not cleared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarms: Vec<String>,
@@ -471,6 +474,17 @@ pub struct MediumLine {
     /// unmounted.
     pub state: Word,
     /// Why, and what to do.
+    pub why: String,
+}
+
+/// A serial port, and what is at its other end.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PortLine {
+    /// Its address, without who is there.
+    pub address: String,
+    /// absent, forbidden, busy or unusable; silent, noise, echo, nobody-calls, refused, or open.
+    pub state: Word,
+    /// What that means, and what to do.
     pub why: String,
 }
 

@@ -235,6 +235,11 @@ impl Line {
         self.sending.end();
     }
 
+    /// [`Self::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.sending.has_ended()
+    }
+
     /// All that was written is known to have arrived; and its end, if it was closed.
     pub fn has_all_arrived(&self) -> bool {
         self.sending.held_bytes() == 0

@@ -162,6 +162,11 @@ impl Sending {
         }
     }
 
+    /// Nothing more is written.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// There is something that was never sent.
     pub fn has_unsent(&self) -> bool {
         self.begun < self.cells.len()
