@@ -128,6 +128,8 @@ struct Session<'a> {
     timer: Pin<Box<Sleep>>,
     /// This end of the pipe whose other end is the link's.
     pipe: Option<DuplexStream>,
+    /// The link has ended, and nobody listens any more.
+    is_parted: bool,
     /// What the pipe gave and the line did not take yet.
     to_line: Vec<u8>,
     /// What the line gave and the pipe did not take yet.
@@ -154,6 +156,7 @@ impl<'a> Session<'a> {
             begun,
             timer: Box::pin(sleep_until(begun)),
             pipe: None,
+            is_parted: false,
             to_line: Vec::new(),
             to_pipe: Vec::new(),
             to_port: Vec::new(),
@@ -217,7 +220,7 @@ impl<'a> Session<'a> {
         if how.is_none() {
             self.part(ended).await;
         }
-        self.pipe = None;
+        (self.pipe, self.is_parted) = (None, true);
         if self.line.state() == State::Closed(Ending::Finished) {
             let linger = self.until(Line::is_called_again);
             tokio::select! {
@@ -348,6 +351,10 @@ impl<'a> Session<'a> {
 
     /// What came for the link. Where it does not listen any more nobody does.
     fn poll_to_pipe(&mut self, context: &mut Context<'_>) -> bool {
+        // What comes with the frame that opens a session waits for the link.
+        if self.pipe.is_none() && !self.is_parted {
+            return false;
+        }
         let mut moved = false;
         if self.to_pipe.is_empty() {
             let mut bytes = [0; MOVE_BYTES];
