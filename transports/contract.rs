@@ -101,7 +101,7 @@ pub enum Pipe {
         /// What it carries; a byte takes ten bits.
         bits_per_s: u32,
         /// Where only one end is heard at a time: how long it takes to turn from sending to hearing.
-        turn_ms: Option<u64>,
+        turn_ms: Option<u32>,
     },
 }
 

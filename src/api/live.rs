@@ -4,18 +4,14 @@ use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
 use postrider_base::{NodeId, link::Address};
 use postrider_engine::router::{NoRoad, Road};
-use postrider_transports::serial::look;
 use tokio::time::{Duration, timeout};
 
-use super::{At, outlook};
+use super::{At, outlook, ports};
 use crate::{
-    daemon::{LinkRow, Node, Port, check_peer},
+    daemon::{LinkRow, Node, check_peer},
     desk::{
         Failure, FailureKind,
-        reply::{
-            DaemonLine, Finding, LinkLine, PeerLine, Ponged, PortLine, Queued, Reason, Received,
-            Status, Tossed,
-        },
+        reply::{DaemonLine, LinkLine, PeerLine, Ponged, Queued, Reason, Received, Status, Tossed},
     },
 };
 
@@ -32,7 +28,7 @@ pub(super) fn status(at: &At<'_>) -> Result<Status, Failure> {
     if let Some((node, _)) = at.node {
         status.links = node.board.links().iter().map(|row| node.board.line(row)).collect();
         status.media = node.board.media();
-        status.ports = ports(node);
+        status.ports = ports::lines(node);
         let healthy = Some(status.health.clone()).filter(|health| health != "ok");
         let ills: Vec<String> = healthy.into_iter().chain(node.board.ills()).collect();
         if !ills.is_empty() {
@@ -40,54 +36,6 @@ pub(super) fn status(at: &At<'_>) -> Result<Status, Failure> {
         }
     }
     Ok(status)
-}
-
-/// The ports that are kept open, or would be.
-fn ports(node: &Node) -> Vec<PortLine> {
-    let links = node.board.links();
-    let line = |port: &Arc<Port>| {
-        let row = links.iter().find(|row| row.facts.address == port.address);
-        let name = row.map(|row| node.board.line(row).name);
-        port.line(name.as_deref())
-    };
-    node.peers.ports().iter().map(line).collect()
-}
-
-/// What commonly goes wrong, and the ports.
-pub(super) fn doctor(at: &At<'_>) -> Result<Vec<Finding>, Failure> {
-    let mut found = at.desk.doctor(at.watch)?;
-    let lines = match at.node {
-        Some((node, _)) => ports(node),
-        None => unopened_ports(&at.desk.home().config.peers),
-    };
-    let finding = |PortLine { address, state, why }: PortLine| {
-        let is_well = ["open", "silent"].contains(&&*state);
-        let verdict = if is_well { "ok" } else { "warn" };
-        let next = format!("postrider link test {address}");
-        let detail = format!("{address}: {why}");
-        Finding {
-            check: "port".into(),
-            verdict: verdict.into(),
-            detail,
-            next: (!is_well).then_some(next),
-        }
-    };
-    found.extend(lines.into_iter().map(finding));
-    Ok(found)
-}
-
-/// The same without a daemon, as far as it shows without opening them.
-fn unopened_ports(peers: &[String]) -> Vec<PortLine> {
-    let of = |uri: &String| {
-        let address = uri.split('#').next().unwrap_or_default();
-        let at = address.parse::<Address>().ok().filter(|at| at.scheme() == "serial")?;
-        let (state, why) = match look(&at) {
-            Ok(()) => ("silent", "it is there".to_owned()),
-            Err(error) => ("unusable", error.to_string()),
-        };
-        Some(PortLine { address: address.to_owned(), state: state.into(), why })
-    };
-    peers.iter().filter_map(of).collect()
 }
 
 /// Links that are up, then neighbours that had one, the latest first.
@@ -137,7 +85,8 @@ pub(super) fn why(at: &At<'_>, id: &str) -> Result<Vec<Reason>, Failure> {
         if links.is_empty() && !rows.is_empty() {
             reasons.push("no link is up: postrider peers, postrider call".into());
         }
-        let shut = ports(node).into_iter().filter(|port| port.state != "open" && !rows.is_empty());
+        let shut =
+            ports::lines(node).into_iter().filter(|port| port.state != "open" && !rows.is_empty());
         reasons.extend(shut.map(|port| format!("no link over {}: {}", port.address, port.why)));
         // A message is there when the longest of its bundles is, which not every link takes.
         if let Some(row) = rows.into_iter().max_by_key(|row| row.length) {
@@ -217,12 +166,12 @@ pub(super) fn link_ls(at: &At<'_>) -> Result<Vec<LinkLine>, Failure> {
         Some((node, _)) => node.peers.list(node),
         None => at.desk.home().config.peers.iter().map(|uri| (uri.clone(), false)).collect(),
     };
-    let ports = at.node.map(|(node, _)| ports(node)).unwrap_or_default();
+    let ports = at.node.map(|(node, _)| ports::lines(node)).unwrap_or_default();
     let line = |(uri, up): (String, bool)| {
         let address = uri.split('#').next().unwrap_or_default();
         let port = ports.iter().find(|port| port.address == address && !up);
         let detail = port.map(|port| port.why.clone());
-        LinkLine { uri, state: "configured".into(), up, detail }
+        LinkLine { uri, state: "configured".into(), up, detail, port: None }
     };
     Ok(kept.into_iter().map(line).collect())
 }
@@ -246,7 +195,7 @@ pub(super) fn link_add(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
     })?;
     let up = at.node.is_some_and(|(node, _)| node.peers.list(node).contains(&(uri.into(), true)));
     let detail = (!new).then(|| "it was there already".to_owned());
-    Ok(LinkLine { uri: uri.into(), state: "added".into(), up, detail })
+    Ok(LinkLine { uri: uri.into(), state: "added".into(), up, detail, port: None })
 }
 
 /// Keeps a link no longer.
@@ -261,11 +210,14 @@ pub(super) fn link_rm(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
         return Err(Failure::new(FailureKind::Unknown, format!("no link is kept to {uri}"))
             .next("nothing was changed; postrider link ls lists them"));
     }
-    Ok(LinkLine { uri: uri.into(), state: "removed".into(), up: false, detail: None })
+    Ok(LinkLine { uri: uri.into(), state: "removed".into(), up: false, detail: None, port: None })
 }
 
-/// Dials once, and says who answers.
-pub(super) fn link_test(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
+/// Dials once, and says who answers; or what is at a port.
+pub(super) fn link_test(at: &At<'_>, uri: &str, speak: bool) -> Result<LinkLine, Failure> {
+    if ports::is_port(uri) {
+        return ports::test(at, uri, speak);
+    }
     let (node, handle) = at.live()?;
     node.peers.check(at.desk, uri)?;
     let row = handle.block_on(node.peers.call(node, uri))?;
@@ -275,7 +227,13 @@ pub(super) fn link_test(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
         // Writing to a text cannot fail.
         let _ = write!(detail, " answers in {:.1} ms", rtt.as_secs_f64() * 1000.0);
     }
-    Ok(LinkLine { uri: uri.into(), state: "reached".into(), up: true, detail: Some(detail) })
+    Ok(LinkLine {
+        uri: uri.into(),
+        state: "reached".into(),
+        up: true,
+        detail: Some(detail),
+        port: None,
+    })
 }
 
 /// Calls an address, or a contact at the addresses where it may be.

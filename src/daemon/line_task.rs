@@ -21,9 +21,7 @@ use postrider_base::{NodeId, link::LinkFacts};
 use postrider_engine::carriage::line::{Caller, Duplex, Ending, Line, Settings, State};
 use postrider_transports::contract::{Link, Pipe, StreamPipe};
 use tokio::{
-    io::{
-        AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex,
-    },
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf},
     time::{Duration, Instant, Sleep, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -44,6 +42,10 @@ const LINGER: Duration = Duration::from_secs(3);
 const PARTING: Duration = Duration::from_secs(30);
 /// The same when the daemon ends, which waits a little longer for its tasks.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// A node that is there says hello within this, and a little for slow lines.
+const LISTENS: Duration = Duration::from_secs(7);
+/// How long a node that answered is listened to.
+const COUNTS: Duration = Duration::from_secs(1);
 /// What the line is given ahead of what it sent, and what the pipe holds: an eighth of a second each,
 /// and a frame at least. What lies there is not overtaken.
 const AHEAD_MS: u64 = 125;
@@ -72,7 +74,7 @@ pub(super) async fn run(
     let Pipe::Line { port: mut pipe, bits_per_s, turn_ms } = pipe else {
         return Err(io::Error::other("a link of another kind"));
     };
-    let duplex = turn_ms.map_or(Duplex::Full, |turn_ms| Duplex::Half { turn_ms });
+    let duplex = duplex_of(turn_ms);
     let calls = expect.is_some();
     let settings = Settings { duplex, calls, ..Settings::new(bits_per_s) };
     let mut failures = 0;
@@ -98,6 +100,41 @@ pub(super) async fn run(
             () = sleep(Duration::from_secs(wait)) => {}
         }
     }
+}
+
+fn duplex_of(turn_ms: Option<u32>) -> Duplex {
+    turn_ms.map_or(Duplex::Full, |turn_ms| Duplex::Half { turn_ms: turn_ms.into() })
+}
+
+/// Listens for a node, and with `speaks` says hello to it; what is found stands in `port`.
+pub(super) async fn probe(link: Link, port: &Port, speaks: bool) -> io::Result<()> {
+    let Pipe::Line { port: mut pipe, bits_per_s, turn_ms } = link.pipe else {
+        return Err(io::Error::other("a link of another kind"));
+    };
+    let settings = Settings { duplex: duplex_of(turn_ms), ..Settings::new(bits_per_s) };
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let mut session = Session::new(&mut pipe, settings, random, port);
+    (session.is_mute, session.is_parted) = (!speaks, true);
+    let is_somebody = |line: &Line| match speaks {
+        true => line.state() != State::Opening,
+        false => line.tally().frames > line.tally().echoes,
+    };
+    let limit = LISTENS + Duration::from_secs(11_000 / u64::from(bits_per_s.max(1)));
+    if let Ok(found) = timeout(limit, session.until(is_somebody)).await {
+        found?;
+    }
+    if session.line.state() != State::Open {
+        return Ok(());
+    }
+    // It may call; then there is more to count.
+    if let Ok(over) = timeout(COUNTS, session.until(|_| false)).await {
+        over?;
+    }
+    port.keep_state();
+    session.line.close();
+    let over = session.until(|line| matches!(line.state(), State::Closed(_)));
+    timeout(FAREWELL, over).await.unwrap_or(Ok(()))
 }
 
 /// Reads what nobody listens to, to the end of the port.
@@ -130,6 +167,8 @@ struct Session<'a> {
     pipe: Option<DuplexStream>,
     /// The link has ended, and nobody listens any more.
     is_parted: bool,
+    /// Nothing is said.
+    is_mute: bool,
     /// What the pipe gave and the line did not take yet.
     to_line: Vec<u8>,
     /// What the line gave and the pipe did not take yet.
@@ -157,6 +196,7 @@ impl<'a> Session<'a> {
             timer: Box::pin(sleep_until(begun)),
             pipe: None,
             is_parted: false,
+            is_mute: false,
             to_line: Vec::new(),
             to_pipe: Vec::new(),
             to_port: Vec::new(),
@@ -189,7 +229,7 @@ impl<'a> Session<'a> {
                 return Ok(Some(Failed::NoLink));
             }
         };
-        let (near, far) = duplex(self.ahead_bytes);
+        let (near, far) = tokio::io::duplex(self.ahead_bytes);
         self.pipe = Some(near);
         let link = Link { facts: facts.clone(), pipe: Pipe::Stream(Box::new(far)) };
         let begun = Instant::now();
@@ -388,7 +428,7 @@ impl<'a> Session<'a> {
 
     fn poll_to_port(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
         let mut moved = false;
-        loop {
+        while !self.is_mute {
             if self.to_port.is_empty() {
                 let now_ms = self.now_ms();
                 self.line.transmit(now_ms, self.take_bytes, &mut self.to_port);
@@ -405,6 +445,7 @@ impl<'a> Session<'a> {
                 Poll::Ready(Err(error)) => return Err(error),
             }
         }
+        Ok(moved)
     }
 }
 

@@ -47,8 +47,8 @@ use std::{collections::HashMap, sync::Arc, thread};
 pub use board::{Board, LinkRow, Traffic};
 pub use node::Node;
 pub use notify::{Manager, watchdog_interval};
-pub use peers::{Peers, check as check_peer};
-pub use ports::Port;
+pub use peers::{Peers, check as check_peer, is_port_uri};
+pub use ports::{Port, probe};
 use postrider_base::{NodeId, bundle::Hop, link::Address};
 use postrider_engine::{
     node::{Engine, Input, Now},

@@ -32,6 +32,9 @@ use crate::desk::{Desk, Failure, FailureKind};
 /// How long a call waits for its link: a dial, its handshake, and a little.
 const CALL_TIME_MAX: Duration = Duration::from_secs(90);
 
+/// The same over a port: some hellos of an end that says them slowly.
+const PORT_TIME_MAX: Duration = Duration::from_secs(20);
+
 /// The ways of dialling, and who is dialled again and again.
 #[derive(Debug)]
 pub struct Peers {
@@ -59,7 +62,7 @@ impl Peers {
         let pipe = PipeTransport::new(Arc::new(|address, line| {
             tracing::info!(%address, line);
         }));
-        let serial = [SerialTransport::of_devices(), SerialTransport::over_tcp()];
+        let serial = SerialTransport::all();
         let mut transports: Vec<Arc<dyn Transport>> = vec![tls, Arc::new(pipe)];
         transports.extend(serial.map(|serial| Arc::new(serial) as Arc<dyn Transport>));
         transports.extend(others.iter().map(Arc::clone));
@@ -132,6 +135,9 @@ impl Peers {
         }
         let mut heard = node.board.listen();
         let transport = self.transport(&peer.address)?;
+        if transport.opens_ports() {
+            return self.call_over_port(node, uri, peer, transport).await;
+        }
         let dialled = transport.dial(&peer.address, peer.node).await;
         let mut ended = node.adopt(dialled.map_err(transport_failure)?, peer.node);
         let found = || node.board.links().into_iter().find(|row| is_link_to(row, &peer));
@@ -154,6 +160,50 @@ impl Peers {
             Failure::new(FailureKind::Failed, format!("the link to {uri} ended at once"))
                 .next("whoever answers there may not want this node; postrider log tells more")
         })
+    }
+
+    /// Opens a port for one link, unless it is kept open anyway, and waits for a link over it.
+    async fn call_over_port(
+        &self,
+        node: &Arc<Node>,
+        uri: &str,
+        peer: Peer,
+        transport: Arc<dyn Transport>,
+    ) -> Result<LinkRow, Failure> {
+        let mut heard = node.board.listen();
+        let kept = lock(&self.kept).get(uri).and_then(|kept| kept.port.clone());
+        let (is_new, stop) = (kept.is_none(), node.stop.child_token());
+        let port = kept.unwrap_or_else(|| Arc::new(Port::new(peer.address.clone())));
+        if is_new {
+            let (node, peer) = (Arc::clone(node), peer.clone());
+            let opening = ports::keep(node, transport, peer, Arc::clone(&port), true, stop.clone());
+            lock(&self.tasks).spawn(opening);
+        }
+        let up = async {
+            loop {
+                if let Some(row) = node.board.links().into_iter().find(|row| is_link_to(row, &peer))
+                {
+                    return Some(row);
+                }
+                if port.is_shut() {
+                    return None;
+                }
+                if let Err(RecvError::Closed) = heard.recv().await {
+                    return None;
+                }
+            }
+        };
+        if let Some(row) = timeout(PORT_TIME_MAX, up).await.ok().flatten() {
+            return Ok(row);
+        }
+        if is_new {
+            stop.cancel();
+        }
+        Err(Failure::new(
+            FailureKind::Failed,
+            format!("no link over {uri}: {}", port.line(None).why),
+        )
+        .next("postrider link test tells more"))
     }
 
     /// Waits until nobody is dialled any more.
@@ -221,7 +271,12 @@ fn parse(desk: &Desk, text: &str) -> Result<Peer, Failure> {
 
 /// Whether an address is that of a port.
 pub(super) fn is_port(address: &Address) -> bool {
-    ["serial", "serial+tcp"].contains(&address.scheme())
+    SerialTransport::all().iter().any(|transport| transport.scheme() == address.scheme())
+}
+
+/// The same of a text, with or without who is there.
+pub fn is_port_uri(uri: &str) -> bool {
+    uri.split('#').next().unwrap_or_default().parse().is_ok_and(|address| is_port(&address))
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

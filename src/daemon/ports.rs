@@ -1,4 +1,4 @@
-//! Ports that are kept open, and what people are told of them.
+//! Ports that are kept open, or looked at once, and what people are told of them.
 //!
 //! A port is opened as soon as it is there, and again whenever it was gone. One that is not there, may
 //! not be used or is in use costs a look every few seconds and is said once, in one line.
@@ -12,13 +12,16 @@ use postrider_base::link::Address;
 use postrider_engine::carriage::line::{Caller, Line, State, Tally};
 use postrider_transports::{
     contract::{PortTrouble, Transport, TransportError},
-    serial::{SAMPLE_BYTES, looks_like},
+    serial::{PortAddress, SAMPLE_BYTES, SerialTransport, looks_like},
 };
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{dialer::Peer, line_task, node::Node};
-use crate::desk::reply::PortLine;
+use crate::desk::{
+    Failure, FailureKind,
+    reply::{PortFound, PortLine},
+};
 
 /// Between two tries where nobody tells that something changed.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -46,15 +49,19 @@ struct Facts {
     sample: Vec<u8>,
     /// Why the last link came to nothing.
     failure: Option<String>,
+    /// Nothing is said here, only heard.
+    is_mute: bool,
+    /// A test is over.
+    is_kept: bool,
 }
 
 /// How a session stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SessionFacts {
-    pub state: State,
-    pub caller: Option<Caller>,
-    pub tally: Tally,
-    pub trip_ms: Option<u64>,
+struct SessionFacts {
+    state: State,
+    caller: Option<Caller>,
+    tally: Tally,
+    trip_ms: Option<u64>,
 }
 
 impl Port {
@@ -66,6 +73,9 @@ impl Port {
     pub(super) fn heard(&self, line: &Line) {
         let (state, caller, tally) = (line.state(), line.caller(), line.tally());
         let mut facts = self.lock();
+        if facts.is_kept {
+            return;
+        }
         if tally.frames > tally.echoes {
             facts.sample.clear();
         }
@@ -80,19 +90,14 @@ impl Port {
         facts.sample.drain(..old);
     }
 
+    /// What is known now stays: the session is ended only because it was a test.
+    pub(super) fn keep_state(&self) {
+        self.lock().is_kept = true;
+    }
+
     /// A link came to nothing.
     pub(super) fn failed(&self, why: &str) {
         self.lock().failure = Some(why.to_owned());
-    }
-
-    pub(super) fn session(&self) -> Option<SessionFacts> {
-        self.lock().session
-    }
-
-    /// Whether it is open.
-    pub(super) fn is_open(&self) -> bool {
-        let facts = self.lock();
-        facts.trouble.is_none() && facts.session.is_some()
     }
 
     /// Notes why it is not open; whether that is news.
@@ -102,6 +107,11 @@ impl Port {
         let is_news = trouble != before;
         *facts = Facts { trouble, ..Facts::default() };
         is_news
+    }
+
+    /// Whether it could not be opened.
+    pub(super) fn is_shut(&self) -> bool {
+        self.lock().trouble.is_some()
     }
 
     fn opened(&self) -> bool {
@@ -117,6 +127,29 @@ impl Port {
             None => facts.words(),
         };
         PortLine { address: self.address.to_string(), state: state.into(), why }
+    }
+
+    /// The same, with all that is known in numbers.
+    pub fn found(&self, linked: Option<&str>) -> PortFound {
+        let PortLine { state, why, .. } = self.line(linked);
+        let bits_per_s = PortAddress::parse(&self.address).map_or(0, |of| of.bits_per_s);
+        let session = self.lock().session;
+        let Tally { bytes, frames, damaged, arrived, lost, .. } =
+            session.map(|session| session.tally).unwrap_or_default();
+        let rtt_ms = session.and_then(|session| session.trip_ms);
+        let rtt_ms = rtt_ms.and_then(|ms| u32::try_from(ms).ok()).map(f64::from);
+        PortFound {
+            state,
+            why,
+            bits_per_s,
+            rtt_ms,
+            bytes,
+            frames,
+            damaged,
+            arrived,
+            lost,
+            ..PortFound::default()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Facts> {
@@ -145,7 +178,15 @@ impl Facts {
             return ("refused", failure.clone());
         }
         if session.state == State::Open {
-            return ("open", "another node answers, and a link begins".into());
+            return ("node", "another node answers".into());
+        }
+        if session.tally.frames > session.tally.echoes {
+            if self.is_mute {
+                return ("node", "another node says hello there".into());
+            }
+            let why =
+                "another node is heard and does not hear this one: is its end of the wire in?";
+            return ("one-way", why.into());
         }
         if session.tally.echoes > 0 {
             let why = "it gives back what it is given: a loop, or something that echoes";
@@ -155,8 +196,31 @@ impl Facts {
             let why = format!("no node, but something speaks there: {}", looks_like(&self.sample));
             return ("noise", why);
         }
-        ("silent", "nobody answers".into())
+        let why = match self.is_mute {
+            true => "nobody says anything there; nothing was written to it (--speak says hello)",
+            false => "nobody answers",
+        };
+        ("silent", why.into())
     }
+}
+
+/// Opens a port that is not kept, for once, and says what is there. Without `speaks` it only listens:
+/// nothing is written to what may be anything.
+pub async fn probe(address: &str, speaks: bool) -> Result<PortFound, Failure> {
+    let failed = |error: TransportError| {
+        Failure::new(FailureKind::Failed, error.to_string())
+            .next("nothing was written to it; docs/radio.md describes ports")
+    };
+    let wrong = || Failure::new(FailureKind::Usage, format!("{address} is not an address"));
+    let at: Address = address.parse().map_err(|_| wrong())?;
+    let transports = SerialTransport::all();
+    let transport = transports.iter().find(|transport| transport.scheme() == at.scheme());
+    let link = transport.ok_or_else(wrong)?.dial(&at, None).await.map_err(failed)?;
+    let port = Port::new(at);
+    port.lock().is_mute = !speaks;
+    // One that goes away meanwhile has told what it had.
+    let _ = line_task::probe(link, &port, speaks).await;
+    Ok(port.found(None))
 }
 
 /// Keeps a port open until told to stop; with `once` until the first link over it has ended, or it
@@ -263,7 +327,7 @@ mod tests {
         let port = port();
         let [mut ours, mut theirs] = [2, 4].map(|n| line(n, false));
         port.heard(&ours);
-        assert_eq!(port.line(None).state, "silent");
+        assert_eq!(port.line(None).why, "nobody answers");
         let noise = b"temp 21.5, hum 40\r\n";
         ours.receive(0, noise);
         port.sample(noise);

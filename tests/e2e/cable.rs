@@ -25,6 +25,9 @@ const TICK: Duration = Duration::from_millis(1);
 /// What a port holds that nobody reads; the rest is lost, as on a wire.
 const HELD_MAX: usize = 64 << 10;
 
+/// What something answers to some bytes.
+pub type Answer = fn(&[u8]) -> Vec<u8>;
+
 /// What a cable does to what it carries.
 #[derive(Clone, Default)]
 pub struct Faults {
@@ -38,7 +41,7 @@ pub struct Faults {
     /// The next 00 in each direction is lost.
     pub loses_a_zero: [bool; 2],
     /// There is no cable but something that answers at each port.
-    pub modem: Option<fn(&[u8]) -> Vec<u8>>,
+    pub modem: Option<Answer>,
 }
 
 /// One port: what a daemon opens, and our side of it.
@@ -123,11 +126,6 @@ impl Cable {
 
     pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.lock().faults);
-    }
-
-    /// Bytes that nobody sent arrive at an end.
-    pub fn inject(&self, end: usize, bytes: &[u8]) {
-        self.lock().arrive(end, bytes);
     }
 
     /// Random bytes arrive at both ends.

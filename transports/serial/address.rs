@@ -14,9 +14,9 @@ const RATE_DEFAULT: u32 = 115_200;
 /// From teleprinters to the fastest adapters of today.
 const RATE_RANGE: std::ops::RangeInclusive<u32> = 50..=12_000_000;
 /// The cheap transparent radios turn within this.
-const TURN_DEFAULT_MS: u64 = 50;
+const TURN_DEFAULT_MS: u32 = 50;
 /// Voice radios with a mechanical relay need a second.
-const TURN_MAX_MS: u64 = 10_000;
+const TURN_MAX_MS: u32 = 10_000;
 
 /// A port, as it was written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct PortAddress {
     /// A byte takes ten of these bits.
     pub bits_per_s: u32,
     /// Where only one end is heard at a time: how long it takes to turn from sending to hearing.
-    pub turn_ms: Option<u64>,
+    pub turn_ms: Option<u32>,
     /// Who stops a sender that is too fast.
     pub flow: Flow,
     /// What is at the port.
@@ -95,7 +95,8 @@ impl PortAddress {
                     }
                 }
                 "turn" => {
-                    let turn = number(value).filter(|ms| *ms <= TURN_MAX_MS);
+                    let turn = number(value).and_then(|ms| u32::try_from(ms).ok());
+                    let turn = turn.filter(|ms| *ms <= TURN_MAX_MS);
                     turn_ms = Some(turn.ok_or_else(|| fault("turn is in ms, 10000 at most"))?);
                 }
                 "flow" => {

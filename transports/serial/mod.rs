@@ -64,14 +64,9 @@ pub struct SerialTransport {
 }
 
 impl SerialTransport {
-    /// Ports of this machine.
-    pub fn of_devices() -> Self {
-        Self { scheme: "serial" }
-    }
-
-    /// Ports behind terminal servers.
-    pub fn over_tcp() -> Self {
-        Self { scheme: "serial+tcp" }
+    /// Those for ports of this machine, and for ports behind terminal servers.
+    pub fn all() -> [Self; 2] {
+        ["serial", "serial+tcp"].map(|scheme| Self { scheme })
     }
 
     async fn open(&self, to: &Address) -> Result<Link, TransportError> {

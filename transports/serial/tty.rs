@@ -49,10 +49,9 @@ impl Tty {
             let detail = format!("{} is not a serial port", path.display());
             return Err(TransportError::Port { trouble: PortTrouble::Other, detail });
         }
-        match flock(&port, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(busy(path)),
-            // Where there are no locks the other way must do.
-            Ok(()) | Err(_) => {}
+        // Where there are no locks the other way must do.
+        if let Err(Errno::WOULDBLOCK) = flock(&port, FlockOperation::NonBlockingLockExclusive) {
+            return Err(busy(path));
         }
         ioctl_tiocexcl(&port).map_err(|errno| trouble(path, errno))?;
         set(port.as_fd(), of).map_err(|errno| trouble(path, errno))?;
