@@ -47,9 +47,12 @@ const LISTENS: Duration = Duration::from_secs(7);
 /// How long a node that answered is listened to.
 const COUNTS: Duration = Duration::from_secs(1);
 /// What the line is given ahead of what it sent, and what the pipe holds: an eighth of a second each,
-/// and a frame at least. What lies there is not overtaken.
+/// and at least the longest frame, which is half a second on a slow line. What lies there is not
+/// overtaken.
 const AHEAD_MS: u64 = 125;
-const AHEAD_MIN: usize = 1 << 10;
+const AHEAD_MAX: usize = 64 << 10;
+const FRAME_MS: u64 = 500;
+const FRAME_BYTES: std::ops::RangeInclusive<usize> = 64..=1024;
 /// What is taken from the line at once: it is late if it waits here.
 const TAKE_MS: u64 = 10;
 const TAKE_MIN: usize = 32;
@@ -187,7 +190,9 @@ impl<'a> Session<'a> {
         told: &'a Port,
     ) -> Self {
         let begun = Instant::now();
-        let bytes = |ms| usize::try_from(u64::from(settings.bits_per_s) * ms / 10_000);
+        let bytes = |ms| u64::from(settings.bits_per_s) * ms / 10_000;
+        let bytes = |ms| usize::try_from(bytes(ms)).unwrap_or(usize::MAX);
+        let frame_bytes = bytes(FRAME_MS).clamp(*FRAME_BYTES.start(), *FRAME_BYTES.end());
         Self {
             line: Line::new(settings, random, 0),
             port,
@@ -200,8 +205,8 @@ impl<'a> Session<'a> {
             to_line: Vec::new(),
             to_pipe: Vec::new(),
             to_port: Vec::new(),
-            ahead_bytes: bytes(AHEAD_MS).unwrap_or(usize::MAX).clamp(AHEAD_MIN, 64 << 10),
-            take_bytes: bytes(TAKE_MS).unwrap_or(usize::MAX).clamp(TAKE_MIN, MOVE_BYTES),
+            ahead_bytes: bytes(AHEAD_MS).clamp(frame_bytes, AHEAD_MAX),
+            take_bytes: bytes(TAKE_MS).clamp(TAKE_MIN, MOVE_BYTES),
         }
     }
 
@@ -250,8 +255,11 @@ impl<'a> Session<'a> {
                 Some(Failed::Unwanted)
             }
             // There was no place for it, or it ended as it should.
-            Some(_) => is_short.then_some(Failed::Unwanted),
-            None => None,
+            Some(_) if is_short => Some(Failed::Unwanted),
+            Some(_) | None => {
+                self.told.went_well();
+                None
+            }
         };
         let patience = if stop.is_cancelled() { FAREWELL } else { PARTING };
         if let Ok(parted) = timeout(patience, self.until(over)).await {

@@ -28,7 +28,7 @@ use super::{
     engine_task::{Look, ToEngine},
     lan::{self, Notice},
     link_task::{self, Role},
-    peers::Peers,
+    peers::{Peers, is_port},
     roaming,
 };
 use crate::desk::{Desk, Failure, FailureKind, Silent};
@@ -135,9 +135,10 @@ impl Node {
         timeout(patience, answered).await.ok()?.ok()
     }
 
-    /// Closes a link unless it answers soon. Where bytes cost money nothing is asked.
+    /// Closes a link unless it answers soon. Where bytes cost money nothing is asked; and at a port neither,
+    /// where an answer may wait behind seconds of mail: its line knows whether somebody is there.
     pub(super) fn doubt(self: &Arc<Self>, row: LinkRow) {
-        if row.facts.metered {
+        if row.facts.metered || is_port(&row.facts.address) {
             return;
         }
         let (node, stop) = (Arc::clone(self), self.stop.clone());

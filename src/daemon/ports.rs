@@ -109,6 +109,11 @@ impl Port {
         is_news
     }
 
+    /// A link was one.
+    pub(super) fn went_well(&self) {
+        self.lock().failure = None;
+    }
+
     /// Whether it could not be opened.
     pub(super) fn is_shut(&self) -> bool {
         self.lock().trouble.is_some()

@@ -10,7 +10,9 @@ same run, each line for each of them in turn.
 
 Output: "who<TAB>case.percent<TAB>value<TAB>%": bytes of the file over what the line carries between
 the first and the last byte of its sender. Beside it how many bytes both sent. Ours begins with the
-offer on a link that is up and ends when the receipt is here; seals, padding and heads are included.
+offer on a link that is up, so with a round trip, and ends with the last byte before the message is
+whole and durable at the other end; seals, padding and heads are included. That of the others begins
+with their greeting and ends with their farewell.
 """
 
 import contextlib
@@ -99,7 +101,7 @@ def postrider(case, folder):
         nodes[0].run("ping", "b")
         time.sleep(3)
         senders = [0, 1] if case == "both" else [0]
-        heard = [nodes[n].events("delivered") for n in senders]
+        heard = [nodes[1 - n].events("message") for n in senders]
         for n in senders:
             noise(f"{folder}/file{n}", size, n + 7)
         cable.say("mark")

@@ -174,3 +174,29 @@ fn nobody_at_the_other_end_costs_nothing() {
     assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(lines(), before, "{}", std::fs::read_to_string(&log).unwrap());
 }
+
+/// What may go over a port is said as for other links; the list of ports is read again at SIGHUP.
+#[test]
+fn rules_for_ports_hold_and_a_port_may_come_with_the_settings() {
+    let folder = Folder::new();
+    let (mut alice, mut bob) = folder.acquainted();
+    let cable = Cable::new(&folder.dir("cable"), Faults::default());
+    bob.start_daemon(&["--no-lan", "--peer", &format!("{}#Alice", cable.address(1, FAST))]);
+    let settings = alice.home().join("config.toml");
+    let before = std::fs::read_to_string(&settings).unwrap();
+    let rule = "\n[[links]]\nfor = ['serial:']\nlongest = 4096\n";
+    std::fs::write(&settings, format!("{before}{rule}")).unwrap();
+    alice.start_daemon(&["--no-lan"]);
+    assert!(alice.json(["status"])[0]["ports"].is_null());
+    let peers = format!("peers = ['{}#Bob']", cable.address(0, FAST));
+    let text = format!("{}{rule}", before.replace("peers = []", &peers));
+    std::fs::write(&settings, text).unwrap();
+    let daemon = rustix::process::Pid::from_child(alice.daemon());
+    rustix::process::kill_process(daemon, rustix::process::Signal::HUP).unwrap();
+    until("the link", || alice.json(["status"])[0]["ports"][0]["state"] == "open");
+    let film = folder.file("film", &crate::streams::noise(1, 20_000)).display().to_string();
+    let id = alice.send(["Bob", "see", "-f", &film]);
+    alice.run(["send", "Bob", "after it", "--wait", "delivered"]).ok();
+    let why = alice.run(["why", &id]).ok().out;
+    assert!(why.contains("that link carries nothing so long"), "{why}");
+}

@@ -24,7 +24,7 @@ use rustix::{
     io::Errno,
     termios::{
         ControlModes, InputModes, OptionalActions, QueueSelector, SpecialCodeIndex, ioctl_tiocexcl,
-        isatty, tcflush, tcgetattr, tcsetattr,
+        ioctl_tiocnxcl, isatty, tcflush, tcgetattr, tcsetattr,
     },
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
@@ -38,7 +38,11 @@ use super::{
 use crate::contract::{PortTrouble, TransportError};
 
 /// An open port.
-pub(super) struct Tty(AsyncFd<OwnedFd>);
+pub(super) struct Tty {
+    port: AsyncFd<OwnedFd>,
+    /// Somebody else may stop what is sent.
+    may_stop: bool,
+}
 
 impl Tty {
     /// Opens a port; within a runtime.
@@ -58,7 +62,18 @@ impl Tty {
         // What came before is of another rate, or of another time.
         let _ = tcflush(&port, QueueSelector::IOFlush);
         let port = system::woken(port).map_err(|error| other(path, &error))?;
-        Ok(Self(port))
+        Ok(Self { port, may_stop: of.flow != Flow::None })
+    }
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        // It would stay so for as long as anybody else has it open.
+        let _ = ioctl_tiocnxcl(&self.port);
+        if self.may_stop {
+            // The system would wait half a minute for a line that takes nothing.
+            let _ = tcflush(&self.port, QueueSelector::OFlush);
+        }
     }
 }
 
@@ -137,7 +152,7 @@ fn group_of(path: &Path) -> Option<String> {
 
 impl Waiting for Tty {
     fn waiting_bytes(&self) -> u64 {
-        system::waiting_bytes(&self.0)
+        system::waiting_bytes(&self.port)
     }
 }
 
@@ -148,7 +163,7 @@ impl AsyncRead for Tty {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            let mut guard = ready!(self.0.poll_read_ready(context))?;
+            let mut guard = ready!(self.port.poll_read_ready(context))?;
             let read =
                 |fd: &AsyncFd<OwnedFd>| Ok(rustix::io::read(fd, buffer.initialize_unfilled())?);
             if let Ok(read) = guard.try_io(read) {
@@ -166,7 +181,7 @@ impl AsyncWrite for Tty {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         loop {
-            let mut guard = ready!(self.0.poll_write_ready(context))?;
+            let mut guard = ready!(self.port.poll_write_ready(context))?;
             if let Ok(wrote) = guard.try_io(|fd| Ok(rustix::io::write(fd, bytes)?)) {
                 return Poll::Ready(wrote);
             }

@@ -311,8 +311,8 @@ impl Line {
             return;
         }
         match &frame {
-            Frame::Poll(_) | Frame::Status(Status { over: true, .. }) => self.turns.take(now_ms),
-            Frame::Hello(_) => self.turns.take(now_ms),
+            Frame::Status(Status { over: true, .. }) => self.turns.take(now_ms, true),
+            Frame::Poll(_) | Frame::Hello(_) => self.turns.take(now_ms, false),
             _ => self.turns.hear(now_ms),
         }
         if let Frame::Hello(hello) = frame {
