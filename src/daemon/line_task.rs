@@ -464,6 +464,9 @@ fn reason(role: Role, error: &io::Error) -> String {
             "who is there does not take the call: it is another node, or does not want this one"
                 .into()
         }
-        Role::Calls(_) | Role::Answers(_) => error.to_string(),
+        Role::Calls(_) => format!("the call came to nothing: {error}"),
+        Role::Answers(_) => {
+            format!("no link with who calls from there, perhaps another node: {error}")
+        }
     }
 }
