@@ -60,7 +60,7 @@ pub(super) fn doctor(at: &At<'_>) -> Result<Vec<Finding>, Failure> {
 /// The same without a daemon, as far as it shows without opening the port.
 fn unopened(uri: &str) -> Option<PortLine> {
     let address = uri.split('#').next().unwrap_or_default();
-    let at = address.parse::<Address>().ok().filter(|_| is_port(uri))?;
+    let at = address.parse::<Address>().ok().filter(|at| at.scheme() == "serial")?;
     let (state, why) = match look(&at) {
         Ok(()) => ("silent", "it is there; no daemon runs that would open it".to_owned()),
         Err(error) => ("unusable", error.to_string()),

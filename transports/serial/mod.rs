@@ -74,7 +74,7 @@ impl SerialTransport {
         let in_turns = of.turn_ms.is_some();
         let port: Box<dyn StreamPipe> = match &of.place {
             Place::Device(path) => {
-                Box::new(Paced::new(Tty::open(path, &of)?, of.bits_per_s, in_turns))
+                Box::new(Paced::new(Tty::open(path, &of).await?, of.bits_per_s, in_turns))
             }
             Place::Tcp(at) => {
                 Box::new(Paced::new(Remote::open(at).await?, of.bits_per_s, in_turns))

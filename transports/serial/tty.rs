@@ -45,25 +45,32 @@ pub(super) struct Tty {
 }
 
 impl Tty {
-    /// Opens a port; within a runtime.
-    pub(super) fn open(path: &Path, of: &PortAddress) -> Result<Self, TransportError> {
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let port = open(path, flags, Mode::empty()).map_err(|errno| trouble(path, errno))?;
-        if !isatty(&port) {
-            let detail = format!("{} is not a serial port", path.display());
-            return Err(TransportError::Port { trouble: PortTrouble::Other, detail });
-        }
-        // Where there are no locks the other way must do.
-        if let Err(Errno::WOULDBLOCK) = flock(&port, FlockOperation::NonBlockingLockExclusive) {
-            return Err(busy(path));
-        }
-        ioctl_tiocexcl(&port).map_err(|errno| trouble(path, errno))?;
-        set(port.as_fd(), of).map_err(|errno| trouble(path, errno))?;
-        // What came before is of another rate, or of another time.
-        let _ = tcflush(&port, QueueSelector::IOFlush);
+    /// Opens a port. Setting an adapter may take it a while, so that is done elsewhere.
+    pub(super) async fn open(path: &Path, of: &PortAddress) -> Result<Self, TransportError> {
+        let (at, so) = (path.to_owned(), of.clone());
+        let opened = tokio::task::spawn_blocking(move || prepare(&at, &so)).await;
+        let port = opened.map_err(|error| other(path, &io::Error::other(error)))??;
         let port = system::woken(port).map_err(|error| other(path, &error))?;
         Ok(Self { port, may_stop: of.flow != Flow::None })
     }
+}
+
+fn prepare(path: &Path, of: &PortAddress) -> Result<OwnedFd, TransportError> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let port = open(path, flags, Mode::empty()).map_err(|errno| trouble(path, errno))?;
+    if !isatty(&port) {
+        let detail = format!("{} is not a serial port", path.display());
+        return Err(TransportError::Port { trouble: PortTrouble::Other, detail });
+    }
+    // Where there are no locks the other way must do.
+    if let Err(Errno::WOULDBLOCK) = flock(&port, FlockOperation::NonBlockingLockExclusive) {
+        return Err(busy(path));
+    }
+    ioctl_tiocexcl(&port).map_err(|errno| trouble(path, errno))?;
+    set(port.as_fd(), of).map_err(|errno| trouble(path, errno))?;
+    // What came before is of another rate, or of another time.
+    let _ = tcflush(&port, QueueSelector::IOFlush);
+    Ok(port)
 }
 
 impl Drop for Tty {
