@@ -51,12 +51,12 @@ pub use verb::{At, Field, Row, Verb};
 pub use verbs::{
     Add, AlarmClear, AllowLs, AllowRm, AllowSet, AllowTest, BundleImport, BundleLs, BundleShow,
     BundleVerify, Call, ContactChangeVerb, ContactLs, ContactShow, DaemonShow, Doctor, Down, Id,
-    InboxLs, InboxRead, InboxSave, Introduce, JobApprove, JobAsk, JobCancel, JobLog, JobLs,
-    JobProposal, JobProposals, JobRelease, JobRerun, JobShow, LinkAdd, LinkLs, LinkRm, LinkTest,
-    Log, MessageCard, PeersLs, Ping, QueueBump, QueueCancel, QueueLs, QueueShow, RosterEdit,
-    RosterExport, RosterFollow, RosterLeave, RosterLs, RosterNew, RosterSend, RosterShow,
-    RosterTake, Run, SendBatch, SendOne, SendState, SpoolCheck, SpoolGc, SpoolRebuild, SpoolStats,
-    StatusVerb, TossVerb, Trace, Why,
+    InboxLs, InboxRead, InboxSave, Introduce, JobApprove, JobAsk, JobCancel, JobGuard, JobLog,
+    JobLs, JobProposal, JobProposals, JobRelease, JobRerun, JobShow, LinkAdd, LinkLs, LinkRm,
+    LinkTest, Log, MessageCard, PeersLs, Ping, QueueBump, QueueCancel, QueueLs, QueueShow,
+    RosterEdit, RosterExport, RosterFollow, RosterLeave, RosterLs, RosterNew, RosterSend,
+    RosterShow, RosterTake, Run, SendBatch, SendOne, SendState, SpoolCheck, SpoolGc, SpoolRebuild,
+    SpoolStats, StatusVerb, TossVerb, Trace, Why,
 };
 pub(crate) use verbs::{bundle_id, from_hex};
 pub use wire::{Object, Outcomes, Reply};

@@ -146,6 +146,7 @@ fn schema(kind: &str) -> Value {
         "u64" => json!({ "type": "integer", "minimum": 0 }),
         "String" | "PathBuf" => json!({ "type": "string" }),
         "SendOne" => json!({ "type": "object", "description": "As in /v1/send." }),
+        "Trial" => json!({ "type": "object", "description": "As the keys of docs/jobs.md." }),
         "Run" => json!({ "type": "object", "description": "As in /v1/run, without `to`." }),
         _ => json!({}),
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use postrider_base::{BundleId, Card, Lifetime, Niceness, NodeId, Roster};
+use postrider_exec::allow::Trial;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -17,7 +18,7 @@ use crate::desk::{
         AllowLine, AllowVerdict, CardLine, Checked, ContactLine, DaemonLine, Finding, Happening,
         Identity, JobLine, JobReleased, LinkLine, MemberLine, OutputLine, PeerLine, Ponged,
         ProposalLine, Queued, Reason, Received, RosterFile, RosterLine, Saved, Sent, Shown, Status,
-        Tossed, Traced,
+        Tossed, Traced, TrialLine,
     },
 };
 
@@ -220,6 +221,8 @@ verbs! {
         stdin: Option<u64>,
         /// Bytes of attachments that it takes.
         files: Option<u64>,
+        /// What it changes is on trial: arm, restart, check, keep and undo, lists of words; within_s, starts.
+        trial: Option<Trial>,
     } -> AllowLine: |request, at| at.desk.allow(&request.request());
 
     /// Let nobody have a command run any more.
@@ -347,6 +350,15 @@ verbs! {
         /// An id, or its first digits.
         id: String,
     } -> JobReleased: |request, at| at.desk.release_job(&request.id, at.watch);
+
+    /// Count a start for what is on trial, where no daemon may come up to do so.
+    JobGuard "job/guard" {} -> Vec<TrialLine>: |_request, at| {
+        if at.node.is_some() {
+            return Err(Failure::new(FailureKind::Refused, "the daemon runs")
+                .next("nothing was counted: it counts its starts itself"));
+        }
+        at.desk.guard_trials(at.watch)
+    };
 
     /// Queue a message; when this answers, it is durable.
     SendOne "send" {
@@ -590,6 +602,7 @@ impl AllowSet {
             window: self.window,
             stdin: self.stdin,
             files: self.files,
+            trial: self.trial,
         }
     }
 }

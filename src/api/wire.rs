@@ -9,7 +9,7 @@ use crate::desk::{
         DaemonLine, DraftLine, ErrorLine, Finding, FleetLine, Happening, Identity, JobLine,
         JobReleased, Line, LinkLine, MemberLine, OutputLine, PeerLine, Ponged, ProposalLine,
         Queued, Reason, Received, RequestLine, RosterFile, RosterLine, Said, Saved, Sent,
-        ShareLine, Shown, Status, Summary, TargetLine, Tossed, Traced,
+        ShareLine, Shown, Status, Summary, TargetLine, Tossed, Traced, TrialLine,
     },
 };
 
@@ -34,7 +34,7 @@ objects! {
     AllowLine "allow", AllowVerdict "allow", AuditChecked "audit-checked", AuditLine "audit", CardLine "card", Checked "summary", ContactLine "contact", DaemonLine "daemon",
     Finding "finding", FleetLine "fleet", Happening "event", Identity "identity", JobLine "job", LinkLine "link",
     Coming "arriving", DraftLine "draft", Said "message",
-    OutputLine "output", JobReleased "job-released", ProposalLine "proposal",
+    OutputLine "output", JobReleased "job-released", ProposalLine "proposal", TrialLine "trial",
     MemberLine "member", PeerLine "peer", RosterFile "roster-file", RosterLine "roster",
     Ponged "pong", Queued "bundle", Reason "reason", Received "message", Saved "saved",
     RequestLine "request", Sent "message", ShareLine "share", Shown "bundle", Status "status", TargetLine "target", Tossed "summary", Traced "event",

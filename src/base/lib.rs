@@ -7,7 +7,8 @@
 //!   belongs together; [`agreement`]: with whom a link agrees on its keys;
 //! - [`nice`], [`time`]: how urgent, how long; [`link`]: where a link leads and what it can do;
 //! - [`bundle`]: what relays see; [`packet`]: what only the recipient sees; [`seal`]: the wall
-//!   between; [`compose`] and [`unseal`]: through that wall, out and in;
+//!   between; [`compose`] and [`unseal`]: through that wall, out and in; [`radio`]: what relays see,
+//!   in as few bytes as can be;
 //! - [`wire`]: strict canonical CBOR; [`domain`]: every hash and signature domain;
 //! - [`disk`]: the contract of a file layer.
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod link;
 pub mod nice;
 pub mod packet;
 mod points;
+pub mod radio;
 pub mod roster;
 pub mod seal;
 pub mod time;

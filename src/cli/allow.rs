@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
-use postrider_exec::allow::shown;
+use postrider_exec::allow::{STARTS, Trial, WITHIN_S, shown};
 
 use super::{Context, Ended, Stop, failure::usage, parse, text};
 use crate::{
@@ -44,7 +44,7 @@ enum AllowVerb {
 #[command(after_help = "\
 Slots: {name} {n:int(1..10)} {x:enum(on,off)} {x:re([a-z]+)} {x:text(200)} {who:contact} {f:file};
 {name?} need not be filled, {name...} takes the rest. No shell reads the command.
-More, in docs/jobs.md: --approvers WHO,…  --group NAME  --user NAME  --window 22:00-06:00
+More, in docs/jobs.md: --approvers  --group  --user  --window; for updates  --check  --undo  --arm …
 
 Examples:
   postrider allow set light --for Bob -- /usr/local/bin/light '{state:enum(on,off)}'
@@ -100,9 +100,61 @@ struct Set {
     /// Also where not every limit can be enforced
     #[arg(long)]
     best_effort: bool,
+    #[command(flatten)]
+    trial: TrialSaid,
     /// The command, its program by absolute path
     #[arg(last = true, required = true)]
     argv: Vec<String>,
+}
+
+/// What it changes is on trial. Words between blanks; a word with a blank in it is written in allow.toml.
+#[derive(Debug, Args)]
+struct TrialSaid {
+    /// Puts what is new in its place
+    #[arg(long, value_name = "COMMAND", hide = true, requires = "check")]
+    arm: Option<String>,
+    /// Starts it, outside the cage
+    #[arg(long, value_name = "COMMAND", hide = true, requires = "check")]
+    restart: Option<String>,
+    /// Ends with 0 where all is well
+    #[arg(long, value_name = "COMMAND", hide = true, requires = "undo")]
+    check: Option<String>,
+    /// Makes it stay
+    #[arg(long, value_name = "COMMAND", hide = true, requires = "check")]
+    keep: Option<String>,
+    /// Puts what was in its place again
+    #[arg(long, value_name = "COMMAND", hide = true, requires = "check")]
+    undo: Option<String>,
+    /// Uptime in which all must be well
+    #[arg(long, value_name = "D", hide = true, requires = "check", value_parser = parse::duration)]
+    within: Option<Duration>,
+    /// Starts after which it is undone
+    #[arg(long, value_name = "N", hide = true, requires = "check")]
+    starts: Option<u8>,
+}
+
+impl TrialSaid {
+    fn trial(self) -> Result<Option<Trial>, Stop> {
+        let words = |said: Option<String>| -> Vec<String> {
+            said.iter().flat_map(|said| said.split_whitespace()).map(str::to_owned).collect()
+        };
+        if self.check.is_none() {
+            return Ok(None);
+        }
+        let within_s = self.within.map(|time| u32::try_from(time.as_secs())).transpose();
+        let within_s = within_s.map_err(|_| {
+            usage("a week is the longest that a trial takes", "nothing was changed")
+        })?;
+        Ok(Some(Trial {
+            arm: words(self.arm),
+            restart: words(self.restart),
+            check: words(self.check),
+            keep: words(self.keep),
+            undo: words(self.undo),
+            within_s: within_s.unwrap_or(WITHIN_S),
+            starts: self.starts.unwrap_or(STARTS),
+        }))
+    }
 }
 
 /// Show what a request would run, word for word; nothing is run
@@ -177,6 +229,7 @@ impl Set {
             window: self.window,
             stdin: self.stdin,
             files: self.files,
+            trial: self.trial.trial()?,
         })
     }
 }
@@ -249,6 +302,10 @@ fn more(line: &AllowLine) -> Vec<String> {
         some(line.reruns > 0, "run again after a crash"),
         some(line.pin.is_some(), "only while the program is as it was"),
         some(line.best_effort, "also where limits cannot be enforced"),
+        line.trial.as_ref().map(|trial| {
+            let (check, undo) = (trial.check.join(" "), trial.undo.join(" "));
+            format!("on trial: undone by {undo} where {check} does not end well")
+        }),
     ]
     .into_iter()
     .flatten()

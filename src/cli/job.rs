@@ -64,6 +64,8 @@ enum JobVerb {
         /// An id, or its first digits; or a fleet's name
         id: String,
     },
+    /// Count a start for what is on trial here, before a daemon that may not come up
+    Guard,
     /// Ask for the same once more, as a new job
     Rerun {
         /// An id, or its first digits
@@ -173,6 +175,21 @@ impl Job {
                 let JobReleased { id, from, handle } = released;
                 let who = text::line(&from);
                 out.say(format!("{} of {who} goes on: {handle}", &id[..8]))?;
+            }
+            JobVerb::Guard => {
+                let lines = context.ask(api::JobGuard {})?;
+                out.list("job guard", &lines)?;
+                if lines.is_empty() {
+                    out.hint("Nothing is on trial here.")?;
+                }
+                for line in &lines {
+                    let why = line.why.as_deref().map(text::line).unwrap_or_default();
+                    let (id, stage) = (&line.id[..8], &line.stage);
+                    out.say(format!(
+                        "{id}  {stage:<8}  start {} of {}  {why}",
+                        line.starts, line.of
+                    ))?;
+                }
             }
             JobVerb::Rerun { id } => {
                 let asker = context.asker()?;

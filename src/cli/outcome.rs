@@ -284,6 +284,7 @@ mod tests {
             (line("cancelled", "cancelled"), 13, "cancelled"),
             (line("superseded", "superseded"), 13, "superseded"),
             (line("skipped", "skipped"), 13, "skipped"),
+            (line("undone", "undone"), 13, "undone"),
         ] {
             assert_eq!((code(&line), stands(&line)), (wanted, words.to_owned()));
         }

@@ -22,13 +22,13 @@ use postrider_exec::{
     contract::Standing,
     schedule::{
         Scheduler,
-        contract::{Input, Output, Verdict},
+        contract::{Input, Output, Stage, Verdict},
     },
 };
 use tokio_util::sync::CancellationToken;
 
 use super::node::Node;
-use crate::desk::{Failure, Jobs, Silent, Touched, WaitingWord};
+use crate::desk::{Failure, Jobs, Silent, Touched, WaitingWord, do_stage};
 
 /// Commands that run at once: some for each processor of a small machine, since most of them wait.
 const RUNNING_MAX: usize = 4;
@@ -37,13 +37,21 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Supervisors that are ready: one for the next job, one that becomes ready while that runs, since joining
 /// a control group takes the kernel 10 ms. Each is two processes, which wait.
 const READY_MAX: usize = 2;
-/// They are started so long after there is nothing else to do: what was answered is on its way first.
-const QUIET: Duration = Duration::from_millis(1);
+/// They are started, and what jobs left is cleared away, so long after there is nothing else to do: what was
+/// answered is on its way first.
+const QUIET: Duration = Duration::from_millis(3);
+/// Jobs that left something; beyond, it is cleared away at once.
+const TO_TIDY_MAX: usize = 16;
 /// So long after a job they are kept.
 const READY_FOR: Duration = Duration::from_secs(600);
 
 /// What a thread that waited has learnt.
-type Ended = (BundleId, Standing);
+enum Learnt {
+    /// How a job stands.
+    Stands(BundleId, Standing),
+    /// What came of a stage of its trial.
+    Tried(BundleId, Stage, Result<(), String>),
+}
 
 /// Runs others' jobs until told to stop.
 pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
@@ -58,6 +66,9 @@ pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
         scheduler: Scheduler::new(RUNNING_MAX),
         inputs: VecDeque::new(),
         watched: BTreeSet::new(),
+        unsettled: BTreeMap::new(),
+        to_tidy: Vec::new(),
+        active: Instant::now(),
         ended,
         ahead: Vec::new(),
         prepared: BTreeMap::new(),
@@ -70,6 +81,7 @@ pub(super) fn run(node: &Arc<Node>, stop: &CancellationToken) {
         clerk.work();
         clerk.wait(&endings);
     }
+    clerk.tidy();
 }
 
 struct Clerk<'a> {
@@ -79,7 +91,13 @@ struct Clerk<'a> {
     inputs: VecDeque<(Input, Option<WaitingWord>)>,
     /// Jobs whose folders somebody waits for.
     watched: BTreeSet<BundleId>,
-    ended: Sender<Ended>,
+    /// Gone when a job's answer is on its way: until then its supervisor leaves the disk to that.
+    unsettled: BTreeMap<BundleId, Sender<()>>,
+    /// Answered jobs that left a folder, of which run.
+    to_tidy: Vec<(BundleId, u8)>,
+    /// When something was there to do.
+    active: Instant,
+    ended: Sender<Learnt>,
     /// Ready for the next jobs.
     ahead: Vec<Ahead>,
     /// Those that wait for their jobs to be started, and for which run. Ends whatever it was where that
@@ -147,7 +165,7 @@ impl Clerk<'_> {
     }
 
     /// Waits for news, for the end of a command, or for the clock.
-    fn wait(&mut self, endings: &Receiver<Ended>) {
+    fn wait(&mut self, endings: &Receiver<Learnt>) {
         let now_ms = self.jobs.now().held_ms;
         let due = self.scheduler.poll_timeout();
         let wait_ms = due.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(now_ms));
@@ -156,20 +174,40 @@ impl Clerk<'_> {
             self.ahead.clear();
         }
         let lacks_one = self.lacks_one();
-        if lacks_one {
+        if lacks_one || !self.to_tidy.is_empty() {
             wait = wait.min(QUIET);
         }
         let touched = self.jobs.wait(wait);
-        while let Ok((job, standing)) = endings.try_recv() {
-            self.watched.remove(&job);
-            self.feed(Input::Stands { job, standing });
+        while let Ok(learnt) = endings.try_recv() {
+            match learnt {
+                Learnt::Stands(job, standing) => {
+                    self.watched.remove(&job);
+                    self.feed(Input::Stands { job, standing });
+                }
+                Learnt::Tried(job, stage, result) => {
+                    self.feed(Input::Tried { job, stage, result });
+                }
+            }
         }
         self.look(touched);
         if due.is_some_and(|due_ms| due_ms <= self.jobs.now().held_ms) {
             self.feed(Input::Timeout);
         }
-        if lacks_one && self.inputs.is_empty() {
-            self.prepare();
+        if !self.inputs.is_empty() {
+            self.active = Instant::now();
+        } else if self.active.elapsed() >= QUIET {
+            self.tidy();
+            if lacks_one {
+                self.prepare();
+            }
+        }
+    }
+
+    /// Clears away what answered jobs left.
+    fn tidy(&mut self) {
+        for (job, attempt) in std::mem::take(&mut self.to_tidy) {
+            self.unsettled.remove(&job);
+            self.tell(|clerk| clerk.jobs.tidy(&job, attempt));
         }
     }
 
@@ -234,7 +272,11 @@ impl Clerk<'_> {
                 match self.jobs.start(&job, attempt, prepared.map(|(_, ahead)| ahead)) {
                     Ok(mut supervisor) => {
                         self.happened(job, Some("started"));
-                        self.watch(job, move |tell| tell(supervisor.wait(&dir)));
+                        self.watch(job, move |tell, answered| {
+                            tell(supervisor.wait(&dir));
+                            // Whoever holds it open makes the folder wait, for a second at most.
+                            let _ = answered.recv();
+                        });
                     }
                     Err(failure) => {
                         self.node.board.trouble(&failure);
@@ -254,6 +296,7 @@ impl Clerk<'_> {
                 self.watch_if_running(job, attempt, &standing);
                 self.feed(Input::Forbidden { job, standing });
             }
+            Output::Try { job, attempt, stage } => self.try_stage(job, attempt, stage),
             Output::End { job, attempt } => {
                 self.tell(|clerk| clerk.jobs.end(&job, attempt));
             }
@@ -263,7 +306,10 @@ impl Clerk<'_> {
                 self.feed(Input::Answered { job, durable });
                 if durable {
                     self.happened(job, Some("answered"));
-                    self.tell(|clerk| clerk.jobs.tidy(&job, attempt));
+                    self.to_tidy.push((job, attempt));
+                    if self.to_tidy.len() > TO_TIDY_MAX {
+                        self.tidy();
+                    }
                 }
             }
             Output::Repeat { job, full } => {
@@ -281,29 +327,52 @@ impl Clerk<'_> {
         }
     }
 
+    /// Does what belongs to a stage of a trial, which may take long.
+    fn try_stage(&mut self, job: BundleId, attempt: u8, stage: Stage) {
+        tracing::info!(job = %job, stage = stage.word(), "on trial");
+        self.happened(job, Some(stage.word()));
+        let dir = self.jobs.dir(&job, attempt);
+        let (node, ended) = (Arc::clone(self.node), self.ended.clone());
+        let act = move || {
+            let result = do_stage(&dir, stage);
+            // Nobody hears it when the daemon has ended; the next one finds what was done.
+            let _ = ended.send(Learnt::Tried(job, stage, result));
+            node.desk.ring_jobs();
+        };
+        if let Err(error) = thread::Builder::new().name("trial".into()).spawn(act) {
+            let result = Err(format!("could not be begun: {error}"));
+            self.feed(Input::Tried { job, stage, result });
+        }
+    }
+
     /// A supervisor of before has it: somebody waits for its end.
     fn watch_if_running(&mut self, job: BundleId, attempt: u8, standing: &Standing) {
         if *standing == Standing::Running && !self.watched.contains(&job) {
             let dir = self.jobs.dir(&job, attempt);
-            self.watch(job, move |tell| tell(cage::wait(&dir)));
+            self.watch(job, move |tell, _| tell(cage::wait(&dir)));
         }
     }
 
     fn watch(
         &mut self,
         job: BundleId,
-        wait: impl FnOnce(&dyn Fn(Result<Standing, cage::FolderError>)) + Send + 'static,
+        wait: impl FnOnce(&dyn Fn(Result<Standing, cage::FolderError>), Receiver<()>) + Send + 'static,
     ) {
+        let (answers, answered) = channel();
         self.watched.insert(job);
+        self.unsettled.insert(job, answers);
         let (node, ended) = (Arc::clone(self.node), self.ended.clone());
         let wait = move || {
-            wait(&|standing| {
-                // A folder that cannot be read says nothing.
-                let standing = standing.unwrap_or(Standing::Unknown);
-                // Nobody hears it when the daemon has ended; the next one asks the folder.
-                let _ = ended.send((job, standing));
-                node.desk.ring_jobs();
-            });
+            wait(
+                &|standing| {
+                    // A folder that cannot be read says nothing.
+                    let standing = standing.unwrap_or(Standing::Unknown);
+                    // Nobody hears it when the daemon has ended; the next one asks the folder.
+                    let _ = ended.send(Learnt::Stands(job, standing));
+                    node.desk.ring_jobs();
+                },
+                answered,
+            );
         };
         if let Err(error) = thread::Builder::new().name("job".into()).spawn(wait) {
             self.watched.remove(&job);

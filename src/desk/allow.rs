@@ -10,8 +10,8 @@ use std::{
 use postrider_base::packet::Handle;
 use postrider_exec::{
     allow::{
-        Asked, Attached, Entry, EntryError, Here, LimitsSaid, RERUNS, Template, Verdict, judge,
-        shown,
+        Asked, Attached, Entry, EntryError, Here, LimitsSaid, RERUNS, Template, Trial, Verdict,
+        judge, shown,
     },
     contract::Reach,
 };
@@ -64,6 +64,8 @@ pub struct AllowRequest {
     pub stdin: Option<u64>,
     /// Bytes of attachments that it takes.
     pub files: Option<u64>,
+    /// What it changes is on trial.
+    pub trial: Option<Trial>,
 }
 
 /// A request that nobody has made.
@@ -197,6 +199,7 @@ impl Desk {
             window: entry.window.map(|window| window.to_string()),
             stdin: entry.stdin,
             files: entry.files,
+            trial: entry.trial.clone(),
             done: None,
             warnings: self.warnings(entry),
         }
@@ -262,6 +265,7 @@ impl AllowRequest {
             window: self.window.as_deref().map(str::parse).transpose()?,
             stdin: self.stdin,
             files: self.files,
+            trial: self.trial.clone(),
             ..Entry::new(Template::parse(&self.argv)?)
         };
         entry.check()?;

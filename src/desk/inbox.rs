@@ -227,9 +227,18 @@ fn offers(contacts: &Contacts, id: &BundleId, bytes: &[u8]) -> String {
 
 /// All keys of a namespace.
 pub(super) fn note_keys(spool: &DurableSpool, space: u8) -> Result<Vec<Vec<u8>>, Failure> {
+    note_keys_of(spool, space, &[])
+}
+
+/// Those that begin so.
+pub(super) fn note_keys_of(
+    spool: &DurableSpool,
+    space: u8,
+    begin: &[u8],
+) -> Result<Vec<Vec<u8>>, Failure> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     loop {
-        let page = spool.notes(space, &[], all.last().map(Vec::as_slice), PAGE_MAX)?;
+        let page = spool.notes(space, begin, all.last().map(Vec::as_slice), PAGE_MAX)?;
         let done = page.len() < PAGE_MAX;
         all.extend(page);
         if done {

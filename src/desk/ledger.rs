@@ -108,6 +108,8 @@ pub(super) mod space {
     /// What became of messages that bring what another one lacks, by id: 1 it is in its place, 2 it is
     /// of another file.
     pub const REST: u8 = 68;
+    /// Parts of a set that answers a request and has no manifest yet, by set and index: BLAKE3 of what is in each.
+    pub const SEALED: u8 = 69;
     /// What this node wrote, by the message's id: `talk::WrittenNote`.
     pub const WRITTEN: u8 = 70;
     /// Numbers of received messages, by id: epoch and counter.

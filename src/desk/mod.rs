@@ -39,6 +39,8 @@ mod opening;
 mod outbox;
 mod outgoing;
 mod outlook;
+#[cfg(target_os = "linux")]
+mod own_command;
 mod parallel;
 mod parts;
 mod people;
@@ -77,7 +79,7 @@ pub use identity::InitRequest;
 pub use introduce::IntroduceRequest;
 pub use jobs::{FleetRequest, RunRequest, Share, Which};
 #[cfg(target_os = "linux")]
-pub use jobs::{Jobs, Touched, WaitingWord};
+pub use jobs::{Jobs, Touched, WaitingWord, do_stage};
 pub(crate) use laying::is_folder_name;
 pub use laying::{Laid, Laying, ToLay};
 pub use neighbours::Neighbour;

@@ -5,9 +5,11 @@
 //! being filled, whatever the size of the files.
 
 use std::{
+    collections::BTreeMap,
     io::Write,
     sync::{
         Mutex,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     thread,
@@ -23,7 +25,7 @@ use postrider_spool::{Body as SpoolBody, Change, Sequence};
 
 use super::{
     Event, Failure, FailureKind, Unit, Watch, clock,
-    ledger::OwnNote,
+    ledger::{OwnNote, set_note, space},
     message_files::{Outgoing, Stream},
     store::{Post, StagingWriter, must_admit, own_bundle},
 };
@@ -42,6 +44,29 @@ pub(super) struct Parts {
     pub workers: usize,
     /// What to call the work.
     pub what: String,
+    /// What it goes on with, if somebody may.
+    pub halfway: Option<Halfway>,
+}
+
+/// A set that answers a request: what a crash leaves of it is gone on with when the request is answered again, so
+/// that nothing travels twice.
+#[derive(Debug)]
+pub(super) struct Halfway {
+    /// What its parts have in common.
+    pub set: SetId,
+    /// Whose request it answers: its note's key.
+    pub request: Vec<u8>,
+    /// What was sealed before: hashes by index.
+    pub sealed: BTreeMap<u32, [u8; 32]>,
+    /// One of these is another by now.
+    pub changed: AtomicBool,
+}
+
+impl Halfway {
+    /// The key of a part's note.
+    pub(super) fn key(&self, index: u32) -> Vec<u8> {
+        [&self.set.0[..], &index.to_be_bytes()].concat()
+    }
 }
 
 /// Makes a letter under the next sequence.
@@ -52,6 +77,7 @@ pub(super) type NextLetter<'a> =
 struct Filled {
     index: u32,
     bytes: Vec<u8>,
+    blake3: [u8; 32],
 }
 
 /// Seals every part; returns what the manifest says of them. The hashes of the files are filled in.
@@ -125,8 +151,9 @@ fn read_parts(
         bytes.truncate(got);
         let index = u32::try_from(hashes.len())
             .map_err(|_| Failure::new(FailureKind::Usage, "too many parts for one message"))?;
-        hashes.push(*hasher.finalize().as_bytes());
-        to_seal.send(Filled { index, bytes }).map_err(|_| stopped())?;
+        let blake3 = *hasher.finalize().as_bytes();
+        hashes.push(blake3);
+        to_seal.send(Filled { index, bytes, blake3 }).map_err(|_| stopped())?;
     }
 }
 
@@ -157,6 +184,15 @@ fn seal_part(
     letter: &NextLetter<'_>,
     part: &Filled,
 ) -> Result<(), Failure> {
+    if let Some(halfway) = &parts.halfway
+        && let Some(before) = halfway.sealed.get(&part.index)
+    {
+        if *before == part.blake3 {
+            return Ok(());
+        }
+        halfway.changed.store(true, Ordering::Relaxed);
+        return Err(Failure::new(FailureKind::Failed, "a part is another than it was"));
+    }
     let packed = compress_part(&part.bytes);
     let raw = packed.as_deref().unwrap_or(&part.bytes);
     let head = PartHead {
@@ -175,8 +211,12 @@ fn seal_part(
     let Sealed { id, head, secret, payload } = sealer.finish().map_err(compose_failure)?;
     let own = wire::encode(&OwnNote::new(secret.as_ref(), Some(parts.set), true));
     let bundle = own_bundle(id, &head, SpoolBody::Staged(payload.finish()?), own);
-    let outcomes =
-        post.commit(clock::now(), vec![Change::Sequence(sequence), Change::Bundle(bundle)])?;
+    let mut changes = vec![Change::Sequence(sequence), Change::Bundle(bundle)];
+    if let Some(halfway) = &parts.halfway {
+        let key = halfway.key(part.index);
+        changes.push(set_note(space::SEALED, &key, part.blake3.to_vec()));
+    }
+    let outcomes = post.commit(clock::now(), changes)?;
     must_admit(&outcomes, 1, &id)
 }
 

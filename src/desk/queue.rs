@@ -8,9 +8,9 @@ use postrider_spool::{Change, Class, Cursor, DurableSpool, Entry, Queue, Seen, S
 
 use super::{
     Desk, Failure, FailureKind, Watch, clock, hex,
-    inbox::{find_note, note_keys},
+    inbox::{find_note, note_keys, note_keys_of},
     incoming::lock,
-    ledger::{End, EventNote, OwnNote, SentNote, event, set_note, space},
+    ledger::{End, EventNote, OwnNote, SentNote, event, remove_note, set_note, space},
     outlook::row_for,
     people::{name_of, tagged},
     reply::{ClassLine, Queued, Sent, Status, Traced},
@@ -347,7 +347,15 @@ impl Desk {
             let sending = lock(&self.sending);
             let mut begun = note_keys(spool, space::SENDING)?;
             begun.retain(|key| !sending.iter().any(|set| set[..] == key[..]));
-            begun
+            // Nor is one that answers a request which still waits: that goes on with it.
+            let mut over = Vec::new();
+            for key in begun {
+                let whose = spool.note(space::SENDING, &key)?.unwrap_or_default();
+                if whose.is_empty() || spool.note(space::REQUEST, &whose)?.is_none() {
+                    over.push(key);
+                }
+            }
+            over
         };
         if !begun.is_empty() {
             let mut changes: Vec<Change> = Vec::new();
@@ -359,7 +367,11 @@ impl Desk {
                     spool.commit(clock::now(), std::mem::take(&mut changes))?;
                 }
             }
-            changes.extend(begun.iter().map(|key| super::ledger::remove_note(space::SENDING, key)));
+            for key in &begun {
+                changes.push(remove_note(space::SENDING, key));
+                let sealed = note_keys_of(spool, space::SEALED, key)?;
+                changes.extend(sealed.iter().map(|part| remove_note(space::SEALED, part)));
+            }
             spool.commit(clock::now(), changes)?;
         }
         Ok(())

@@ -7,12 +7,13 @@ mod fleets;
 mod jobs;
 mod talk;
 
+use postrider_exec::allow::Trial;
 use serde::{Deserialize, Serialize};
 
 pub use audit::{AuditChecked, AuditLine};
 pub use files::{ListedLine, RequestLine, ShareLine, SourceLine};
 pub use fleets::{FleetLine, TargetLine};
-pub use jobs::{JobLine, JobReleased, OutputLine, ProposalLine};
+pub use jobs::{JobLine, JobReleased, OutputLine, ProposalLine, TrialLine};
 pub use talk::{Coming, DraftFile, DraftLine, Said};
 
 /// A word out of a fixed vocabulary: borrowed where a reply is made, owned where one was read.
@@ -107,6 +108,9 @@ pub struct AllowLine {
     pub stdin: Option<u64>,
     /// Bytes of attachments that it takes.
     pub files: Option<u64>,
+    /// What it changes is on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
     /// What a command did: new, changed, same or removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<Word>,

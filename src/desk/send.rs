@@ -16,9 +16,9 @@ use super::{
     call_back::Beside,
     clock,
     incoming::lock,
-    ledger::{OwnNote, SentNote, event, set_note, space, used},
+    ledger::{OwnNote, SentNote, event, remove_note, set_note, space, used},
     message_files::{self, Outgoing, Stream},
-    outgoing::{self, Parts},
+    outgoing::{self, Halfway, Parts},
     parallel::in_parallel,
     people::is_hidden,
     reply::Sent,
@@ -158,7 +158,7 @@ impl Desk {
                     let nothing = Beside::Changes(Vec::new());
                     let files = message_files::list(&request.files, watch)?;
                     let wrapped = Wrapped { files, wrap: &Body::Files };
-                    self.send_parts(post, contact, &request, wrapped, nothing, watch)
+                    self.send_parts(post, contact, &request, wrapped, nothing, &mut None, watch)
                         .map(|sent| sent.0)
                 }
             }?;
@@ -198,7 +198,7 @@ impl Desk {
         let Some(small) = self.small(contact, request, wrap, watch)? else {
             let files = message_files::list(&request.files, watch)?;
             let wrapped = Wrapped { files, wrap };
-            return self.send_parts(post, contact, request, wrapped, beside, watch);
+            return self.send_parts(post, contact, request, wrapped, beside, &mut None, watch);
         };
         let mut changes = Vec::new();
         let (sent, id) = self.seal_small(post, contact, request, small, &mut changes)?;
@@ -206,7 +206,7 @@ impl Desk {
         Ok((sent, gone))
     }
 
-    /// As [`Self::send_by`], of files that are open already.
+    /// As [`Self::send_by`], of files that are open already; in parts it goes on with what is `halfway`.
     pub(super) fn send_open(
         &self,
         post: &dyn Post,
@@ -214,11 +214,12 @@ impl Desk {
         request: &SendRequest,
         files: Vec<Outgoing>,
         beside: Beside<'_>,
+        halfway: &mut Option<Halfway>,
     ) -> Result<Sent, Failure> {
         let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
         if total > INLINE_MAX {
             let wrapped = Wrapped { files, wrap: &Body::Files };
-            let sent = self.send_parts(post, contact, request, wrapped, beside, &Silent);
+            let sent = self.send_parts(post, contact, request, wrapped, beside, halfway, &Silent);
             return Ok(sent?.0);
         }
         let small = self.small_of(contact, request, files, &Body::Files)?;
@@ -325,15 +326,22 @@ impl Desk {
         request: &SendRequest,
         Wrapped { mut files, wrap }: Wrapped<'_>,
         beside: Beside<'_>,
+        halfway: &mut Option<Halfway>,
         watch: &dyn Watch,
     ) -> Result<(Sent, Vec<BundleId>), Failure> {
         let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
         let bulk = if total > BULK_FROM { Niceness::BULK } else { Niceness::NORMAL };
-        let set = postrider_base::id::SetId(clock::random()?);
+        let set = match halfway {
+            Some(halfway) => halfway.set,
+            None => postrider_base::id::SetId(clock::random()?),
+        };
         let _sending = Sending::begin(&self.sending, set.0);
-        // Told before the first part: what a crash leaves half-sent is found and removed.
-        post.commit(clock::now(), vec![set_note(space::SENDING, &set.0, Vec::new())])?;
+        // Told before the first part: what a crash leaves half-sent is found, and removed if nothing goes on
+        // with it.
+        let whose = halfway.as_ref().map(|halfway| halfway.request.clone()).unwrap_or_default();
+        post.commit(clock::now(), vec![set_note(space::SENDING, &set.0, whose)])?;
         let parts = Parts {
+            halfway: halfway.take(),
             set,
             total,
             workers: self.home.config.worker_count(),
@@ -341,7 +349,9 @@ impl Desk {
         };
         let nice = request.nice.unwrap_or(bulk);
         let letter = |post: &dyn Post| self.letter(post, contact, request, nice);
-        let content = outgoing::seal_parts(post, &parts, &letter, &mut files, watch)?;
+        let sealed = outgoing::seal_parts(post, &parts, &letter, &mut files, watch);
+        *halfway = parts.halfway;
+        let content = sealed?;
 
         let bundles = content.hashes.len() as u64 + 1;
         let bytes = total + request.text.as_ref().map_or(0, String::len) as u64;
@@ -370,6 +380,10 @@ impl Desk {
             Change::Note { space: space::SENDING, key: set.0.to_vec(), value: None },
             event(&sealed.id, held_ms, 0, ("saved", &contact.name, "")),
         ];
+        if let Some(halfway) = halfway {
+            let parts = 0..u32::try_from(bundles - 1).unwrap_or(u32::MAX);
+            changes.extend(parts.map(|part| remove_note(space::SEALED, &halfway.key(part))));
+        }
         changes.extend(used(sequence));
         changes.extend(written(&sealed.id, letter.sequence, &packet));
         let sent = sent(&sealed.id, contact, bytes);

@@ -30,7 +30,8 @@
 //! - `outcome` without a reader's doubt: it is there whole or not at all. Room for it is set aside
 //!   before anything runs, so that a full disk does not hide how a command ended.
 //! - While the lock is taken the standing is [`Standing::Running`], even if `outcome` is there: until
-//!   then it may not be durable.
+//!   then it may not be durable. Whoever started the supervisor is told an outcome that holds all of the
+//!   output sooner, and has to make durable itself what follows from it.
 //! - When the supervisor dies the command dies with it; then `started` without `outcome` stays for
 //!   ever, and the standing is [`Standing::Unknown`].
 //! - Everything that the command started is ended before `outcome` is written.
@@ -141,6 +142,13 @@ pub struct Outcome {
     pub stderr: Captured,
     /// Which bounds were enforced here, and how: a bound's name, then the means ("landlock", "none").
     pub enforced: BTreeMap<String, String>,
+}
+
+impl Outcome {
+    /// Whether it holds all that the command wrote.
+    pub fn stands_alone(&self) -> bool {
+        self.stdout.few.is_some() && self.stderr.few.is_some()
+    }
 }
 
 /// In which way a command ended.

@@ -197,7 +197,8 @@ def latency():
 
 # ---- a job ---------------------------------------------------------------------------------------
 def job():
-    """1 KiB into a command elsewhere and out again, until its result is durable here."""
+    """1 KiB into a command elsewhere and out again, until its result is durable here: one now and then, and one
+    after the other, where the next is asked for while the target clears away what the last one left."""
     for turn in range(RUNS):
         note(f"job, turn {turn + 1}")
         with Folder() as folder:
@@ -211,18 +212,25 @@ def job():
                 b.start("--listen", "tls://127.0.0.1:0")
                 a.start("--peer", f"tls://{b.address()}#b")
                 a.until_linked()
-                heard, took = a.events("job"), []
-                for _ in range(ALONE):
-                    begun = time.time()
-                    asked = a.ask("run", to="b", handle="echo", stdin=given)[0]["id"]
-                    while True:
-                        at = heard.get(timeout=30)
-                        if a.ask("job/show", id=asked)[0]["state"] == "exited":
-                            break
-                    took.append(at - begun)
-                    back = bytes.fromhex(a.ask("job/log", id=asked)[0]["head"])
-                    if back.decode() != text:
-                        raise SystemExit("what came back is not what went in")
+                heard = a.events("job")
+
+                def jobs(pause_s):
+                    took = []
+                    for _ in range(ALONE):
+                        time.sleep(pause_s)
+                        begun = time.time()
+                        asked = a.ask("run", to="b", handle="echo", stdin=given)[0]["id"]
+                        while True:
+                            at = heard.get(timeout=30)
+                            if a.ask("job/show", id=asked)[0]["state"] == "exited":
+                                break
+                        took.append(at - begun)
+                        back = bytes.fromhex(a.ask("job/log", id=asked)[0]["head"])
+                        if back.decode() != text:
+                            raise SystemExit("what came back is not what went in")
+                    return took
+
+                took, in_a_row = jobs(0.05), jobs(0)
             sync, own = durable_write_s(folder), []
             for _ in range(50):
                 begun = time.time()
@@ -231,6 +239,7 @@ def job():
             own = percentile(own, 0.5) * 1e3
             figure("postrider", "job.p50", percentile(took, 0.5) * 1e3, "ms")
             figure("postrider", "job.p95", percentile(took, 0.95) * 1e3, "ms")
+            figure("postrider", "job.in_a_row", percentile(in_a_row, 0.5) * 1e3, "ms")
             figure("disk", "job.durable_write", sync * 1e3, "ms")
             figure("command", "job.alone", own, "ms")
             figure("bound", "job.p50", own + 5 * sync * 1e3 + 5, "ms")
@@ -265,23 +274,35 @@ def bombs():
                 a.until_linked()
                 heard, started = b.events("message"), b.events("job")
                 quiet, _ = one_by_one(a, heard)
-                jobs = [a.ask("run", to="b", handle=name)[0]["id"] for name in BOMBS]
-                for _ in BOMBS:
-                    started.get(timeout=30)
-                time.sleep(1)
-                # Jobs are messages, too.
-                while not heard.empty():
-                    heard.get()
-                beside, _ = one_by_one(a, heard)
-                for job in jobs:
-                    a.ask("job/cancel", id=job, force=True)
-                # Or what is measured next would be measured beside them.
-                open_states = ("queued", "admitted", "running")
-                a.until(lambda: not any(a.ask("job/show", id=job)[0]["state"] in open_states
-                                        for job in jobs), every=0.1)
-            for part, name in ((0.5, "p50"), (0.99, "p99")):
-                figure("postrider", f"bombs.{name}", percentile(beside, part) * 1e3, "ms")
-                figure("without", f"bombs.{name}", percentile(quiet, part) * 1e3, "ms")
+                for together in [[name] for name in BOMBS] + [list(BOMBS)]:
+                    beside = beside_these(a, heard, started, together)
+                    name = together[0] if len(together) == 1 else "all"
+                    for part, at in ((0.5, "p50"), (0.99, "p99")):
+                        figure("postrider", f"bombs.{name}.{at}",
+                               percentile(beside, part) * 1e3, "ms")
+                        figure("without", f"bombs.{name}.{at}",
+                               percentile(quiet, part) * 1e3, "ms")
+
+
+def beside_these(a, heard, started, bombs):
+    """How long each message takes while these run."""
+    while not started.empty():
+        started.get()
+    jobs = [a.ask("run", to="b", handle=name)[0]["id"] for name in bombs]
+    for _ in bombs:
+        started.get(timeout=30)
+    time.sleep(1)
+    # Jobs are messages, too.
+    while not heard.empty():
+        heard.get()
+    beside, _ = one_by_one(a, heard)
+    for job in jobs:
+        a.ask("job/cancel", id=job, force=True)
+    # Or what is measured next would be measured beside them.
+    open_states = ("queued", "admitted", "running")
+    a.until(lambda: not any(a.ask("job/show", id=job)[0]["state"] in open_states
+                            for job in jobs), every=0.1)
+    return beside
 
 
 # ---- the link alone ------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -162,6 +163,8 @@ struct Wire {
     /// Bytes from Bob that still pass.
     left: Arc<AtomicU64>,
     passed: Arc<AtomicU64>,
+    /// It holds back what does not pass, and is not dead yet.
+    holds: Arc<AtomicBool>,
     dead: Receiver<()>,
 }
 
@@ -172,7 +175,9 @@ impl Wire {
         let (tell, dead) = channel();
         let bob = Arc::new(Mutex::new(bob));
         let [left, passed] = [bytes, 0].map(|n| Arc::new(AtomicU64::new(n)));
+        let holds = Arc::new(AtomicBool::new(false));
         let (to, may, count) = (Arc::clone(&bob), Arc::clone(&left), Arc::clone(&passed));
+        let held = Arc::clone(&holds);
         thread::spawn(move || {
             for alice in listener.incoming().flatten() {
                 let to = to.lock().unwrap().clone();
@@ -183,10 +188,11 @@ impl Wire {
                     let _ = back.shutdown(Shutdown::Both);
                 });
                 let (may, count, tell) = (Arc::clone(&may), Arc::clone(&count), tell.clone());
-                thread::spawn(move || pass(bob, alice, &may, &count, &tell));
+                let held = Arc::clone(&held);
+                thread::spawn(move || pass(bob, alice, &may, &count, (&held, &tell)));
             }
         });
-        Self { at, bob, left, passed, dead }
+        Self { at, bob, left, passed, holds, dead }
     }
 
     fn mend(&self, bob: String) {
@@ -201,11 +207,14 @@ fn pass(
     mut alice: TcpStream,
     left: &AtomicU64,
     passed: &AtomicU64,
-    tell: &Sender<()>,
+    (holds, tell): (&AtomicBool, &Sender<()>),
 ) {
     let mut piece = vec![0; 64 << 10];
     while let Ok(n @ 1..) = bob.read(&mut piece) {
         let n = n as u64;
+        while holds.load(Ordering::SeqCst) && left.load(Ordering::SeqCst) < n {
+            thread::sleep(Duration::from_millis(2));
+        }
         if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(n)).is_err() {
             // Bob is about to be killed: what he has sent and nobody has is lost.
             let _ = tell.send(());
@@ -277,7 +286,8 @@ fn a_file_whose_source_is_killed_at_half_comes_from_another_holder() {
     }
     bob.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
     carol.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
-    let bobs = Wire::new(listening(&bob), BYTES / 2);
+    let bobs = Wire::new(listening(&bob), BYTES / 4);
+    bobs.holds.store(true, Ordering::SeqCst);
     let carols = Wire::new(listening(&carol), u64::MAX);
     alice.start_daemon(&["--no-lan"]);
     for (name, wire) in [("Bob", &bobs), ("Carol", &carols)] {
@@ -289,6 +299,12 @@ fn a_file_whose_source_is_killed_at_half_comes_from_another_holder() {
 
     let before = carols.passed.load(Ordering::SeqCst);
     let asked = alice.json(["get", "Bob,Carol", "films/film"]).remove(0);
+    // It says first what it is, once all of it is sealed; then half of it comes.
+    until("Bob has answered", || {
+        bob.json(["log"]).iter().any(|it| it["what"] == "asked" && it["detail"] == "files")
+    });
+    bobs.left.fetch_add(BYTES / 4, Ordering::SeqCst);
+    bobs.holds.store(false, Ordering::SeqCst);
     bobs.dead.recv_timeout(PATIENCE).unwrap();
     bob.kill_daemon();
     let id = text(&asked, "id");
@@ -300,6 +316,74 @@ fn a_file_whose_source_is_killed_at_half_comes_from_another_holder() {
     let shown = of_type(&alice.json(["inbox"]), "message").len();
     assert_eq!(shown, 2, "the notes, and one film");
     only(&folder.path("film"));
+}
+
+#[test]
+fn a_source_that_is_killed_while_it_answers_sends_no_part_twice() {
+    const BYTES: u64 = 96 << 20;
+    const PART: u64 = 8 << 20;
+    let folder = Folder::new();
+    let (mut alice, mut bob) = folder.acquainted();
+    let mut content = vec![0; usize::try_from(BYTES).unwrap()];
+    blake3::Hasher::new().finalize_xof().fill(&mut content);
+    fs::write(folder.dir("files").join("film"), &content).unwrap();
+    bob.run(["share", "set", "films", "files", "--for", "Alice"]).ok();
+    bob.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
+    // A moment after its first part has left, while others are being sealed.
+    let first = Wire::new(listening(&bob), PART / 2);
+    alice.start_daemon(&["--no-lan"]);
+    alice.run(["link", "add", &format!("tls://{}#Bob", first.at)]).ok();
+    let asked = alice.json(["get", "Bob", "films/film"]).remove(0);
+    first.dead.recv_timeout(PATIENCE).unwrap();
+    bob.kill_daemon();
+    let line = |node: &Node| of_type(&node.json(["get", "--ls"]), "request").remove(0).clone();
+    assert!(line(&alice)["parts"].is_null(), "it had answered already: {}", line(&alice));
+
+    // Twice more, so that what is gone on with is gone on with.
+    let mut passed = first.passed.load(Ordering::SeqCst);
+    for bytes in [PART / 2, u64::MAX] {
+        bob.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
+        let wire = Wire::new(listening(&bob), bytes);
+        alice.run(["link", "add", &format!("tls://{}#Bob", wire.at)]).ok();
+        if bytes < u64::MAX {
+            wire.dead.recv_timeout(PATIENCE).unwrap();
+            bob.kill_daemon();
+        } else {
+            let id = text(&asked, "id");
+            alice.run(["get", "--resume", &id, "--wait", "--timeout", "60s", "-o", "film"]).ok();
+        }
+        passed += wire.passed.load(Ordering::SeqCst);
+    }
+    assert!(fs::read(folder.path("film")).unwrap() == content);
+    assert!(passed <= BYTES + 2 * PART + (2 << 20), "{passed} bytes");
+    assert_eq!(of_type(&alice.json(["inbox"]), "message").len(), 1);
+}
+
+#[test]
+fn a_file_that_changed_while_its_source_was_away_comes_as_it_is_now() {
+    const BYTES: usize = 64 << 20;
+    let folder = Folder::new();
+    let (mut alice, mut bob) = folder.acquainted();
+    let mut content = vec![0; BYTES];
+    blake3::Hasher::new().finalize_xof().fill(&mut content);
+    let film = folder.dir("files").join("film");
+    fs::write(&film, &content).unwrap();
+    bob.run(["share", "set", "films", "files", "--for", "Alice"]).ok();
+    bob.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
+    // A moment after its first part has left: its answer is not whole.
+    let first = Wire::new(listening(&bob), 4 << 20);
+    alice.start_daemon(&["--no-lan"]);
+    alice.run(["link", "add", &format!("tls://{}#Bob", first.at)]).ok();
+    let asked = alice.json(["get", "Bob", "films/film"]).remove(0);
+    first.dead.recv_timeout(PATIENCE).unwrap();
+    bob.kill_daemon();
+    content[5] ^= 1;
+    fs::write(&film, &content).unwrap();
+    bob.start_daemon(&["--listen", "tls://127.0.0.1:0", "--no-lan"]);
+    alice.run(["link", "add", &format!("tls://{}#Bob", listening(&bob))]).ok();
+    let id = text(&asked, "id");
+    alice.run(["get", "--resume", &id, "--wait", "--timeout", "60s", "-o", "film"]).ok();
+    assert!(fs::read(folder.path("film")).unwrap() == content);
 }
 
 /// Nothing unfinished is left beside what was saved.

@@ -15,6 +15,7 @@ import bundle
 import card
 import identity
 import opening
+import radio
 import roster
 from postrider_decode import decode, plain
 from refused import STAGES, Opaque, Refused
@@ -64,12 +65,23 @@ def read_receipt(vector):
     return {"prefix": prefix, "r": r}
 
 
+def read_radio(vector):
+    seed = vector.get("recipient_seed")
+    me = opening.Recipient.from_seed(bytes.fromhex(seed)) if seed else None
+    known = [[bytes.fromhex(one) for one in vector.get(which, [])] for which in ("nodes", "groups")]
+    return radio.expand(bytes.fromhex(vector["hex"]), *known, me)
+
+
 READERS = {
     "bundle": read_bundle,
     "card": read_card,
     "card-text": lambda v: card.read_text(bytes.fromhex(v["hex"]).decode()),
     "node-id": read_node,
     "node-id-text": lambda v: {"node": identity.read_node_text(bytes.fromhex(v["hex"]).decode())},
+    "radio": read_radio,
+    "radio-pieces": lambda v: radio.pieces([bytes.fromhex(one) for one in [*v["before"], v["hex"]]]),
+    "radio-receipts": lambda v: radio.receipts(bytes.fromhex(v["hex"])),
+    "radio-station": lambda v: radio.station(bytes.fromhex(v["hex"])),
     "receipt": read_receipt,
     "roster": lambda v: roster.read(bytes.fromhex(v["hex"])),
     "seed": read_seed,

@@ -21,8 +21,8 @@ DIRECTORY = 2
 THEN = ("run", "skip", "hold")
 ANSWERS = ("full", "brief")
 STATES = ("exited", "signalled", "overran", "killed", "unknown", "refused", "unknown-handle", "not-begun", "expired",
-          "cancelled", "superseded", "skipped")
-MAY_HAVE_RUN = STATES[:5]
+          "cancelled", "superseded", "skipped", "undone")
+MAY_HAVE_RUN = (*STATES[:5], "undone")
 FACTS = ("held", "admitted", "started")
 APPROVAL = "postrider 2026 job approval v1"
 

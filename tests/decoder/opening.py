@@ -48,7 +48,7 @@ def open_bundle(bundle: Bundle, recipient: Recipient | None) -> dict:
         elif len(header.destination) == 8:
             require(header.destination == tag_of(recipient.public, header.lock), "tag", "tag is not ours")
     if header.seal == COMPACT:
-        plain, r = _open_compact(bundle, recipient)
+        plain, r = open_compact(bundle, recipient)
     elif header.seal == AGE:
         plain, r = _open_age(bundle, recipient)
     else:
@@ -67,7 +67,7 @@ def _lock_fits(header, material: bytes) -> bool:
     return hmac.compare_digest(derive_key(LOCK_CONTEXT, material)[:LOCK_BYTES[header.seal]], header.lock)
 
 
-def _open_compact(bundle, recipient):
+def open_compact(bundle, recipient):
     header, payload = bundle.header, bundle.payload
     require(len(payload) > COMPACT_OVERHEAD, "seal", "shorter than the seal itself")
     encapsulated, sealed = payload[:32], payload[32:]
@@ -81,6 +81,16 @@ def _open_compact(bundle, recipient):
     plain = opener.open(header.core, sealed)
     require(plain is not None, "seal", "does not open")
     return plain, r
+
+
+def lock_of(payload: bytes, recipient: Recipient):
+    """The lock that a compact payload has if it is for this recipient; None where there is no seal."""
+    encapsulated = payload[:32]
+    try:
+        opener = hpke.Opener(recipient.secret, encapsulated, b"postrider compact v1" + recipient.node)
+    except ValueError:
+        return None
+    return derive_key(LOCK_CONTEXT, encapsulated + opener.export(b"postrider receipt v1", R_BYTES))[:8]
 
 
 def _open_age(bundle, recipient):

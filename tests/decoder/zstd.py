@@ -12,11 +12,15 @@ from pathlib import Path
 from refused import Opaque, require
 
 MAGIC = bytes.fromhex("28b52ffd")
+BLOCK_MAX = 1024  # what a block without its frame yields at most
 DICTIONARY = Path(__file__).resolve().parents[2] / "src" / "base" / "dict" / "postrider-1.dict"
 
 
 def packet_body(frame: bytes, cap: int) -> bytes:
-    """A compressed packet body: no magic, dictionary 1 implied, content size stated, no checksum."""
+    """A compressed packet body: a frame without magic, dictionary 1 implied, content size stated, no checksum;
+    or, where its first byte cannot begin one, a block without even that."""
+    if frame and frame[0] & 0x1F:
+        return _block(frame, min(cap, BLOCK_MAX))
     size, end, checksum = _walk(frame, 0)
     # RFC 8878 lets decoders ignore this bit; one body has one spelling here.
     require(not frame[0] & 0x10, "packet", "unused bit of the frame header is set")
@@ -25,6 +29,13 @@ def packet_body(frame: bytes, cap: int) -> bytes:
     require(size <= cap, "packet", f"{size} bytes announced, {cap} allowed")
     require(end == len(frame), "packet", "bytes after the compressed body")
     return _run(MAGIC + frame, size, "-D", str(DICTIONARY))
+
+
+def _block(block: bytes, cap: int) -> bytes:
+    require(len(block) < BLOCK_MAX, "packet", f"a block of {len(block)} bytes")
+    # A window of 1 KiB, no content size; then the block, which is the last, and compressed.
+    frame = MAGIC + bytes(2) + (len(block) << 3 | 2 << 1 | 1).to_bytes(3, "little") + block
+    return _run(frame, None, "-D", str(DICTIONARY), cap=cap)
 
 
 def part(frame: bytes, size: int) -> bytes:
@@ -62,7 +73,8 @@ def _walk(data, at):
             return size, at, bool(checksum)
 
 
-def _run(frame, size, *options):
+def _run(frame, size, *options, cap=None):
+    """What a frame yields: exactly `size` bytes, or where that is None at most `cap`."""
     if shutil.which("zstd") is None:
         raise Opaque("the zstd tool is missing, compressed body not looked at")
     # Fed by a thread: a child that stops reading early must not block us, and we never read past size + 1.
@@ -70,15 +82,16 @@ def _run(frame, size, *options):
                              stderr=subprocess.DEVNULL)
     feeder = threading.Thread(target=_feed, args=(child.stdin, frame))
     feeder.start()
-    plain = child.stdout.read(size + 1)
-    if len(plain) > size:
+    most = cap if size is None else size
+    plain = child.stdout.read(most + 1)
+    if len(plain) > most:
         child.kill()
     child.stdout.close()
     status = child.wait()
     feeder.join()
-    require(len(plain) <= size, "packet", f"more than the announced {size} bytes")
+    require(len(plain) <= most, "packet", f"more than {most} bytes")
     require(status == 0, "packet", "damaged frame")
-    require(len(plain) == size, "packet", f"{len(plain)} of the announced {size} bytes")
+    require(size in (None, len(plain)), "packet", f"{len(plain)} of the announced {size} bytes")
     return plain
 
 

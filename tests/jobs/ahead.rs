@@ -22,8 +22,10 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn ahead() -> Ahead {
-    Ahead::start(program().as_os_str(), &[OsString::from("job-supervisor")]).unwrap()
+/// One for a job with its folder beside this one's.
+fn ahead(job: &Job) -> Ahead {
+    let arguments = [OsString::from("job-supervisor")];
+    Ahead::start(program().as_os_str(), &arguments, job.dir().parent().unwrap()).unwrap()
 }
 
 /// Gives one a folder, and lets it begin.
@@ -86,6 +88,11 @@ fn a_job_ends_as_it_does_without() {
         Job::sh("head -c 3000000 /dev/zero").limits(|it| it.output_bytes = 1000),
         Job::sh("for n in 1 2 3 4 5 6 7 8 9; do sleep 60 & done; echo $?")
             .limits(|it| it.processes = 4),
+        // Nothing more is to be seen, and nothing less.
+        Job::sh("find / -xdev -path /proc -prune -o -print; cut -d' ' -f2- /proc/mounts; ls -A /*"),
+        Job::sh("ls /etc/ssl; cat /proc/1/mountinfo; ls -l /proc/1/fd /proc/1/cwd")
+            .reach(|it| it.read = vec!["/root".into()]),
+        Job::sh("echo more >> /etc/passwd; mkdir /new; mount -t tmpfs none /tmp; ls -ld / /tmp/."),
         Job::sh("cat /proc/net/dev").reach(|it| it.net = true),
         Job::sh("cat < /dev/tcp/127.0.0.1/1 || cat /proc/net/dev"),
         Job::new(&["/nowhere/at/all"]),
@@ -94,7 +101,7 @@ fn a_job_ends_as_it_does_without() {
         let other = job.same();
         let one = job.run();
         other.place();
-        let taken = take(ahead(), &other.dir());
+        let taken = take(ahead(&other), &other.dir());
         // What is to have a network is left to others.
         assert_eq!(taken.is_err(), other.order.reach.net);
         let two = taken.map_or_else(|_| other.finish(), |taken| finish(&other, taken));
@@ -105,9 +112,41 @@ fn a_job_ends_as_it_does_without() {
 }
 
 #[test]
+fn what_a_job_was_given_is_there() {
+    let _alone = alone();
+    let job = Job::sh("cat; cat ../given/0; echo mine > made; ls -A / | grep jobs; ls ..");
+    let dir = job.place();
+    let long = "in and out ".repeat(10_000);
+    fs::write(dir.join("stdin"), &long).unwrap();
+    fs::write(dir.join("given/0"), "given\n").unwrap();
+    well(&job, &finish(&job, take(ahead(&job), &dir).unwrap()));
+    assert_eq!(job.stdout(), format!("{long}given\ngiven\nwork\n"));
+    assert_eq!(fs::read_to_string(job.work("made")).unwrap(), "mine\n");
+}
+
+#[test]
+fn what_is_mounted_elsewhere_is_not_in_use_by_one_that_waits() {
+    let _alone = alone();
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let job = Job::sh("true");
+    let stick = job.dir().with_file_name("stick");
+    fs::create_dir(&stick).unwrap();
+    let none = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("stick", &stick, "tmpfs", none, None).unwrap();
+    let _ready = ahead(&job);
+    let mounts = || fs::read_to_string(format!("/proc/{}/mounts", cell().as_raw_nonzero()));
+    // Its root is its own by then, or never.
+    until("it has its root", || mounts().is_ok_and(|mounts| mounts.starts_with("postrider / ")));
+    assert!(!mounts().unwrap().contains(stick.to_str().unwrap()));
+    rustix::mount::unmount(&stick, rustix::mount::UnmountFlags::empty()).unwrap();
+}
+
+#[test]
 fn one_that_is_not_needed_leaves_nothing() {
     let _alone = alone();
-    let ready = ahead();
+    let ready = ahead(&Job::sh("true"));
     let cell = cell();
     drop(ready);
     assert_eq!(supervisors(), []);
@@ -119,7 +158,7 @@ fn where_its_cell_has_died_nothing_runs_and_another_may_be_started() {
     let _alone = alone();
     let job = Job::sh("echo ran >> again");
     job.place();
-    let ready = ahead();
+    let ready = ahead(&job);
     let cell = cell();
     kill_process(cell, Signal::KILL).unwrap();
     until("it ended", || has_ended(cell));
@@ -136,7 +175,7 @@ fn one_that_has_ended_takes_no_job() {
     let _alone = alone();
     let job = Job::sh("true");
     job.place();
-    let ready = ahead();
+    let ready = ahead(&job);
     cell();
     let supervisor = supervisors()[0];
     kill_process(supervisor, Signal::KILL).unwrap();
@@ -154,7 +193,7 @@ fn nothing_begins_before_it_may() {
         job.order.argv = argv;
         let _ = fs::remove_dir_all(job.dir());
         job.place();
-        let mut ready = ahead();
+        let mut ready = ahead(&job);
         ready.prepare(&job.dir()).unwrap();
         until("it has the job", || look(&job.dir()).unwrap() == Standing::Running);
         let cell = cell();
@@ -174,7 +213,7 @@ fn one_that_was_to_end_before_it_may_begin_runs_nothing() {
     let _alone = alone();
     let job = Job::sh("echo ran >> again");
     job.place();
-    let mut ready = ahead();
+    let mut ready = ahead(&job);
     ready.prepare(&job.dir()).unwrap();
     until("it has the job", || look(&job.dir()).unwrap() == Standing::Running);
     ask_to_end(&job.dir(), GRACE).unwrap();
@@ -188,7 +227,7 @@ fn two_that_are_given_one_folder_run_it_once() {
     let _alone = alone();
     let job = Job::sh("echo ran >> again; sleep 0.2");
     job.place();
-    let (one, two) = (ahead(), ahead());
+    let (one, two) = (ahead(&job), ahead(&job));
     let mut both = [take(one, &job.dir()).unwrap(), take(two, &job.dir()).unwrap()];
     for supervisor in &mut both {
         let _ = supervisor.wait(&job.dir());

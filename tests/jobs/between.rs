@@ -16,15 +16,15 @@ use serde_json::Value;
 use crate::line::{Node, until};
 
 /// Alice, who asks, and Bob, who runs; a script writes down what it did.
-struct Pair {
+pub struct Pair {
     dir: tempfile::TempDir,
-    alice: Node,
-    bob: Node,
-    ledger: PathBuf,
+    pub alice: Node,
+    pub bob: Node,
+    pub ledger: PathBuf,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (alice, bob) = (Node::new(dir.path(), "alice"), Node::new(dir.path(), "bob"));
         alice.meet(&bob);
@@ -42,7 +42,7 @@ impl Pair {
     }
 
     /// Bob allows a script with one number.
-    fn allow(&self, handle: &str, script: &str, more: &[&str]) {
+    pub fn allow(&self, handle: &str, script: &str, more: &[&str]) {
         let path = self.dir.path().join(format!("{handle}.sh"));
         let text = script.replace("LEDGER", &self.ledger.display().to_string());
         fs::write(&path, text).unwrap();
@@ -57,7 +57,7 @@ impl Pair {
     }
 
     /// A link between the two.
-    fn link(&mut self) {
+    pub fn link(&mut self) {
         self.bob.with_args(&["--listen".into(), "tls://127.0.0.1:0".into()]);
         self.bob.start();
         let running = self.bob.run(&["up"]).remove(0);
@@ -69,7 +69,7 @@ impl Pair {
     }
 
     /// Asks for a job; its id.
-    fn job(&self, handle: &str, number: u64, more: &[&str]) -> String {
+    pub fn job(&self, handle: &str, number: u64, more: &[&str]) -> String {
         let text = number.to_string();
         let mut args = vec!["run", "bob", "--no-stdin"];
         args.extend(more);
@@ -78,11 +78,11 @@ impl Pair {
         said[0]["id"].as_str().unwrap().to_owned()
     }
 
-    fn shown(&self, id: &str) -> Value {
+    pub fn shown(&self, id: &str) -> Value {
         self.alice.run(&["job", "show", id]).remove(0)
     }
 
-    fn ended(&self, id: &str) -> Value {
+    pub fn ended(&self, id: &str) -> Value {
         let mut shown = Value::Null;
         until(&format!("the end of {id}"), || {
             shown = self.shown(id);

@@ -20,4 +20,5 @@ mod line;
 mod narrow;
 mod pace;
 mod reach;
+mod trial;
 mod what_runs;

@@ -1,7 +1,8 @@
 //! Size classes: what an observer may learn of a length.
 
-/// Payload sizes of small bundles (docs/format.md: 210 is the largest that fits one radio frame).
-const CLASSES: [usize; 9] = [114, 146, 178, 210, 256, 512, 1024, 2048, 4096];
+/// Payload sizes of small bundles (docs/format.md: 202 and 210 are the largest that fit one radio frame
+/// of 222 and of 230 bytes).
+const CLASSES: [usize; 10] = [114, 146, 178, 202, 210, 256, 512, 1024, 2048, 4096];
 
 /// The class that a small payload of `bytes` is padded to; `bytes` itself above the largest.
 pub fn payload_class(bytes: usize) -> usize {

@@ -59,7 +59,7 @@ pub struct JobResult {
     pub files: Option<Manifest>,
 }
 
-/// How a job ended. Only the first five may have run anything.
+/// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Its command ended by itself, with this status.
@@ -86,6 +86,8 @@ pub enum State {
     Superseded,
     /// What it waited for ended otherwise or not in time.
     Skipped,
+    /// Its command ended well; what it changed did not stand its trial, and is as it was before.
+    Undone,
 }
 
 /// What a command wrote to one stream.
@@ -220,7 +222,12 @@ impl State {
     pub fn may_have_run(self) -> bool {
         matches!(
             self,
-            Self::Exited(_) | Self::Signalled(_) | Self::Overran | Self::Killed | Self::Unknown
+            Self::Exited(_)
+                | Self::Signalled(_)
+                | Self::Overran
+                | Self::Killed
+                | Self::Unknown
+                | Self::Undone
         )
     }
 
@@ -238,6 +245,7 @@ impl State {
             Self::Cancelled => (9, None),
             Self::Superseded => (10, None),
             Self::Skipped => (11, None),
+            Self::Undone => (12, None),
         }
     }
 
@@ -255,6 +263,7 @@ impl State {
             (9, None) => Self::Cancelled,
             (10, None) => Self::Superseded,
             (11, None) => Self::Skipped,
+            (12, None) => Self::Undone,
             _ => return Err(PacketError::Field("state")),
         })
     }
@@ -440,7 +449,7 @@ mod tests {
             change(&mut result);
             assert_eq!(JobResult::decode(&result.encode()), Err(PacketError::Field(field)));
         }
-        for (state, code) in [(0, None), (1, Some(0)), (1, Some(128)), (2, Some(1)), (12, None)] {
+        for (state, code) in [(0, None), (1, Some(0)), (1, Some(128)), (2, Some(1)), (13, None)] {
             assert!(State::from_wire(state, code).is_err(), "{state} {code:?}");
         }
     }

@@ -80,20 +80,10 @@ pub fn open(
     lock: &LockField,
     payload: &[u8],
 ) -> Result<(Vec<u8>, Option<ReceiptSecret>), SealError> {
-    let (encapsulated, sealed) = payload.split_at_checked(32).ok_or(SealError)?;
-    let encapsulated = Deserializable::from_bytes(encapsulated).map_err(|_| SealError)?;
-    let mut context = hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-        &OpModeR::Base,
-        &key.hpke(),
-        &encapsulated,
-        &info(binding),
-    )
-    .map_err(|_| SealError)?;
+    let (mut context, sealed) = receive(binding, key, payload)?;
     let secret = match lock {
         LockField::Compact(_) => {
-            let mut r = [0; 16];
-            context.export(domain::RECEIPT_EXPORT, &mut r).map_err(|_| SealError)?;
-            let secret = ReceiptSecret(r);
+            let secret = receipt_secret(&context)?;
             if !secret.opens(lock, payload) {
                 return Err(SealError);
             }
@@ -103,6 +93,35 @@ pub fn open(
     };
     let plain = context.open(sealed, core).map_err(|_| SealError)?;
     Ok((plain, secret))
+}
+
+/// The lock of a payload that was sealed to this key. It says nothing of whether it was: whoever has
+/// left the lock out must open the payload under the header that it makes.
+pub fn lock_for(binding: &[u8], key: &SealSecret, payload: &[u8]) -> Result<LockField, SealError> {
+    let (context, _) = receive(binding, key, payload)?;
+    let encapsulated = payload.get(..32).ok_or(SealError)?;
+    Ok(receipt_secret(&context)?.compact_lock(encapsulated))
+}
+
+type Context = hpke::aead::AeadCtxR<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>;
+
+/// The recipient's side of a seal, and what it opens.
+fn receive<'a>(
+    binding: &[u8],
+    key: &SealSecret,
+    payload: &'a [u8],
+) -> Result<(Context, &'a [u8]), SealError> {
+    let (encapsulated, sealed) = payload.split_at_checked(32).ok_or(SealError)?;
+    let encapsulated = Deserializable::from_bytes(encapsulated).map_err(|_| SealError)?;
+    let context = hpke::setup_receiver(&OpModeR::Base, &key.hpke(), &encapsulated, &info(binding))
+        .map_err(|_| SealError)?;
+    Ok((context, sealed))
+}
+
+fn receipt_secret(context: &Context) -> Result<ReceiptSecret, SealError> {
+    let mut r = [0; 16];
+    context.export(domain::RECEIPT_EXPORT, &mut r).map_err(|_| SealError)?;
+    Ok(ReceiptSecret(r))
 }
 
 /// The HPKE info binds the recipient: its NodeId, or a group's 16 bytes.

@@ -22,7 +22,7 @@ use std::{
 use postrider_base::{Niceness, packet::Body};
 use postrider_exec::{
     cage::{self, Supervisor},
-    contract::{Bound, End, Limits, Order, Reach, STDIN_MAX, Standing},
+    contract::{End, Limits, Order, Reach, STDIN_MAX, Standing},
 };
 use postrider_spool::{DurableSpool, Spool, contract::PAGE_MAX};
 
@@ -34,6 +34,7 @@ use crate::desk::{
     laying::{self, is_mail},
     ledger::{remove_note, space},
     local_time,
+    own_command::{as_line, ended, last_word},
 };
 
 /// What a hook reads at most, in bytes; how long the whole is stands in `POSTRIDER_BYTES`.
@@ -44,8 +45,6 @@ const LAID_WITHIN_MS: u64 = 60_000;
 const NOT_LAID_MAX: usize = 64;
 /// Notes forgotten in one commit.
 const TOGETHER: usize = 256;
-/// Of what a hook wrote of its trouble, so much is told.
-const SAID_BYTES: usize = 200;
 
 /// The hooks of a home.
 pub struct Hooks<'a> {
@@ -277,6 +276,8 @@ impl Hooks<'_> {
     /// Forgets what a hook was to run for, and then its folder.
     pub fn drop(&self, due: &Due) -> Result<(), Failure> {
         self.forget(vec![due.key.clone()])?;
+        // Its supervisor may still be making durable what it has told.
+        let _ = cage::wait(&self.dir(due));
         clear(&self.dir(due))
     }
 
@@ -360,38 +361,6 @@ impl Facts {
     fn tell(&mut self, name: &str, value: String) {
         self.told.insert(format!("POSTRIDER_{name}"), value);
     }
-}
-
-fn ended(end: &End) -> String {
-    match end {
-        End::Exited(status) => format!("ended with {status}"),
-        End::Signalled(signal) => format!("ended by signal {signal}"),
-        End::Overran(bound) => {
-            let of = match bound {
-                Bound::Wall => "time",
-                Bound::Cpu => "of the processor",
-                Bound::Memory => "memory",
-                Bound::Scratch => "disk",
-            };
-            format!("was ended: it took more {of} than it may")
-        }
-        End::Killed => "was ended".into(),
-        End::NotBegun(why) => format!("did not begin: {why}"),
-    }
-}
-
-/// The last line that a hook wrote on standard error.
-fn last_word(dir: &Path) -> String {
-    let text = fs::read(dir.join("stderr")).unwrap_or_default();
-    let last = text.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    let last = as_line(&last[..last.len().min(SAID_BYTES)]);
-    if last.is_empty() { last } else { format!(": {last}") }
-}
-
-/// Bytes of anybody's as one line that does nothing to a terminal.
-fn as_line(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn clear(dir: &Path) -> Result<(), Failure> {

@@ -62,7 +62,7 @@ pub(super) fn compose(
     result.waited_ms = waited_ms;
     result.clock = Some(clock::wall_s());
     let mut files = Vec::new();
-    if let How::Ended(outcome) = how
+    if let How::Ended(outcome) | How::Undone(_, Some(outcome)) = how
         && state.may_have_run()
     {
         result.ran_ms = outcome.ran_ms;
@@ -97,6 +97,7 @@ pub(super) fn stated(how: &How) -> (State, Option<&str>) {
             End::Killed => (State::Killed, None),
             End::NotBegun(why) => (State::NotBegun, Some(why.as_str())),
         },
+        How::Undone(why, _) => (State::Undone, Some(why.as_str())),
         How::Unknown => (State::Unknown, Some("it was begun, and this node lost sight of it")),
         How::NotBegun(why) => (State::NotBegun, Some(why.as_str())),
         How::Refused(why) => (State::Refused, Some(why.as_str())),

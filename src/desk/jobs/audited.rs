@@ -77,6 +77,7 @@ pub(super) fn answer(
         State::Cancelled => ("cancelled", None),
         State::Superseded => ("superseded", None),
         State::Skipped => ("skipped", None),
+        State::Undone => ("undone", None),
     };
     let why = match (how, why) {
         (Some(how), Some(why)) => Some(format!("{how}: {why}")),

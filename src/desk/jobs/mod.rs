@@ -15,6 +15,8 @@ mod output;
 mod standing;
 #[cfg(target_os = "linux")]
 mod target;
+#[cfg(target_os = "linux")]
+mod trial;
 mod words;
 
 pub use self::{
@@ -29,6 +31,8 @@ pub(super) use notes::{CameNote, FactNote, IssuedNote, WordNote};
 pub use target::{Jobs, WaitingWord};
 #[cfg(target_os = "linux")]
 pub(super) use target::{PROGRAM, SUPERVISOR};
+#[cfg(target_os = "linux")]
+pub use trial::do_stage;
 
 use std::time::Duration;
 

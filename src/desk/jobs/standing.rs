@@ -108,6 +108,7 @@ fn ended(state: State) -> (&'static str, &'static str) {
         State::Cancelled => ("cancelled", "cancelled"),
         State::Superseded => ("superseded", "superseded"),
         State::Skipped => ("skipped", "skipped"),
+        State::Undone => ("undone", "undone"),
     }
 }
 
@@ -119,6 +120,7 @@ fn usual_reason(state: State) -> Option<&'static str> {
         State::Unknown => Some("it was begun, and nobody can say how it ended"),
         State::UnknownHandle => Some("its target has nothing of that name"),
         State::Superseded => Some("a newer one took its place"),
+        State::Undone => Some("what it changed did not stand its trial, and is as it was"),
         _ => None,
     }
 }
@@ -146,6 +148,7 @@ mod tests {
             (State::Cancelled, "cancelled", "cancelled", None, None),
             (State::Superseded, "superseded", "superseded", None, None),
             (State::Skipped, "skipped", "skipped", None, None),
+            (State::Undone, "undone", "undone", None, None),
         ] {
             // What is known here changes nothing of what the target said.
             let fact = Some(("running", Some("busy")));

@@ -30,11 +30,11 @@ use postrider_exec::{
     allow::{Asked as Request, Attached, Here, Rendered, given_name, judge},
     cage::{self, FolderError},
     contract::{Order, STDIN_MAX, Standing},
-    schedule::contract::{Asked, How, Input, Now, Phase, Record, Terms, Verdict},
+    schedule::contract::{Asked, How, Input, Now, OnTrial, Phase, Record, Terms, Verdict},
 };
 use postrider_spool::{Change, DurableSpool, Spool, contract::PAGE_MAX};
 
-use super::{CameNote, RELEASED, Touched, WordNote, answer, audited};
+use super::{CameNote, RELEASED, Touched, WordNote, answer, audited, trial};
 use crate::{
     desk::{
         Desk, Failure, FailureKind, Silent, Watch,
@@ -130,7 +130,9 @@ impl Jobs<'_> {
         for job in jobs {
             let Ok(job) = job.as_slice().try_into().map(BundleId) else { continue };
             let record = self.spool.note(space::JOB, &job.0)?;
-            let record = record.as_deref().and_then(Record::decode).unwrap_or_default();
+            let record = record.as_deref().map_or_else(Record::new, |record| {
+                Record::decode(record).unwrap_or_else(Record::unread)
+            });
             let answered = matches!(record.phase, Phase::Answered { .. });
             let told = if answered { self.came(job)?.and_then(|it| it.answered()) } else { None };
             let asked = match told {
@@ -229,6 +231,11 @@ impl Jobs<'_> {
                 reruns: entry.reruns,
                 approvals: entry.approvals,
                 what: approval_of(&job, &rendered.argv),
+                trial: entry.trial.as_ref().map(|trial| OnTrial {
+                    within_s: trial.within_s,
+                    starts: trial.starts,
+                    restarts: !trial.restart.is_empty(),
+                }),
             })
         })
     }
@@ -242,9 +249,10 @@ impl Jobs<'_> {
         ahead: &mut Option<cage::Ahead>,
     ) -> Result<(), Failure> {
         let here = self.here(job)?.ok_or_else(|| gone(&job))?;
-        let mut order = None;
+        let (mut order, mut on_trial) = (None, None);
         self.rendered(&here, |rendered| {
             order = Some(rendered.order(job.0, here.kept.author.to_string()));
+            on_trial = rendered.entry.trial.clone();
             let begins = (here.kept.author, here.job.handle.to_string());
             let what = approval_of(&job, &rendered.argv);
             self.placed.borrow_mut().insert(job, (begins.0, begins.1, what));
@@ -268,6 +276,9 @@ impl Jobs<'_> {
         make_dir(&self.of(&job), 0o711)?;
         make_dir(&dir, 0o711)?;
         make_dir(&dir.join("given"), 0o755)?;
+        if let Some(on_trial) = &on_trial {
+            trial::note(&dir, on_trial, &order)?;
+        }
         order.stdin = self.give(&here, &dir)?;
         cage::lay(&dir, &order).map_err(folder_failure)?;
         *ahead = ahead.take().and_then(|mut ahead| ahead.prepare(&dir).ok().map(|()| ahead));
@@ -311,7 +322,7 @@ impl Jobs<'_> {
 
     /// Has a supervisor ready for a job that may come.
     pub fn start_ahead(&self) -> io::Result<cage::Ahead> {
-        cage::Ahead::start(OsStr::new(PROGRAM), &[SUPERVISOR.into()])
+        cage::Ahead::start(OsStr::new(PROGRAM), &[SUPERVISOR.into()], &self.all)
     }
 
     /// What a folder says.
@@ -332,12 +343,15 @@ impl Jobs<'_> {
     /// Of a job that was answered nothing is left but what can be asked for again: output that was not
     /// shown whole.
     pub fn tidy(&self, job: &BundleId, attempt: u8) -> Result<(), Failure> {
+        // Its supervisor may still be making durable what it has told. Where there is no folder, nobody is.
+        let _ = cage::wait(&self.dir(job, attempt));
         let said = self.spool.note(space::JOB_ANSWER, &job.0)?;
         let whole = |said: &JobResult| said.stdout.is_whole() && said.stderr.is_whole();
         if said.is_none_or(|said| JobResult::decode(&said).is_ok_and(|said| whole(&said))) {
             return self.clear(job);
         }
         let dir = self.dir(job, attempt);
+        trial::clear(&dir).map_err(|error| Failure::file("clear", &dir, error))?;
         for name in ["work", "given"] {
             let path = dir.join(name);
             match fs::remove_dir_all(&path) {

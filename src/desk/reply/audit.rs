@@ -9,7 +9,7 @@ pub struct AuditLine {
     /// Its number, from 1.
     pub number: u64,
     /// What happened: started, ended, refused, unknown-handle, not-begun, unknown, expired, superseded,
-    /// skipped, cancelled; held, approved, taken-back, released; allow-list, signed, forgotten.
+    /// skipped, cancelled, undone; held, approved, taken-back, released; allow-list, signed, forgotten.
     pub what: String,
     /// With which job.
     pub job: Option<String>,

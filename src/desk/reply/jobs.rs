@@ -17,7 +17,7 @@ pub struct JobLine {
     /// By which handle.
     pub handle: String,
     /// queued, held, admitted, running; exited, unknown, refused, unknown-handle, not-begun, expired,
-    /// cancelled, superseded, skipped; of a fleet also waiting, not-sent. The list only grows.
+    /// cancelled, superseded, skipped, undone; of a fleet also waiting, not-sent. The list only grows.
     pub state: Word,
     /// The status of its command, where that ended by itself.
     pub exit_code: Option<u8>,
@@ -159,4 +159,21 @@ pub struct ProposalLine {
     pub mine: bool,
     /// Whether this node has agreed to exactly this.
     pub agreed: bool,
+}
+
+/// Something on trial here whose starts are counted.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(tag = "type", rename = "trial")]
+pub struct TrialLine {
+    /// The job whose command changed it.
+    pub id: String,
+    /// arm, restart, check, keep, undo, back, kept or undone.
+    pub stage: Word,
+    /// Starts since it was armed.
+    pub starts: u8,
+    /// Those that it has.
+    pub of: u8,
+    /// Why it is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }

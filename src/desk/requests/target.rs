@@ -4,11 +4,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use postrider_base::{
     BundleId, NodeId,
+    id::SetId,
     packet::{Body, FileEntry, Handle, Listed, No, Packet, Range, Request, Told},
 };
 use postrider_spool::{Change, DurableSpool, Spool};
@@ -23,10 +25,11 @@ use crate::{
         Desk, Failure, SendRequest,
         call_back::Beside,
         clock,
-        inbox::note_keys,
+        inbox::{note_keys, note_keys_of},
         introduce::letter,
-        ledger::{remove_note, space},
+        ledger::{remove_note, set_note, space},
         message_files::{Outgoing, Source, Trouble},
+        outgoing::Halfway,
         reply::Word,
         send::Small,
     },
@@ -187,6 +190,25 @@ impl<'a> Requests<'a> {
         Ok(what)
     }
 
+    /// What a crash left of the answer to a request; else a set that begins.
+    fn halfway(&self, waiting: &WaitingRequest) -> Result<Halfway, Failure> {
+        let (request, mut sealed) = (waiting.key(), BTreeMap::new());
+        let mut set = SetId(clock::random()?);
+        for key in note_keys(self.spool, space::SENDING)? {
+            let same = self.spool.note(space::SENDING, &key)?.is_some_and(|whose| whose == request);
+            if same && let Ok(key) = key.as_slice().try_into() {
+                set = SetId(key);
+            }
+        }
+        for key in note_keys_of(self.spool, space::SEALED, &set.0)? {
+            let index = key.get(set.0.len()..).and_then(|index| index.try_into().ok());
+            let note = self.spool.note(space::SEALED, &key)?;
+            let blake3 = note.and_then(|note| note.as_slice().try_into().ok());
+            sealed.extend(index.map(u32::from_be_bytes).zip(blake3));
+        }
+        Ok(Halfway { set, request, sealed, changed: AtomicBool::new(false) })
+    }
+
     /// Sends files; nothing is said when they changed meanwhile.
     fn send(
         &self,
@@ -213,7 +235,15 @@ impl<'a> Requests<'a> {
             let more = [waiting.forget(), fair::given(&node, message)];
             spent.changes().into_iter().chain(more).collect()
         };
-        let sent = self.desk.send_open(self.spool, to, &request, files, Beside::Of(&beside));
+        let mut halfway = Some(self.halfway(waiting)?);
+        let (beside, halfway_too) = (Beside::Of(&beside), &mut halfway);
+        let sent = self.desk.send_open(self.spool, to, &request, files, beside, halfway_too);
+        if let Some(halfway) = halfway.filter(|it| it.changed.load(Ordering::Relaxed)) {
+            // Nothing goes on with that: what is sealed of it is removed.
+            let none = set_note(space::SENDING, &halfway.set.0, Vec::new());
+            self.spool.commit(clock::now(), vec![none])?;
+            return Ok(None);
+        }
         let trouble: BTreeSet<bool> = opened
             .iter()
             .filter_map(|file| file.trouble().map(|trouble| trouble == Trouble::Changed))

@@ -7,6 +7,7 @@
 //! - `value`: whether what somebody sent may fill a slot;
 //! - `judge`: from a list and a request to a command, or to a reason that can be sent back;
 //! - `text`: the list as a file that people edit;
+//! - `trial`: what belongs to a command whose work is on trial;
 //! - `shown`: a command before a person's eyes, so that nothing in it can hide.
 //!
 //! Everything here is a function of its arguments: who somebody is, which attachments there are and
@@ -16,6 +17,7 @@ mod judge;
 mod shown;
 mod template;
 mod text;
+mod trial;
 mod value;
 
 use std::{
@@ -32,6 +34,7 @@ pub use self::{
     shown::shown,
     template::{Template, TemplateError},
     text::{AllowError, TEXT_MAX, entry_text},
+    trial::{STARTS, Trial, WITHIN_S},
 };
 use crate::contract::{Limits, Reach};
 
@@ -81,6 +84,8 @@ pub struct Entry {
     pub stdin: Option<u64>,
     /// Bytes of attachments that it takes, together.
     pub files: Option<u64>,
+    /// What it changes is on trial.
+    pub trial: Option<Trial>,
 }
 
 /// Limits as far as an entry says them.
@@ -162,6 +167,7 @@ impl Entry {
             window: None,
             stdin: None,
             files: None,
+            trial: None,
         }
     }
 
@@ -210,7 +216,7 @@ impl Entry {
         if self.command.takes_files() && self.files.is_none() {
             return Err(EntryError::NoFiles);
         }
-        Ok(())
+        self.trial.as_ref().map_or(Ok(()), Trial::check)
     }
 
     fn check_limits(&self) -> Result<(), EntryError> {
@@ -320,6 +326,26 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_by_its_key() {
         type Change = fn(&mut Entry);
+        let trial = |change: fn(&mut Trial)| {
+            let words = |program: &str| vec![program.to_owned()];
+            let (arm, restart, keep) = (Vec::new(), Vec::new(), Vec::new());
+            let (check, undo) = (words("/bin/ok"), words("/bin/undo"));
+            let mut trial = Trial { arm, restart, check, keep, undo, within_s: 60, starts: 3 };
+            change(&mut trial);
+            trial.check().map_err(|error| error.to_string())
+        };
+        assert_eq!(trial(|_| {}), Ok(()));
+        type TrialChange = fn(&mut Trial);
+        let trials: [(&str, TrialChange); 5] = [
+            ("check", |it| it.check.clear()),
+            ("undo", |it| it.undo = vec!["undo".into()]),
+            ("arm", |it| it.arm = vec!["/bin/arm".into(), "\u{1b}".into()]),
+            ("trial-s", |it| it.within_s = 0),
+            ("starts", |it| it.starts = 0),
+        ];
+        for (key, change) in trials {
+            assert!(trial(change).unwrap_err().contains(key), "{key}");
+        }
         let cases: [(&str, Change); 13] = [
             ("for", |it| it.who = Some(vec!["@".into()])),
             ("for", |it| it.who = Some(vec![" Bob".into()])),

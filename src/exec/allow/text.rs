@@ -15,7 +15,9 @@ use postrider_base::packet::Handle;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{AllowList, ENTRIES_MAX, Entry, EntryError, LimitsSaid, Template};
+use super::{
+    AllowList, ENTRIES_MAX, Entry, EntryError, LimitsSaid, STARTS, Template, Trial, WITHIN_S,
+};
 use crate::contract::Reach;
 
 /// The file is at most this long: a person keeps it.
@@ -84,6 +86,13 @@ struct EntryText {
     window: Option<String>,
     stdin: Option<u64>,
     files: Option<u64>,
+    arm: Option<Vec<String>>,
+    restart: Option<Vec<String>>,
+    check: Option<Vec<String>>,
+    keep: Option<Vec<String>>,
+    undo: Option<Vec<String>>,
+    trial_s: Option<u32>,
+    starts: Option<u8>,
 }
 
 impl AllowList {
@@ -157,7 +166,8 @@ fn is_head(line: &str, handle: &Handle) -> bool {
 }
 
 impl EntryText {
-    fn entry(self) -> Result<Entry, EntryError> {
+    fn entry(mut self) -> Result<Entry, EntryError> {
+        let trial = self.take_trial();
         let limits = LimitsSaid {
             wall_s: self.timeout_s,
             cpu_s: self.cpu_s,
@@ -181,9 +191,31 @@ impl EntryText {
             window: self.window.map(|it| it.parse()).transpose()?,
             stdin: self.stdin,
             files: self.files,
+            trial,
         };
         entry.check()?;
         Ok(entry)
+    }
+}
+
+impl EntryText {
+    /// One that says anything of a trial is on trial.
+    fn take_trial(&mut self) -> Option<Trial> {
+        let commands =
+            [&mut self.arm, &mut self.restart, &mut self.check, &mut self.keep, &mut self.undo];
+        let said = commands.iter().any(|words| words.is_some());
+        let [arm, restart, check, keep, undo] =
+            commands.map(|words| words.take().unwrap_or_default());
+        let (within_s, starts) = (self.trial_s, self.starts);
+        (said || within_s.is_some() || starts.is_some()).then(|| Trial {
+            arm,
+            restart,
+            check,
+            keep,
+            undo,
+            within_s: within_s.unwrap_or(WITHIN_S),
+            starts: starts.unwrap_or(STARTS),
+        })
     }
 }
 
@@ -232,6 +264,16 @@ pub fn entry_text(handle: &Handle, entry: &Entry) -> String {
     key("window", entry.window.map(|window| quoted(&window.to_string())));
     key("stdin", number(entry.stdin));
     key("files", number(entry.files));
+    if let Some(trial) = &entry.trial {
+        let words = |words: &Vec<String>| (!words.is_empty()).then(|| list(words));
+        key("arm", words(&trial.arm));
+        key("restart", words(&trial.restart));
+        key("check", words(&trial.check));
+        key("keep", words(&trial.keep));
+        key("undo", words(&trial.undo));
+        key("trial-s", number(Some(trial.within_s.into())));
+        key("starts", number(Some(trial.starts.into())));
+    }
     out
 }
 
@@ -300,6 +342,13 @@ best-effort = true
 window = "22:00-06:00"
 stdin = 1024
 files = 2048
+arm = ["/usr/local/bin/pump-arm"]
+restart = ["/usr/bin/systemctl", "reboot"]
+check = ["/usr/local/bin/pump-well", "--all"]
+keep = ["/usr/local/bin/pump-keep"]
+undo = ["/usr/local/bin/pump-undo"]
+trial-s = 900
+starts = 2
 "#;
 
     #[test]
@@ -361,6 +410,8 @@ files = 2048
             (with("memory = -1"), "line 6", "memory"),
             (with("memory = 5"), "line 4", "memory must be at least"),
             (with("window = 'night'"), "line 4", "22:00-06:00"),
+            (with("undo = ['/bin/undo']"), "line 4", "check must be there"),
+            (with("check = ['/bin/ok']\nundo = ['undo']"), "line 4", "undo must be a command"),
             (with("window = '24:00-06:00'"), "line 4", "22:00-06:00"),
             (with("pin = 'a5'"), "line 4", "64 hexadecimal"),
             (with("group = 'a b'"), "line 4", "handle"),

@@ -3,7 +3,9 @@
 use std::fs;
 
 use rustix::{
-    process::{Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit},
+    process::{
+        Resource, Rlimit, geteuid, getpriority_process, getrlimit, setpriority_process, setrlimit,
+    },
     thread::{
         CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -20,6 +22,8 @@ const CPU_GRACE_S: u64 = 2;
 /// How far a command stands back for everything else on the machine, the daemon first of all: as far as
 /// what is started with `nice`.
 pub(super) const NICE: i32 = 10;
+/// Behind everything that is not as far back.
+const NICE_MOST: i32 = 19;
 
 /// Sets everything but memory: that comes last, for it binds the cell too.
 pub(super) fn limit(limits: &Limits, processes: Option<u64>) -> rustix::io::Result<()> {
@@ -43,6 +47,26 @@ pub(super) fn stand_back() -> rustix::io::Result<()> {
     // Where the kernel shares out time by session, as on desktops, nice alone counts within ours.
     let _ = fs::write("/proc/self/autogroup", NICE.to_string());
     Ok(())
+}
+
+/// From now on this process runs where nobody else wants to; how it stood before, for [`come_back`]. Nothing
+/// where it could not come back.
+pub(super) fn step_aside() -> Option<i32> {
+    let before = getpriority_process(None).ok().filter(|_| geteuid().is_root())?;
+    stand(NICE_MOST);
+    Some(before)
+}
+
+/// Somebody waits for it again.
+pub(super) fn come_back(to: Option<i32>) {
+    if let Some(nice) = to {
+        stand(nice);
+    }
+}
+
+fn stand(nice: i32) {
+    let _ = setpriority_process(None, nice);
+    let _ = fs::write("/proc/self/autogroup", nice.to_string());
 }
 
 /// The address space of each process.

@@ -19,8 +19,12 @@ use std::{
 
 use landlock::ABI;
 use nix::{
+    errno::Errno,
     sched::{CloneFlags, unshare},
-    sys::signal::SigSet,
+    sys::{
+        signal::SigSet,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
 };
 use rustix::{
     fs::{MemfdFlags, Mode, SealFlags, fcntl_add_seals, memfd_create},
@@ -39,7 +43,7 @@ use super::{
     folder::{GIVEN, STDIN, WORK},
     paths::{Paths, bar_paths},
     program::Program,
-    root,
+    root::{self, Ahead},
     talk::{Nest, Plan, Word, hear, say},
 };
 use crate::contract::Order;
@@ -67,10 +71,14 @@ pub fn confine() -> io::Result<()> {
     let own_network = nest.first && nest.alone && unshare(CloneFlags::CLONE_NEWNET).is_ok();
     // What most jobs need.
     let likely = Bar::new(Sockets::Local, joined && !nest.join.is_empty()).ok();
-    // A job may be long in coming. Other namespaces are left after that: a mount that somebody takes away
-    // meanwhile would stay in use by this process.
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    let under = nest.under.as_deref().filter(|_| nest.first && !nest.own_users);
+    let ahead = under.and_then(Ahead::enter);
+    // A job may be long in coming. Where the root is not built by now, namespaces are left after that: a
+    // mount that somebody takes away meanwhile would stay in use by this process.
     let Some(plan) = hear::<Plan>(&mut socket)? else { return Ok(()) };
-    let mut cell = Cell { nest, plan, likely, enforced: BTreeMap::new() };
+    bounds::come_back(nest.stood);
+    let mut cell = Cell { nest, plan, ahead, likely, enforced: BTreeMap::new() };
     if !(joined && join(&cell.plan.join)) {
         (cell.plan.memory_by, cell.plan.processes_by) = (None, None);
     }
@@ -85,6 +93,7 @@ pub fn confine() -> io::Result<()> {
 struct Cell {
     nest: Nest,
     plan: Plan,
+    ahead: Option<Ahead>,
     likely: Option<Bar>,
     enforced: BTreeMap<String, String>,
 }
@@ -96,9 +105,7 @@ fn because<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> String {
 
 impl Cell {
     fn run(&mut self, socket: &mut UnixStream, own_network: bool) -> Result<Option<Word>, String> {
-        let input = self.take_input()?;
-        let alone = self.leave_namespaces(own_network);
-        let own_root = alone.mounts && self.enter_root()?;
+        let (input, own_root, own_network) = self.enter_root(own_network)?;
         let work = self.plan.dir.join(WORK);
         std::env::set_current_dir(&work).map_err(because("its folder"))?;
         // Through the new root, so that its name stays true.
@@ -111,7 +118,7 @@ impl Cell {
         bounds::give_up_privileges().map_err(because("privileges"))?;
         // Whoever changed its user is told of its parent's death no more.
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(because("its supervisor"))?;
-        self.bar(program.file().as_fd(), own_root, alone.network)?;
+        self.bar(program.file().as_fd(), own_root, own_network)?;
         self.insist()?;
         say(socket, &Word::Ready(self.enforced.clone())).map_err(because("its supervisor"))?;
         if hear::<()>(socket).map_err(because("its supervisor"))?.is_none() {
@@ -122,37 +129,57 @@ impl Cell {
         if self.plan.memory_by.is_none() {
             bounds::limit_memory(self.plan.order.limits.memory_bytes).map_err(because("memory"))?;
         }
-        if self.nest.first { stay(command.stdin(input)) } else { Err(become_it(command, &input)) }
+        if !self.nest.first {
+            return Err(become_it(command, &input));
+        }
+        let word = stay(command.stdin(input))?;
+        if is_alone() {
+            say(socket, &word)
+                .and_then(|()| say(socket, &Word::Alone))
+                .map_err(because("its supervisor"))?;
+            // Until the supervisor has made durable how it ended.
+            let _ = hear::<()>(socket);
+            return Ok(None);
+        }
+        Ok(Some(word))
+    }
+
+    /// Leaves namespaces and enters a root of its own, as far as that can be done: the command's input, whether
+    /// it has such a root, and a network that is nobody's.
+    fn enter_root(&mut self, own_network: bool) -> Result<(File, bool, bool), String> {
+        let Plan { dir, order, program, .. } = &self.plan;
+        if let Some(ahead) = self.ahead.take() {
+            if ahead.suits(dir, program, &order.reach) {
+                let input = self.take_input(&ahead.folder(dir))?;
+                ahead.finish(dir).map_err(because("a root of its own"))?;
+                return Ok((input, true, own_network));
+            }
+            ahead.leave().map_err(because("what it may reach"))?;
+        }
+        let input = self.take_input(dir)?;
+        if !self.nest.first {
+            return Ok((input, false, false));
+        }
+        let own_network =
+            own_network || !order.reach.net && unshare(CloneFlags::CLONE_NEWNET).is_ok();
+        let own_root = unshare(root::OWN).is_ok()
+            && root::enter(dir, program, &order.reach, self.nest.first)
+                .map_err(because("a root of its own"))?;
+        Ok((input, own_root, own_network))
     }
 
     /// Opened before anything is given up; no file is an end at once, so that no read hangs.
-    fn take_input(&self) -> Result<File, String> {
+    fn take_input(&self, dir: &Path) -> Result<File, String> {
         if let Some(bytes) = &self.plan.order.stdin {
             return in_memory(bytes).map_err(because("stdin"));
         }
-        match File::open(self.plan.dir.join(STDIN)) {
+        match File::open(dir.join(STDIN)) {
             Ok(file) => Ok(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 File::open("/dev/null").map_err(because("/dev/null"))
             }
             Err(error) => Err(because("stdin")(error)),
         }
-    }
-
-    fn leave_namespaces(&self, own_network: bool) -> Alone {
-        if !self.nest.first {
-            return Alone::default();
-        }
-        let mounts = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
-        let leave = || !self.plan.order.reach.net && unshare(CloneFlags::CLONE_NEWNET).is_ok();
-        Alone { mounts: unshare(mounts).is_ok(), network: own_network || leave() }
-    }
-
-    fn enter_root(&mut self) -> Result<bool, String> {
-        rustix::process::umask(Mode::WGRP | Mode::WOTH);
-        let Plan { dir, order, program, .. } = &self.plan;
-        root::enter(dir, program, &order.reach, self.nest.first)
-            .map_err(because("a root of its own"))
     }
 
     fn bound(&mut self) -> Result<(), String> {
@@ -290,13 +317,6 @@ fn join(groups: &[PathBuf]) -> bool {
     })
 }
 
-/// What this process has for itself.
-#[derive(Default)]
-struct Alone {
-    mounts: bool,
-    network: bool,
-}
-
 fn command(order: &Order, program: &Path, work: &Path) -> Command {
     let argument = |bytes: &Vec<u8>| OsString::from(OsStr::from_bytes(bytes));
     let mut command = Command::new(program);
@@ -333,7 +353,7 @@ fn not_run(error: io::Error) -> String {
 
 /// Stays as the first process of the namespace: runs the command as a child, buries whatever is orphaned,
 /// and with its own end everything ends that is left.
-fn stay(command: &mut Command) -> Result<Option<Word>, String> {
+fn stay(command: &mut Command) -> Result<Word, String> {
     // What this process holds is not the command's to look at.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(because("its cell"))?;
     let child = command.spawn().map_err(not_run)?;
@@ -347,10 +367,24 @@ fn stay(command: &mut Command) -> Result<Option<Word>, String> {
         }
         let byte = |code: Option<i32>| code.and_then(|code| u8::try_from(code).ok());
         if let Some(code) = byte(status.exit_status()) {
-            return Ok(Some(Word::Exited(code)));
+            return Ok(Word::Exited(code));
         }
         if let Some(signal) = byte(status.terminating_signal()) {
-            return Ok(Some(Word::Signalled(signal)));
+            return Ok(Word::Signalled(signal));
+        }
+    }
+}
+
+/// Whether this process, the first of its namespace, is the last one there. Whoever loses a parent there
+/// becomes a child of this one.
+fn is_alone() -> bool {
+    // Those that a command began in ways of its own count, too.
+    let all = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+    loop {
+        match waitpid(None, Some(all)) {
+            Ok(WaitStatus::StillAlive) => return false,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return errno == Errno::ECHILD,
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Groups {
     /// Where a share of the processor is joined: a session that a command begins counts as a whole
     /// otherwise, whatever its processes have of `nice`.
     pub(super) share: Option<PathBuf>,
+    /// Where that share is set, and to what.
+    stands_back: Option<(PathBuf, String)>,
     /// Where the bound of memory is set, and that of swap, with what it is set to.
     memory: Option<PathBuf>,
     swap: Option<(PathBuf, Swap)>,
@@ -112,7 +114,7 @@ impl Groups {
                     let _ = set(&parent.join("cgroup.subtree_control"), "+cpu");
                 }
                 // Its processes are in it already; where it is not shared out, nice is what there is.
-                let _ = set(&weight, &NICE.to_string());
+                self.stands_back = Some((weight, NICE.to_string()));
                 self.memory_by = Some("cgroup".to_owned());
                 self.processes_by = Some("cgroup".to_owned());
                 self.memory = Some(most);
@@ -141,10 +143,17 @@ impl Groups {
     fn make_share(&mut self, ours: &str, mounts: &str) {
         let own = place(ours, mounts, Some("cpu"));
         let Some(dir) = own.and_then(|own| make_dir(&own)) else { return };
-        if set(&dir.join("cpu.shares"), SHARES).is_ok() {
-            self.share = Some(dir.join(JOIN));
-        }
+        self.share = Some(dir.join(JOIN));
+        self.stands_back = Some((dir.join("cpu.shares"), SHARES.to_owned()));
         self.shared = Some(dir);
+    }
+
+    /// From now on whoever is in it stands back for everything else on the machine: the command, and not the
+    /// cell before, for which somebody waits.
+    pub(super) fn stand_back(&self) {
+        if let Some((file, value)) = &self.stands_back {
+            let _ = set(file, value);
+        }
     }
 
     fn make_processes(&mut self, processes: &str) -> Vec<PathBuf> {

@@ -3,11 +3,16 @@
 //! socket that somebody listens on.
 
 use std::{
-    fs, io,
-    os::unix::fs::{MetadataExt, symlink},
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{MetadataExt, symlink},
+    },
     path::{Component, Path, PathBuf},
 };
 
+use nix::sched::{CloneFlags, setns, unshare};
 use rustix::{
     fs::{Mode, OFlags},
     mount::{
@@ -23,6 +28,9 @@ use super::{
 };
 use crate::contract::Reach;
 
+/// What a command has for itself beside its processes and its network.
+pub(super) const OWN: CloneFlags =
+    CloneFlags::CLONE_NEWNS.union(CloneFlags::CLONE_NEWIPC).union(CloneFlags::CLONE_NEWUTS);
 /// The system's programs, libraries and their settings.
 pub(super) const SYSTEM: &[&str] =
     &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/nix", "/gnu"];
@@ -39,6 +47,9 @@ const LINKS: &[(&str, &str)] = &[
 /// Where programs write that nobody told otherwise: there they find their own folder.
 const SCRATCH: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
 
+/// Where the folders of all jobs are while there is no job: no longer than that.
+const JOBS: &str = "/.jobs";
+
 /// Builds the root in a mount namespace that this process has for itself already, and enters it; `false`
 /// where that cannot be done, and then everything is as it was.
 pub(super) fn enter(dir: &Path, program: &Seen, reach: &Reach, own_proc: bool) -> io::Result<bool> {
@@ -46,34 +57,119 @@ pub(super) fn enter(dir: &Path, program: &Seen, reach: &Reach, own_proc: bool) -
     if reach.read.iter().chain(&reach.write).any(|path| path == everything) {
         return Ok(false);
     }
-    if build(dir, program, reach, own_proc).is_err() {
+    let build = || {
+        let (root, folder) = begin(dir, own_proc)?;
+        root.grant(&program.path, reach)?;
+        root.give(dir, &beneath(&folder))?;
+        if reach.net {
+            // Where names are looked up is often a link to where something keeps it up to date.
+            for name in ["/etc/resolv.conf", "/etc/hosts"] {
+                if let Ok(path) = fs::canonicalize(name) {
+                    root.show(&path, &path)?;
+                }
+            }
+        }
+        root.scratch(dir)
+    };
+    if build().is_err() {
         // Nothing but the root itself hides anything. Where not even that was mounted there is nothing
         // to take away.
         let _ = unmount(dir, UnmountFlags::DETACH);
         return Ok(false);
     }
-    rustix::process::chdir(dir)?;
+    if !turn(dir)? {
+        return Ok(false);
+    }
+    close()?;
+    Ok(true)
+}
+
+/// A root for a job that is to come, which this process has entered: all is there but what is the job's. What
+/// was mounted elsewhere is not in use by it.
+pub(super) struct Ahead {
+    /// Where the jobs' folders are.
+    under: PathBuf,
+    /// The namespace of mounts that was left.
+    left: OwnedFd,
+}
+
+impl Ahead {
+    /// Leaves namespaces, builds the root and enters it; nothing where that cannot be done, and then
+    /// everything is as it was but for these namespaces.
+    pub(super) fn enter(under: &Path) -> Option<Self> {
+        let left = File::open("/proc/self/ns/mnt").ok()?.into();
+        unshare(OWN).ok()?;
+        let ahead = Self { under: under.to_owned(), left };
+        let build = || {
+            let (root, folder) = begin(under, true)?;
+            let jobs = root.inside(Path::new(JOBS));
+            root.make_dir(Path::new(JOBS))?;
+            io::Result::Ok(mount_bind(beneath(&folder), &jobs)?)
+        };
+        // A root that was built in part goes with its namespace.
+        if build().is_ok() && turn(under).is_ok_and(|turned| turned) {
+            return Some(ahead);
+        }
+        let _ = ahead.leave();
+        None
+    }
+
+    /// Whether a job needs no more than what is there, and what is its own.
+    pub(super) fn suits(&self, dir: &Path, program: &Seen, reach: &Reach) -> bool {
+        let system = SYSTEM.iter().any(|path| program.path.starts_with(path));
+        system
+            && reach.read.is_empty()
+            && reach.write.is_empty()
+            && !reach.net
+            && dir.starts_with(&self.under)
+    }
+
+    /// Where a job's folder is meanwhile.
+    pub(super) fn folder(&self, dir: &Path) -> PathBuf {
+        Path::new(JOBS).join(dir.strip_prefix(&self.under).unwrap_or(dir))
+    }
+
+    /// Adds what is a job's own, and takes away what is not.
+    pub(super) fn finish(&self, dir: &Path) -> io::Result<()> {
+        let root = Root { at: Path::new("/") };
+        root.give(dir, &self.folder(dir))?;
+        root.scratch(dir)?;
+        unmount(JOBS, UnmountFlags::DETACH)?;
+        fs::remove_dir(JOBS)?;
+        close()
+    }
+
+    /// Goes back to where everything is.
+    pub(super) fn leave(self) -> io::Result<()> {
+        Ok(setns(self.left, CloneFlags::CLONE_NEWNS)?)
+    }
+}
+
+/// Makes the root the root.
+fn turn(at: &Path) -> io::Result<bool> {
+    rustix::process::chdir(at)?;
     if pivot_root(".", ".").is_err() {
-        unmount(dir, UnmountFlags::DETACH)?;
+        unmount(at, UnmountFlags::DETACH)?;
         return Ok(false);
     }
     unmount(".", UnmountFlags::DETACH)?;
     rustix::process::chdir("/")?;
-    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-    mount_remount("/", flags, c"")?;
     Ok(true)
 }
 
-fn build(dir: &Path, program: &Seen, reach: &Reach, own_proc: bool) -> io::Result<()> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    // The root is built on top of the job's folder, a place that is certainly there and certainly ours;
-    // what is under it stays in reach by these.
-    let folder = rustix::fs::open(dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let beneath =
-        PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder)));
-    mount("postrider", dir, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"size=1m,mode=755")?;
-    let root = Root { at: dir };
+/// Nothing is written in the root itself any more.
+fn close() -> io::Result<()> {
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(mount_remount("/", flags, c"")?)
+}
 
+/// What is in every root. It is built on top of a folder, a place that is certainly there and certainly ours;
+/// what is under it stays in reach by the descriptor.
+fn begin(at: &Path, own_proc: bool) -> io::Result<(Root<'_>, OwnedFd)> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    let folder = rustix::fs::open(at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    mount("postrider", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"size=1m,mode=755")?;
+    let root = Root { at };
     for path in SYSTEM.iter().map(Path::new) {
         root.show(path, path)?;
     }
@@ -89,35 +185,11 @@ fn build(dir: &Path, program: &Seen, reach: &Reach, own_proc: bool) -> io::Resul
     if !own_proc || mount("proc", &proc, "proc", flags, None).is_err() {
         mount_bind_recursive("/proc", &proc)?;
     }
-    // Parents first, so that what is beneath something that is shown is shown with it.
-    let mut granted: Vec<&Path> = reach.read.iter().chain(&reach.write).map(|p| &**p).collect();
-    granted.push(&program.path);
-    granted.sort_unstable();
-    for path in granted {
-        root.show(path, path)?;
-    }
-    // After what may lie around them, or that would be in their place.
-    for name in [WORK, GIVEN] {
-        root.make_dir(&dir.join(name))?;
-        mount_bind(beneath.join(name), root.inside(&dir.join(name)))?;
-    }
-    if reach.net {
-        // Where names are looked up is often a link to where something keeps it up to date.
-        for name in ["/etc/resolv.conf", "/etc/hosts"] {
-            if let Ok(path) = fs::canonicalize(name) {
-                root.show(&path, &path)?;
-            }
-        }
-    }
-    for name in SCRATCH.iter().map(Path::new) {
-        let at = root.inside(name);
-        // Something granted may be beneath it: then it is a directory, of that alone.
-        if fs::symlink_metadata(&at).is_err() {
-            root.make_dir(name.parent().unwrap_or(Path::new("/")))?;
-            symlink(dir.join(WORK), &at)?;
-        }
-    }
-    Ok(())
+    Ok((root, folder))
+}
+
+fn beneath(folder: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
 }
 
 struct Root<'a> {
@@ -125,6 +197,36 @@ struct Root<'a> {
 }
 
 impl Root<'_> {
+    /// Shows the program and what was granted. Parents first, so that what is beneath something that is shown
+    /// is shown with it.
+    fn grant(&self, program: &Path, reach: &Reach) -> io::Result<()> {
+        let mut granted: Vec<&Path> = reach.read.iter().chain(&reach.write).map(|p| &**p).collect();
+        granted.push(program);
+        granted.sort_unstable();
+        granted.into_iter().try_for_each(|path| self.show(path, path))
+    }
+
+    /// Shows what is the job's own, after what may lie around it, or that would be in its place.
+    fn give(&self, dir: &Path, from: &Path) -> io::Result<()> {
+        for name in [WORK, GIVEN] {
+            self.make_dir(&dir.join(name))?;
+            mount_bind(from.join(name), self.inside(&dir.join(name)))?;
+        }
+        Ok(())
+    }
+
+    fn scratch(&self, dir: &Path) -> io::Result<()> {
+        for name in SCRATCH.iter().map(Path::new) {
+            let at = self.inside(name);
+            // Something granted may be beneath it: then it is a directory, of that alone.
+            if fs::symlink_metadata(&at).is_err() {
+                self.make_dir(name.parent().unwrap_or(Path::new("/")))?;
+                symlink(dir.join(WORK), &at)?;
+            }
+        }
+        Ok(())
+    }
+
     fn inside(&self, path: &Path) -> PathBuf {
         self.at.join(path.strip_prefix("/").unwrap_or(path))
     }

@@ -27,9 +27,9 @@ use super::{
     folder::{FolderError, GIVEN, WORK, look, order},
     groups::Groups,
     program::Seen,
-    talk::{Nest, Plan, User, say},
+    talk::{Nest, Plan, User, hear, say},
 };
-use crate::contract::{Order, Standing};
+use crate::contract::{Order, Outcome, Standing};
 
 /// Users from here on belong to nobody: above what container managers give out, below what systems
 /// misread as a negative number.
@@ -43,25 +43,36 @@ const OWN_COUNT: u32 = 1 << 27;
 #[derive(Debug)]
 pub struct Supervisor {
     child: Child,
-    /// Closed once the outcome is durable, and with its end at the latest.
+    /// Says how the command ended, if that is short; closed once that is durable, and with its end at the
+    /// latest.
     says: Option<ChildStdout>,
+    waited: bool,
 }
 
 impl Supervisor {
     fn new(mut child: Child) -> Self {
         let says = child.stdout.take();
-        Self { child, says }
+        Self { child, says, waited: false }
     }
 
-    /// Waits until it has done what it does, then looks at the folder.
+    /// Waits until it knows how the command ended.
     ///
-    /// [`Standing::NotStarted`] means that it could do nothing, for reasons in `trouble`.
+    /// Where the outcome holds all of the output it becomes durable in the folder when this value is gone, or
+    /// a second later: whoever makes durable elsewhere what follows from it does that first. The folder is in
+    /// use until [`super::wait`] returns. Else the folder says it, and [`Standing::NotStarted`] means that
+    /// it could do nothing, for reasons in `trouble`.
     pub fn wait(&mut self, dir: &Path) -> Result<Standing, FolderError> {
-        match self.says.take() {
-            // It says nothing: there is only the end of it.
-            Some(mut says) => drop(io::copy(&mut says, &mut io::sink())),
+        if !self.waited
+            && let Some(says) = &mut self.says
+        {
+            self.waited = true;
+            if let Ok(Some(outcome)) = hear::<Outcome>(says) {
+                return Ok(Standing::Ended(Box::new(outcome)));
+            }
+        } else {
+            self.says = None;
             // Not ours to wait for any more: then it has ended.
-            None => drop(self.child.wait()),
+            let _ = self.child.wait();
         }
         look(dir)
     }
@@ -69,9 +80,11 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        match self.says {
-            Some(_) => drop(self.child.try_wait()),
-            None => drop(self.child.wait()),
+        if self.waited {
+            self.says = None;
+            let _ = self.child.wait();
+        } else {
+            let _ = self.child.try_wait();
         }
     }
 }
@@ -103,11 +116,17 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Starts one, as [`start`] does, but without a folder.
-    pub fn start(program: &OsStr, arguments: &[OsString]) -> io::Result<Self> {
+    /// Starts one, as [`start`] does, but without a folder; the job's will be in `under`, which is there.
+    pub fn start(program: &OsStr, arguments: &[OsString], under: &Path) -> io::Result<Self> {
         let mut child = supervisor(program, arguments).stdin(Stdio::piped()).spawn()?;
-        let tell = child.stdin.take();
-        Ok(Self { child: Some(child), tell })
+        let mut ahead = Self { tell: child.stdin.take(), child: Some(child) };
+        ahead.say(under)?;
+        Ok(ahead)
+    }
+
+    fn say(&mut self, path: &Path) -> io::Result<()> {
+        let tell = self.tell.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        tell.write_all(&[path.as_os_str().as_bytes(), &[TOLD]].concat())
     }
 
     /// Gives it the folder of a job: it does what comes before a beginning, and waits for [`begin`]. Until
@@ -120,8 +139,7 @@ impl Ahead {
         if order(dir).is_ok_and(|order| order.reach.net) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let tell = self.tell.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        tell.write_all(&[dir.as_os_str().as_bytes(), &[TOLD]].concat())
+        self.say(dir)
     }
 
     /// Lets it begin. Where that fails it runs nothing, and another may be started.
@@ -151,7 +169,8 @@ const BEGIN: u8 = 1;
 /// Longer than any path that the kernel takes.
 const NAME_MAX: u64 = 8192;
 
-/// The folder that a supervisor which was started ahead is given; nothing if there will be none.
+/// A folder that a supervisor which was started ahead is told: where its job's will be, then that; nothing if
+/// there will be none.
 pub(super) fn told(from: &mut impl BufRead) -> io::Result<Option<PathBuf>> {
     let mut name = Vec::new();
     from.by_ref().take(NAME_MAX).read_until(TOLD, &mut name)?;
@@ -177,11 +196,11 @@ pub(super) struct Born {
     own_users: bool,
 }
 
-/// Brings a cell into being, as far as that can be without knowing its job; `alone`, but that it will have
-/// no network.
+/// Brings a cell into being, as far as that can be without knowing its job. One that is to wait for it is told
+/// where its folder will be, and how this process stood before; it will have no network.
 ///
 /// Leaves namespaces: whatever this process starts afterwards is in the cell's.
-pub(super) fn bear(mut cell: Command, alone: bool) -> Result<Born, String> {
+pub(super) fn bear(mut cell: Command, waits: Option<(&Path, Option<i32>)>) -> Result<Born, String> {
     let in_words = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let (first, own_users) = leave().map_err(in_words("namespaces"))?;
     let groups = Groups::make();
@@ -201,7 +220,15 @@ pub(super) fn bear(mut cell: Command, alone: bool) -> Result<Born, String> {
         i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("its cell has no pid")?;
     let mut socket = ours;
     // One that is gone already is noticed when it is buried.
-    let nest = Nest { first, own_users, alone, join: groups.join(), share: groups.share.clone() };
+    let nest = Nest {
+        first,
+        own_users,
+        alone: waits.is_some(),
+        under: waits.and_then(|(under, _)| fs::canonicalize(under).ok()),
+        stood: waits.and_then(|(_, stood)| stood),
+        join: groups.join(),
+        share: groups.share.clone(),
+    };
     let _ = say(&mut socket, &nest);
     Ok(Born { pid, socket, stdout, stderr, groups, first, own_users })
 }

@@ -5,7 +5,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, stdout},
+    os::unix::net::UnixStream,
     path::Path,
     process::Command,
     thread,
@@ -21,7 +23,7 @@ use rustix::{
     io::Errno,
     process::{
         Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
-        set_child_subreaper, wait,
+        set_child_subreaper, wait, waitpid,
     },
     stdio::dup2_stdout,
 };
@@ -52,6 +54,10 @@ const SHARE: u32 = 20;
 /// at the most, so that neither disk nor processor is full of what nobody will read.
 const PIECES_PER_REST: u64 = 4;
 const REST: Duration = Duration::from_millis(1);
+/// So long an outcome becomes durable elsewhere first: two syncs at once take each longer.
+const FIRST_ELSEWHERE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// When what is left of a job is cleared away: whoever waits for its outcome needs the processor first.
+const CLEARED_AFTER: Duration = Duration::from_millis(20);
 const NOT_WANTED: &str = "it was to end before it began";
 /// A reason fits a line or two; an outcome must fit its reserve.
 const WHY_BYTES_MAX: usize = 1000;
@@ -77,16 +83,20 @@ pub enum SuperviseError {
 pub fn supervise(dir: Option<&Path>, cell: Command) -> Result<(), SuperviseError> {
     begin_alone().map_err(|error| SuperviseError::Io("a process of its own", error))?;
     match dir {
-        Some(dir) => said_in(dir, supervise_in(dir, || bear(cell, false), || true)),
+        Some(dir) => said_in(dir, supervise_in(dir, || bear(cell, None), || true)),
         None => wait_for_one(cell),
     }
 }
 
 /// Has everything ready, then sees the job through that it is told of.
 fn wait_for_one(cell: Command) -> Result<(), SuperviseError> {
-    let mut born = Some(bear(cell, true));
     let mut said = io::stdin().lock();
-    let dir = told(&mut said).map_err(|error| SuperviseError::Io("its folder's name", error));
+    let unheard = |error| SuperviseError::Io("its folder's name", error);
+    let Some(under) = told(&mut said).map_err(unheard)? else { return Ok(()) };
+    let stood = bounds::step_aside();
+    let mut born = Some(bear(cell, Some((&under, stood))));
+    let dir = told(&mut said).map_err(unheard);
+    bounds::come_back(stood);
     let done = match dir {
         Ok(Some(dir)) => match &born {
             // Then nothing is done, and another supervisor may be started.
@@ -140,8 +150,6 @@ fn supervise_in(
         return Ok(());
     }
     let order = folder::order(dir)?;
-    // Before anything runs, or a full disk could hide how it ended.
-    let reserve = Reserve::make(dir).map_err(failed("no room for its outcome"))?;
     let signals = hear_signals().map_err(|errno| failed("signals")(errno.into()))?;
 
     let limits = order.limits;
@@ -158,15 +166,29 @@ fn supervise_in(
             }
         }
     });
+    // Before anything runs, or a full disk could hide how it ended; and while the cell confines itself.
+    let reserve = match Reserve::make(dir) {
+        Ok(reserve) => reserve,
+        Err(error) => {
+            if let Ok(born) = begun {
+                born.end();
+            }
+            return Err(failed("no room for its outcome")(error));
+        }
+    };
     let done = match begun {
         Ok(born) => run(dir, &limits, born, signals, may_begin),
-        Err(why) => may_begin().then(|| Done {
-            outcome: not_begun(why, BTreeMap::new()),
-            groups: Groups::default(),
-            mounts: None,
-        }),
+        Err(why) => may_begin()
+            .then(|| Done { outcome: not_begun(why, BTreeMap::new()), left: Left::default() }),
     };
-    let Some(Done { outcome, groups, mounts }) = done else { return Ok(()) };
+    let Some(Done { outcome, left }) = done else { return Ok(()) };
+    if outcome.stands_alone() {
+        // Whoever waits makes it durable in a way of its own. It may be that nobody waits any more.
+        let told = say(&mut stdout(), &outcome);
+        if told.is_ok() {
+            let _ = poll(&mut [PollFd::new(&stdout(), PollFlags::empty())], Some(&FIRST_ELSEWHERE));
+        }
+    }
     let filled = reserve.fill(&outcome);
     if filled.is_ok() {
         // It is durable: whoever waits need not wait for the rest.
@@ -175,18 +197,39 @@ fn supervise_in(
             let _ = dup2_stdout(&nothing);
         }
     }
-    drop(mounts);
-    groups.remove();
+    bounds::step_aside();
+    thread::sleep(CLEARED_AFTER);
+    left.clear();
     filled.map_err(failed("its outcome"))
 }
 
-/// What is left when a job is over.
+/// A job that is over.
 struct Done {
     outcome: Outcome,
+    left: Left,
+}
+
+/// What is left then, and takes the kernel time to clear away.
+#[derive(Default)]
+struct Left {
     groups: Groups,
-    /// The cell's namespace of mounts, as long as this is open: the kernel takes time to clear it away, and
-    /// the last process in it would not be gone before that.
+    /// A cell that is alone.
+    cell: Option<(Pid, UnixStream)>,
+    /// Its namespace of mounts, as long as this is open: the last process in it would not be gone before that
+    /// is cleared away.
     mounts: Option<fs::File>,
+}
+
+impl Left {
+    fn clear(self) {
+        let Self { groups, cell, mounts } = self;
+        if let Some((pid, socket)) = cell {
+            drop(socket);
+            let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+        }
+        drop(mounts);
+        groups.remove();
+    }
 }
 
 fn hear_signals() -> nix::Result<SignalFd> {
@@ -230,6 +273,7 @@ fn run(
         dir,
         pid: born.pid,
         first: born.first,
+        groups: born.groups,
         socket: Some(born.socket),
         streams,
         signals,
@@ -241,6 +285,7 @@ fn run(
         enforced: BTreeMap::new(),
         refused: problem,
         said: None,
+        alone: false,
         ended: None,
         cause: None,
         kill_at: None,
@@ -256,20 +301,25 @@ fn run(
     if !begins || job.refused.is_some() {
         job.kill();
     }
-    while job.ended.is_none() {
+    while job.ended.is_none() && !job.alone {
         job.step();
     }
     if !begins {
-        born.groups.remove();
+        job.groups.remove();
         return None;
     }
     let ran = job.began.map_or(Duration::ZERO, |began| began.elapsed());
     if !job.first {
-        end_everything(&born.groups, &job.signals);
+        end_everything(&job.groups, &job.signals);
     }
-    job.hear_last_words();
-    let memory = born.groups.out_of_memory();
-    Some(Done { outcome: job.outcome(ran, memory), groups: born.groups, mounts })
+    if !job.alone {
+        job.hear_last_words();
+    }
+    let cell = job.socket.take().filter(|_| job.alone).map(|socket| (job.pid, socket));
+    let groups = std::mem::take(&mut job.groups);
+    let memory = groups.out_of_memory();
+    let left = Left { groups, cell, mounts };
+    Some(Done { outcome: job.outcome(ran, memory), left })
 }
 
 struct Job<'a> {
@@ -277,7 +327,8 @@ struct Job<'a> {
     /// The cell; then the command in its place, or the first process of the command's namespace.
     pid: Pid,
     first: bool,
-    socket: Option<std::os::unix::net::UnixStream>,
+    groups: Groups,
+    socket: Option<UnixStream>,
     streams: Option<[Stream; 2]>,
     /// Pieces of output beyond its bound.
     beyond: u64,
@@ -291,6 +342,8 @@ struct Job<'a> {
     refused: Option<String>,
     /// How the command ended, if the cell could tell.
     said: Option<End>,
+    /// Nothing is left but the cell.
+    alone: bool,
     /// How the process ended that we started.
     ended: Option<WaitStatus>,
     /// Why we ended it.
@@ -327,6 +380,7 @@ impl Job<'_> {
             self.refused = Some(format!("it cannot be made durable that it begins: {error}"));
             return;
         }
+        self.groups.stand_back();
         self.began = Some(Instant::now());
         if let Some(socket) = &mut self.socket {
             // A cell that is gone is buried soon.
@@ -337,6 +391,9 @@ impl Job<'_> {
     /// Waits for whatever comes first and takes it.
     fn step(&mut self) {
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        // Where the command is in the place of the cell, it says nothing and is heard at its end.
+        let says = self.socket.as_ref().filter(|_| self.first && self.began.is_some());
+        fds.extend(says.map(|socket| PollFd::new(socket, PollFlags::IN)));
         let streams = self.streams.iter().flatten().filter_map(Stream::waits);
         fds.extend(streams.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         let now = Instant::now();
@@ -346,6 +403,7 @@ impl Job<'_> {
             tv_nsec: i64::from(left.subsec_nanos()),
         };
         let _ = poll(&mut fds, Some(&timeout));
+        let says = says.is_some() && !fds[1].revents().is_empty();
         drop(fds);
         for stream in self.streams.iter_mut().flatten() {
             let took = stream.take();
@@ -362,7 +420,10 @@ impl Job<'_> {
         }
         // First whether it has ended by itself: then there is nothing to end any more.
         let asked = self.take_signals();
-        if self.ended.is_some() {
+        if self.ended.is_none() && says {
+            self.hear_last_words();
+        }
+        if self.ended.is_some() || self.alone {
             return;
         }
         // Whoever wants it to end says so by a signal, too; else it is seen with the next look.
@@ -432,7 +493,8 @@ impl Job<'_> {
         self.kill_at = None;
     }
 
-    /// What the cell said since it was ready: that it could not run the program, or how that ended.
+    /// What the cell says since it was ready, to its end: that it could not run the program, or how that
+    /// ended.
     fn hear_last_words(&mut self) {
         let Some(mut socket) = self.socket.take() else { return };
         while let Ok(Some(word)) = hear::<Word>(&mut socket) {
@@ -444,6 +506,11 @@ impl Job<'_> {
                 }
                 Word::Exited(code) => self.said = Some(End::Exited(code)),
                 Word::Signalled(signal) => self.said = Some(End::Signalled(signal)),
+                Word::Alone => {
+                    self.alone = true;
+                    self.socket = Some(socket);
+                    return;
+                }
             }
         }
     }

@@ -1,11 +1,15 @@
-//! What supervisor and cell say to each other, over a socket that the command never has.
+//! What supervisor and cell say to each other, over a socket that the command never has; and what a supervisor
+//! says to whoever started it.
 //!
 //! ```text
 //! supervisor -> cell   Nest, at its birth; then there may be no job for a long time
 //! supervisor -> cell   Plan
 //! cell -> supervisor   Ready: confined, with what was enforced; or Refused, and the cell ends
 //! supervisor -> cell   Go, once `started` is durable
-//! cell -> supervisor   Refused: the program could not be run; or Ended, where the cell stays
+//! cell -> supervisor   Refused: the program could not be run; or how it ended, where the cell stays;
+//!                      then Alone, if it is: it ends when the socket does
+//! supervisor -> daemon its outcome, where that holds all of the output, before that is durable; on its standard
+//!                      output, which it closes when it is
 //! ```
 //!
 //! The socket closes when the command begins in the cell's place. Whoever reads its end knows that the
@@ -14,7 +18,6 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
-    os::unix::net::UnixStream,
     path::PathBuf,
 };
 
@@ -35,6 +38,10 @@ pub(super) struct Nest {
     pub(super) own_users: bool,
     /// Whatever its job will be, it has no network: that is left at once, since it takes long.
     pub(super) alone: bool,
+    /// Where its job's folder will be, if its root can be built before that is there.
+    pub(super) under: Option<PathBuf>,
+    /// How it is to stand when it has a job, where it stood aside before.
+    pub(super) stood: Option<i32>,
     /// Files of control groups, to write oneself into.
     pub(super) join: Vec<PathBuf>,
     /// One more, on which nothing depends but who gives way to whom.
@@ -79,20 +86,24 @@ pub(super) enum Word {
     Exited(u8),
     /// The command ended by a signal.
     Signalled(u8),
+    /// Nothing is left of it but the cell: whoever waits for its end need not wait for the cell's, which takes
+    /// the kernel longer than most commands need.
+    Alone,
 }
 
-pub(super) fn say<T: Serialize>(stream: &mut UnixStream, value: &T) -> io::Result<()> {
+pub(super) fn say<T: Serialize>(to: &mut impl Write, value: &T) -> io::Result<()> {
     let bytes = encode(value);
     let len = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut all = len.to_be_bytes().to_vec();
     all.extend(bytes);
-    stream.write_all(&all)
+    to.write_all(&all)?;
+    to.flush()
 }
 
 /// The next value; `None` when the other is gone.
-pub(super) fn hear<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<Option<T>> {
+pub(super) fn hear<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
     let mut len = [0; 4];
-    match stream.read_exact(&mut len) {
+    match from.read_exact(&mut len) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
@@ -103,6 +114,6 @@ pub(super) fn hear<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<O
     }
     // Of a process of our own, and for a moment: no reason to grow it step by step.
     let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?];
-    stream.read_exact(&mut bytes)?;
+    from.read_exact(&mut bytes)?;
     serde_cbor::from_slice(&bytes).map(Some).map_err(|_| io::ErrorKind::InvalidData.into())
 }

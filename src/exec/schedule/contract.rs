@@ -14,6 +14,7 @@
 //!   asks the folder ([`crate::contract::Standing`]).
 //! - An answer and the record that it was given are one durable group.
 //! - A job that was taken back before [`Phase::Starting`] was recorded never runs.
+//! - What a command on trial changes is answered only when it is kept or undone ([`Stage`]).
 //! - After a start the shell names every record that is durable ([`Input::Known`]), then says
 //!   [`Input::Began`]; nothing begins before that.
 //! - Answers of the shell to outputs of before a crash are not given.
@@ -26,7 +27,10 @@ use postrider_base::{
 
 use crate::contract::{Outcome, Standing};
 
-pub use super::record::{Phase, Record};
+pub use super::{
+    record::{Phase, Record},
+    trial::{OnTrial, Stage, Trial},
+};
 
 /// Two clocks, read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +148,15 @@ pub enum Input {
         /// What it says.
         standing: Standing,
     },
+    /// The answer to [`Output::Try`].
+    Tried {
+        /// Of which job.
+        job: BundleId,
+        /// What was to be done.
+        stage: Stage,
+        /// Whether that went well; else what it did, as "ended with 1".
+        result: Result<(), String>,
+    },
     /// The answer to [`Output::Answer`]: it is durable and on its way; or not now.
     Answered {
         /// Whose.
@@ -179,6 +192,8 @@ pub struct Terms {
     pub approvals: u8,
     /// To what.
     pub what: [u8; 32],
+    /// What it changes is on trial.
+    pub trial: Option<OnTrial>,
 }
 
 /// What the shell is to do.
@@ -231,6 +246,15 @@ pub enum Output {
         /// Which run of it.
         attempt: u8,
     },
+    /// Do what belongs to a stage of a trial; it is answered. It may have been done before, or be under way.
+    Try {
+        /// Of which job.
+        job: BundleId,
+        /// Which run of it.
+        attempt: u8,
+        /// What is to be done.
+        stage: Stage,
+    },
     /// Ask a command to end.
     End {
         /// Whose.
@@ -282,6 +306,8 @@ pub enum Output {
 pub enum How {
     /// Its command ran.
     Ended(Box<Outcome>),
+    /// Its command ran, and what it changed did not stand its trial: why, and how it ended itself.
+    Undone(String, Option<Box<Outcome>>),
     /// It was begun, and nobody can say how it ended.
     Unknown,
     /// It could not be begun.

@@ -8,11 +8,13 @@
 //!
 //! [`contract`] says how it is run. What is durable of a job is its [`Record`]; all else here is found
 //! again from that and from the job's folder. Here is what comes in; what follows from how a job
-//! stands is in `steps`, whether its time has come in `turn`.
+//! stands is in `steps`, whether its time has come in `turn`, and what comes after a command whose work is on
+//! trial in `trial`.
 
 pub mod contract;
 mod record;
 mod steps;
+mod trial;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use postrider_base::{BundleId, NodeId, packet::Fact};
 
 use self::{
-    contract::{Asked, How, Input, Now, Output, Phase, Record, Terms},
+    contract::{Asked, How, Input, Now, Output, Phase, Record, Stage, Terms},
     record::{Key, Newest},
     turn::{Readiness, readiness},
 };
@@ -82,6 +84,10 @@ struct Job {
     attempt: u8,
     /// What it is being answered.
     answer: Option<How>,
+    /// Times that undoing it failed.
+    undoes: u8,
+    /// Its issuer was told that it is on trial.
+    on_trial: bool,
 }
 
 /// What is under way for a job.
@@ -99,6 +105,12 @@ enum Step {
     Running {
         since_ms: u64,
         lives: bool,
+    },
+    /// The stage of its trial is becoming durable.
+    Entering,
+    /// That is being done, or is waited for.
+    Trying {
+        asked: bool,
     },
     Answering,
 }
@@ -136,6 +148,7 @@ impl Scheduler {
             Input::Recorded { job, durable } => self.recorded(job, durable),
             Input::Stands { job, standing } => self.stands(job, standing),
             Input::Forbidden { job, standing } => self.forbidden(job, standing),
+            Input::Tried { job, stage, result } => self.tried(job, stage, result),
             Input::Answered { job, durable } => self.was_answered(job, durable),
             Input::Timeout => self.dirty = true,
         }
@@ -190,14 +203,21 @@ impl Scheduler {
 
     /// After a start: of whatever may have been run, the folder is asked.
     fn begin(&mut self) {
+        let mut on_trial = Vec::new();
         for (id, job) in &mut self.jobs {
             if let Phase::Starting { attempt, .. } = job.record.phase {
+                let trial = job.record.trial.as_ref();
+                if trial.is_some_and(|trial| trial.stage != Stage::Command) {
+                    on_trial.push(*id);
+                    continue;
+                }
                 job.step = Step::Running { since_ms: self.now.held_ms, lives: false };
                 job.due_ms = Some(self.now.held_ms.saturating_add(SAY_AFTER_MS));
                 self.running.insert(*id);
                 self.outputs.push_back(Output::Look { job: *id, attempt });
             }
         }
+        on_trial.into_iter().for_each(|job| self.resume(job));
         (self.began, self.dirty) = (true, true);
     }
 
@@ -271,6 +291,7 @@ impl Scheduler {
                 self.note(job);
                 if force {
                     self.outputs.push_back(Output::End { job, attempt });
+                    self.end_trial(job);
                 } else {
                     let why = Some("too late to take it back: it has begun".to_owned());
                     self.outputs.push_back(Output::Say { job, fact: Fact::Started, why });
@@ -397,6 +418,8 @@ impl Job {
                 _ => 0,
             },
             answer: None,
+            undoes: 0,
+            on_trial: false,
             record,
         }
     }

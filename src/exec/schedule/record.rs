@@ -3,8 +3,11 @@
 use postrider_base::{BundleId, NodeId, packet::Handle, wire};
 use serde_bytes::ByteBuf;
 
-/// Versions of the record.
+use super::trial::{OnTrial, Stage, Trial};
+
+/// Versions of the record: without a trial, and with one.
 const VERSION: u8 = 1;
+const WITH_TRIAL: u8 = 2;
 /// At most so many agree to one job.
 pub(super) const APPROVALS_MAX: usize = 32;
 
@@ -19,6 +22,8 @@ pub struct Record {
     pub agreed: Option<([u8; 32], Vec<NodeId>)>,
     /// Somebody here let it go on.
     pub released: bool,
+    /// What its command changes is on trial.
+    pub trial: Option<Trial>,
 }
 
 /// How far a job is.
@@ -49,11 +54,18 @@ pub enum Phase {
 
 type RecordWire =
     (u8, u8, u64, u64, Option<(ByteBuf, bool)>, Option<(ByteBuf, Vec<ByteBuf>)>, bool);
+/// Seconds, starts, whether something restarts; stage, since when, starts, guarded, why.
+type TrialWire = (u32, u8, bool, u8, u64, u8, bool, String);
 
 impl Record {
     /// Of a job that just came.
     pub fn new() -> Self {
-        Self { phase: Phase::Waiting, cancel: None, agreed: None, released: false }
+        Self { phase: Phase::Waiting, cancel: None, agreed: None, released: false, trial: None }
+    }
+
+    /// Where there is one that cannot be read: of a newer program, or damaged. Its job may have run.
+    pub fn unread() -> Self {
+        Self { phase: Phase::Starting { attempt: 0, reruns: 0 }, ..Self::new() }
     }
 
     /// Of a job that just came, of which this was recorded before: somebody may have taken it back, and
@@ -78,21 +90,32 @@ impl Record {
             .agreed
             .as_ref()
             .map(|(what, by)| (ByteBuf::from(*what), by.iter().map(node).collect()));
-        wire::encode::<RecordWire>(&(VERSION, kind, a, b, cancel, agreed, self.released))
+        let version = if self.trial.is_some() { WITH_TRIAL } else { VERSION };
+        let record: RecordWire = (version, kind, a, b, cancel, agreed, self.released);
+        match &self.trial {
+            None => wire::encode(&record),
+            Some(trial) => wire::encode(&(record, trial.to_wire())),
+        }
     }
 
     /// From bytes; nothing where they are of a version that this program does not know.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (version, kind, a, b, cancel, agreed, released): RecordWire =
-            wire::decode(bytes).ok()?;
+        let (record, trial): (RecordWire, Option<TrialWire>) = match wire::decode(bytes) {
+            Ok(record) => (record, None),
+            Err(_) => wire::decode(bytes).map(|(record, trial)| (record, Some(trial))).ok()?,
+        };
+        let (version, kind, a, b, cancel, agreed, released) = record;
+        let trial = match (version, trial) {
+            (VERSION, None) => None,
+            (WITH_TRIAL, Some(trial)) => Some(Trial::from_wire(trial)?),
+            _ => return None,
+        };
         let node = |bytes: &ByteBuf| NodeId::from_bytes(bytes).ok();
-        let phase = match (version, kind) {
-            (VERSION, 0) => Phase::Awaited { since_ms: a },
-            (VERSION, 1) => Phase::Waiting,
-            (VERSION, 2) => {
-                Phase::Starting { attempt: a.try_into().ok()?, reruns: b.try_into().ok()? }
-            }
-            (VERSION, 3) => Phase::Answered { well: a == 1, at_ms: b },
+        let phase = match kind {
+            0 => Phase::Awaited { since_ms: a },
+            1 => Phase::Waiting,
+            2 => Phase::Starting { attempt: a.try_into().ok()?, reruns: b.try_into().ok()? },
+            3 => Phase::Answered { well: a == 1, at_ms: b },
             _ => return None,
         };
         let cancel = match cancel {
@@ -106,7 +129,7 @@ impl Record {
             }
             None => None,
         };
-        Some(Self { phase, cancel, agreed, released })
+        Some(Self { phase, cancel, agreed, released, trial })
     }
 
     /// Notes that somebody agrees to this; whether that is news.
@@ -121,6 +144,23 @@ impl Record {
             all.push(by);
         }
         news
+    }
+}
+
+impl Trial {
+    fn to_wire(&self) -> TrialWire {
+        let OnTrial { within_s, starts, restarts } = self.terms;
+        let stage = Stage::ALL.iter().position(|stage| *stage == self.stage).unwrap_or_default();
+        let stage = u8::try_from(stage).unwrap_or_default();
+        let why = self.why.clone();
+        (within_s, starts, restarts, stage, self.since_ms, self.starts, self.guarded, why)
+    }
+
+    fn from_wire(wire: TrialWire) -> Option<Self> {
+        let (within_s, most, restarts, stage, since_ms, starts, guarded, why) = wire;
+        let stage = *Stage::ALL.get(usize::from(stage))?;
+        let terms = OnTrial { within_s, starts: most, restarts };
+        Some(Self { terms, stage, since_ms, starts, guarded, why })
     }
 }
 
@@ -159,6 +199,12 @@ mod tests {
         ] {
             let mut record = Record { phase, ..Record::new() };
             assert_eq!(Record::decode(&record.encode()), Some(record.clone()));
+            let terms = OnTrial { within_s: 600, starts: 3, restarts: true };
+            let mut trial = Trial { starts: 2, since_ms: 9, ..Trial::new(terms) };
+            trial.fails("why not");
+            record.trial = Some(trial);
+            assert_eq!(Record::decode(&record.encode()), Some(record.clone()));
+            record.trial = None;
             record.cancel = Some((node(1), true));
             assert!(record.agree(node(2), [1; 32]) && record.agree(node(3), [1; 32]));
             assert!(!record.agree(node(2), [1; 32]));

@@ -9,7 +9,7 @@ use postrider_base::{
 
 use super::{
     SAY_AFTER_MS, Scheduler, Step,
-    contract::{Asked, How, Output, Phase, Verdict},
+    contract::{Asked, How, Output, Phase, Stage, Trial, Verdict},
     turn::{Readiness, readiness},
 };
 use crate::contract::{End, Standing};
@@ -60,6 +60,7 @@ impl Scheduler {
             (Step::Running { lives: true, .. }, _) if overdue => {
                 return self.say(job, Fact::Started, "");
             }
+            (Step::Trying { asked: false }, _) if overdue => return self.look_at_trial(job),
             // Its supervisor should have it by now.
             (Step::Running { lives: false, .. }, Phase::Starting { attempt, .. }) if overdue => {
                 self.wake(job, Some(now_ms.saturating_add(SAY_AFTER_MS)));
@@ -169,6 +170,10 @@ impl Scheduler {
             Ok(()) if !first && known.record.cancel.is_some() => self.answer(job, How::Unknown),
             Ok(()) => {
                 known.record.phase = Phase::Starting { attempt, reruns };
+                if first {
+                    let trial = known.terms.as_ref().and_then(|terms| terms.trial);
+                    known.record.trial = trial.map(Trial::new);
+                }
                 known.attempt = attempt;
                 self.outputs.push_back(Output::Record { job, record: known.record.clone() });
                 self.set_step(job, Step::Recording);
@@ -187,6 +192,9 @@ impl Scheduler {
     }
 
     pub(super) fn recorded(&mut self, job: BundleId, durable: bool) {
+        if self.is_at(job, |step| step == Step::Entering) {
+            return self.entered(job, durable);
+        }
         let Some(known) = self.jobs.get_mut(&job).filter(|job| job.step == Step::Recording) else {
             return;
         };
@@ -202,6 +210,7 @@ impl Scheduler {
         }
         let quiet_until_ms = self.now.held_ms.saturating_add(RETRY_MS);
         (known.record.phase, known.quiet_until_ms) = (Phase::Waiting, quiet_until_ms);
+        known.record.trial = None;
         self.set_step(job, Step::Nothing);
         self.wake(job, Some(quiet_until_ms));
         self.dirty = true;
@@ -212,7 +221,18 @@ impl Scheduler {
         let Step::Running { since_ms, .. } = known.step else { return };
         let Phase::Starting { attempt, reruns } = known.record.phase else { return };
         let cancel = known.record.cancel;
+        let stage = known.record.trial.as_ref().map(|trial| trial.stage);
+        if stage.is_some_and(|stage| stage != Stage::Command) && standing != Standing::Running {
+            let outcome = match standing {
+                Standing::Ended(outcome) => Some(outcome),
+                _ => None,
+            };
+            return self.trial_over(job, outcome);
+        }
         match standing {
+            Standing::Ended(outcome) if stage.is_some() && outcome.end == End::Exited(0) => {
+                self.arm(job);
+            }
             Standing::Running => {
                 known.due_ms = Some(since_ms.saturating_add(SAY_AFTER_MS));
                 self.set_step(job, Step::Running { since_ms, lives: true });
@@ -312,13 +332,13 @@ impl Scheduler {
     }
 
     /// A job is looked at again then, if not sooner.
-    fn wake(&mut self, job: BundleId, at_ms: Option<u64>) {
+    pub(super) fn wake(&mut self, job: BundleId, at_ms: Option<u64>) {
         if let Some(known) = self.jobs.get_mut(&job) {
             known.due_ms = [known.due_ms, at_ms].into_iter().flatten().min();
         }
     }
 
-    fn set_step(&mut self, job: BundleId, step: Step) {
+    pub(super) fn set_step(&mut self, job: BundleId, step: Step) {
         let Some(known) = self.jobs.get_mut(&job) else { return };
         known.step = step;
         match step {
@@ -328,7 +348,7 @@ impl Scheduler {
         };
     }
 
-    fn is_at(&self, job: BundleId, step: impl Fn(Step) -> bool) -> bool {
+    pub(super) fn is_at(&self, job: BundleId, step: impl Fn(Step) -> bool) -> bool {
         self.jobs.get(&job).is_some_and(|known| step(known.step))
     }
 

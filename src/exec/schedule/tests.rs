@@ -7,7 +7,7 @@ use postrider_base::{
 };
 
 use super::{
-    contract::{Terms, Verdict},
+    contract::{OnTrial, Stage, Terms, Verdict},
     *,
 };
 use crate::contract::{Captured, End, Outcome, Standing};
@@ -72,6 +72,12 @@ struct World {
     verdicts: BTreeMap<BundleId, Verdict>,
     /// Those whose folders are watched.
     watched: BTreeMap<BundleId, u8>,
+    /// What is being done for trials, and when it is done.
+    tries: Vec<(u64, BundleId, Stage)>,
+    /// What was done for each, and whether it went well.
+    tried: BTreeMap<BundleId, Vec<(Stage, bool)>>,
+    /// How often in ten the check of a job ends well.
+    health: BTreeMap<BundleId, u64>,
 }
 
 fn node(n: u8) -> NodeId {
@@ -108,6 +114,9 @@ impl World {
             killed_supervisors: BTreeSet::new(),
             verdicts: BTreeMap::new(),
             watched: BTreeMap::new(),
+            tries: Vec::new(),
+            tried: BTreeMap::new(),
+            health: BTreeMap::new(),
         }
     }
 
@@ -161,6 +170,7 @@ impl World {
     fn crash(&mut self, power: bool) {
         self.scheduler = None;
         self.inputs.clear();
+        self.tries.clear();
         if power {
             for ((job, _), folder) in &mut self.folders {
                 if folder.supervisor_ms.take().is_some() && folder.started {
@@ -242,6 +252,10 @@ impl World {
                 }
                 self.feed(Input::Forbidden { job, standing });
             }
+            Output::Try { job, stage, .. } => {
+                let done_ms = self.now_ms + self.chance.below(300);
+                self.tries.push((done_ms, job, stage));
+            }
             Output::End { job, attempt } => {
                 self.folders.entry((job, attempt)).and_modify(|folder| folder.kill = true);
             }
@@ -314,6 +328,23 @@ impl World {
                 self.watched.remove(&job);
             }
         }
+        let done = self.tries.extract_if(.., |(done_ms, ..)| *done_ms <= now_ms);
+        for (_, job, stage) in done.collect::<Vec<_>>() {
+            let health = self.health.get(&job).copied().unwrap_or(10);
+            let well = match stage {
+                Stage::Check => self.chance.below(10) < health,
+                _ => self.calm || !self.chance.one_in(6),
+            };
+            self.tried.entry(job).or_default().push((stage, well));
+            let result = if well { Ok(()) } else { Err("ended with 1".into()) };
+            self.feed(Input::Tried { job, stage, result });
+            if matches!(stage, Stage::Restart | Stage::Back) && well && !self.chance.one_in(4) {
+                // The machine starts anew.
+                self.crash(true);
+                self.start();
+                break;
+            }
+        }
         let due = self.scheduler.as_ref().and_then(Scheduler::poll_timeout);
         if due.is_some_and(|due_ms| due_ms <= self.now_ms) {
             self.feed(Input::Timeout);
@@ -345,7 +376,12 @@ fn standing(folder: &Folder) -> Standing {
 
 fn terms(approvals: u8, reruns: u8, group: Option<&str>) -> Verdict {
     let group = group.map(|group| group.parse().unwrap());
-    Verdict::Run(Terms { group, reruns, approvals, what: [7; 32] })
+    Verdict::Run(Terms { group, reruns, approvals, what: [7; 32], trial: None })
+}
+
+fn on_trial(restarts: bool) -> Verdict {
+    let trial = Some(OnTrial { within_s: 60, starts: 3, restarts });
+    Verdict::Run(Terms { group: None, reruns: 0, approvals: 0, what: [7; 32], trial })
 }
 
 /// A story: jobs of two issuers, in queues and not, that come out of order and twice, are taken back and
@@ -370,6 +406,11 @@ fn story(seed: u64) -> World {
                 2 => terms(1, 0, None),
                 3 => terms(0, 0, Some("disk")),
                 4 if n >= 5 => terms(0, 2, None),
+                5..=7 if n >= 5 => {
+                    let health = world.chance.below(11);
+                    world.health.insert(job, health);
+                    on_trial(world.chance.one_in(2))
+                }
                 _ => terms(0, 0, None),
             };
             world.verdicts.insert(job, verdict);
@@ -422,6 +463,7 @@ fn story(seed: u64) -> World {
 fn whatever_crashes_a_job_runs_once_at_most_and_is_answered_once() {
     let seeds = std::env::var("POSTRIDER_STORM").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
     let (mut unknown, mut all, mut cancelled, mut killed) = (0, 0, 0, 0);
+    let (mut undone, mut kept) = (0, 0);
     for seed in 0..seeds {
         let world = story(seed);
         for (job, asked) in &world.asked {
@@ -437,7 +479,10 @@ fn whatever_crashes_a_job_runs_once_at_most_and_is_answered_once() {
             assert!(runs <= 1 + reruns, "seed {seed}: {job} ran {runs} times");
             let lost = world.killed_supervisors.contains(job);
             assert!(runs <= 1 || lost, "seed {seed}: {job} ran again and was not lost");
-            let ran = matches!(answer, How::Ended(_) | How::Unknown);
+            let ran = matches!(answer, How::Ended(_) | How::Unknown | How::Undone(..));
+            check_trial(seed, &world, *job, answer);
+            undone += u32::from(matches!(answer, How::Undone(..)));
+            kept += u32::from(world.tried.contains_key(job) && matches!(answer, How::Ended(_)));
             assert_eq!(runs > 0, ran, "seed {seed}: {job} ran {runs} times: {answer:?}");
             assert!(!matches!(answer, How::Unknown) || lost, "seed {seed}: {job} is known");
             all += 1;
@@ -454,8 +499,38 @@ fn whatever_crashes_a_job_runs_once_at_most_and_is_answered_once() {
         }
         assert_eq!(world.asked.len(), 16);
     }
-    println!("{all} jobs: {unknown} unknown, {cancelled} taken back, {killed} ended by force");
+    println!(
+        "{all} jobs: {unknown} unknown, {cancelled} taken back, {killed} ended by force; on trial {kept} kept, {undone} undone"
+    );
     assert!(unknown > 0 && cancelled > 0 && killed > 0, "the storm is no storm");
+    assert!(undone > 0 && kept > 0, "the storm is no storm");
+}
+
+/// What is kept was found well, then kept, and nobody began to undo it; what is undone was, or could not be.
+fn check_trial(seed: u64, world: &World, job: BundleId, answer: &How) {
+    let on_trial = matches!(&world.verdicts[&job], Verdict::Run(terms) if terms.trial.is_some());
+    let tried = world.tried.get(&job).map_or(&[][..], Vec::as_slice);
+    let says = || format!("seed {seed}: {job} {answer:?} {tried:?}");
+    let well = |stage| tried.iter().position(|tried| *tried == (stage, true));
+    let over = tried.iter().position(|(stage, _)| matches!(stage, Stage::Undo | Stage::Back));
+    match answer {
+        How::Ended(outcome) if on_trial && outcome.end == End::Exited(0) => {
+            assert!(well(Stage::Arm) < well(Stage::Check), "{}", says());
+            assert!(well(Stage::Check) < well(Stage::Keep), "{}", says());
+            assert_eq!(over, None, "{}", says());
+        }
+        How::Undone(why, outcome) => {
+            assert!(outcome.as_ref().is_some_and(|it| it.end == End::Exited(0)), "{}", says());
+            let failed = tried.iter().filter(|tried| **tried == (Stage::Undo, false)).count();
+            let gave_up = why.contains("could not be undone");
+            assert!(gave_up != well(Stage::Undo).is_some(), "{}", says());
+            assert!(!gave_up || failed >= 5, "{}", says());
+            let begun = over.map_or(0, |at| at + 1);
+            let late = tried[begun..].iter().find(|(stage, _)| stage.is_open());
+            assert_eq!(late, None, "{}", says());
+        }
+        _ => assert_eq!(tried, [], "{}", says()),
+    }
 }
 
 /// Jobs on a node where nothing breaks.

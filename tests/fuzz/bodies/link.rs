@@ -82,8 +82,9 @@ pub fn noise_records(data: &[u8]) -> bool {
 
 /// Ten milliseconds of a port at 115,200 bits a second.
 const TICK_BYTES: usize = 115;
-/// What an end holds at most: both directions, a frame that is written and one that is read.
-const LINE_HELD_MAX: usize = 2 * (256 << 10) + 4096;
+/// What an end holds at most: both directions, a frame that is written, one that is read, and the
+/// piece before that.
+const LINE_HELD_MAX: usize = 2 * (256 << 10) + 6144;
 
 /// One of two ends; both begin at the same time.
 fn line_end(n: u8) -> Line {

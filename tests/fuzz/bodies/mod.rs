@@ -16,6 +16,7 @@ pub mod home;
 pub mod link;
 pub mod log;
 pub mod medium;
+pub mod radio;
 pub mod reconciliation;
 pub mod sealed;
 pub mod seeds;
@@ -81,6 +82,8 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("noise_second", Cost::Keys, link::noise_second, link::second_seeds),
     ("noise_records", Cost::Keys, link::noise_records, link::record_seeds),
     ("line", Cost::Light, link::line, link::line_seeds),
+    ("radio_frame", Cost::Keys, radio::radio_frame, radio::radio_frame_seeds),
+    ("radio_pieces", Cost::Light, radio::radio_pieces, radio::radio_pieces_seeds),
     ("config", Cost::Light, home::config, seeds::config),
     ("allow_list", Cost::Light, home::allow_list, seeds::allow_list),
     ("allowed", Cost::Light, home::allowed, seeds::allowed),

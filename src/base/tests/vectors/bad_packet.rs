@@ -173,10 +173,40 @@ fn compression() -> Vec<Vector> {
         mail("not-utf-8", "compressed, and not UTF-8 inside", {
             frame(SINGLE, &[2], &[raw_block(b"\xff\xfe")])
         }),
+        mail("block-cut", "a block without its frame, cut in its literals", {
+            b(&short_block(SENTENCE, SENTENCE.len())[..10])
+        }),
+        mail("block-trailing", "a byte behind a block without its frame", {
+            b([&short_block(SENTENCE, SENTENCE.len())[..], &[0]].concat())
+        }),
+        mail("block-1025", "a block without its frame that yields 1025 bytes", {
+            b(short_block(SENTENCE, 1025))
+        }),
+        packet_case("zstd-block-card-601", "a card of 601 bytes, a block without its frame", {
+            vec![V::U(7), b(short_block(SENTENCE, 601))]
+        }),
         packet_case("zstd-card-601", "a card of 601 bytes, compressed", {
             vec![V::U(7), frame(0x60, &(601_u16 - 256).to_le_bytes(), &[rle(601, true)])]
         }),
     ]
+}
+
+const SENTENCE: &[u8] = b"Zwx needs 27 kg of rice and Qvortrup has it, says the man at gate 4. ";
+
+/// The block of a sentence that is repeated up to so many bytes, without its frame.
+pub(crate) fn short_block(sentence: &[u8], bytes: usize) -> Vec<u8> {
+    let dictionary = include_bytes!("../../dict/postrider-1.dict");
+    let text: Vec<u8> = sentence.iter().copied().cycle().take(bytes).collect();
+    let mut z = zstd::bulk::Compressor::with_dictionary(19, dictionary).unwrap();
+    z.set_parameter(zstd::zstd_safe::CParameter::DictIdFlag(false)).unwrap();
+    let frame = z.compress(&text).unwrap();
+    // Magic, descriptor, content size in one byte or two.
+    let at = 4 + if bytes < 256 { 2 } else { 3 };
+    let block = &frame[at + 3..];
+    let head = u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], 0]);
+    assert_eq!(head, 5 | u32::try_from(block.len()).unwrap() << 3, "one compressed block");
+    assert_ne!(block[0] & 0x1f, 0, "it could be taken for a frame");
+    block.to_vec()
 }
 
 /// A sentence compressed against a longer dictionary than ours, which begins with it.

@@ -15,7 +15,7 @@ use postrider_base::{
 use serde_json::{Value, json};
 
 use crate::{
-    jobs, requests,
+    jobs, radio, requests,
     vector::{hex, merged, unhex},
 };
 
@@ -24,6 +24,9 @@ type Refused = &'static str;
 pub(crate) fn run(vector: &Value) -> Result<Value, Refused> {
     let bytes = unhex(vector["hex"].as_str().unwrap());
     match vector["kind"].as_str().unwrap() {
+        kind @ ("radio" | "radio-pieces" | "radio-receipts" | "radio-station") => {
+            radio::run(kind, &bytes, vector)
+        }
         "bundle" => bundle(&bytes, vector),
         "card" => card(&Card::decode(&bytes)),
         "card-text" => card(&text(&bytes).parse()),

@@ -15,7 +15,9 @@ use std::{env, fs, path::Path};
 use serde_json::{Value, json};
 
 use crate::{
-    bad_card, bad_roster,
+    bad_card,
+    bad_packet::short_block,
+    bad_roster,
     cbor::{V, b, t},
     craft::{BOB, Craft, mail, seed},
     decode, jobs, requests,
@@ -83,7 +85,8 @@ fn packet(draw: &mut Draw) -> Vec<V> {
     let files = V::A(vec![V::A(vec![path, V::U(1), b(hash), V::Null, V::U(0)])]);
     let parts = V::A(vec![V::U(1 << 20), V::U(1), b([3; 32])]);
     let compressed = [&[0x20, 5, 0x29, 0, 0][..], b"hello"].concat();
-    match draw.below(11) {
+    match draw.below(12) {
+        10 => vec![V::U(1), b(short_block(b"Zwx needs 27 kg of rice and Qvortrup has it. ", 90))],
         9 => {
             let said = draw.below(5) as u64;
             vec![V::U(10), b(V::A(requests::elements(said)).bytes())]
@@ -151,12 +154,16 @@ fn spoiled_bundles_and_cards_are_judged_without_a_panic() {
     let cases = env::var("POSTRIDER_CASES").map_or(300, |n| n.parse().unwrap());
     let mut golden = crate::committed("good");
     golden.retain(|(_, v)| {
-        ["bundle", "card", "roster", "receipt"].contains(&v["kind"].as_str().unwrap())
+        let kind = v["kind"].as_str().unwrap();
+        kind.starts_with("radio") || ["bundle", "card", "roster", "receipt"].contains(&kind)
     });
+    let mut forms = golden.clone();
+    forms.retain(|(_, v)| v["kind"].as_str().unwrap().starts_with("radio"));
     for case in 0..cases {
         let mut draw = Draw::new(case);
-        let mut vector = match draw.below(10) {
+        let mut vector = match draw.below(11) {
             0 => committed(&mut draw, &golden),
+            10 => committed(&mut draw, &forms),
             1 => card(&mut draw),
             2 => roster(&mut draw),
             _ => bundle(&mut draw),

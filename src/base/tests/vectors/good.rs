@@ -12,6 +12,7 @@ use postrider_base::{
 use serde_json::{Value, json};
 
 use crate::{
+    bad_packet::short_block,
     cbor::{V, b},
     craft::{ALICE, BOB, Craft, MALLORY, mail, node, seed},
     decode::describe,
@@ -427,6 +428,28 @@ fn crafted() -> Vec<Vector> {
             "open-age-short",
             "age below 4096 bytes: no hash, the payload inside the array",
             (Craft::new(2, false).build(), says(json!({ "seal": "age", "hash": null }))),
+        ),
+        made(
+            "open-compact-block-1024",
+            "a block without its frame of as many bytes as it may be",
+            {
+                let sentence =
+                    b"Zwx needs 27 kg of rice and Qvortrup has it, says the man at gate 4. ";
+                let text: String =
+                    sentence.iter().cycle().take(1024).map(|byte| char::from(*byte)).collect();
+                let body = b(short_block(sentence, 1024));
+                (Craft::open().packet(vec![V::U(1), body]).build(), json!({ "text": text }))
+            },
+        ),
+        made(
+            "open-compact-frame",
+            "a short text in a frame of its own, which a block would do for",
+            {
+                // One segment of 23 bytes in one last block that is not compressed.
+                let head = [0x20, 23, 1 | 23 << 3, 0, 0];
+                let body = b([&head[..], b"meet me at the old mill"].concat());
+                (Craft::open().packet(vec![V::U(1), body]).build(), said.clone())
+            },
         ),
         made("open-age-second-reader", "an age file whose first stanza is for somebody else", {
             let other = *node(MALLORY).first_seal_key().public().as_bytes();

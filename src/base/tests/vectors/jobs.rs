@@ -58,6 +58,7 @@ pub(crate) fn result(result: &JobResult) -> Value {
         State::Cancelled => ("cancelled", None),
         State::Superseded => ("superseded", None),
         State::Skipped => ("skipped", None),
+        State::Undone => ("undone", None),
     };
     let stream = |stream: &Stream| {
         json!({
@@ -126,12 +127,19 @@ pub(crate) fn good() -> Vec<(&'static str, &'static str, Packet)> {
         clock: Some(1_800_000_000),
         ..JobResult::without_output(BundleId([0x10; 32]), State::Refused)
     };
+    let undone = JobResult {
+        why: Some("within 900 s the check ended with 1".into()),
+        ran_ms: 1200,
+        stdout: Stream::whole(b"unpacked\n".to_vec()),
+        ..JobResult::without_output(BundleId([0x10; 32]), State::Undone)
+    };
     vec![
         ("job", "a job with nothing but its handle", of_job(least())),
         ("job-full", "a job in which every field says something", of_job(full())),
         ("result-exited", "a result with a file of what was kept", of_result(exited())),
         ("result-brief", "a result for a narrow link", of_result(brief())),
         ("result-refused", "a refusal", of_result(refused)),
+        ("result-undone", "an update that did not stand its trial", of_result(undone)),
         ("word-cancel", "a job taken back by force", of_word(Said::Cancel { force: true })),
         ("word-approve", "an approval", of_word(Said::Approve([0xab; 32]))),
         ("word-ask", "a result asked for again, in full", of_word(Said::Ask(Answer::Full))),
@@ -400,7 +408,7 @@ pub(crate) fn malformed() -> Vec<Vector> {
     };
     result("11-elements", "eleven elements", &|it| drop(it.pop()));
     result("job-31", "an id of 31 bytes", &|it| it[0] = b([5; 31]));
-    result("state-12", "an unknown state", &|it| it[1] = V::U(12));
+    result("state-13", "an unknown state", &|it| it[1] = V::U(13));
     result("exited-no-code", "ended by itself, without a status", &|it| it[2] = V::Null);
     result("exited-256", "a status of nine bits", &|it| it[2] = V::U(256));
     result("signal-0", "ended by signal 0", &|it| (it[1], it[2]) = (V::U(1), V::U(0)));

@@ -17,6 +17,7 @@ mod decode;
 mod differential;
 mod good;
 mod jobs;
+mod radio;
 mod requests;
 mod seals;
 mod vector;
@@ -50,8 +51,10 @@ fn all() -> Vec<Vector> {
         bad_roster::all(),
         jobs::malformed(),
         requests::malformed(),
+        radio::malformed(),
     ];
-    let all: Vec<_> = good::all().into_iter().chain(bad.into_iter().flatten()).collect();
+    let good = good::all().into_iter().chain(radio::golden());
+    let all: Vec<_> = good.chain(bad.into_iter().flatten()).collect();
     let names: BTreeSet<_> = all.iter().map(|vector| &vector.name).collect();
     assert_eq!(names.len(), all.len(), "two vectors of one name");
     all

@@ -1,12 +1,15 @@
-//! Three ways to write a frame without the byte 00, for lines that swallow other bytes too.
+//! Four ways to write a frame without the byte 00, for lines that swallow other bytes too.
 //!
+//! - [`Coding::Repairable`]: 17 bytes in 255, for lines that damage bytes ([`repairing`]);
 //! - [`Coding::Plain`]: COBS, at most one byte in 254;
 //! - [`Coding::Avoiding`]: none of [`AVOIDED`] either, about 1.5 %; what a line puts in of those is
 //!   skipped;
 //! - [`Coding::SevenBit`]: five printable characters for four bytes, a quarter more.
 //!
-//! A reader tries all three, for the checksum tells which it was: so a writer may change its coding
+//! A reader tries all, for the checksum tells which it was: so a writer may change its coding
 //! at any frame, and nothing has to be agreed.
+
+use super::repairing;
 
 /// What XON/XOFF, line ends and telnet live on, besides the 00 that ends a frame. In order.
 pub const AVOIDED: [u8; 6] = [0x00, 0x0a, 0x0d, 0x11, 0x13, 0xff];
@@ -26,6 +29,8 @@ const DIGITS: u8 = 85;
 /// How a frame is written; the higher, the more a line may swallow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Coding {
+    /// Only 00 does not occur, and some damage can be repaired.
+    Repairable,
     /// Only 00 does not occur.
     Plain,
     /// None of [`AVOIDED`] occurs.
@@ -35,30 +40,34 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// All, the cheapest first.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Avoiding, Self::SevenBit];
+    /// All, as a reader tries them.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Avoiding, Self::SevenBit, Self::Repairable];
 
     /// Writes bytes behind what is in `out`.
     pub fn encode(self, bytes: &[u8], out: &mut Vec<u8>) {
         match self {
+            Self::Repairable => repairing::encode(bytes, out),
             Self::Plain => encode_plain(bytes, out),
             Self::Avoiding => encode_avoiding(bytes, out),
             Self::SevenBit => encode_seven(bytes, out),
         }
     }
 
-    /// Reads what [`Self::encode`] wrote; `None` if it cannot be that. Never longer than the input.
-    pub fn decode(self, coded: &[u8]) -> Option<Vec<u8>> {
-        match self {
+    /// Reads what [`Self::encode`] wrote, and how many bytes were damaged, as far as a coding can tell;
+    /// `None` if it cannot be that. Never longer than the input.
+    pub fn decode(self, coded: &[u8]) -> Option<(Vec<u8>, usize)> {
+        let bytes = match self {
+            Self::Repairable => return repairing::decode(coded),
             Self::Plain => decode_plain(coded),
             Self::Avoiding => decode_avoiding(coded),
             Self::SevenBit => decode_seven(coded),
-        }
+        };
+        Some((bytes?, 0))
     }
 
     /// The next that a line with more faults may let through.
     pub fn safer(self) -> Self {
-        if self == Self::Plain { Self::Avoiding } else { Self::SevenBit }
+        if self <= Self::Plain { Self::Avoiding } else { Self::SevenBit }
     }
 }
 
@@ -210,9 +219,9 @@ mod tests {
             for coding in Coding::ALL {
                 let mut coded = Vec::new();
                 coding.encode(&bytes, &mut coded);
-                prop_assert!(coding.decode(&coded).as_ref() == Some(&bytes), "{:?}", coding);
+                prop_assert!(coding.decode(&coded) == Some((bytes.clone(), 0)), "{:?}", coding);
                 let fine = |byte: &u8| match coding {
-                    Coding::Plain => *byte != 0,
+                    Coding::Plain | Coding::Repairable => *byte != 0,
                     Coding::Avoiding => !AVOIDED.contains(byte),
                     Coding::SevenBit => (b'!'..=b'u').contains(byte),
                 };
@@ -223,7 +232,7 @@ mod tests {
         #[test]
         fn anything_can_be_read_and_does_not_grow(coded in bodies()) {
             for coding in Coding::ALL {
-                let read = coding.decode(&coded).map_or(0, |bytes| bytes.len());
+                let read = coding.decode(&coded).map_or(0, |(bytes, _)| bytes.len());
                 prop_assert!(read <= coded.len(), "{:?}", coding);
             }
         }
@@ -244,7 +253,7 @@ mod tests {
             coding.encode(&bytes, &mut coded);
             coded.insert(2, 0x13);
             coded.push(0x11);
-            assert_eq!(coding.decode(&coded).unwrap(), bytes);
+            assert_eq!(coding.decode(&coded).unwrap().0, bytes);
         }
     }
 

@@ -18,8 +18,9 @@ pub const BODY_CELLS_MAX: usize = 32;
 pub const CELLS_MAX: u64 = 1 << 13;
 /// A number that is this close to what is missing first needs one byte only.
 const NEAR_CELLS: u64 = 1 << 7;
-/// Bytes that may stand between two 00: the longest body in the longest coding is 1,289.
-const PIECE_MAX: usize = 1400;
+/// Bytes that may stand between two 00: the longest body in the longest coding is 1,289, and two that
+/// can be repaired, with the 00 between them gone, are 2,231.
+pub const PIECE_MAX: usize = 2240;
 const CHECKSUM_BYTES: usize = 4;
 /// Session numbers are hashed before a frame; of the frame that names one there are none yet.
 const HELLO_KEY: u32 = 0;
@@ -38,6 +39,7 @@ const POLL: u8 = 0xd0;
 const STATUS: u8 = 0xe0;
 const ECHOED: u8 = 1;
 const MORE: u8 = 2;
+const REPAIRED: u8 = 4;
 const OVER: u8 = 8;
 
 /// A session number; never 0.
@@ -87,6 +89,8 @@ pub struct Status {
     pub map: Vec<bool>,
     /// The map was cut off: of what is behind it nothing is said.
     pub more: bool,
+    /// Bytes of frames with data that were repaired since the last status.
+    pub repaired: u8,
     /// Nothing follows: on a line where one is heard at a time, the turn is the reader's.
     pub over: bool,
 }
@@ -109,6 +113,15 @@ pub enum Frame {
     Status(Status),
     /// A status is wanted, with this number in it.
     Poll(u8),
+}
+
+/// How a frame came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// In which coding.
+    pub coding: Coding,
+    /// How many of its bytes were damaged on the way.
+    pub repaired: usize,
 }
 
 /// Cuts what the port gave into pieces between 00.
@@ -162,7 +175,7 @@ impl Frame {
         match self {
             Self::Hello(hello) => {
                 begun = HELLO_KEY;
-                let heard = hello.heard.map_or(0, |heard| heard as u8 + 1);
+                let heard = hello.heard.map_or(0, heard_number);
                 let hears = if hello.echo.is_some() { HEARS } else { 0 };
                 let doubts = if hello.doubts { DOUBTS } else { 0 };
                 plain.push(HELLO | doubts | hears | heard);
@@ -186,10 +199,12 @@ impl Frame {
                 let more = if status.more || map.len() > MAP_MAX { MORE } else { 0 };
                 map.truncate(MAP_MAX);
                 let over = if status.over { OVER } else { 0 };
-                plain.push(STATUS | echoed | more | over);
+                let repaired = if status.repaired > 0 { REPAIRED } else { 0 };
+                plain.push(STATUS | echoed | more | repaired | over);
                 plain.extend_from_slice(&status.base_low.to_be_bytes());
                 plain.push(status.room_kib);
                 plain.extend(status.echo);
+                plain.extend((status.repaired > 0).then_some(status.repaired));
                 plain.extend_from_slice(&map);
             }
             Self::Poll(number) => plain.extend_from_slice(&[POLL, *number]),
@@ -200,9 +215,19 @@ impl Frame {
 
     /// The frame in a piece, and how it was written, if its checksum holds. `key` is of the session that is open, if one is;
     /// `near` the first cell that is missing here.
-    pub fn decode(piece: &[u8], key: Option<Key>, near: u64) -> Option<(Self, Coding)> {
-        let read = |coding: Coding| Some((Self::read(&coding.decode(piece)?, key, near)?, coding));
+    pub fn decode(piece: &[u8], key: Option<Key>, near: u64) -> Option<(Self, Written)> {
+        let read = |coding: Coding| {
+            let (plain, repaired) = coding.decode(piece)?;
+            Some((Self::read(&plain, key, near)?, Written { coding, repaired }))
+        };
         Coding::ALL.into_iter().find_map(read)
+    }
+
+    /// As [`Self::decode`], of a piece that somebody guessed: only what can be repaired.
+    pub fn decode_repairable(piece: &[u8], key: Option<Key>, near: u64) -> Option<(Self, Written)> {
+        let coding = Coding::Repairable;
+        let (plain, repaired) = coding.decode(piece)?;
+        Some((Self::read(&plain, key, near)?, Written { coding, repaired }))
     }
 
     fn read(plain: &[u8], key: Option<Key>, near: u64) -> Option<Self> {
@@ -219,7 +244,9 @@ impl Frame {
             }
             return match (*kind, rest) {
                 (POLL, [number]) => Some(Self::Poll(*number)),
-                (kind, rest) if kind & !(ECHOED | MORE | OVER) == STATUS => read_status(kind, rest),
+                (kind, rest) if kind & !(ECHOED | MORE | REPAIRED | OVER) == STATUS => {
+                    read_status(kind, rest)
+                }
                 _ => None,
             };
         }
@@ -242,6 +269,15 @@ impl Frame {
     }
 }
 
+/// What a hello calls a coding.
+fn heard_number(coding: Coding) -> u8 {
+    match coding {
+        Coding::Repairable | Coding::Plain => 1,
+        Coding::Avoiding => 2,
+        Coding::SevenBit => 3,
+    }
+}
+
 fn read_hello(kind: u8, rest: &[u8]) -> Option<Frame> {
     let (session, rest) = rest.split_first_chunk()?;
     let echo = match (kind & HEARS != 0, rest) {
@@ -259,14 +295,20 @@ fn read_hello(kind: u8, rest: &[u8]) -> Option<Frame> {
 
 fn read_status(kind: u8, rest: &[u8]) -> Option<Frame> {
     let [high, low, room_kib, rest @ ..] = rest else { return None };
-    let (echo, map) = match (kind & ECHOED != 0, rest) {
-        (true, [echo, map @ ..]) => (Some(*echo), map),
-        (false, map) => (None, map),
+    let (echo, rest) = match (kind & ECHOED != 0, rest) {
+        (true, [echo, rest @ ..]) => (Some(*echo), rest),
+        (false, rest) => (None, rest),
+        _ => return None,
+    };
+    let (repaired, map) = match (kind & REPAIRED != 0, rest) {
+        (true, [repaired, map @ ..]) if *repaired > 0 => (*repaired, map),
+        (false, map) => (0, map),
         _ => return None,
     };
     let base_low = u16::from_be_bytes([*high, *low]);
     let (map, more, over) = (read_map(map)?, kind & MORE != 0, kind & OVER != 0);
-    Some(Frame::Status(Status { base_low, room_kib: *room_kib, echo, map, more, over }))
+    let room_kib = *room_kib;
+    Some(Frame::Status(Status { base_low, room_kib, echo, map, more, repaired, over }))
 }
 
 /// Bytes of a map; a longer one would get lost on the lines that need it. The rest is said later.
@@ -352,6 +394,12 @@ mod tests {
             Frame::Status(Status::default()),
             Frame::Status(Status { echo: Some(0), map: vec![false; 7], ..Status::default() }),
             Frame::Status(Status { over: true, more: true, ..Status::default() }),
+            Frame::Status(Status {
+                echo: Some(9),
+                repaired: 3,
+                map: vec![true; 7],
+                ..Status::default()
+            }),
         ]
     }
 

@@ -2,7 +2,8 @@
 //! reliable, ordered bytes, on which everything else runs as on any pipe.
 //!
 //! - [`coding`] and [`framing`]: what stands between two 00, and what of it can be believed;
-//!   [`checksum`] begins with what both ends know;
+//!   [`checksum`] begins with what both ends know, [`repairing`] puts damage right and
+//!   [`mending`] what it did to a 00;
 //! - [`opening`]: two ends find each other, or notice that the other began anew;
 //! - [`turns`]: who may speak where only one is heard at a time;
 //! - [`sending`], by the line's [`quality`] and its [`trips`], and [`receiving`]: the two directions.
@@ -15,9 +16,11 @@
 mod checksum;
 mod coding;
 mod framing;
+mod mending;
 mod opening;
 mod quality;
 mod receiving;
+mod repairing;
 mod sending;
 mod trips;
 mod turns;
@@ -25,7 +28,8 @@ mod turns;
 use std::collections::VecDeque;
 
 use coding::Coding;
-use framing::{BODY_CELLS_MAX, CELL_BYTES, Deframer, Frame, Status};
+use framing::{BODY_CELLS_MAX, CELL_BYTES, Deframer, Frame, Status, Written};
+use mending::Mending;
 use opening::{Met, Opening};
 use receiving::Receiving;
 use sending::Sending;
@@ -131,6 +135,7 @@ pub struct Line {
     settings: Settings,
     now_ms: u64,
     deframer: Deframer,
+    mending: Mending,
     /// The piece before the one that came, if it may be a ramp.
     ramp: Vec<u8>,
     opening: Opening,
@@ -141,6 +146,9 @@ pub struct Line {
     coding_least: Coding,
     /// That of the last poll: a status that answers it is written like it at least.
     answer_coding: Coding,
+    /// The last data came so that it could be repaired: the other end knows the line as bad, and
+    /// what is said of its data goes the same way.
+    hears_damage: bool,
     /// Coded bytes that the port has not taken.
     port: VecDeque<u8>,
     spoke_ms: Option<u64>,
@@ -171,6 +179,7 @@ impl Line {
             settings,
             now_ms,
             deframer: Deframer::default(),
+            mending: Mending::default(),
             ramp: Vec::new(),
             opening: Opening::new(random, settings.calls, now_ms),
             sending: Sending::new(&settings, ROOM_FIRST, turns.burst_max()),
@@ -178,6 +187,7 @@ impl Line {
             receiving: Receiving::new(settings.receiving_bytes, status_ms.max(STATUS_EVERY_MIN_MS)),
             coding_least: Coding::Plain,
             answer_coding: Coding::Plain,
+            hears_damage: false,
             port: VecDeque::new(),
             spoke_ms: None,
             asked_ms: None,
@@ -257,7 +267,7 @@ impl Line {
 
     /// Bytes that are held in both directions.
     pub fn held_bytes(&self) -> usize {
-        let port = self.port.len() + self.deframer.held_bytes();
+        let port = self.port.len() + self.deframer.held_bytes() + self.mending.held_bytes();
         port + self.sending.held_bytes() + self.receiving.held_bytes()
     }
 
@@ -289,20 +299,32 @@ impl Line {
             let Some(piece) = self.deframer.push(*byte) else { continue };
             let key = self.opening.incoming();
             match Frame::decode(&piece, key, self.receiving.base()) {
-                Some((frame, coding)) => self.handle_frame(frame, coding),
+                Some((frame, written)) => {
+                    self.mending.note_read(piece.len(), written.coding == Coding::Repairable);
+                    self.handle_frame(frame, written);
+                }
                 None => {
-                    self.tally.damaged += u64::from(!self.ramp.is_empty());
-                    self.ramp.clear();
-                    match piece.len() {
-                        ..=RAMP_MAX => self.ramp = piece,
-                        _ => self.tally.damaged += 1,
-                    }
+                    let damaged = !self.ramp.is_empty() || piece.len() > RAMP_MAX;
+                    self.tally.damaged += u64::from(damaged);
+                    self.mend(&piece);
+                    self.ramp = if piece.len() <= RAMP_MAX { piece } else { Vec::new() };
                 }
             }
         }
     }
 
-    fn handle_frame(&mut self, frame: Frame, coding: Coding) {
+    /// Looks for frames where a 00 is too many or one is lacking.
+    fn mend(&mut self, piece: &[u8]) {
+        for guess in self.mending.guesses(piece) {
+            let (key, near) = (self.opening.incoming(), self.receiving.base());
+            if let Some((frame, written)) = Frame::decode_repairable(&guess, key, near) {
+                self.mending.note_read(guess.len(), true);
+                self.handle_frame(frame, written);
+            }
+        }
+    }
+
+    fn handle_frame(&mut self, frame: Frame, written: Written) {
         let now_ms = self.now_ms;
         let ramp = std::mem::take(&mut self.ramp);
         self.tally.frames += 1;
@@ -340,7 +362,9 @@ impl Line {
         self.waiting_since = self.waiting_since.map(|_| now_ms);
         match frame {
             Frame::Data { number, ask, body } => {
+                self.receiving.note_repaired(written.repaired);
                 self.receiving.handle_data(now_ms, number, ask, &body);
+                self.hears_damage = written.coding == Coding::Repairable;
             }
             Frame::Status(status) => {
                 self.sending.handle_status(now_ms, &status);
@@ -350,7 +374,7 @@ impl Line {
             }
             Frame::Poll(number) => {
                 self.receiving.handle_poll(now_ms, number);
-                self.answer_coding = coding;
+                self.answer_coding = written.coding;
             }
             Frame::Hello(_) => {}
         }
@@ -382,6 +406,10 @@ impl Line {
 
     fn coding(&self) -> Coding {
         self.opening.coding().max(self.coding_least)
+    }
+
+    fn repairable_if(&self, bad: bool) -> Coding {
+        if bad && self.coding() == Coding::Plain { Coding::Repairable } else { Coding::Plain }
     }
 
     /// Hands out bytes for the port behind those in `out`, at most `room`.
@@ -454,7 +482,10 @@ impl Line {
             if status.over {
                 self.turns.give(now_ms, 0);
             }
-            let least = if status.echo.is_some() { self.answer_coding } else { Coding::Plain };
+            let least = match self.answer_coding {
+                asked @ (Coding::Avoiding | Coding::SevenBit) if status.echo.is_some() => asked,
+                _ => self.repairable_if(self.hears_damage),
+            };
             self.write_frame(&Frame::Status(status), least, &mut coded);
             if self.last_statuses > 1 {
                 self.last_statuses -= 1;
@@ -466,7 +497,8 @@ impl Line {
             self.write_frame(&poll, least, &mut coded);
             self.turns.give(now_ms, self.sending.answer_ms(true));
         } else if let Some(data) = self.next_data() {
-            self.write_frame(&data, Coding::Plain, &mut coded);
+            let least = self.repairable_if(self.sending.repairs());
+            self.write_frame(&data, least, &mut coded);
             self.sending.note_length(coded.len() - begun);
             self.turns.note_data(coded.len());
         } else {
@@ -506,7 +538,11 @@ impl Line {
     fn write_frame(&self, frame: &Frame, least: Coding, coded: &mut Vec<u8>) {
         // A hello needs none.
         let key = self.opening.outgoing().unwrap_or(framing::Key::NONE);
-        frame.encode(key, self.sending.base(), self.coding().max(least), coded);
+        let coding = match self.coding() {
+            Coding::Plain => least,
+            asked => asked.max(least),
+        };
+        frame.encode(key, self.sending.base(), coding, coded);
         coded.push(0);
     }
 }

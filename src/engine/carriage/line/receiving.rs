@@ -24,6 +24,8 @@ pub struct Receiving {
     status_every_ms: u64,
     frames_unsaid: u32,
     echo: Option<u8>,
+    /// Repaired bytes of which nothing was said yet.
+    repaired: usize,
     /// What there was room for when it was last said.
     said_kib: usize,
 }
@@ -40,6 +42,7 @@ impl Receiving {
             status_every_ms,
             frames_unsaid: 0,
             echo: None,
+            repaired: 0,
             said_kib: room_bytes / KIB,
         }
     }
@@ -110,6 +113,11 @@ impl Receiving {
         self.status_by(now_ms + if at_once { 0 } else { self.status_every_ms });
     }
 
+    /// So many bytes of a frame with data were damaged and repaired.
+    pub fn note_repaired(&mut self, bytes: usize) {
+        self.repaired = self.repaired.saturating_add(bytes).min(usize::from(u8::MAX));
+    }
+
     /// A status is wanted.
     pub fn handle_poll(&mut self, now_ms: u64, number: u8) {
         self.echo = Some(number);
@@ -136,6 +144,7 @@ impl Receiving {
             echo: self.echo.take(),
             map: self.early.iter().skip(1).map(Option::is_some).collect(),
             more: false,
+            repaired: u8::try_from(std::mem::take(&mut self.repaired)).unwrap_or(u8::MAX),
             over: false,
         })
     }

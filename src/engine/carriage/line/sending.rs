@@ -58,6 +58,7 @@ struct Flight {
     first: u64,
     cells: usize,
     wire_bytes: u32,
+    repairable: bool,
 }
 
 #[derive(Debug)]
@@ -285,12 +286,18 @@ impl Sending {
             first: self.base + at as u64,
             cells: count,
             wire_bytes: 0,
+            repairable: self.quality.repairs(),
         });
         let ask = self.lost == 0 && !(self.begun < self.cells.len() && self.has_room(self.begun));
         if ask || self.poll_at.is_none() {
             self.poll_at = Some(now_ms + self.answer_ms(ask));
         }
         Some(Frame::Data { number: self.base + at as u64, ask, body })
+    }
+
+    /// Whether data is to be written so that it can be repaired.
+    pub fn repairs(&self) -> bool {
+        self.quality.repairs()
     }
 
     /// How long the frame became that was given out last.
@@ -362,6 +369,7 @@ impl Sending {
                 (newest, newest_ms) = (flight.order, Some(flight.sent_ms));
             }
         }
+        self.quality.note_repaired(status.repaired);
         self.settle_flights(newest, known_end, has_arrived);
         for cell in self.cells.drain(..moved) {
             self.lost -= usize::from(cell.fate == Fate::Lost);
@@ -388,10 +396,10 @@ impl Sending {
             }
             self.flying_bytes -= u64::from(flight.wire_bytes);
             if has_arrived(flight.first) {
-                self.quality.note_arrived(flight.wire_bytes);
+                self.quality.note_arrived(flight.wire_bytes, flight.repairable);
                 self.arrived_frames += 1;
             } else {
-                self.quality.note_lost(flight.wire_bytes);
+                self.quality.note_lost(flight.wire_bytes, flight.repairable);
                 self.lost_frames += 1;
             }
             self.settle_cells(&flight, &has_arrived);

@@ -34,13 +34,38 @@ fn one_damaged_bit_in_100_000_leaves_94_percent() {
 }
 
 #[test]
-fn one_in_10_000_leaves_84_percent() {
-    assert!(mean(&Faults { bit_errors: 1e-4, ..Faults::none() }) >= 84.0);
+fn one_in_10_000_leaves_90_percent() {
+    assert!(mean(&Faults { bit_errors: 1e-4, ..Faults::none() }) >= 90.0);
 }
 
 #[test]
-fn one_in_1_000_leaves_55_percent() {
-    assert!(mean(&Faults { bit_errors: 1e-3, ..Faults::none() }) >= 55.0);
+fn one_in_1_000_leaves_88_percent() {
+    assert!(mean(&Faults { bit_errors: 1e-3, ..Faults::none() }) >= 88.0);
+}
+
+/// Where repairing begins neither way is much better; where there is more damage than one block in
+/// many can take, bodies become short.
+#[test]
+fn between_and_beyond_there_is_no_gap() {
+    for (bit_errors, least) in [(2e-5, 90.0), (3e-5, 89.0), (5e-5, 89.0), (3e-3, 70.0)] {
+        let percent = mean(&Faults { bit_errors, ..Faults::none() });
+        assert!(percent >= least, "{bit_errors}: {percent:.1}");
+    }
+}
+
+/// A line that damages bytes for a while and then no more is as good as before.
+#[test]
+fn repairing_ends_when_the_line_is_good_again() {
+    let mut wire = Wire::new(Faults { bit_errors: 1e-3, ..Faults::none() }, 1);
+    wire.to_write[0] = Chance::new(1).bytes(300_000);
+    assert!(wire.run_until(60_000, |wire| wire.came[1].len() > 50_000));
+    wire.faults.bit_errors = 0.0;
+    assert!(wire.run_until(60_000, |wire| wire.came[1].len() > 200_000));
+    let (came, carried) = (wire.came[1].len(), wire.carried(0));
+    assert!(wire.run_until(60_000, |wire| wire.came[1].len() > 290_000));
+    let share = (wire.came[1].len() - came) as f64 / (wire.carried(0) - carried) as f64;
+    println!("good again: {share:.3}");
+    assert!(share > 0.98);
 }
 
 #[test]
@@ -52,7 +77,7 @@ fn a_way_of_300_ms_leaves_96_percent() {
 fn one_channel_for_both_leaves_95_percent() {
     let half = Faults { turn_ms: Some(20), ..Faults::none() };
     assert!(mean(&half) >= 95.0);
-    assert!(mean(&Faults { bit_errors: 1e-4, ..half }) >= 75.0);
+    assert!(mean(&Faults { bit_errors: 1e-4, ..half }) >= 87.0);
 }
 
 #[test]
