@@ -3,6 +3,8 @@
 
 #[path = "e2e/age.rs"]
 mod age;
+#[path = "e2e/cable.rs"]
+mod cable;
 #[path = "e2e/damage.rs"]
 mod damage;
 #[path = "e2e/delivery.rs"]
@@ -17,6 +19,8 @@ mod outbox;
 mod privacy;
 #[path = "e2e/rot.rs"]
 mod rot;
+#[path = "e2e/serial.rs"]
+mod serial;
 #[path = "e2e/town.rs"]
 mod town;
 #[path = "e2e/trust.rs"]

@@ -49,6 +49,19 @@ pub trait Transport: fmt::Debug + Send + Sync {
         to: &'a Address,
         expect: Option<NodeId>,
     ) -> BoxFuture<'a, Result<Link, TransportError>>;
+
+    /// Whether what is dialled are ports: they are opened and stay open whoever is linked already,
+    /// nobody dials and nobody is dialled, and their links are [`Pipe::Line`].
+    fn opens_ports(&self) -> bool {
+        false
+    }
+
+    /// Waits until what is at `to` is no more as it was when this was called, so that a dial in vain
+    /// may go well now. Never ends where nobody can tell.
+    fn until_changed(&self, to: &Address) -> BoxFuture<'static, ()> {
+        let _ = to;
+        Box::pin(std::future::pending())
+    }
 }
 
 /// What a listening transport has to tell.
@@ -80,6 +93,16 @@ pub struct Link {
 pub enum Pipe {
     /// An ordered, reliable stream both ways.
     Stream(Box<dyn StreamPipe>),
+    /// A port whose bytes may be lost, damaged and late, but come in order and never twice. It takes
+    /// no more than it can send within a quarter of a second. When it ends the port is gone.
+    Line {
+        /// Its bytes.
+        port: Box<dyn StreamPipe>,
+        /// What it carries; a byte takes ten bits.
+        bits_per_s: u32,
+        /// Where only one end is heard at a time: how long it takes to turn from sending to hearing.
+        turn_ms: Option<u32>,
+    },
 }
 
 /// A stream in both directions.
@@ -91,6 +114,11 @@ impl fmt::Debug for Pipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stream(_) => f.write_str("Stream"),
+            Self::Line { bits_per_s, turn_ms, .. } => f
+                .debug_struct("Line")
+                .field("bits_per_s", bits_per_s)
+                .field("turn_ms", turn_ms)
+                .finish_non_exhaustive(),
         }
     }
 }
@@ -174,6 +202,14 @@ pub enum TransportError {
     /// There is no guest key under which to dial a guest.
     #[error("this node meets no strangers")]
     NoGuest,
+    /// A port cannot be opened.
+    #[error("{detail}")]
+    Port {
+        /// What kind of trouble it is.
+        trouble: PortTrouble,
+        /// For people: which port, why not, and what helps.
+        detail: String,
+    },
     /// A command cannot be started.
     #[error("{command} cannot be started")]
     Spawn {
@@ -183,4 +219,18 @@ pub enum TransportError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Why a port cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PortTrouble {
+    /// It is not plugged in.
+    Absent,
+    /// This user may not use it.
+    Forbidden,
+    /// Another program has it.
+    Busy,
+    /// Something else.
+    Other,
 }

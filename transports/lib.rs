@@ -9,6 +9,8 @@ pub mod lan;
 pub mod media;
 #[cfg(feature = "pipe")]
 pub mod pipe;
+#[cfg(feature = "serial")]
+pub mod serial;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(feature = "ygg")]

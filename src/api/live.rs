@@ -6,7 +6,7 @@ use postrider_base::{NodeId, link::Address};
 use postrider_engine::router::{NoRoad, Road};
 use tokio::time::{Duration, timeout};
 
-use super::{At, outlook};
+use super::{At, outlook, ports};
 use crate::{
     daemon::{LinkRow, Node, check_peer},
     desk::{
@@ -28,6 +28,7 @@ pub(super) fn status(at: &At<'_>) -> Result<Status, Failure> {
     if let Some((node, _)) = at.node {
         status.links = node.board.links().iter().map(|row| node.board.line(row)).collect();
         status.media = node.board.media();
+        status.ports = ports::lines(node);
         let healthy = Some(status.health.clone()).filter(|health| health != "ok");
         let ills: Vec<String> = healthy.into_iter().chain(node.board.ills()).collect();
         if !ills.is_empty() {
@@ -84,6 +85,9 @@ pub(super) fn why(at: &At<'_>, id: &str) -> Result<Vec<Reason>, Failure> {
         if links.is_empty() && !rows.is_empty() {
             reasons.push("no link is up: postrider peers, postrider call".into());
         }
+        let shut =
+            ports::lines(node).into_iter().filter(|port| port.state != "open" && !rows.is_empty());
+        reasons.extend(shut.map(|port| format!("no link over {}: {}", port.address, port.why)));
         // A message is there when the longest of its bundles is, which not every link takes.
         if let Some(row) = rows.into_iter().max_by_key(|row| row.length) {
             for link in links {
@@ -162,7 +166,13 @@ pub(super) fn link_ls(at: &At<'_>) -> Result<Vec<LinkLine>, Failure> {
         Some((node, _)) => node.peers.list(node),
         None => at.desk.home().config.peers.iter().map(|uri| (uri.clone(), false)).collect(),
     };
-    let line = |(uri, up)| LinkLine { uri, state: "configured".into(), up, detail: None };
+    let ports = at.node.map(|(node, _)| ports::lines(node)).unwrap_or_default();
+    let line = |(uri, up): (String, bool)| {
+        let address = uri.split('#').next().unwrap_or_default();
+        let port = ports.iter().find(|port| port.address == address && !up);
+        let detail = port.map(|port| port.why.clone());
+        LinkLine { uri, state: "configured".into(), up, detail, port: None }
+    };
     Ok(kept.into_iter().map(line).collect())
 }
 
@@ -185,7 +195,7 @@ pub(super) fn link_add(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
     })?;
     let up = at.node.is_some_and(|(node, _)| node.peers.list(node).contains(&(uri.into(), true)));
     let detail = (!new).then(|| "it was there already".to_owned());
-    Ok(LinkLine { uri: uri.into(), state: "added".into(), up, detail })
+    Ok(LinkLine { uri: uri.into(), state: "added".into(), up, detail, port: None })
 }
 
 /// Keeps a link no longer.
@@ -200,11 +210,14 @@ pub(super) fn link_rm(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
         return Err(Failure::new(FailureKind::Unknown, format!("no link is kept to {uri}"))
             .next("nothing was changed; postrider link ls lists them"));
     }
-    Ok(LinkLine { uri: uri.into(), state: "removed".into(), up: false, detail: None })
+    Ok(LinkLine { uri: uri.into(), state: "removed".into(), up: false, detail: None, port: None })
 }
 
-/// Dials once, and says who answers.
-pub(super) fn link_test(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
+/// Dials once, and says who answers; or what is at a port.
+pub(super) fn link_test(at: &At<'_>, uri: &str, speak: bool) -> Result<LinkLine, Failure> {
+    if ports::is_port(uri) {
+        return ports::test(at, uri, speak);
+    }
     let (node, handle) = at.live()?;
     node.peers.check(at.desk, uri)?;
     let row = handle.block_on(node.peers.call(node, uri))?;
@@ -214,7 +227,13 @@ pub(super) fn link_test(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
         // Writing to a text cannot fail.
         let _ = write!(detail, " answers in {:.1} ms", rtt.as_secs_f64() * 1000.0);
     }
-    Ok(LinkLine { uri: uri.into(), state: "reached".into(), up: true, detail: Some(detail) })
+    Ok(LinkLine {
+        uri: uri.into(),
+        state: "reached".into(),
+        up: true,
+        detail: Some(detail),
+        port: None,
+    })
 }
 
 /// Calls an address, or a contact at the addresses where it may be.

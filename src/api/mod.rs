@@ -24,6 +24,7 @@ mod live;
 mod metrics;
 mod openapi;
 mod outlook;
+mod ports;
 mod route;
 mod server;
 mod talk;

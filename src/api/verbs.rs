@@ -7,7 +7,7 @@ use postrider_exec::allow::Trial;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    live,
+    live, ports,
     verb::{At, verbs},
     wire::Outcomes,
 };
@@ -523,7 +523,7 @@ verbs! {
     SpoolGc "spool/gc" {} -> Checked: |_request, at| at.desk.spool_gc(at.watch);
 
     /// Look for what is wrong.
-    Doctor "doctor" {} -> Vec<Finding>: |_request, at| at.desk.doctor(at.watch);
+    Doctor "doctor" {} -> Vec<Finding>: |_request, at| ports::doctor(at);
 
     /// Clear every alarm; which there were.
     AlarmClear "doctor/clear-alarm" {} -> Vec<Finding>: |_request, at| at.desk.clear_alarms(at.watch);
@@ -546,11 +546,13 @@ verbs! {
         uri: String,
     } -> LinkLine: |request, at| live::link_rm(at, &request.uri);
 
-    /// Dial a peer once and say who answers.
+    /// Dial a peer once and say who answers, or what is at a port.
     LinkTest "link/test" {
         /// An address, and behind a # a contact's name or a node's id.
         uri: String,
-    } -> LinkLine: |request, at| live::link_test(at, &request.uri);
+        /// Say hello at a port to which no link is kept, whatever is there.
+        speak: bool = default,
+    } -> LinkLine: |request, at| live::link_test(at, &request.uri, request.speak);
 
     /// Call somebody now.
     Call "call" {

@@ -24,7 +24,8 @@ pub(super) struct Peers {}
 Examples:
   postrider link add tls://hub.example:7531#Hub
   postrider link add 'pipe:ssh hub postrider daemon --stdio#Hub'
-  postrider link test tls://192.0.2.7:7531#Bob")]
+  postrider link add 'serial:///dev/ttyUSB0?rate=115200#Bob'
+  postrider link test 'serial:///dev/ttyUSB0?rate=9600'")]
 pub(super) struct Link {
     #[command(subcommand)]
     verb: LinkVerb,
@@ -44,10 +45,13 @@ enum LinkVerb {
         /// As it was added
         uri: String,
     },
-    /// Dial once and say who answers
+    /// Dial once and say who answers; or listen at a port and say what is there
     Test {
         /// An address, and behind a # a contact's name or a node's id
         uri: String,
+        /// Say hello at a port to which no link is kept, whatever is there
+        #[arg(long)]
+        speak: bool,
     },
 }
 
@@ -120,9 +124,11 @@ impl Link {
             LinkVerb::Ls => {
                 let links = context.ask(api::LinkLs::default())?;
                 out.list("link ls", &links)?;
-                for LinkLine { uri, up, .. } in &links {
+                for LinkLine { uri, up, detail, .. } in &links {
                     let up = if *up { "up" } else { "down" };
-                    out.say(format!("{}  {}", text::column(up, 4), text::line(uri)))?;
+                    let why = detail.iter().map(|detail| format!("  ({})", text::line(detail)));
+                    let why: String = why.collect();
+                    out.say(format!("{}  {}{why}", text::column(up, 4), text::line(uri)))?;
                 }
                 if links.is_empty() {
                     out.hint("None. Keep one: postrider link add tls://HOST:7531#NAME")?;
@@ -131,12 +137,13 @@ impl Link {
             }
             LinkVerb::Add { uri } => context.ask(api::LinkAdd { uri })?,
             LinkVerb::Rm { uri } => context.ask(api::LinkRm { uri })?,
-            LinkVerb::Test { uri } => context.ask(api::LinkTest { uri })?,
+            LinkVerb::Test { uri, speak } => context.ask(api::LinkTest { uri, speak })?,
         };
         out.object(&line)?;
         let detail = line.detail.map_or_else(String::new, |detail| format!(": {detail}"));
         out.say(text::line(&format!("{} {}{detail}", line.state, line.uri)))?;
-        Ok(ExitCode::SUCCESS)
+        // What was found is said; that nobody was is the answer to whoever asked in a script.
+        Ok(if line.state == "tested" { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 

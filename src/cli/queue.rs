@@ -229,6 +229,10 @@ fn show(context: &Context, status: &reply::Status) -> Result<(), Stop> {
     }
     out.say(format!("  disk     {} free", text::bytes(status.disk_free)))?;
     out.say(format!("  health   {}", text::line(&status.health)))?;
+    for port in &status.ports {
+        let line = format!("{}: {}: {}", port.address, port.state, port.why);
+        out.say(format!("  port     {}", text::line(&line)))?;
+    }
     for medium in &status.media {
         let stick = text::line(&format!("{} ({})", medium.label, medium.device));
         out.say(format!("  stick    {stick} is {}: {}", medium.state, text::line(&medium.why)))?;

@@ -119,18 +119,25 @@ pub(super) async fn initiate(
     })
 }
 
-/// Answers whoever calls.
+/// Answers whoever calls, or whoever is expected.
 pub(super) async fn respond(
     node: &Node,
     id: LinkId,
     stream: &mut Stream,
     facts: &LinkFacts,
+    expect: Option<NodeId>,
 ) -> io::Result<Greeted> {
     let (first, mut sealed) = read_message(stream).await?;
     let (handshake, greeting) =
         Responder::accept(node.secret(), fresh()?, &first).map_err(io::Error::other)?;
     let peer = greeting.peer;
     admit(node, &peer)?;
+    if expect.is_some_and(|expected| expected != peer) {
+        return Err(io::Error::other(format!(
+            "{} calls, who is not expected here",
+            node.desk.name_of(&peer)
+        )));
+    }
     // Without the signature the key has two names (docs/noise.md): one of them must be known.
     if greeting.introduction != Introduction::Signed && !node.has_met(peer).await {
         return Err(io::Error::other("the other end is not known, and does not sign"));

@@ -66,15 +66,31 @@ const LINGER: Duration = Duration::from_secs(5);
 
 pub(super) type Stream = Box<dyn postrider_transports::contract::StreamPipe>;
 
+/// Who begins on a link that proves nobody, and who must be at its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// This end calls that node.
+    Calls(NodeId),
+    /// This end answers whoever calls; or that node alone.
+    Answers(Option<NodeId>),
+}
+
+impl From<Option<NodeId>> for Role {
+    /// Where whoever dials knows whom, and whoever is dialled does not.
+    fn from(expect: Option<NodeId>) -> Self {
+        expect.map_or(Self::Answers(None), Self::Calls)
+    }
+}
+
 /// Runs a link to its end, or until `over`.
 pub(super) async fn run(
     node: Arc<Node>,
     link: Link,
-    expect: Option<NodeId>,
+    role: Role,
     over: CancellationToken,
 ) -> io::Result<()> {
     let id = node.board.next_link();
-    let ended = live(&node, id, link, expect, over).await;
+    let ended = live(&node, id, link, role, over).await;
     node.board.link_down(id);
     let _ = node.engine.send(ToEngine::input(Input::LinkDown { link: id })).await;
     ended
@@ -84,10 +100,11 @@ async fn live(
     node: &Arc<Node>,
     id: LinkId,
     link: Link,
-    expect: Option<NodeId>,
+    role: Role,
     over: CancellationToken,
 ) -> io::Result<()> {
     let Link { mut facts, pipe } = link;
+    // A port's bytes come here as a stream: `line_task`.
     let Pipe::Stream(mut stream) = pipe else {
         return Err(io::Error::other("a link of another kind"));
     };
@@ -100,9 +117,11 @@ async fn live(
         None
     } else {
         let greeting = async {
-            match expect {
-                Some(peer) => greeting::initiate(node, id, &mut stream, &facts, peer).await,
-                None => greeting::respond(node, id, &mut stream, &facts).await,
+            match role {
+                Role::Calls(peer) => greeting::initiate(node, id, &mut stream, &facts, peer).await,
+                Role::Answers(expect) => {
+                    greeting::respond(node, id, &mut stream, &facts, expect).await
+                }
             }
         };
         let greeted = timeout(HANDSHAKE_TIME_MAX, greeting).await;

@@ -23,6 +23,7 @@ mod introduce;
 mod jobs;
 mod keeper;
 mod lan;
+mod line_task;
 mod link_task;
 mod media;
 mod neighbours;
@@ -31,6 +32,7 @@ mod notify;
 mod outbox;
 mod peers;
 mod plugs;
+mod ports;
 mod reader;
 mod requests;
 mod ripening;
@@ -45,7 +47,8 @@ use std::{collections::HashMap, sync::Arc, thread};
 pub use board::{Board, LinkRow, Traffic};
 pub use node::Node;
 pub use notify::{Manager, watchdog_interval};
-pub use peers::{Peers, check as check_peer};
+pub use peers::{Peers, check as check_peer, is_port_uri};
+pub use ports::{Port, probe};
 use postrider_base::{NodeId, bundle::Hop, link::Address};
 use postrider_engine::{
     node::{Engine, Input, Now},
@@ -62,7 +65,7 @@ use postrider_transports::{
 };
 use tokio::{
     runtime::Runtime,
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{Duration, Instant, timeout},
 };
@@ -107,7 +110,7 @@ pub struct DaemonOptions {
 pub struct Daemon {
     node: Arc<Node>,
     /// Hears of the end of the link on standard input and output.
-    stdio: Option<oneshot::Receiver<()>>,
+    stdio: Option<node::LinkEnd>,
     tasks: JoinSet<()>,
     threads: Vec<thread::JoinHandle<()>>,
     /// Tells the dialers that the machine's addresses changed.
@@ -394,6 +397,9 @@ fn tls_options(desk: &Arc<Desk>, options: &DaemonOptions) -> Result<TlsOptions, 
     let mut listen = options.listen.clone();
     for address in &config.listen {
         listen.push(address.parse().map_err(|_| unusable(address, "not an address"))?);
+    }
+    if let Some(port) = listen.iter().find(|at| peers::is_port(at)) {
+        return Err(unusable(port.as_str(), "a port is not listened on, it stands in peers"));
     }
     let asked = Arc::clone(desk);
     Ok(TlsOptions {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -26,8 +27,8 @@ use super::{
     board::{Board, LinkRow},
     engine_task::{Look, ToEngine},
     lan::{self, Notice},
-    link_task,
-    peers::Peers,
+    link_task::{self, Role},
+    peers::{Peers, is_port},
     roaming,
 };
 use crate::desk::{Desk, Failure, FailureKind, Silent};
@@ -37,6 +38,9 @@ pub(super) const LINKS_MAX: usize = postrider_engine::exchange::LINKS_MAX;
 
 /// Peers that are remembered as not answering without a signature.
 const SIGN_TO_MAX: usize = 1024;
+
+/// Hears how a link ended; nothing where there was no place for it.
+pub(super) type LinkEnd = oneshot::Receiver<io::Result<()>>;
 
 /// The running node.
 pub struct Node {
@@ -131,9 +135,10 @@ impl Node {
         timeout(patience, answered).await.ok()?.ok()
     }
 
-    /// Closes a link unless it answers soon. Where bytes cost money nothing is asked.
+    /// Closes a link unless it answers soon. Where bytes cost money nothing is asked; and at a port neither,
+    /// where an answer may wait behind seconds of mail: its line knows whether somebody is there.
     pub(super) fn doubt(self: &Arc<Self>, row: LinkRow) {
-        if row.facts.metered {
+        if row.facts.metered || is_port(&row.facts.address) {
             return;
         }
         let (node, stop) = (Arc::clone(self), self.stop.clone());
@@ -153,13 +158,9 @@ impl Node {
     }
 
     /// Takes a link over and runs it in a task of its own. `expect` is who must be at the other end
-    /// of a link that proves nobody.
-    /// The receiver hears when the link has ended.
-    pub(super) fn adopt(
-        self: &Arc<Self>,
-        link: Link,
-        expect: Option<NodeId>,
-    ) -> oneshot::Receiver<()> {
+    /// of a link that proves nobody, where this end calls.
+    /// The receiver hears how the link ended.
+    pub(super) fn adopt(self: &Arc<Self>, link: Link, expect: Option<NodeId>) -> LinkEnd {
         let came = lan::accepted(&link.facts);
         self.adopt_from(link, expect, came)
     }
@@ -170,7 +171,17 @@ impl Node {
         link: Link,
         expect: Option<NodeId>,
         came: Option<Came>,
-    ) -> oneshot::Receiver<()> {
+    ) -> LinkEnd {
+        self.adopt_as(link, expect.into(), came)
+    }
+
+    /// As [`Self::adopt_from`], where who calls does not follow from who is expected.
+    pub(super) fn adopt_as(
+        self: &Arc<Self>,
+        link: Link,
+        role: Role,
+        came: Option<Came>,
+    ) -> LinkEnd {
         let (ended, end) = oneshot::channel();
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         while links.try_join_next().is_some() {}
@@ -189,13 +200,15 @@ impl Node {
                 let up = Notice::Up { link: number, node: *peer, guest, came, end };
                 let _ = meeting.send(up).await;
             }
-            if let Err(error) = link_task::run(node, link, expect, over).await {
+            let how = link_task::run(node, link, role, over).await;
+            if let Err(error) = &how {
                 tracing::debug!(%address, %error, "a link ended");
             }
             if let Some(((meeting, _), _)) = &meeting {
                 let _ = meeting.send(Notice::Down { link: number }).await;
             }
-            drop(ended);
+            // Whoever waited may have gone.
+            let _ = ended.send(how);
         });
         end
     }

@@ -7,7 +7,12 @@ use std::{
 };
 
 use postrider_base::{NodeId, link::Address};
-use postrider_transports::{contract::Transport, pipe::PipeTransport, tls::TlsTransport};
+use postrider_transports::{
+    contract::Transport,
+    pipe::PipeTransport,
+    serial::{PortAddress, SerialTransport},
+    tls::TlsTransport,
+};
 use tokio::{
     sync::{broadcast::error::RecvError, watch},
     task::JoinSet,
@@ -19,6 +24,7 @@ use super::{
     board::LinkRow,
     dialer::{self, Peer},
     node::{LINKS_MAX, Node},
+    ports::{self, Port},
     transport_failure, unusable,
 };
 use crate::desk::{Desk, Failure, FailureKind};
@@ -26,14 +32,25 @@ use crate::desk::{Desk, Failure, FailureKind};
 /// How long a call waits for its link: a dial, its handshake, and a little.
 const CALL_TIME_MAX: Duration = Duration::from_secs(90);
 
+/// The same over a port: some hellos of an end that says them slowly.
+const PORT_TIME_MAX: Duration = Duration::from_secs(20);
+
 /// The ways of dialling, and who is dialled again and again.
 #[derive(Debug)]
 pub struct Peers {
     /// The first whose scheme fits is dialled.
     transports: Vec<Arc<dyn Transport>>,
     changed: watch::Receiver<u64>,
-    kept: Mutex<BTreeMap<String, CancellationToken>>,
+    kept: Mutex<BTreeMap<String, Kept>>,
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// Somebody that a link is kept to.
+#[derive(Debug)]
+struct Kept {
+    stop: CancellationToken,
+    /// Over which port, if it is one.
+    port: Option<Arc<Port>>,
 }
 
 impl Peers {
@@ -45,7 +62,9 @@ impl Peers {
         let pipe = PipeTransport::new(Arc::new(|address, line| {
             tracing::info!(%address, line);
         }));
+        let serial = SerialTransport::all();
         let mut transports: Vec<Arc<dyn Transport>> = vec![tls, Arc::new(pipe)];
+        transports.extend(serial.map(|serial| Arc::new(serial) as Arc<dyn Transport>));
         transports.extend(others.iter().map(Arc::clone));
         Self { transports, changed, kept: Mutex::default(), tasks: Mutex::default() }
     }
@@ -63,19 +82,28 @@ impl Peers {
                 .next("postrider link rm URI makes room"));
         }
         let stop = node.stop.child_token();
-        kept.insert(uri.to_owned(), stop.clone());
+        let port = transport.opens_ports().then(|| Arc::new(Port::new(peer.address.clone())));
+        kept.insert(uri.to_owned(), Kept { stop: stop.clone(), port: port.clone() });
         drop(kept);
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
-        let changed = self.changed.clone();
-        tasks.spawn(dialer::keep(Arc::clone(node), transport, peer, changed, stop));
+        let (node, changed) = (Arc::clone(node), self.changed.clone());
+        match port {
+            Some(port) => tasks.spawn(ports::keep(node, transport, peer, port, false, stop)),
+            None => tasks.spawn(dialer::keep(node, transport, peer, changed, stop)),
+        };
         Ok(true)
+    }
+
+    /// The ports that are kept open, or would be.
+    pub fn ports(&self) -> Vec<Arc<Port>> {
+        lock(&self.kept).values().filter_map(|kept| kept.port.clone()).collect()
     }
 
     /// Keeps no link to a peer any more, and closes the one there is; whether one was kept.
     pub fn drop_peer(&self, node: &Node, uri: &str) -> bool {
-        let Some(stop) = lock(&self.kept).remove(uri) else { return false };
-        stop.cancel();
+        let Some(kept) = lock(&self.kept).remove(uri) else { return false };
+        kept.stop.cancel();
         if let Ok(peer) = parse(&node.desk, uri) {
             node.board.close(|row| is_link_to(row, &peer));
         }
@@ -107,6 +135,9 @@ impl Peers {
         }
         let mut heard = node.board.listen();
         let transport = self.transport(&peer.address)?;
+        if transport.opens_ports() {
+            return self.call_over_port(node, uri, peer, transport).await;
+        }
         let dialled = transport.dial(&peer.address, peer.node).await;
         let mut ended = node.adopt(dialled.map_err(transport_failure)?, peer.node);
         let found = || node.board.links().into_iter().find(|row| is_link_to(row, &peer));
@@ -131,6 +162,50 @@ impl Peers {
         })
     }
 
+    /// Opens a port for one link, unless it is kept open anyway, and waits for a link over it.
+    async fn call_over_port(
+        &self,
+        node: &Arc<Node>,
+        uri: &str,
+        peer: Peer,
+        transport: Arc<dyn Transport>,
+    ) -> Result<LinkRow, Failure> {
+        let mut heard = node.board.listen();
+        let kept = lock(&self.kept).get(uri).and_then(|kept| kept.port.clone());
+        let (is_new, stop) = (kept.is_none(), node.stop.child_token());
+        let port = kept.unwrap_or_else(|| Arc::new(Port::new(peer.address.clone())));
+        if is_new {
+            let (node, peer) = (Arc::clone(node), peer.clone());
+            let opening = ports::keep(node, transport, peer, Arc::clone(&port), true, stop.clone());
+            lock(&self.tasks).spawn(opening);
+        }
+        let up = async {
+            loop {
+                if let Some(row) = node.board.links().into_iter().find(|row| is_link_to(row, &peer))
+                {
+                    return Some(row);
+                }
+                if port.is_shut() {
+                    return None;
+                }
+                if let Err(RecvError::Closed) = heard.recv().await {
+                    return None;
+                }
+            }
+        };
+        if let Some(row) = timeout(PORT_TIME_MAX, up).await.ok().flatten() {
+            return Ok(row);
+        }
+        if is_new {
+            stop.cancel();
+        }
+        Err(Failure::new(
+            FailureKind::Failed,
+            format!("no link over {uri}: {}", port.line(None).why),
+        )
+        .next("postrider link test tells more"))
+    }
+
     /// Waits until nobody is dialled any more.
     pub(super) async fn ended(&self) {
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
@@ -151,12 +226,14 @@ impl Peers {
 /// Whether a daemon of this program can dial a URI.
 pub fn check(desk: &Desk, uri: &str) -> Result<(), Failure> {
     let address = parse(desk, uri)?.address;
-    let known = ["pipe", "tls"].contains(&address.scheme());
+    let known = ["pipe", "serial", "serial+tcp", "tls"].contains(&address.scheme());
     if known { Ok(()) } else { Err(unusable(uri, "no transport of that name here")) }
 }
 
 fn is_link_to(row: &LinkRow, peer: &Peer) -> bool {
     match peer.node {
+        // Whatever other links there are, a port is kept for its own.
+        _ if is_port(&peer.address) => row.facts.address == peer.address,
         Some(node) => row.facts.peer == Some(node),
         None => row.facts.dialled && row.facts.address == peer.address,
     }
@@ -177,11 +254,29 @@ fn parse(desk: &Desk, text: &str) -> Result<Peer, Failure> {
         None => None,
     };
     let peer = Peer { address, node };
+    if is_port(&peer.address) {
+        // Without a name the other end has to call.
+        PortAddress::parse(&peer.address).map_err(|error| {
+            Failure::new(FailureKind::Usage, error.to_string())
+                .next("nothing was changed; docs/radio.md describes ports")
+        })?;
+        return Ok(peer);
+    }
     // Other links prove nobody by themselves, so whoever dials must know whom it expects.
     if peer.address.scheme() != "tls" && peer.node.is_none() {
         return Err(unusable(text, "such a link needs to be told who is there, behind a #"));
     }
     Ok(peer)
+}
+
+/// Whether an address is that of a port.
+pub(super) fn is_port(address: &Address) -> bool {
+    SerialTransport::all().iter().any(|transport| transport.scheme() == address.scheme())
+}
+
+/// The same of a text, with or without who is there.
+pub fn is_port_uri(uri: &str) -> bool {
+    uri.split('#').next().unwrap_or_default().parse().is_ok_and(|address| is_port(&address))
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

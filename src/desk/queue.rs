@@ -294,6 +294,7 @@ impl Desk {
             disk_free,
             health: if ills.is_empty() { "ok".to_owned() } else { ills.join("; ") },
             media: Vec::new(),
+            ports: Vec::new(),
             alarms,
             classes: self.class_lines(&stats)?,
         })

@@ -440,6 +440,9 @@ pub struct Status {
     /// Sticks that were seen and not mounted (none without a daemon).
     #[serde(default)]
     pub media: Vec<MediumLine>,
+    /// Ports that are kept open, or would be if they could (none without a daemon).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortLine>,
     /// What a person must look at, and has not cleared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarms: Vec<String>,
@@ -475,6 +478,17 @@ pub struct MediumLine {
     /// unmounted.
     pub state: Word,
     /// Why, and what to do.
+    pub why: String,
+}
+
+/// A serial port, and what is at its other end.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PortLine {
+    /// Its address, without who is there.
+    pub address: String,
+    /// absent, forbidden, busy or unusable; silent, noise, echo, one-way, nobody-calls, refused, or open.
+    pub state: Word,
+    /// What that means, and what to do.
     pub why: String,
 }
 
@@ -516,13 +530,46 @@ pub struct PeerLine {
 pub struct LinkLine {
     /// An address, and behind a `#` who is there.
     pub uri: String,
-    /// configured, added, removed or reached.
+    /// configured, added, removed, reached, or tested in vain.
     pub state: Word,
     /// Whether a link to it is up.
     pub up: bool,
     /// Who answered, or what is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What was found at a port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortFound>,
+}
+
+/// What was found at a port that was tested.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct PortFound {
+    /// As of a port: silent, noise, echo, node, one-way, nobody-calls, refused or open; and absent,
+    /// forbidden, busy or unusable.
+    pub state: Word,
+    /// What that means, and what to do.
+    pub why: String,
+    /// `pr1…`, where somebody proved to be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The six words of that id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<String>,
+    /// The rate of the port.
+    pub bits_per_s: u32,
+    /// The round trip of the line.
+    pub rtt_ms: Option<f64>,
+    /// Bytes that came, whatever they were.
+    pub bytes: u64,
+    /// Frames that came whole, and those that did not.
+    pub frames: u64,
+    /// See `frames`.
+    pub damaged: u64,
+    /// Frames of ours that arrived there, and those that did not.
+    pub arrived: u64,
+    /// See `arrived`.
+    pub lost: u64,
 }
 
 /// An answer to a ping.

@@ -213,7 +213,7 @@ pub enum ConfigError {
     Who(String),
     /// A word names no link.
     #[error(
-        "config.toml: {0:?} in [[links]] means no link; it can be a word as in [acl], or one of tls:, pipe:, ygg:"
+        "config.toml: {0:?} in [[links]] means no link; it can be a word as in [acl], or one of tls:, pipe:, serial:, ygg:"
     )]
     Link(String),
     /// The list of peers was not found where it stands.
@@ -467,7 +467,7 @@ mod tests {
             ("[hooks]\nwrite = ['log']", "write"),
             ("[hooks]\non-mail = []", "on-mail"),
             ("[[links]]\nlongest = 4096", "for in [[links]]"),
-            ("[[links]]\nfor = ['serial:']", "serial:"),
+            ("[[links]]\nfor = ['smoke:']", "smoke:"),
             ("[[links]]\nfor = ['@']", "means no link"),
             ("[[links]]\nfor = ['Hub']\nlongest = 1000", "longest"),
             ("[[links]]\nfor = ['Hub']\nnicest = 0", "nicest"),

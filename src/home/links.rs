@@ -31,7 +31,9 @@ impl Default for LinkRule {
 }
 
 /// Kinds of links.
-const KINDS: [&str; 3] = ["tls:", "pipe:", OVERLAY];
+const KINDS: [&str; 4] = ["tls:", "pipe:", PORT, OVERLAY];
+/// Over a port, here or behind a terminal server.
+const PORT: &str = "serial:";
 /// Through another network of ours, over whatever that uses.
 const OVERLAY: &str = "ygg:";
 /// Each of them is looked at for every link.
@@ -70,7 +72,11 @@ impl LinkRule {
     /// Whether it holds for a link.
     pub fn is_for(&self, facts: &LinkFacts, contacts: &Contacts, today: Day) -> bool {
         let scheme = format!("{}:", facts.address.scheme());
-        let kind = if facts.overlay { OVERLAY } else { &scheme };
+        let kind = match &*scheme {
+            _ if facts.overlay => OVERLAY,
+            "serial+tcp:" => PORT,
+            scheme => scheme,
+        };
         let is_kind = self.to.iter().any(|word| word == kind);
         is_kind || Acl::means(&self.to, contacts, facts.peer.as_ref(), today)
     }

@@ -7,6 +7,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod allow;
+#[path = "../e2e/cable.rs"]
+#[allow(dead_code, reason = "other tests pull and damage it as well")]
+mod cable;
 mod contract;
 mod daemon;
 mod damage;
@@ -22,6 +25,7 @@ mod links;
 mod narrow;
 mod node;
 mod peers;
+mod ports;
 mod simulate;
 mod socket;
 mod streams;

@@ -25,31 +25,31 @@ use tokio::{
 use crate::town::{Town, inbox, know_each_other, letter, send, send_file, state, texts, toss};
 
 /// Nothing here takes longer on a machine that does anything at all.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 /// A daemon, and what it tells.
-struct Running {
-    daemon: Daemon,
-    heard: Receiver<Happening>,
+pub(crate) struct Running {
+    pub(crate) daemon: Daemon,
+    pub(crate) heard: Receiver<Happening>,
 }
 
 impl Running {
-    fn start(desk: &Arc<Desk>, options: &DaemonOptions, runtime: &Runtime) -> Self {
+    pub(crate) fn start(desk: &Arc<Desk>, options: &DaemonOptions, runtime: &Runtime) -> Self {
         let daemon = Daemon::start(Arc::clone(desk), options, runtime).unwrap();
         Self { heard: daemon.node().board.listen(), daemon }
     }
 
-    fn listening(desk: &Arc<Desk>, runtime: &Runtime) -> Self {
+    pub(crate) fn listening(desk: &Arc<Desk>, runtime: &Runtime) -> Self {
         let listen = vec!["tls://127.0.0.1:0".parse().unwrap()];
         Self::start(desk, &DaemonOptions { listen, ..DaemonOptions::default() }, runtime)
     }
 
     /// Listens too, so that it can stand in the middle.
-    fn dialling(desk: &Arc<Desk>, to: &Running, name: &str, runtime: &Runtime) -> Self {
+    pub(crate) fn dialling(desk: &Arc<Desk>, to: &Running, name: &str, runtime: &Runtime) -> Self {
         let listen = vec!["tls://127.0.0.1:0".parse().unwrap()];
         let peers = vec![format!("tls://{}#{name}", to.daemon.listening()[0])];
         Self::start(desk, &DaemonOptions { listen, peers, ..DaemonOptions::default() }, runtime)
@@ -66,12 +66,12 @@ impl Running {
     }
 
     /// Waits for something to happen.
-    async fn until(&mut self, what: &str, id: &str) {
+    pub(crate) async fn until(&mut self, what: &str, id: &str) {
         self.until_all(&[(what, id)]).await;
     }
 
     /// Waits for all of this to happen, in any order.
-    async fn until_all(&mut self, list: &[(&str, &str)]) {
+    pub(crate) async fn until_all(&mut self, list: &[(&str, &str)]) {
         let mut open = list.to_vec();
         let wait = async {
             while !open.is_empty() {

@@ -113,7 +113,7 @@ impl YggTransport {
             link.facts.address = address;
         }
         link.facts.overlay = true;
-        let Pipe::Stream(stream) = link.pipe;
+        let Pipe::Stream(stream) = link.pipe else { return link };
         let gone = Box::pin(self.gone.clone().cancelled_owned());
         link.pipe = Pipe::Stream(Box::new(Tied { stream, gone }));
         link
@@ -316,7 +316,7 @@ mod tests {
         let link = transport.tied(Link { facts, pipe: Pipe::Stream(Box::new(here)) });
         assert_eq!(link.facts.address.as_str(), "ygg://[200::2]:7531");
         assert!(link.facts.overlay);
-        let Pipe::Stream(mut stream) = link.pipe;
+        let Pipe::Stream(mut stream) = link.pipe else { unreachable!() };
         let reading = tokio::spawn(async move { stream.read_u8().await });
         transport.gone.cancel();
         assert_eq!(reading.await.unwrap().unwrap_err().kind(), io::ErrorKind::NetworkDown);

@@ -35,6 +35,7 @@ use receiving::Receiving;
 use sending::Sending;
 use turns::Turns;
 
+pub use opening::Caller;
 pub use turns::Duplex;
 
 /// Statuses that come by themselves may take a twentieth of a slow line; on others they come so often.
@@ -70,6 +71,8 @@ pub struct Settings {
     pub receiving_bytes: usize,
     /// How long an answer is waited for before the session is over.
     pub patience_ms: u64,
+    /// Whether this end can begin what runs on the pipe: the other is told, in the session number.
+    pub calls: bool,
 }
 
 impl Settings {
@@ -81,6 +84,7 @@ impl Settings {
             sending_bytes: 256 << 10,
             receiving_bytes: 256 << 10,
             patience_ms: 120_000,
+            calls: false,
         }
     }
 }
@@ -106,6 +110,23 @@ pub enum Ending {
     Restarted,
     /// No answer came for as long as the settings say.
     Silent,
+}
+
+/// What passed, for people who ask how good a line is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Bytes that the port gave.
+    pub bytes: u64,
+    /// Frames that came whole.
+    pub frames: u64,
+    /// Pieces between two 00 that were none.
+    pub damaged: u64,
+    /// Frames of data of ours that arrived.
+    pub arrived: u64,
+    /// Those that did not.
+    pub lost: u64,
+    /// Hellos of our own that came back.
+    pub echoes: u64,
 }
 
 /// One end of a line.
@@ -137,6 +158,9 @@ pub struct Line {
     waiting_since: Option<u64>,
     /// How often the last status is still said: who hears it may go at once.
     last_statuses: u8,
+    /// Somebody said hello after the session was over.
+    is_called_again: bool,
+    tally: Tally,
     ending: Option<Ending>,
 }
 
@@ -157,7 +181,7 @@ impl Line {
             deframer: Deframer::default(),
             mending: Mending::default(),
             ramp: Vec::new(),
-            opening: Opening::new(random, now_ms),
+            opening: Opening::new(random, settings.calls, now_ms),
             sending: Sending::new(&settings, ROOM_FIRST, turns.burst_max()),
             turns,
             receiving: Receiving::new(settings.receiving_bytes, status_ms.max(STATUS_EVERY_MIN_MS)),
@@ -169,6 +193,8 @@ impl Line {
             asked_ms: None,
             waiting_since: None,
             last_statuses: 0,
+            is_called_again: false,
+            tally: Tally::default(),
             ending: None,
         }
     }
@@ -183,6 +209,32 @@ impl Line {
         }
     }
 
+    /// Which end begins what runs on the pipe; `None` until the other end is there. Both say the same.
+    pub fn caller(&self) -> Option<Caller> {
+        self.opening.caller().filter(|_| self.opening.is_open())
+    }
+
+    /// A session that is over, and somebody has begun another: nothing is left to say in this one.
+    pub fn is_called_again(&self) -> bool {
+        self.is_called_again
+    }
+
+    /// What passed so far.
+    pub fn tally(&self) -> Tally {
+        let (arrived, lost) = self.sending.fates();
+        Tally { arrived, lost, ..self.tally }
+    }
+
+    /// The last round trip that was seen.
+    pub fn trip_ms(&self) -> Option<u64> {
+        self.sending.trip_ms()
+    }
+
+    /// Bytes that were written and never sent: whoever writes little ahead lets what is urgent pass.
+    pub fn unsent_bytes(&self) -> usize {
+        self.sending.unsent_bytes()
+    }
+
     /// Takes what the program writes, as much as there is room for; nothing after [`Self::close`].
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         if self.ending.is_some() { 0 } else { self.sending.write(bytes) }
@@ -191,6 +243,11 @@ impl Line {
     /// Nothing more is written. What was written still arrives, and then its end.
     pub fn close(&mut self) {
         self.sending.end();
+    }
+
+    /// [`Self::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.sending.has_ended()
     }
 
     /// All that was written is known to have arrived; and its end, if it was closed.
@@ -237,6 +294,7 @@ impl Line {
     /// Takes what the port gave, whatever that is.
     pub fn receive(&mut self, now_ms: u64, bytes: &[u8]) {
         self.now_ms = now_ms;
+        self.tally.bytes += bytes.len() as u64;
         for byte in bytes {
             let Some(piece) = self.deframer.push(*byte) else { continue };
             let key = self.opening.incoming();
@@ -246,6 +304,8 @@ impl Line {
                     self.handle_frame(frame, written);
                 }
                 None => {
+                    let damaged = !self.ramp.is_empty() || piece.len() > RAMP_MAX;
+                    self.tally.damaged += u64::from(damaged);
                     self.mend(&piece);
                     self.ramp = if piece.len() <= RAMP_MAX { piece } else { Vec::new() };
                 }
@@ -266,18 +326,24 @@ impl Line {
 
     fn handle_frame(&mut self, frame: Frame, written: Written) {
         let now_ms = self.now_ms;
+        let ramp = std::mem::take(&mut self.ramp);
+        self.tally.frames += 1;
+        self.tally.damaged += u64::from(!ramp.is_empty() && !matches!(frame, Frame::Hello(_)));
         if !matches!(self.ending, None | Some(Ending::Finished)) {
             return;
         }
-        let ramp = std::mem::take(&mut self.ramp);
         match &frame {
-            Frame::Poll(_) | Frame::Status(Status { over: true, .. }) => self.turns.take(now_ms),
-            Frame::Hello(_) => self.turns.take(now_ms),
+            Frame::Status(Status { over: true, .. }) => self.turns.take(now_ms, true),
+            Frame::Poll(_) | Frame::Hello(_) => self.turns.take(now_ms, false),
             _ => self.turns.hear(now_ms),
         }
         if let Frame::Hello(hello) = frame {
             return match self.opening.handle_hello(now_ms, hello, &ramp) {
-                Met::Restarted => self.end(Ending::Restarted),
+                Met::Echo => self.tally.echoes += 1,
+                Met::Restarted => {
+                    self.is_called_again = self.ending.is_some();
+                    self.end(Ending::Restarted);
+                }
                 met => {
                     if met == Met::New {
                         self.sending.begin_again();

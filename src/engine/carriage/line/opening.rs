@@ -3,6 +3,8 @@
 //! An end says hello until it knows that it was heard: until a hello names its session, or any frame
 //! of the session of both arrives. Such a frame answers a hello that needs no hello in return.
 
+use std::cmp::Ordering;
+
 use super::{
     coding::Coding,
     framing::{Frame, Hello, Key, Session, judge_ramp},
@@ -17,6 +19,20 @@ const AGAIN_MAX_MS: u64 = 5_000;
 /// other end said so often that it does not come through.
 const REFUSALS: u8 = 3;
 
+/// A session number with this bit set is that of an end that can call: it knows whom it expects.
+const CALLS: Session = 1;
+
+/// Which end begins what runs on the pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// This one.
+    Ours,
+    /// The other.
+    Theirs,
+    /// Neither can: both only answer.
+    Nobody,
+}
+
 /// What a hello from the other end means.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Met {
@@ -26,6 +42,8 @@ pub enum Met {
     New,
     /// The other end began anew, and what we had with it is over.
     Restarted,
+    /// It is our own: the line gives back what it is given, and nobody is there.
+    Echo,
 }
 
 /// What is known of both ends.
@@ -52,11 +70,12 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Says hello as soon as it may.
-    pub fn new(random: [u8; 16], now_ms: u64) -> Self {
+    /// Says hello as soon as it may. `calls`: this end can begin what runs on the pipe.
+    pub fn new(random: [u8; 16], calls: bool, now_ms: u64) -> Self {
         let [a, b, c, d, e, ..] = random;
+        let number = u32::from_be_bytes([a, b, c, d]) & !CALLS;
         Self {
-            ours: u32::from_be_bytes([a, b, c, d]).max(1),
+            ours: if calls { number | CALLS } else { number.max(CALLS << 1) },
             theirs: None,
             is_open: false,
             hello_at: Some(now_ms),
@@ -74,6 +93,18 @@ impl Opening {
 
     pub fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// Who begins, once the other end is known: whoever can; if both can, the higher number.
+    pub fn caller(&self) -> Option<Caller> {
+        let theirs = self.theirs?;
+        let calls = |session: Session| (session & CALLS, session);
+        Some(match calls(self.ours).cmp(&calls(theirs)) {
+            _ if (self.ours | theirs) & CALLS == 0 => Caller::Nobody,
+            Ordering::Greater => Caller::Ours,
+            // Equal ones never meet: that would be an echo.
+            Ordering::Less | Ordering::Equal => Caller::Theirs,
+        })
     }
 
     /// What we write begins with this; `None` while nobody is there to read it.
@@ -134,6 +165,9 @@ impl Opening {
 
     /// A hello came, and before it a piece that may be what is left of a ramp.
     pub fn handle_hello(&mut self, now_ms: u64, hello: Hello, ramp: &[u8]) -> Met {
+        if hello.session == self.ours {
+            return Met::Echo;
+        }
         let met = match self.theirs {
             Some(theirs) if theirs == hello.session => Met::Known,
             Some(_) if self.is_open => return Met::Restarted,
@@ -168,7 +202,7 @@ mod tests {
     use super::{super::framing::RAMP, *};
 
     fn ends() -> [Opening; 2] {
-        [1, 2].map(|n| Opening::new([n; 16], 0))
+        [1, 2].map(|n| Opening::new([n; 16], n == 2, 0))
     }
 
     fn said(end: &mut Opening, now_ms: u64) -> Option<Hello> {
@@ -191,6 +225,32 @@ mod tests {
         assert_eq!(said(&mut a, 10_000), None);
         assert!(a.outgoing() == b.incoming() && a.incoming() == b.outgoing());
         assert_ne!(a.outgoing(), a.incoming());
+    }
+
+    #[test]
+    fn whoever_can_calls_and_of_two_the_higher() {
+        for (calls, callers) in [
+            ([true, false], [Caller::Ours, Caller::Theirs]),
+            ([false, true], [Caller::Theirs, Caller::Ours]),
+            ([true, true], [Caller::Theirs, Caller::Ours]),
+            ([false, false], [Caller::Nobody; 2]),
+        ] {
+            let mut ends = [0, 1].map(|n| Opening::new([n * 6; 16], calls[usize::from(n)], 0));
+            assert_eq!(ends[0].caller(), None);
+            let hellos = [0, 1].map(|n| said(&mut ends[n], 0).unwrap());
+            for n in [0, 1] {
+                ends[n].handle_hello(0, hellos[1 - n], &RAMP);
+            }
+            assert_eq!([0, 1].map(|n| ends[n].caller().unwrap()), callers, "{calls:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_gives_back_what_it_is_given_is_nobody() {
+        let [mut a, _] = ends();
+        let hello = said(&mut a, 0).unwrap();
+        assert_eq!(a.handle_hello(5, hello, &RAMP), Met::Echo);
+        assert!(a.caller().is_none() && a.outgoing().is_none() && said(&mut a, 5).is_none());
     }
 
     #[test]
@@ -235,11 +295,11 @@ mod tests {
     #[test]
     fn one_that_began_anew_is_noticed_once_open_and_taken_before() {
         let [mut a, mut b] = ends();
-        let [_, mut anew] = [Opening::new([3; 16], 0), Opening::new([4; 16], 0)];
+        let [_, mut anew] = [3, 4].map(|n| Opening::new([n; 16], true, 0));
         a.handle_hello(0, said(&mut b, 0).unwrap(), &RAMP);
         assert_eq!(a.handle_hello(0, said(&mut anew, 0).unwrap(), &RAMP), Met::New);
         a.open(0);
-        let mut third = Opening::new([5; 16], 0);
+        let mut third = Opening::new([5; 16], true, 0);
         assert_eq!(a.handle_hello(0, said(&mut third, 0).unwrap(), &RAMP), Met::Restarted);
     }
 }

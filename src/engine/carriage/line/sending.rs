@@ -84,6 +84,8 @@ pub struct Sending {
     /// Cells below this have room at the other end.
     room_end: u64,
     quality: Quality,
+    arrived_frames: u64,
+    lost_frames: u64,
     stubborn: bool,
     ended: bool,
     bound_cells: usize,
@@ -109,6 +111,8 @@ impl Sending {
             order: 0,
             room_end: (room_bytes / CELL_BYTES) as u64,
             quality: Quality::default(),
+            arrived_frames: 0,
+            lost_frames: 0,
             stubborn: false,
             ended: false,
             bound_cells: (settings.sending_bytes / CELL_BYTES).max(1),
@@ -159,9 +163,29 @@ impl Sending {
         }
     }
 
+    /// Nothing more is written.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// There is something that was never sent.
     pub fn has_unsent(&self) -> bool {
         self.begun < self.cells.len()
+    }
+
+    /// As [`Self::has_unsent`], in bytes; rather a few too many.
+    pub fn unsent_bytes(&self) -> usize {
+        (self.cells.len() - self.begun) * CELL_BYTES
+    }
+
+    /// Frames of data that arrived, and those that did not.
+    pub fn fates(&self) -> (u64, u64) {
+        (self.arrived_frames, self.lost_frames)
+    }
+
+    /// The last round trip that was seen.
+    pub fn trip_ms(&self) -> Option<u64> {
+        self.trips.trip_ms()
     }
 
     /// All that was written arrived, and its end did.
@@ -373,8 +397,10 @@ impl Sending {
             self.flying_bytes -= u64::from(flight.wire_bytes);
             if has_arrived(flight.first) {
                 self.quality.note_arrived(flight.wire_bytes, flight.repairable);
+                self.arrived_frames += 1;
             } else {
                 self.quality.note_lost(flight.wire_bytes, flight.repairable);
+                self.lost_frames += 1;
             }
             self.settle_cells(&flight, &has_arrived);
         }

@@ -34,6 +34,11 @@ impl Trips {
         }
     }
 
+    /// The last round trip that was seen.
+    pub fn trip_ms(&self) -> Option<u64> {
+        self.trip_ms.or(self.delay_ms)
+    }
+
     /// A question was answered after so long.
     pub fn note_trip(&mut self, trip_ms: u64) {
         self.trip_ms = Some(trip_ms.min(DELAY_MAX_MS));

@@ -18,6 +18,8 @@ pub enum Duplex {
 
 /// A burst: each costs two turns and a status.
 const BURST_MS: u64 = 2_000;
+/// So many times as long it may be where the other had nothing to say at its last turn.
+const ALONE: usize = 2;
 /// Beyond what the line takes, before a silence means that nobody speaks.
 const PATIENCE_MS: u64 = 50;
 
@@ -31,6 +33,8 @@ pub struct Turns {
     frame_ms: u64,
     burst_bytes: usize,
     burst_max: usize,
+    /// The other gave back the last turn that it was given.
+    is_alone: bool,
     jitter: u64,
 }
 
@@ -47,7 +51,9 @@ impl Turns {
             from_ms: 0,
             frame_ms: (11_000_000 / bits_per_s).min(1_000),
             burst_bytes: 0,
-            burst_max: usize::try_from(BURST_MS * bits_per_s / 10_000).unwrap_or(usize::MAX),
+            burst_max: usize::try_from(BURST_MS * bits_per_s / 10_000)
+                .unwrap_or(usize::MAX / ALONE),
+            is_alone: false,
             jitter: u64::from(last),
         }
     }
@@ -56,9 +62,9 @@ impl Turns {
         self.turn_ms.is_some()
     }
 
-    /// Bytes of a burst, if there are bursts.
+    /// Bytes of the longest burst, if there are bursts.
     pub fn burst_max(&self) -> Option<usize> {
-        self.turn_ms.map(|_| self.burst_max)
+        self.turn_ms.map(|_| self.burst_max * ALONE)
     }
 
     /// Not before then may anything be said that is due.
@@ -76,7 +82,8 @@ impl Turns {
     }
 
     pub fn is_used_up(&self) -> bool {
-        self.is_half() && self.burst_bytes >= self.burst_max
+        let most = if self.is_alone { self.burst_max * ALONE } else { self.burst_max };
+        self.is_half() && self.burst_bytes >= most
     }
 
     pub fn note_data(&mut self, bytes: usize) {
@@ -97,9 +104,9 @@ impl Turns {
         self.from_ms = self.from_ms.max(now_ms + silence_ms);
     }
 
-    /// The other gave the turn.
-    pub fn take(&mut self, now_ms: u64) {
-        self.burst_bytes = 0;
+    /// The other gave the turn; `at_once` if it had nothing to say in it.
+    pub fn take(&mut self, now_ms: u64, at_once: bool) {
+        (self.burst_bytes, self.is_alone) = (0, at_once);
         self.from_ms = now_ms + self.turn_ms.unwrap_or(0);
     }
 }
@@ -120,8 +127,21 @@ mod tests {
         assert!(!turns.may_speak(1140) && turns.may_speak(10_000) && !turns.has_begun());
         turns.hear(1100);
         assert!(!turns.may_speak(1100 + 1000));
-        turns.take(1200);
+        turns.take(1200, false);
         assert!(!turns.may_speak(1219) && turns.may_speak(1220));
+    }
+
+    #[test]
+    fn a_burst_may_be_longer_where_the_other_has_nothing_to_say() {
+        let mut turns = Turns::new(Duplex::Half { turn_ms: 20 }, 9600, [7; 16]);
+        for (at_once, most) in [(true, 3840), (false, 1920)] {
+            turns.take(0, at_once);
+            turns.note_data(most - 1);
+            assert!(!turns.is_used_up());
+            turns.note_data(1);
+            assert!(turns.is_used_up());
+        }
+        assert_eq!(turns.burst_max(), Some(3840));
     }
 
     #[test]

@@ -224,6 +224,7 @@ fn settings_out_of_bounds_are_brought_within() {
             sending_bytes: 0,
             receiving_bytes: usize::MAX,
             patience_ms: u64::MAX / 2,
+            calls: true,
         };
         let mut line = Line::new(settings, [0; 16], 0);
         assert!(line.write(&[7; 5000]) >= 1024);

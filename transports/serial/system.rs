@@ -1,0 +1,59 @@
+//! The two calls that need `unsafe`: being woken for a port, and how much the system has of it that it
+//! has not sent yet.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use tokio::io::unix::AsyncFd;
+
+/// Has the runtime wake whoever waits for a port; within a runtime.
+pub(super) fn woken(port: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open for as long as it lives, is the same all that time, and is given
+    // away here.
+    Ok(unsafe { AsyncFd::register(port) }?)
+}
+
+/// Bytes that wait; 0 where the system does not tell.
+#[cfg(target_os = "linux")]
+pub(super) fn waiting_bytes(of: impl AsFd) -> u64 {
+    use rustix::ioctl::{Getter, Opcode, ioctl};
+
+    // The number has another type in each libc; it is 16 bits or 32.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::unnecessary_cast)]
+    const OUTQ: Opcode = libc::TIOCOUTQ as Opcode;
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ for sockets, writes one `int` where it is told to, and
+    // nothing else (tty_ioctl(4), tcp(7)); the getter has room for just that.
+    let waiting = unsafe { ioctl(of, Getter::<OUTQ, std::ffi::c_int>::new()) };
+    waiting.ok().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0)
+}
+
+/// Other systems have it under other numbers.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn waiting_bytes(_of: impl AsFd) -> u64 {
+    0
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{
+        io::Write as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_waits_and_a_file_does_not_tell() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _far = listener.accept().unwrap();
+        assert_eq!(waiting_bytes(&near), 0);
+        near.set_nonblocking(true).unwrap();
+        while near.write(&[7; 65_536]).is_ok() {}
+        assert!(waiting_bytes(&near) > 0);
+        assert_eq!(waiting_bytes(std::fs::File::open("/dev/null").unwrap()), 0);
+    }
+}
