@@ -11,8 +11,8 @@
 //! full, at the moment at which the ledger was read again.
 //!
 //! Time is the custody clock: it runs while the machine does and never ahead of the true time, so what
-//! is an hour by it was an hour at least. After a crash it may show less than before: what was spent keeps its
-//! age, and ages on from there.
+//! is an hour by it was an hour at least. After a crash it may show less than before: what was spent
+//! keeps its age, and ages on from there.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,8 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// At most so much within the ledger's span, at most [`u32::MAX`]; none is no limit: it is counted alone.
+    /// At most so much within the ledger's span, at most [`u32::MAX`]; none is no limit: it is only
+    /// counted.
     pub fn new(key: u16, most: Option<u64>) -> Self {
         Self { key, most: most.map(|most| most.min(u64::from(u32::MAX))) }
     }
@@ -131,8 +132,9 @@ impl Ledger {
         May::At(now_ms.saturating_add(free_ms.saturating_sub(self.at_ms)), why)
     }
 
-    /// How it stands with the first frame of each lane, by its amount: at most one may go now. Who has to wait is not
-    /// overtaken by a lane behind it: short frames would keep a long one from ever having room.
+    /// How it stands with the first frame of each lane, by its amount: at most one may go now. Who has
+    /// to wait is not overtaken by a lane behind it: short frames would keep a long one from ever
+    /// having room.
     pub fn outlook(
         &mut self,
         now_ms: u64,
@@ -177,7 +179,8 @@ impl Ledger {
         Ok(Booking { key: limit.key, amount })
     }
 
-    /// What was booked has ended, and was so much. If that is more than was booked it counts too: it was spent.
+    /// What was booked has ended, and was so much. If that is more than was booked it counts too: it
+    /// was spent.
     pub fn settle(&mut self, now_ms: u64, booking: Booking, spent: u64) {
         self.look_at_clock(now_ms);
         if let Some(account) = self.accounts.get_mut(&booking.key) {

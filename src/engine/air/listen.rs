@@ -1,18 +1,21 @@
 //! When to begin where others are heard: carrier sense with a random back-off.
 //!
-//! - a frame waits until the channel has been free for a moment, then a random number of slots of free channel more;
+//! - a frame waits until the channel has been free for a moment, then a random number of slots of free
+//!   channel more;
 //! - a slot is as long as a preamble and a header: after it, whoever began is heard;
 //! - from how many slots chance draws follows from how busy the channel was within the last minute,
 //!   as this radio measured it. No frame says anything that counts: who lies gains nothing.
 //!
 //! While others speak the count stands still, so who waited longer goes sooner. Time is microseconds of
-//! any clock that never goes back. A radio that cannot sense a carrier tells of frames as it receives them.
+//! any clock that never goes back. A radio that cannot sense a carrier tells of frames as it receives
+//! them.
 
 use super::regions::Silence;
 
 /// How the load is measured: twelve parts of five seconds.
 const PART_US: u64 = 5_000_000;
 const PARTS: u64 = 12;
+const PLACES: usize = 12;
 /// Up to which load, in thousandths, chance draws from how many slots. A judgement: with n others
 /// waiting for the same moment, two choose the same slot about once in slots / n times; the load
 /// stands for n, and a quiet channel is not worth a wait.
@@ -40,6 +43,8 @@ pub enum Step {
     /// Somebody else has been speaking since then. It is for the caller to say so when this goes on:
     /// nothing goes, for a carrier that never ends may be a fault, and may be a call for help.
     Busy(u64),
+    /// This node has been speaking itself since then.
+    Own(u64),
     /// Send now.
     Speak,
 }
@@ -52,6 +57,8 @@ pub struct Listen {
     guard_us: u64,
     /// After a frame of ours.
     pause_us: u64,
+    /// When that is over.
+    paused_us: u64,
     carrier: Carrier,
     since_us: u64,
     now_us: u64,
@@ -67,16 +74,18 @@ impl Listen {
     pub fn new(now_us: u64, slot_us: u64, rule: Option<Silence>) -> Self {
         let (before_us, after_us) = rule.map_or((0, 0), |rule| (rule.before_us, rule.after_us));
         let slot_us = slot_us.max(1);
+        let guard_us = slot_us.max(u64::from(before_us));
         Self {
             slot_us,
-            guard_us: slot_us.max(u64::from(before_us)),
+            guard_us,
             pause_us: u64::from(after_us),
+            paused_us: now_us,
             carrier: Carrier::Free,
             since_us: now_us,
             now_us,
             load: Load::default(),
             slots: None,
-            count_us: now_us,
+            count_us: now_us.saturating_add(guard_us),
         }
     }
 
@@ -90,11 +99,12 @@ impl Listen {
             let passed = self.now_us.saturating_sub(self.count_us) / self.slot_us;
             self.slots = self.slots.map(|slots| slots.saturating_sub(passed));
         }
-        let spoke = self.carrier == Carrier::Own;
+        if self.carrier == Carrier::Own {
+            self.paused_us = self.now_us.saturating_add(self.pause_us);
+        }
         (self.carrier, self.since_us) = (carrier, self.now_us);
         if carrier == Carrier::Free {
-            let pause_us = if spoke { self.pause_us.max(self.guard_us) } else { self.guard_us };
-            self.count_us = self.now_us.saturating_add(pause_us);
+            self.count_us = self.now_us.saturating_add(self.guard_us).max(self.paused_us);
         }
     }
 
@@ -119,8 +129,7 @@ impl Listen {
         let Some(slots) = self.slots else { return Step::Rest };
         match self.carrier {
             Carrier::Busy => Step::Busy(self.since_us),
-            // When it ends is known to whoever sends.
-            Carrier::Own => Step::Busy(self.since_us),
+            Carrier::Own => Step::Own(self.since_us),
             Carrier::Free => {
                 let due_us = self.count_us.saturating_add(slots.saturating_mul(self.slot_us));
                 if self.now_us < due_us {
@@ -132,7 +141,8 @@ impl Listen {
         }
     }
 
-    /// How busy others kept the channel within the last minute in which we did not speak ourselves, in thousandths.
+    /// How busy others kept the channel within the last minute, of the time in which we did not speak
+    /// ourselves, in thousandths.
     pub fn load_permille(&mut self, now_us: u64) -> u64 {
         self.pass(now_us);
         self.load.permille()
@@ -155,8 +165,8 @@ impl Listen {
 /// What was heard, in parts of the last minute.
 #[derive(Clone, Debug, Default)]
 struct Load {
-    /// Which part it is, heard microseconds, busy ones; at the place of its number modulo [`PARTS`].
-    parts: [(u64, u64, u64); PARTS as usize],
+    /// Which part it is, heard microseconds, busy ones; at the place of its number modulo their count.
+    parts: [(u64, u64, u64); PLACES],
     newest: u64,
 }
 
@@ -246,9 +256,18 @@ mod tests {
         assert_eq!(channel.step(2_005_000), Step::Speak);
         channel.handle_carrier(2_005_000, Carrier::Own);
         channel.begin(2_100_000, 0);
-        assert_eq!(channel.step(2_100_000), Step::Busy(2_005_000));
+        assert_eq!(channel.step(2_100_000), Step::Own(2_005_000));
         channel.handle_carrier(3_000_000, Carrier::Free);
         assert_eq!(channel.step(3_000_000), Step::At(3_050_000));
+        // Somebody else in between does not end the pause.
+        channel.handle_carrier(3_010_000, Carrier::Busy);
+        channel.handle_carrier(3_020_000, Carrier::Free);
+        assert_eq!(channel.step(3_020_000), Step::At(3_050_000));
+        assert_eq!(channel.step(3_050_000), Step::Speak);
+        // One that has just been switched on has not listened yet.
+        let mut new = Listen::new(7, 1_000, Some(rule));
+        new.begin(7, 0);
+        assert_eq!(new.step(7), Step::At(5_007));
     }
 
     #[test]

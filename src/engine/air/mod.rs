@@ -5,13 +5,15 @@
 //! - [`regions`]: what may be done on a frequency, as dated data;
 //! - [`ledger`]: what was spent, over restarts too, and when there is room again; it counts what is
 //!   [`spent`] within a sliding hour or day, and [`stored`] is its form on a disk;
-//! - [`listen`]: when to begin where others are heard.
+//! - [`listen`]: when to begin where others are heard;
+//! - [`cost`]: what a message would take in frames, time and money, before it is sent.
 //!
 //! A frame goes its way so: [`regions::find`] once, for the radio; [`ledger::Ledger::outlook`] says
 //! which lane's frame may go; [`listen::Listen`] when; [`ledger::Ledger::book`] counts it and the
 //! ledger is made durable, then it is sent, then [`ledger::Ledger::settle`] says what it was.
 //! Units and sources stand in `docs/air.md`.
 
+pub mod cost;
 pub mod ledger;
 pub mod listen;
 pub mod lora;

@@ -1,8 +1,9 @@
 //! What may be done on a frequency, as dated data: which sub-band a signal lies in and what holds there.
 //!
 //! The table is second-hand: it says what public summaries and the makers of radios say, was not
-//! checked by anybody who knows the law, and a licence or a country may say otherwise. It errs on the careful side: a
-//! frequency that is not in it is refused. What was left out, and why, stands in `docs/air.md`.
+//! checked by anybody who knows the law, and a licence or a country may say otherwise. It errs on the
+//! careful side: a frequency that is not in it is refused. What was left out, and why, stands in
+//! `docs/air.md`.
 
 use thiserror::Error;
 

@@ -1,4 +1,5 @@
-//! What one account has spent within a sliding hour or day, in slots so few that all of it is written each time.
+//! What one account has spent within a sliding hour or day, in slots so few that all of it is written
+//! each time.
 //!
 //! What was spent counts from the end of the slot in which it ended, so it counts up to one slot
 //! longer than it must and never shorter. What is booked, and not known to have ended, counts always.
@@ -92,7 +93,8 @@ impl Spent {
         closed.saturating_add(self.open)
     }
 
-    /// When so much at most counts, if nothing more is spent; none if that is now. What is open is taken as if it ended now.
+    /// When so much at most counts, if nothing more is spent; none if that is now. What is open is
+    /// taken as if it ended now.
     pub fn down_to(&self, at_ms: u64, most: u64) -> Option<u64> {
         let mut total = self.total();
         if total <= most {
