@@ -72,6 +72,15 @@ pub struct Purse<'a> {
     pub limit: Limit,
 }
 
+/// All accounts that a frame is taken from, as far as there are any.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Purses<'a> {
+    /// That of the sub-band.
+    pub air: Option<Purse<'a>>,
+    /// That of the tariff.
+    pub money: Option<Purse<'a>>,
+}
+
 /// What a message would take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preview {
@@ -98,15 +107,8 @@ pub enum Done {
     Never(Why),
 }
 
-/// What `bytes` of a message would take on a way, if they began now. Both purses are looked at alone.
-pub fn preview(
-    now_ms: u64,
-    bytes: u64,
-    lane: Lane,
-    way: &Way,
-    air: Option<Purse<'_>>,
-    money: Option<Purse<'_>>,
-) -> Preview {
+/// What `bytes` of a message would take on a way, if they began now. No ledger is changed.
+pub fn preview(now_ms: u64, bytes: u64, lane: Lane, way: &Way, purses: Purses<'_>) -> Preview {
     let frame_bytes = way.frame_bytes();
     let room_bytes = frame_bytes.saturating_sub(way.overhead_bytes);
     if room_bytes == 0 && bytes > 0 {
@@ -130,9 +132,9 @@ pub fn preview(
     };
     let mut course = Course {
         now_ms,
-        begun_ms: now_ms,
         lane,
-        purses: [air, money].map(|purse| purse.map(|purse| (purse.ledger.clone(), purse.limit))),
+        purses: [purses.air, purses.money]
+            .map(|purse| purse.map(|purse| (purse.ledger.clone(), purse.limit))),
         waited: None,
         steps: 0,
     };
@@ -175,7 +177,6 @@ struct Frame {
 /// Frames that are sent in thought.
 struct Course {
     now_ms: u64,
-    begun_ms: u64,
     lane: Lane,
     purses: [Option<(Ledger, Limit)>; 2],
     waited: Option<Why>,
@@ -249,7 +250,7 @@ impl Course {
         for (purse, amount) in self.purses.iter_mut().zip(frame.amounts) {
             let Some((ledger, limit)) = purse else { continue };
             let amount = count.saturating_mul(amount);
-            // It may be: that was waited for. If it may not, it takes longer than is said.
+            // There is room: it was waited for.
             if let Ok(booking) = ledger.book(self.now_ms, *limit, self.lane, amount) {
                 ledger.settle(ended_ms, booking, amount);
             }
@@ -268,7 +269,7 @@ impl Course {
             let times = left.div_ceil(each_time);
             took_ms = took_ms.max(times.saturating_mul(span.ms() + span.slot_ms()));
         }
-        self.now_ms = self.now_ms.saturating_add(took_ms).max(self.begun_ms);
+        self.now_ms = self.now_ms.saturating_add(took_ms);
     }
 }
 
@@ -307,21 +308,24 @@ mod tests {
         }
     }
 
-    fn one_percent(ledger: &Ledger) -> Option<Purse<'_>> {
-        Some(Purse { ledger, limit: Limit::new(3, Some(36_000_000)) })
+    const NONE: Purses<'static> = Purses { air: None, money: None };
+
+    fn one_percent(ledger: &Ledger) -> Purses<'_> {
+        let limit = Limit::new(3, Some(36_000_000));
+        Purses { air: Some(Purse { ledger, limit }), money: None }
     }
 
     #[test]
     fn a_message_of_a_few_frames_goes_at_once() {
         let ledger = Ledger::new(Span::Hour, 0);
-        let short = preview(0, 100, Lane::Normal, &long_fast(), one_percent(&ledger), None);
+        let short = preview(0, 100, Lane::Normal, &long_fast(), one_percent(&ledger));
         let us = long_fast().modulation.air_us(108);
         assert_eq!((short.frames, short.airtime_us, short.now_bytes), (1, us, 100));
         assert_eq!(short.done, Done::Straight(us.div_ceil(1_000)));
-        let nothing = preview(0, 0, Lane::Normal, &long_fast(), one_percent(&ledger), None);
+        let nothing = preview(0, 0, Lane::Normal, &long_fast(), one_percent(&ledger));
         assert_eq!((nothing.frames, nothing.done), (0, Done::Straight(0)));
         // One byte more than a frame holds is a second frame, and a short one.
-        let two = preview(0, 215, Lane::Normal, &long_fast(), None, None);
+        let two = preview(0, 215, Lane::Normal, &long_fast(), NONE);
         let air_us = |bytes| long_fast().modulation.air_us(bytes);
         assert_eq!((two.frames, two.airtime_us), (2, air_us(222) + air_us(9)));
     }
@@ -329,13 +333,13 @@ mod tests {
     #[test]
     fn a_long_one_takes_hours_and_its_beginning_could_go_now() {
         let ledger = Ledger::new(Span::Hour, 0);
-        let long = preview(0, 30_000, Lane::Normal, &long_fast(), one_percent(&ledger), None);
+        let long = preview(0, 30_000, Lane::Normal, &long_fast(), one_percent(&ledger));
         // 1.911 s each, of 28.8: fifteen in an hour and a slot.
         assert_eq!((long.frames, long.now_bytes), (141, 15 * 214));
         let Done::Waiting(took_ms, Why::Reserve) = long.done else { panic!("{long:?}") };
         assert_eq!(took_ms / HOUR_MS, 9, "141 frames are nine hours and a few");
         // For a call for help there is more.
-        let sos = preview(0, 30_000, Lane::Sos, &long_fast(), one_percent(&ledger), None);
+        let sos = preview(0, 30_000, Lane::Sos, &long_fast(), one_percent(&ledger));
         assert_eq!(sos.now_bytes, 18 * 214);
         assert!(matches!(sos.done, Done::Waiting(ms, Why::Spent) if ms < took_ms));
     }
@@ -347,7 +351,7 @@ mod tests {
         let booking = ledger.book(0, limit, Lane::Sos, 36_000_000).unwrap();
         ledger.settle(0, booking, 36_000_000);
         let kept = ledger.clone();
-        let told = preview(60_000, 100, Lane::Normal, &long_fast(), one_percent(&ledger), None);
+        let told = preview(60_000, 100, Lane::Normal, &long_fast(), one_percent(&ledger));
         let us = told.airtime_us;
         assert_eq!(told.now_bytes, 0);
         let waits_ms = HOUR_MS + 30_000 - 60_000;
@@ -358,17 +362,18 @@ mod tests {
     #[test]
     fn money_of_a_day_is_kept_like_airtime_of_an_hour() {
         let ledger = Ledger::new(Span::Day, 0);
-        // One a day: bulk may have half of it, five messages.
+        // A thousand a day: bulk may have half of it, five messages.
         let purse = Purse { ledger: &ledger, limit: Limit::new(1, Some(1_000)) };
-        let told = preview(0, 1_000, Lane::Bulk, &sms(), None, Some(purse));
+        let told = preview(0, 1_000, Lane::Bulk, &sms(), Purses { air: None, money: Some(purse) });
         assert_eq!((told.frames, told.money, told.now_bytes), (8, 720, 5 * 134));
         let Done::Waiting(took_ms, Why::Reserve) = told.done else { panic!("{told:?}") };
         assert_eq!(took_ms / HOUR_MS, 24);
-        let urgent = preview(0, 1_000, Lane::Urgent, &sms(), None, Some(purse));
+        let urgent =
+            preview(0, 1_000, Lane::Urgent, &sms(), Purses { air: None, money: Some(purse) });
         assert!(matches!(urgent.done, Done::Straight(ms) if ms <= 80_000));
-        // Fewer than one a day.
+        // Less than one of them costs.
         let poor = Purse { ledger: &ledger, limit: Limit::new(1, Some(89)) };
-        let never = preview(0, 1, Lane::Sos, &sms(), None, Some(poor));
+        let never = preview(0, 1, Lane::Sos, &sms(), Purses { air: None, money: Some(poor) });
         assert_eq!(never.done, Done::Never(Why::TooMuch));
         // A satellite counts by fifties.
         let price = Price { frame: 10, unit_bytes: 50, unit: 40 };
@@ -380,7 +385,13 @@ mod tests {
         let (air, money) = (Ledger::new(Span::Hour, 0), Ledger::new(Span::Day, 0));
         let way = Way { price: Price { frame: 100, ..FREE }, ..long_fast() };
         let purse = Purse { ledger: &money, limit: Limit::new(1, Some(1_000)) };
-        let both = preview(0, 20 * 214, Lane::Sos, &way, one_percent(&air), Some(purse));
+        let both = preview(
+            0,
+            20 * 214,
+            Lane::Sos,
+            &way,
+            Purses { money: Some(purse), ..one_percent(&air) },
+        );
         // Eighteen an hour, but ten a day.
         assert_eq!((both.frames, both.money, both.now_bytes), (20, 2_000, 10 * 214));
         assert!(matches!(both.done, Done::Waiting(ms, _) if (24..25).contains(&(ms / HOUR_MS))));
@@ -389,14 +400,14 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_at_all_says_why() {
         let way = Way { overhead_bytes: 222, ..long_fast() };
-        let told = preview(0, 1, Lane::Sos, &way, None, None);
+        let told = preview(0, 1, Lane::Sos, &way, NONE);
         assert_eq!(told.done, Done::Never(Why::NoRoom));
         // 400 ms of LongFast hold 22 bytes, 14 of a message.
         let dwell = Way { frame_max_us: Some(400_000), ..long_fast() };
         assert_eq!(dwell.frame_bytes(), 22);
-        assert_eq!(preview(0, 140, Lane::Sos, &dwell, None, None).frames, 10);
+        assert_eq!(preview(0, 140, Lane::Sos, &dwell, NONE).frames, 10);
         let shorter = Way { frame_max_us: Some(200_000), ..long_fast() };
-        let told = preview(0, 1, Lane::Sos, &shorter, None, None);
+        let told = preview(0, 1, Lane::Sos, &shorter, NONE);
         assert_eq!(told.done, Done::Never(Why::TooLong));
     }
 
@@ -407,9 +418,8 @@ mod tests {
         for bytes in [1, 5_000, 60_000, 700_000] {
             for lane in Lane::ALL {
                 let mut ledger = Ledger::new(Span::Hour, 0);
-                let Some(purse) = one_percent(&ledger) else { continue };
-                let limit = purse.limit;
-                let told = preview(0, bytes, lane, &long_fast(), Some(purse), None);
+                let limit = Limit::new(3, Some(36_000_000));
+                let told = preview(0, bytes, lane, &long_fast(), one_percent(&ledger));
                 let mut now_ms = 0;
                 let mut left = bytes;
                 while left > 0 {
@@ -439,8 +449,7 @@ mod tests {
     fn nothing_that_is_asked_takes_long_or_overflows() {
         let ledger = Ledger::new(Span::Hour, u64::MAX - 5);
         for bytes in [1 << 40, u64::MAX] {
-            let told =
-                preview(u64::MAX - 5, bytes, Lane::Bulk, &long_fast(), one_percent(&ledger), None);
+            let told = preview(u64::MAX - 5, bytes, Lane::Bulk, &long_fast(), one_percent(&ledger));
             assert!(matches!(told.done, Done::Waiting(..)));
             let all = Way {
                 mtu_bytes: u64::MAX,
@@ -448,11 +457,11 @@ mod tests {
                 price: Price { frame: u32::MAX, unit_bytes: 1, unit: u32::MAX },
                 ..sms()
             };
-            assert_eq!(preview(0, bytes, Lane::Sos, &all, None, None).money, u64::MAX);
+            assert_eq!(preview(0, bytes, Lane::Sos, &all, NONE).money, u64::MAX);
         }
         // After many waits it goes on regularly: a gigabyte takes some 32 years.
         let ledger = Ledger::new(Span::Hour, 0);
-        let told = preview(0, 1 << 30, Lane::Sos, &long_fast(), one_percent(&ledger), None);
+        let told = preview(0, 1 << 30, Lane::Sos, &long_fast(), one_percent(&ledger));
         let Done::Waiting(ms, _) = told.done else { panic!("{told:?}") };
         let hours = told.frames / 18;
         assert!((hours..hours + hours / 50).contains(&(ms / HOUR_MS)), "{ms} {hours}");

@@ -9,8 +9,9 @@
 //! - [`cost`]: what a message would take in frames, time and money, before it is sent.
 //!
 //! A frame goes its way so: [`regions::find`] once, for the radio; [`ledger::Ledger::outlook`] says
-//! which lane's frame may go; [`listen::Listen`] when; [`ledger::Ledger::book`] counts it and the
-//! ledger is made durable, then it is sent, then [`ledger::Ledger::settle`] says what it was.
+//! which lane's frame may go; [`ledger::Ledger::book`] counts it and the ledger is made durable;
+//! [`listen::Listen`] says when it is sent, for nothing may come between hearing and speaking; then
+//! [`ledger::Ledger::settle`] says what it was.
 //! Units and sources stand in `docs/air.md`.
 
 pub mod cost;
