@@ -1,6 +1,7 @@
 //! Floor 1: every decision and every protocol, without input or output.
 //!
 //! - [`node`]: the live node; its `contract.rs` says what runs it and how;
+//! - [`air`]: when a radio may speak, and what that costs;
 //! - [`carriage`]: how units become the bytes of a pipe; Noise where a link has no security;
 //! - [`exchange`]: the protocol that two nodes speak over a link;
 //! - [`introduce`]: two who cannot be dialled open a link together;
@@ -10,6 +11,7 @@
 //! - [`parcel`]: what is written to a medium and what is taken from it.
 #![forbid(unsafe_code)]
 
+pub mod air;
 pub mod carriage;
 pub mod exchange;
 pub mod introduce;
