@@ -64,6 +64,19 @@ pub trait Transport: fmt::Debug + Send + Sync {
     }
 }
 
+/// What a transport that has nothing to listen to does when it is run.
+#[cfg(any(feature = "pipe", feature = "serial"))]
+pub(crate) async fn listen_to_nobody(
+    arrivals: mpsc::Sender<Arrival>,
+    stop: Stop,
+) -> Result<(), TransportError> {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = arrivals.closed() => {}
+    }
+    Ok(())
+}
+
 /// What a listening transport has to tell.
 #[derive(Debug)]
 #[non_exhaustive]

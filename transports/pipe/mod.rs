@@ -24,6 +24,7 @@ use tokio_util::sync::DropGuard;
 use self::complaints::Complaints;
 use crate::contract::{
     Address, Arrival, BoxFuture, Link, LinkFacts, NodeId, Pipe, Stop, Transport, TransportError,
+    listen_to_nobody,
 };
 
 /// How long a process may live on after its link, to pass on what it was given last.
@@ -136,13 +137,7 @@ impl Transport for PipeTransport {
         arrivals: mpsc::Sender<Arrival>,
         stop: Stop,
     ) -> BoxFuture<'static, Result<(), TransportError>> {
-        Box::pin(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = arrivals.closed() => {}
-            }
-            Ok(())
-        })
+        Box::pin(listen_to_nobody(arrivals, stop))
     }
 
     fn dial<'a>(

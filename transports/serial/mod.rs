@@ -47,7 +47,7 @@ use self::{
 };
 use crate::contract::{
     Address, Arrival, BoxFuture, Link, LinkFacts, NodeId, Pipe, Stop, StreamPipe, Transport,
-    TransportError,
+    TransportError, listen_to_nobody,
 };
 
 /// A terminal server answers within this or is not there.
@@ -112,13 +112,7 @@ impl Transport for SerialTransport {
         arrivals: mpsc::Sender<Arrival>,
         stop: Stop,
     ) -> BoxFuture<'static, Result<(), TransportError>> {
-        Box::pin(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = arrivals.closed() => {}
-            }
-            Ok(())
-        })
+        Box::pin(listen_to_nobody(arrivals, stop))
     }
 
     fn dial<'a>(

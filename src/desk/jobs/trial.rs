@@ -184,9 +184,8 @@ fn in_cage(dir: &Path, stage: Stage, argv: Vec<String>, order: Order) -> Result<
     let started = cage::start(&at, PROGRAM.as_ref(), &[SUPERVISOR.into()]);
     let mut supervisor = started.map_err(|error| in_words("cannot be started", &error))?;
     let standing = supervisor.wait(&at);
+    // The folder is in use until it has ended.
     drop(supervisor);
-    // Its folder is in use until then.
-    let _ = cage::wait(&at);
     match standing.map_err(|error| in_words("cannot be seen", &error))? {
         Standing::Ended(outcome) if outcome.end == End::Exited(0) => Ok(()),
         Standing::Ended(outcome) => Err(format!("{}{}", ended(&outcome.end), last_word(&at))),

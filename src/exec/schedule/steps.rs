@@ -60,6 +60,7 @@ impl Scheduler {
             (Step::Running { lives: true, .. }, _) if overdue => {
                 return self.say(job, Fact::Started, "");
             }
+            (Step::Entering, _) if overdue => return self.enter_again(job),
             (Step::Trying { asked: false }, _) if overdue => return self.look_at_trial(job),
             // Its supervisor should have it by now.
             (Step::Running { lives: false, .. }, Phase::Starting { attempt, .. }) if overdue => {

@@ -7,7 +7,7 @@ use postrider_base::{
 };
 
 use super::{
-    contract::{OnTrial, Stage, Terms, Verdict},
+    contract::{OnTrial, Stage, Terms, Trial, Verdict},
     *,
 };
 use crate::contract::{Captured, End, Outcome, Standing};
@@ -637,4 +637,57 @@ fn a_flood_of_one_issuer_waits_behind_itself() {
     assert!(matches!(answers(&world, flood + 1), [How::Ended(_)]), "the other issuer waits");
     let ended = world.answers.values().flatten().filter(|how| matches!(how, How::Ended(_)));
     assert!(ended.count() < 100);
+}
+
+#[test]
+fn a_stage_that_could_not_be_recorded_is_recorded_again_before_it_is_done() {
+    for stage in [Stage::Arm, Stage::Restart, Stage::Check, Stage::Keep, Stage::Undo, Stage::Back] {
+        let mut scheduler = Scheduler::new(ROOM);
+        let mut trial = Trial::new(OnTrial { within_s: 60, starts: 9, restarts: true });
+        // As it was before a start, after which that stage is entered.
+        trial.stage = match stage {
+            Stage::Check => Stage::Restart,
+            stage => stage,
+        };
+        let phase = Phase::Starting { attempt: 0, reruns: 0 };
+        let record = Record { phase, trial: Some(trial), ..Record::new() };
+        let sequence = Sequence { epoch: 1, counter: 1 };
+        let turn = Turn::now(1000);
+        let asked = Asked { issuer: node(1), sequence, turn, arrived_ms: 0, age_s: 0 };
+        let asked = Some(Box::new(asked));
+        let mut held_ms = 1000;
+        let mut tell = |input, ms| {
+            held_ms += ms;
+            scheduler.handle(Now { held_ms, wall_s: None }, input);
+            std::iter::from_fn(|| scheduler.poll()).collect::<Vec<_>>()
+        };
+        tell(Input::Known { job: id(1), asked, record }, 0);
+        let recorded = |outputs: &[Output]| {
+            outputs.iter().find_map(|output| match output {
+                Output::Record { record, .. } => record.trial.as_ref().map(|trial| trial.stage),
+                _ => None,
+            })
+        };
+        let entered = recorded(&tell(Input::Began, 0));
+        let outputs = tell(Input::Recorded { job: id(1), durable: false }, 0);
+        assert_eq!(outputs, []);
+        assert_eq!(recorded(&tell(Input::Timeout, 10_000)), entered, "{stage:?}");
+        let outputs = tell(Input::Recorded { job: id(1), durable: true }, 0);
+        let done = outputs.iter().find_map(|output| match output {
+            Output::Try { stage, .. } => Some(*stage),
+            Output::Look { .. } => Some(Stage::Undone),
+            _ => None,
+        });
+        assert_eq!(done, entered, "{stage:?}");
+        // So is the one that follows: nothing is taken for a start that was not asked for.
+        let next = match stage {
+            Stage::Arm => Stage::Restart,
+            Stage::Undo => Stage::Back,
+            _ => continue,
+        };
+        let outputs = tell(Input::Tried { job: id(1), stage, result: Ok(()) }, 0);
+        assert_eq!(recorded(&outputs), Some(next));
+        assert_eq!(tell(Input::Recorded { job: id(1), durable: false }, 0), []);
+        assert_eq!(recorded(&tell(Input::Timeout, 10_000)), Some(next), "{stage:?}");
+    }
 }

@@ -229,6 +229,13 @@ impl Scheduler {
         }
     }
 
+    /// Records a stage again that could not be recorded.
+    pub(super) fn enter_again(&mut self, job: BundleId) {
+        if let Some(stage) = self.trial(job).map(|trial| trial.stage) {
+            self.enter(job, stage);
+        }
+    }
+
     /// A trial whose time has come.
     pub(super) fn look_at_trial(&mut self, job: BundleId) {
         let Some(trial) = self.trial(job) else { return };
@@ -253,7 +260,7 @@ impl Scheduler {
     /// The record of a stage is durable, or not now.
     pub(super) fn entered(&mut self, job: BundleId, durable: bool) {
         if !durable {
-            self.set_step(job, Step::Trying { asked: false });
+            // Nothing of this stage is done before; it is recorded again.
             let again_ms = self.now.held_ms.saturating_add(CHECK_MS);
             return self.wake(job, Some(again_ms));
         }
