@@ -19,8 +19,10 @@ use tokio::{
     sync::mpsc,
 };
 
+pub use crate::frames::{FramePort, Heard, OutFrame, Refusal};
 pub use postrider_base::{
     NodeId,
+    air::{Modulated, RadioFacts, Strength, Tariff},
     link::{Address, AddressError, LinkFacts},
 };
 /// Told to stop from outside; clones belong together.
@@ -51,7 +53,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<Link, TransportError>>;
 
     /// Whether what is dialled are ports: they are opened and stay open whoever is linked already,
-    /// nobody dials and nobody is dialled, and their links are [`Pipe::Line`].
+    /// nobody dials and nobody is dialled, and their links are [`Pipe::Line`] or [`Pipe::Frames`].
     fn opens_ports(&self) -> bool {
         false
     }
@@ -116,6 +118,9 @@ pub enum Pipe {
         /// Where only one end is heard at a time: how long it takes to turn from sending to hearing.
         turn_ms: Option<u32>,
     },
+    /// A radio, or whatever else sends frames that come whole or not at all, in any order, and may be
+    /// heard by many.
+    Frames(FramePort),
 }
 
 /// A stream in both directions.
@@ -132,6 +137,7 @@ impl fmt::Debug for Pipe {
                 .field("bits_per_s", bits_per_s)
                 .field("turn_ms", turn_ms)
                 .finish_non_exhaustive(),
+            Self::Frames(port) => f.debug_tuple("Frames").field(&port.facts).finish(),
         }
     }
 }

@@ -4,6 +4,7 @@
 #[cfg(feature = "lan")]
 pub mod changes;
 pub mod contract;
+pub mod frames;
 #[cfg(feature = "lan")]
 pub mod lan;
 pub mod media;

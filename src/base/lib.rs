@@ -6,6 +6,7 @@
 //! - [`id`], [`key`], [`address`], [`words`], [`card`]: who somebody is; [`roster`]: who
 //!   belongs together; [`agreement`]: with whom a link agrees on its keys;
 //! - [`nice`], [`time`]: how urgent, how long; [`link`]: where a link leads and what it can do;
+//!   [`air`]: what a radio is like;
 //! - [`bundle`]: what relays see; [`packet`]: what only the recipient sees; [`seal`]: the wall
 //!   between; [`compose`] and [`unseal`]: through that wall, out and in; [`radio`]: what relays see,
 //!   in as few bytes as can be;
@@ -15,6 +16,7 @@
 
 pub mod address;
 pub mod agreement;
+pub mod air;
 mod blocks;
 pub mod bundle;
 pub mod card;

@@ -4,6 +4,8 @@
 //! serial:///dev/serial/by-id/NAME?rate=115200&duplex=half&turn=50&flow=rtscts&driver=wire
 //! serial+tcp://HOST:PORT?rate=9600                      the same options, without flow
 //! ```
+//!
+//! What else stands there is for the driver, which says what it does not know.
 
 use std::path::PathBuf;
 
@@ -31,6 +33,8 @@ pub struct PortAddress {
     pub flow: Flow,
     /// What is at the port.
     pub driver: Driver,
+    /// What is said to the driver: names and values, in the order in which they stand.
+    pub options: Vec<(String, String)>,
 }
 
 /// Where a port is.
@@ -55,13 +59,17 @@ pub enum Flow {
 }
 
 /// What is at the port. Each driver makes one kind of [`Pipe`](crate::contract::Pipe) out of it; a
-/// further one, for a modem with a dialect of its own, is named here and chosen in
-/// [`SerialTransport`](super::SerialTransport).
+/// further one, for a modem with a dialect of its own, is named here and chosen in `drivers`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Driver {
     /// A cable, or a modem that passes bytes on as they are.
     #[default]
     Wire,
+}
+
+impl Driver {
+    /// All there are, as they are written.
+    const ALL: [(&str, Self); 1] = [("wire", Self::Wire)];
 }
 
 impl PortAddress {
@@ -77,7 +85,7 @@ impl PortAddress {
         };
         let (bits_per_s, turn_ms) = (RATE_DEFAULT, None);
         let (flow, driver) = (Flow::default(), Driver::default());
-        let mut port = Self { place, bits_per_s, turn_ms, flow, driver };
+        let mut port = Self { place, bits_per_s, turn_ms, flow, driver, options: Vec::new() };
         let (mut is_half, mut turn_ms) = (false, None);
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let (key, value) = option.split_once('=').unwrap_or((option, ""));
@@ -108,12 +116,10 @@ impl PortAddress {
                     }
                 }
                 "driver" => {
-                    port.driver = match value {
-                        "wire" => Driver::Wire,
-                        _ => return Err(fault("the one driver there is so far is wire")),
-                    }
+                    let found = Driver::ALL.iter().find(|(name, _)| *name == value);
+                    port.driver = found.ok_or_else(|| fault("there is no such driver"))?.1;
                 }
-                _ => return Err(fault("its options are rate, duplex, turn, flow and driver")),
+                _ => port.options.push((key.to_owned(), value.to_owned())),
             }
         }
         if turn_ms.is_some() && !is_half {
@@ -123,6 +129,8 @@ impl PortAddress {
             return Err(fault("flow is set at the terminal server"));
         }
         port.turn_ms = is_half.then(|| turn_ms.unwrap_or(TURN_DEFAULT_MS));
+        // Said before the port is opened.
+        super::drivers::check(&port).map_err(fault)?;
         Ok(port)
     }
 }

@@ -2,18 +2,18 @@
 //! transparent radio modem, a terminal server.
 //!
 //! A port is neither dialled nor listened on: it is opened, for as long as it is there, and both ends
-//! are equal. It yields a [`Pipe::Line`], whose bytes may be lost, damaged and late; what makes a
-//! reliable pipe of that knows nothing of ports, and this nothing of that.
+//! are equal. A cable yields a [`Pipe::Line`](crate::contract::Pipe::Line), whose bytes may be lost,
+//! damaged and late; what makes a reliable pipe of that knows nothing of ports, and this nothing of that.
 //!
 //! - `address`: what is said of a port, and by which driver it is spoken to;
 //! - `tty`: one of this machine's, opened for us alone; `holder`: who has it otherwise;
 //! - `paced`: little of what is written waits in the kernel; `system`: how much does;
 //! - `plug`: until it is plugged in; `looks`: what something else looks like.
 //!
-//! A further driver, for a modem with a dialect of its own, takes the port in
-//! [`SerialTransport::dial`] in place of `wire`, and yields what suits it.
+//! - `drivers`: what is at the port makes a pipe of it.
 
 mod address;
+mod drivers;
 mod holder;
 mod looks;
 mod paced;
@@ -46,7 +46,7 @@ use self::{
     tty::Tty,
 };
 use crate::contract::{
-    Address, Arrival, BoxFuture, Link, LinkFacts, NodeId, Pipe, Stop, StreamPipe, Transport,
+    Address, Arrival, BoxFuture, Link, LinkFacts, NodeId, Stop, StreamPipe, Transport,
     TransportError, listen_to_nobody,
 };
 
@@ -80,16 +80,13 @@ impl SerialTransport {
                 Box::new(Paced::new(Remote::open(at).await?, of.bits_per_s, in_turns))
             }
         };
-        let PortAddress { bits_per_s, turn_ms, .. } = of;
         let facts = LinkFacts {
             // Of ten bits eight are of the byte.
-            rate_bps: Some(u64::from(bits_per_s) * 8 / 10),
+            rate_bps: Some(u64::from(of.bits_per_s) * 8 / 10),
             half_duplex: in_turns,
             ..LinkFacts::stream(to.clone())
         };
-        let pipe = match of.driver {
-            Driver::Wire => Pipe::Line { port, bits_per_s, turn_ms },
-        };
+        let pipe = drivers::start(port, &of).await?;
         Ok(Link { facts, pipe })
     }
 }
