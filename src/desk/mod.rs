@@ -45,6 +45,7 @@ mod parallel;
 mod parts;
 mod people;
 mod places;
+mod promise;
 mod queue;
 mod receipts;
 mod renewal;
