@@ -1,5 +1,8 @@
 //! What is at a port makes a pipe of it: a cable passes bytes on, a modem has a dialect of its own.
 
+#[allow(dead_code, reason = "drivers of frames come next")]
+mod run;
+
 use super::address::{Driver, PortAddress};
 use crate::contract::{Pipe, StreamPipe, TransportError};
 
