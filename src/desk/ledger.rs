@@ -134,6 +134,8 @@ pub(super) mod space {
     pub const TO_LAY: u8 = 100;
     /// What a hook is to run for, in the order of its turn: how urgent it is. See `hooks`.
     pub const TO_HOOK: u8 = 101;
+    /// What this node's radios have sent within an hour, or a day: `air::ledger::Ledger`, by span.
+    pub const AIR: u8 = 110;
 }
 
 const VERSION: u8 = 1;

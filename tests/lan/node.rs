@@ -121,7 +121,8 @@ async fn node(part: Part) {
                             Role::Known => tls.dial(&to, Some(expect)).await,
                             Role::Guest => tls.dial_as_guest(&to, expect).await,
                         };
-                        let told = dial.map_or(Event::Failed(at), |l| Event::Link(Box::new(l), Some(at)));
+                        let told =
+                            dial.map_or(Event::Failed(at), |l| Event::Link(Box::new(l), Some(at)));
                         let _ = events.send(told).await;
                     });
                 }
