@@ -1,6 +1,8 @@
 //! Links as values: what is known about a radio before anything is sent. A driver reports it; how long
 //! a frame takes, what the law leaves for it and what it costs is decided by it.
 
+use crate::lora::{Lora, Modulation, Plain};
+
 /// What is known about a radio, or about whatever else sends frames that all may hear.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RadioFacts {
@@ -26,6 +28,30 @@ pub struct RadioFacts {
     pub signs: bool,
     /// What each frame costs, where it costs money.
     pub tariff: Option<Tariff>,
+}
+
+impl RadioFacts {
+    /// How bytes become time, as far as that is known.
+    pub fn airtime(&self) -> Option<Modulation> {
+        match self.modulation? {
+            Modulated::Lora { spreading, coding, preamble } => {
+                let lora = Lora::new(spreading, self.bandwidth_hz?, coding, preamble);
+                lora.ok().map(Modulation::Lora)
+            }
+            Modulated::Plain { bits_per_s, lead_us, around_bytes } => {
+                let plain = Plain { bits_per_s, bits_per_byte: 8, lead_us, around_bytes };
+                Some(Modulation::Plain(plain))
+            }
+        }
+    }
+
+    /// How long a frame with so many bytes is on the air, in microseconds; by the rate where nothing better
+    /// is known.
+    pub fn air_us(&self, bytes: u64) -> u64 {
+        let by_rate =
+            || bytes.saturating_mul(8_000_000).div_ceil(u64::from(self.bits_per_s.max(1)));
+        self.airtime().map_or_else(by_rate, |modulation| modulation.air_us(bytes))
+    }
 }
 
 /// How bytes become time on the air.
@@ -71,4 +97,35 @@ pub struct Strength {
     pub rssi_dbm: Option<i16>,
     /// Signal above noise, in quarters of a decibel, as LoRa chips count it.
     pub snr_quarter_db: Option<i16>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_as_long_as_its_modulation_or_its_rate_makes_it() {
+        let mut facts = RadioFacts {
+            mtu_bytes: 255,
+            modulation: Some(Modulated::Lora { spreading: 8, coding: 5, preamble: 8 }),
+            bits_per_s: 1_000,
+            frequency_hz: None,
+            bandwidth_hz: Some(125_000),
+            listens: false,
+            tells_sent: false,
+            broadcasts: true,
+            clear_only: false,
+            signs: false,
+            tariff: None,
+        };
+        let lora = Lora::new(8, 125_000, 5, 8).unwrap();
+        assert_eq!(facts.air_us(228), lora.air_us(228));
+        facts.bandwidth_hz = None;
+        assert_eq!(facts.air_us(228), 228 * 8_000);
+        let plain = Modulated::Plain { bits_per_s: 1_200, lead_us: 300_000, around_bytes: 20 };
+        facts.modulation = Some(plain);
+        assert_eq!(facts.air_us(130), 1_300_000);
+        (facts.modulation, facts.bits_per_s) = (None, 0);
+        assert_eq!(facts.air_us(u64::MAX), u64::MAX);
+    }
 }

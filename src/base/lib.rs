@@ -26,6 +26,7 @@ pub mod domain;
 pub mod id;
 pub mod key;
 pub mod link;
+pub mod lora;
 pub mod nice;
 pub mod packet;
 mod points;

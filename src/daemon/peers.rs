@@ -226,7 +226,7 @@ impl Peers {
 /// Whether a daemon of this program can dial a URI.
 pub fn check(desk: &Desk, uri: &str) -> Result<(), Failure> {
     let address = parse(desk, uri)?.address;
-    let known = ["pipe", "serial", "serial+tcp", "tls"].contains(&address.scheme());
+    let known = ["pipe", "tls"].contains(&address.scheme()) || is_port(&address);
     if known { Ok(()) } else { Err(unusable(uri, "no transport of that name here")) }
 }
 

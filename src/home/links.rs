@@ -74,7 +74,7 @@ impl LinkRule {
         let scheme = format!("{}:", facts.address.scheme());
         let kind = match &*scheme {
             _ if facts.overlay => OVERLAY,
-            "serial+tcp:" => PORT,
+            "serial+tcp:" | "kiss+tcp:" => PORT,
             scheme => scheme,
         };
         let is_kind = self.to.iter().any(|word| word == kind);

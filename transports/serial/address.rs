@@ -3,6 +3,7 @@
 //! ```text
 //! serial:///dev/serial/by-id/NAME?rate=115200&duplex=half&turn=50&flow=rtscts&driver=wire
 //! serial+tcp://HOST:PORT?rate=9600                      the same options, without flow
+//! kiss+tcp://HOST:PORT?call=DL1ABC-7                    serial+tcp: with driver=kiss
 //! ```
 //!
 //! What else stands there is for the driver, which says what it does not know.
@@ -65,11 +66,13 @@ pub enum Driver {
     /// A cable, or a modem that passes bytes on as they are.
     #[default]
     Wire,
+    /// A modem of packet radio, or a board, that speaks KISS.
+    Kiss,
 }
 
 impl Driver {
     /// All there are, as they are written.
-    const ALL: [(&str, Self); 1] = [("wire", Self::Wire)];
+    const ALL: [(&str, Self); 2] = [("wire", Self::Wire), ("kiss", Self::Kiss)];
 }
 
 impl PortAddress {
@@ -78,13 +81,14 @@ impl PortAddress {
         let fault = |reason| TransportError::Address { address: address.to_string(), reason };
         let rest = address.rest();
         let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
-        let place = match address.scheme() {
-            "serial" => device(place).map_err(fault)?,
-            "serial+tcp" => over_tcp(place).map_err(fault)?,
+        let (place, driver) = match address.scheme() {
+            "serial" => (device(place).map_err(fault)?, Driver::default()),
+            "serial+tcp" => (over_tcp(place).map_err(fault)?, Driver::default()),
+            "kiss+tcp" => (over_tcp(place).map_err(fault)?, Driver::Kiss),
             _ => return Err(fault("not a serial: address")),
         };
         let (bits_per_s, turn_ms) = (RATE_DEFAULT, None);
-        let (flow, driver) = (Flow::default(), Driver::default());
+        let flow = Flow::default();
         let mut port = Self { place, bits_per_s, turn_ms, flow, driver, options: Vec::new() };
         let (mut is_half, mut turn_ms) = (false, None);
         for option in options.split('&').filter(|option| !option.is_empty()) {
@@ -114,6 +118,9 @@ impl PortAddress {
                         "xonxoff" => Flow::XonXoff,
                         _ => return Err(fault("flow is none, rtscts or xonxoff")),
                     }
+                }
+                "driver" if address.scheme() == "kiss+tcp" => {
+                    return Err(fault("kiss+tcp has the driver kiss"));
                 }
                 "driver" => {
                     let found = Driver::ALL.iter().find(|(name, _)| *name == value);
@@ -177,6 +184,9 @@ mod tests {
         let all = parse(all).unwrap();
         assert_eq!((all.bits_per_s, all.turn_ms, all.flow), (9600, Some(20), Flow::RtsCts));
         assert_eq!(parse("serial:///dev/a?duplex=half").unwrap().turn_ms, Some(TURN_DEFAULT_MS));
+        let short = parse("kiss+tcp://desk.example:8001?call=DL1ABC").unwrap();
+        let long = "serial+tcp://desk.example:8001?driver=kiss&call=DL1ABC";
+        assert_eq!((short.driver, short), (Driver::Kiss, parse(long).unwrap()));
         for (text, host) in [
             ("serial+tcp://desk.example:4001?rate=1200", "desk.example:4001"),
             ("serial+tcp://[2001:db8::1]:4001", "[2001:db8::1]:4001"),
@@ -198,7 +208,9 @@ mod tests {
             ("serial:///dev/a?turn=20", "duplex=half"),
             ("serial:///dev/a?duplex=half&turn=99999", "turn"),
             ("serial:///dev/a?flow=hard", "flow"),
-            ("serial:///dev/a?driver=kiss", "driver"),
+            ("serial:///dev/a?driver=smoke", "driver"),
+            ("kiss+tcp://host:8001?call=DL1ABC&driver=wire", "driver"),
+            ("kiss+tcp:///dev/a?call=DL1ABC", "host:port"),
             ("serial+tcp://host", "host:port"),
             ("serial+tcp://::1:4001", "host:port"),
             ("serial+tcp://host:0", "host:port"),

@@ -4,6 +4,7 @@
 //! A port is neither dialled nor listened on: it is opened, for as long as it is there, and both ends
 //! are equal. A cable yields a [`Pipe::Line`](crate::contract::Pipe::Line), whose bytes may be lost,
 //! damaged and late; what makes a reliable pipe of that knows nothing of ports, and this nothing of that.
+//! A modem with a dialect of its own yields [`Pipe::Frames`], which many may hear.
 //!
 //! - `address`: what is said of a port, and by which driver it is spoken to;
 //! - `tty`: one of this machine's, opened for us alone; `holder`: who has it otherwise;
@@ -46,8 +47,8 @@ use self::{
     tty::Tty,
 };
 use crate::contract::{
-    Address, Arrival, BoxFuture, Link, LinkFacts, NodeId, Stop, StreamPipe, Transport,
-    TransportError, listen_to_nobody,
+    Address, Arrival, BoxFuture, FramePort, Link, LinkFacts, NodeId, Pipe, Stop, StreamPipe,
+    Transport, TransportError, listen_to_nobody,
 };
 
 /// A terminal server answers within this or is not there.
@@ -57,16 +58,17 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// What the kernel is asked to hold of a connection to one; it takes twice that.
 const TCP_HELD_BYTES: usize = 2 << 10;
 
-/// The transport for `serial:` or for `serial+tcp:` addresses. It has nothing to listen to.
+/// The transport for `serial:`, `serial+tcp:` or `kiss+tcp:` addresses. It has nothing to listen to.
 #[derive(Clone, Copy, Debug)]
 pub struct SerialTransport {
     scheme: &'static str,
 }
 
 impl SerialTransport {
-    /// Those for ports of this machine, and for ports behind terminal servers.
-    pub fn all() -> [Self; 2] {
-        ["serial", "serial+tcp"].map(|scheme| Self { scheme })
+    /// Those for ports of this machine, for ports behind terminal servers, and for modems of packet radio that are
+    /// programs.
+    pub fn all() -> [Self; 3] {
+        ["serial", "serial+tcp", "kiss+tcp"].map(|scheme| Self { scheme })
     }
 
     async fn open(&self, to: &Address) -> Result<Link, TransportError> {
@@ -80,14 +82,28 @@ impl SerialTransport {
                 Box::new(Paced::new(Remote::open(at).await?, of.bits_per_s, in_turns))
             }
         };
-        let facts = LinkFacts {
+        let pipe = drivers::start(port, &of).await?;
+        Ok(Link { facts: facts(&pipe, &of, to), pipe })
+    }
+}
+
+fn facts(pipe: &Pipe, of: &PortAddress, to: &Address) -> LinkFacts {
+    let plain = LinkFacts::stream(to.clone());
+    match pipe {
+        Pipe::Frames(FramePort { facts, .. }) => LinkFacts {
+            rate_bps: Some(facts.bits_per_s.into()),
+            mtu_bytes: Some(facts.mtu_bytes.into()),
+            half_duplex: true,
+            metered: facts.tariff.is_some(),
+            clear_only: facts.clear_only,
+            ..plain
+        },
+        _ => LinkFacts {
             // Of ten bits eight are of the byte.
             rate_bps: Some(u64::from(of.bits_per_s) * 8 / 10),
-            half_duplex: in_turns,
-            ..LinkFacts::stream(to.clone())
-        };
-        let pipe = drivers::start(port, &of).await?;
-        Ok(Link { facts, pipe })
+            half_duplex: of.turn_ms.is_some(),
+            ..plain
+        },
     }
 }
 

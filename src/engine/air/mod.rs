@@ -1,7 +1,7 @@
 //! Air discipline: how long a frame takes on the air, what the law and others leave for it, when it may
 //! go, and what that costs. No transport uses it yet.
 //!
-//! - [`lora`]: how long a frame is on the air, in whole microseconds;
+//! - [`lora`]: how long a frame is on the air, in whole microseconds (it stands in base: drivers pace by it);
 //! - [`regions`]: what may be done on a frequency, as dated data;
 //! - [`ledger`]: what was spent, over restarts too, and when there is room again; it counts what is
 //!   [`spent`] within a sliding hour or day, and [`stored`] is its form on a disk;
@@ -17,13 +17,13 @@
 pub mod cost;
 pub mod ledger;
 pub mod listen;
-pub mod lora;
 pub mod regions;
 mod spent;
 mod stored;
 
 use postrider_base::Niceness;
 
+pub use postrider_base::lora;
 pub use spent::Span;
 pub use stored::StoredError;
 
