@@ -104,7 +104,8 @@ pub enum Listening {
 pub enum Beacons {
     /// When there is something new, and rarely when there is not.
     Sent,
-    /// Never: it is found by nobody, and offered nothing it did not hear itself.
+    /// Never, as where nothing may be said that only some understand: nothing that it sends says who it
+    /// is, it is found by nobody, and offered nothing that it did not hear of itself.
     Silent,
 }
 

@@ -33,7 +33,7 @@ const MANY: u64 = 8;
 /// By so many slots later who lacks hardly anything.
 const FEW_SLOTS: u64 = 8;
 /// From so many slots chance draws: of ten that lack as much two speak at once in one of three rounds.
-const DRAWN_SLOTS: u64 = 16;
+const DRAWN_SLOTS: u64 = 24;
 
 /// Forms that lack frames.
 #[derive(Debug, Default)]
@@ -57,15 +57,15 @@ pub(super) struct Said {
     body: Vec<u8>,
 }
 
-/// The frame that says it.
-pub(super) fn encode(key: &ContactKey, nonce: u8, wants: &[(Key, u8)]) -> Vec<u8> {
+/// The frame that says it; without a key nobody is to know who.
+pub(super) fn encode(key: Option<&ContactKey>, nonce: u8, wants: &[(Key, u8)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (key, frames) in wants.iter().take(WANTS_MAX) {
         body.extend_from_slice(key);
         body.push(*frames);
     }
     let mut frame = vec![WANTS, nonce];
-    frame.extend_from_slice(&tag(key, nonce, &body));
+    frame.extend_from_slice(&key.map_or([0; 3], |key| tag(key, nonce, &body)));
     frame.extend_from_slice(&body);
     frame
 }
@@ -208,11 +208,12 @@ mod tests {
     #[test]
     fn who_wants_is_known_to_contacts_alone() {
         let wants = [([1, 2, 3, 4], 5), ([6, 7, 8, 9], 0)];
-        let frame = encode(&key(1), 7, &wants);
+        let frame = encode(Some(&key(1)), 7, &wants);
         assert_eq!(frame.len(), bytes(2));
         let said = Said::of(&frame).unwrap();
         assert_eq!(said.wants().collect::<Vec<_>>(), wants);
         assert!(said.is_from(&key(1)) && !said.is_from(&key(2)));
+        assert!(!Said::of(&encode(None, 7, &wants)).unwrap().is_from(&key(1)));
         for at in 1..frame.len() {
             let mut other = frame.clone();
             other[at] ^= 1;
@@ -223,6 +224,9 @@ mod tests {
                 .filter(|cut| *cut != bytes(1))
                 .all(|cut| Said::of(&frame[..cut]).is_none())
         );
-        assert_eq!(Said::of(&encode(&key(1), 7, &[([0; 4], 1); 9])).unwrap().wants().count(), 8);
+        assert_eq!(
+            Said::of(&encode(Some(&key(1)), 7, &[([0; 4], 1); 9])).unwrap().wants().count(),
+            8
+        );
     }
 }

@@ -39,8 +39,9 @@ pub(in super::super) enum Gathered {
     Whole(Vec<u8>),
     /// So many frames lack still; and whether others may speak now.
     Lacks { key: Key, frames: u8, over: bool },
-    /// Its form is here, under this key; whether it came under another, which is how it is passed on.
-    Known { key: Key, passed_on: bool },
+    /// Its form is here, under this key; whether it came under another, which is how it is passed on;
+    /// and how long nothing of it was heard.
+    Known { key: Key, passed_on: bool, idle_us: u64 },
     /// Not a fragment.
     Refused,
 }
@@ -58,6 +59,7 @@ pub(in super::super) struct Gathering {
 struct Done {
     key: Key,
     since_us: u64,
+    heard_us: u64,
     standing: Standing,
     pieces: Vec<[u8; 8]>,
     /// What others call it who pass it on.
@@ -93,9 +95,9 @@ impl Gathering {
         let Some(fragment) = Fragment::of(frame) else { return Gathered::Refused };
         let key = fragment.key;
         self.done.retain(|done| now_us.saturating_sub(done.since_us) < DONE_US);
-        if let Some(known) = self.known(&fragment) {
+        if let Some((known, idle_us)) = self.known(now_us, &fragment) {
             self.sets.retain(|set| set.key != key);
-            return Gathered::Known { key: known, passed_on: known != key };
+            return Gathered::Known { key: known, passed_on: known != key, idle_us };
         }
         self.sets.retain(|set| now_us.saturating_sub(set.heard_us) < STALE_US);
         // What cannot be of what is there is of another form with that name: one of them is false.
@@ -145,8 +147,13 @@ impl Gathering {
         let long = |(_, piece): &(u8, &[u8])| piece.len() >= PRINT_LEAST;
         let pieces = (0..).zip(pieces).skip(1).filter(long);
         let pieces = pieces.map(|(number, piece)| print(number, piece)).collect();
-        let done = Done { key, since_us: now_us, standing, pieces, others: Vec::new() };
-        self.done.push_back(done);
+        let (since_us, heard_us) = (now_us, now_us);
+        self.done.push_back(Done { key, since_us, heard_us, standing, pieces, others: Vec::new() });
+    }
+
+    /// Whether a form came in pieces lately.
+    pub fn has(&self, key: Key) -> bool {
+        self.done.iter().any(|done| done.key == key)
     }
 
     /// The form of that key is what it says.
@@ -160,22 +167,28 @@ impl Gathering {
         self.done.retain(|done| done.key != key);
     }
 
-    /// Under which key the form is here that this is of.
-    fn known(&mut self, fragment: &Fragment<'_>) -> Option<Key> {
+    /// Under which key the form is here that this is of, and how long nothing of it was heard.
+    fn known(&mut self, now_us: u64, fragment: &Fragment<'_>) -> Option<(Key, u64)> {
         let key = fragment.key;
-        let named = |done: &&Done| done.key == key || done.others.contains(&key);
-        if let Some(done) = self.done.iter().find(named) {
-            return Some(done.key);
-        }
-        let Sum::Piece(number) = fragment.sum else { return None };
-        let print = print(number, fragment.content);
-        // Or somebody who changes the first piece could keep the true one out.
-        let mut done = self.done.iter_mut().filter(|done| done.standing == Standing::True);
-        let done = done.find(|done| done.pieces.contains(&print))?;
-        if done.others.len() < OTHERS_MAX {
+        let print = match fragment.sum {
+            Sum::Piece(number) => Some(print(number, fragment.content)),
+            Sum::Seed(_) => None,
+        };
+        // By its pieces only what is true: or somebody who changes the first one could keep the true
+        // one out.
+        let has = |done: &Done| {
+            let print = print.filter(|_| done.standing == Standing::True);
+            print.is_some_and(|print| done.pieces.contains(&print))
+        };
+        let named = |done: &Done| done.key == key || done.others.contains(&key);
+        let at = self.done.iter().position(named).or_else(|| self.done.iter().position(has))?;
+        let done = self.done.get_mut(at)?;
+        if !named(done) && done.others.len() < OTHERS_MAX {
             done.others.push(key);
         }
-        Some(done.key)
+        let idle_us = now_us.saturating_sub(done.heard_us);
+        done.heard_us = now_us;
+        Some((done.key, idle_us))
     }
 }
 
@@ -405,7 +418,7 @@ mod tests {
         assert_eq!(gathering.lacks(coded.key()), Some(2));
         gathering.take(0, &coded.frames()[0]);
         assert!(matches!(gathering.take(0, &coded.frames()[1]), Gathered::Whole(_)));
-        let known = |passed_on| Gathered::Known { key: coded.key(), passed_on };
+        let known = |passed_on| Gathered::Known { key: coded.key(), passed_on, idle_us: 0 };
         assert_eq!(gathering.take(0, &coded.frames()[0]), known(false));
         assert_eq!(gathering.lacks(coded.key()), None);
         // Another node passes it on: its first piece says that it has come farther.

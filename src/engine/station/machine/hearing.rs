@@ -67,19 +67,22 @@ impl Station {
                 let (pace, chance) = (&self.pace, &mut self.chance);
                 self.wants.lacks(now.us, key, frames, over, pace, chance);
             }
-            Gathered::Known { key, passed_on } => self.known(now, key, passed_on),
+            Gathered::Known { key, passed_on, idle_us } => self.known(now, key, passed_on, idle_us),
             Gathered::Refused => {}
         }
     }
 
     /// A frame of a form that is here.
-    fn known(&mut self, now: Now, key: Key, passed_on: bool) {
-        let own = self.items.by_key(key);
-        match own.or_else(|| self.forms.by_key(key)) {
-            Some(id) if own.is_some() && passed_on => self.seen(now, id, Seen::PassedOn),
-            // Of our own frames, or of one that we heard already: a repetition, if any time has passed.
-            Some(id) if own.is_none() => self.again(now, id),
-            _ => {}
+    fn known(&mut self, now: Now, key: Key, passed_on: bool, idle_us: u64) {
+        if let Some(id) = self.items.by_key(key) {
+            if passed_on {
+                self.seen(now, id, Seen::PassedOn);
+            }
+        } else if idle_us < 2 * self.pace.window_us() {
+            // It goes on for others: what would be said now would be in their way.
+            self.saying.wait(now.us.saturating_add(self.pace.window_us()));
+        } else if let Some(id) = self.forms.by_key(key) {
+            self.again(now, id);
         }
     }
 
@@ -116,6 +119,9 @@ impl Station {
                 self.gathering.confirm(form.key);
                 self.held.came(id);
                 self.saying.tell(now.us, &self.pace, &mut self.chance);
+                if self.gathering.has(form.key) {
+                    self.saying.wait(now.us.saturating_add(self.pace.window_us()));
+                }
             }
             Verdict::Known(id) => {
                 self.gathering.confirm(form.key);
@@ -212,7 +218,7 @@ impl Station {
                 }
                 continue;
             }
-            let after_us = 4 * self.pace.want_us;
+            let after_us = self.pace.want_us;
             self.items.wanted(now.us, key, by, usize::from(frames), after_us);
             let (pace, chance) = (&self.pace, &mut self.chance);
             self.wants.heard(now.us, key, frames, &self.gathering, pace, chance);

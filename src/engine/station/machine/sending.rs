@@ -13,7 +13,7 @@ use postrider_base::{bundle::Receipt, radio::pack};
 use super::{
     super::{
         code::{Key, Standing},
-        contract::{Ending, ItemId, Listening, Now, Output, Refusal, Waiting},
+        contract::{Beacons, Ending, ItemId, Listening, Now, Output, Refusal, Waiting},
         fair::Asker,
         items::{Means, Turn},
         wants::{self, Wants},
@@ -220,7 +220,9 @@ impl Station {
             Next::Wants => {
                 let wants = self.wants.due(now.us, &self.gathering);
                 let [nonce] = self.chance.bytes();
-                vec![(wants::encode(&self.settings.key, nonce, &wants), What::Wants(wants))]
+                let named = self.settings.beacons == Beacons::Sent;
+                let key = named.then_some(&self.settings.key);
+                vec![(wants::encode(key, nonce, &wants), What::Wants(wants))]
             }
             Next::Receipts => {
                 let of_lane = self.receipts.iter().filter(|(of, _)| *of == lane);
