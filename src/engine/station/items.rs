@@ -338,10 +338,6 @@ impl Items {
     /// Somebody seems to have it; whether that is news.
     pub fn seen(&mut self, now_us: u64, id: &ItemId, seen: Seen, chance: &mut Chance) -> bool {
         let Some(entry) = self.entries.get_mut(id) else { return false };
-        if seen == Seen::PassedOn {
-            // Whoever lacked it has heard that too.
-            entry.offer = None;
-        }
         // What was never sent is sent once: nothing that is heard keeps it back.
         if entry.times == 0 || entry.resting {
             return false;
@@ -367,6 +363,13 @@ impl Items {
             entry.due_us = entry.due_us.max(now_us.saturating_add(around(chance, gap_us)));
         }
         false
+    }
+
+    /// Somebody else sends it: whoever lacks it has heard that too.
+    pub fn offered(&mut self, id: &ItemId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.offer = None;
+        }
     }
 
     /// Somebody says that it lacks it.

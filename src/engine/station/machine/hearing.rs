@@ -75,6 +75,7 @@ impl Station {
     /// A frame of a form that is here.
     fn known(&mut self, now: Now, key: Key, passed_on: bool, idle_us: u64) {
         if let Some(id) = self.items.by_key(key) {
+            self.items.offered(&id);
             if passed_on {
                 self.seen(now, id, Seen::PassedOn);
             }
@@ -92,13 +93,7 @@ impl Station {
             return;
         }
         if let Some((id, how_far)) = self.items.same(form).filter(|_| key.is_none()) {
-            match how_far {
-                Ordering::Greater => self.seen(now, id, Seen::PassedOn),
-                // Our own frame, come back; or from before us: they do not know that we have it.
-                Ordering::Equal => {}
-                Ordering::Less => self.again(now, id),
-            }
-            return;
+            return self.sent_by_others(now, id, how_far);
         }
         match self.forms.came(now.us, form) {
             Came::New(number) => self.give(number, form, strength),
@@ -138,10 +133,19 @@ impl Station {
 
     /// A form of what is here was heard.
     fn is(&mut self, now: Now, id: ItemId, hop: u8) {
-        match self.items.farther(&id, hop) {
-            Some(Ordering::Greater) => self.seen(now, id, Seen::PassedOn),
-            Some(Ordering::Equal) => {}
-            Some(Ordering::Less) | None => self.again(now, id),
+        let how_far = self.items.farther(&id, hop).unwrap_or(Ordering::Less);
+        self.sent_by_others(now, id, how_far);
+    }
+
+    /// Somebody sends what is here, farther on its way than it is sent from here or less far.
+    fn sent_by_others(&mut self, now: Now, id: ItemId, how_far: Ordering) {
+        self.items.offered(&id);
+        match how_far {
+            Ordering::Greater => self.seen(now, id, Seen::PassedOn),
+            // From somebody who got it where we did; or our own, come back.
+            Ordering::Equal => {}
+            // From before us: they may not know that it is here.
+            Ordering::Less => self.again(now, id),
         }
     }
 

@@ -169,7 +169,8 @@ impl Station {
 
     fn pass_on(&mut self, receipts: Vec<Receipt>, lane: Lane) {
         for receipt in receipts {
-            if self.receipts.iter().any(|(_, waiting)| *waiting == receipt) {
+            let waits = self.receipts.iter().any(|(_, waiting)| *waiting == receipt);
+            if waits || self.sending.has(&receipt) {
                 continue;
             }
             if self.receipts.len() >= RECEIPTS_MAX {

@@ -99,6 +99,16 @@ impl Sending {
         self.stage == Stage::OnAir
     }
 
+    /// Whether a receipt is on its way.
+    pub fn has(&self, receipt: &Receipt) -> bool {
+        let under_way = self.burst.iter().chain(&self.out);
+        let mut receipts = under_way.filter_map(|ready| match &ready.what {
+            What::Receipts(receipts) => Some(receipts),
+            _ => None,
+        });
+        receipts.any(|receipts| receipts.contains(receipt))
+    }
+
     pub fn wake_us(&self) -> u64 {
         self.wake_us
     }

@@ -187,7 +187,8 @@ impl World {
         ContactKey::of(&secret.first_seal_key().public())
     }
 
-    fn start(&mut self, n: usize) {
+    /// It begins, with what is on its disk.
+    pub fn start(&mut self, n: usize) {
         let settings = Settings {
             key: Self::key_of(n),
             mtu_bytes: self.channel.mtu_bytes,
