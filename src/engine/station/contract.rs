@@ -31,6 +31,8 @@
 //! station  only now lets others know that this node has it
 //! ```
 //!
+//! When the radio is gone, [`Station::end`](super::Station::end) gives back what was booked and not sent.
+//!
 //! What holds:
 //! - Values in, values out. The station reads no clock; all chance comes from the seed it began with.
 //! - The ledger is the shell's, one for all radios of a node, and must be the same one at every call; what

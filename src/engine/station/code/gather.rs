@@ -11,7 +11,7 @@ use postrider_base::radio::FORM_MAX;
 use super::{
     Fragment, Key, Sum, factors,
     field::{Equation, solve},
-    key_of,
+    key_of, sum,
 };
 
 /// Forms that are put together at the same time. Nobody says on the air who sends: what has least goes
@@ -23,12 +23,12 @@ const SPARE: usize = 4;
 const TRIES_MAX: usize = 32;
 /// What got no frame for so long is given up: an hour and a half is longer than any wait for airtime.
 const STALE_US: u64 = 5_400_000_000;
-/// Forms remembered that are here, so that a late frame begins none: with 171 pieces each 90 KiB.
+/// Forms remembered that are here, so that a late frame begins none: 280 KiB of the longest.
 const DONE_MAX: usize = 64;
-/// For so long: whoever makes another form with the same four bytes keeps a true one out no longer.
+/// One that nobody has judged yet for so long, by its key alone.
 const DONE_US: u64 = 600_000_000;
-/// Shorter pieces are like others by chance.
-const PRINT_LEAST: usize = 16;
+/// Where a form says how far it has come and how old it is.
+const HOP: std::ops::Range<usize> = 1..3;
 /// Keys under which others pass one on.
 const OTHERS_MAX: usize = 8;
 
@@ -53,15 +53,14 @@ pub(in super::super) struct Gathering {
     done: VecDeque<Done>,
 }
 
-/// A form that is here, and how its pieces are known in whatever hop's form they come: only the first
-/// piece says how far it has come.
+/// A form that is here.
 #[derive(Debug)]
 struct Done {
     key: Key,
     since_us: u64,
     heard_us: u64,
     standing: Standing,
-    pieces: Vec<[u8; 8]>,
+    pieces: Vec<Vec<u8>>,
     /// What others call it who pass it on.
     others: Vec<Key>,
 }
@@ -94,7 +93,6 @@ impl Gathering {
     pub fn take(&mut self, now_us: u64, frame: &[u8]) -> Gathered {
         let Some(fragment) = Fragment::of(frame) else { return Gathered::Refused };
         let key = fragment.key;
-        self.done.retain(|done| now_us.saturating_sub(done.since_us) < DONE_US);
         if let Some((known, idle_us)) = self.known(now_us, &fragment) {
             self.sets.retain(|set| set.key != key);
             return Gathered::Known { key: known, passed_on: known != key, idle_us };
@@ -144,9 +142,7 @@ impl Gathering {
         if self.done.len() == DONE_MAX {
             self.done.pop_front();
         }
-        let long = |(_, piece): &(u8, &[u8])| piece.len() >= PRINT_LEAST;
-        let pieces = (0..).zip(pieces).skip(1).filter(long);
-        let pieces = pieces.map(|(number, piece)| print(number, piece)).collect();
+        let pieces = pieces.into_iter().map(<[u8]>::to_vec).collect();
         let (since_us, heard_us) = (now_us, now_us);
         self.done.push_back(Done { key, since_us, heard_us, standing, pieces, others: Vec::new() });
     }
@@ -169,22 +165,12 @@ impl Gathering {
 
     /// Under which key the form is here that this is of, and how long nothing of it was heard.
     fn known(&mut self, now_us: u64, fragment: &Fragment<'_>) -> Option<(Key, u64)> {
-        let key = fragment.key;
-        let print = match fragment.sum {
-            Sum::Piece(number) => Some(print(number, fragment.content)),
-            Sum::Seed(_) => None,
-        };
-        // By its pieces only what is true: or somebody who changes the first one could keep the true
-        // one out.
-        let has = |done: &Done| {
-            let print = print.filter(|_| done.standing == Standing::True);
-            print.is_some_and(|print| done.pieces.contains(&print))
-        };
-        let named = |done: &Done| done.key == key || done.others.contains(&key);
-        let at = self.done.iter().position(named).or_else(|| self.done.iter().position(has))?;
-        let done = self.done.get_mut(at)?;
-        if !named(done) && done.others.len() < OTHERS_MAX {
-            done.others.push(key);
+        let done = self.done.iter_mut().find(|done| done.has(now_us, fragment))?;
+        if done.key != fragment.key
+            && !done.others.contains(&fragment.key)
+            && done.others.len() < OTHERS_MAX
+        {
+            done.others.push(fragment.key);
         }
         let idle_us = now_us.saturating_sub(done.heard_us);
         done.heard_us = now_us;
@@ -192,11 +178,38 @@ impl Gathering {
     }
 }
 
-fn print(number: u8, content: &[u8]) -> [u8; 8] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&[number]).update(content);
-    let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
-    [a, b, c, d, e, f, g, h]
+impl Done {
+    /// Whether a fragment is of this form, or of the same passed on: that differs in how far it has come
+    /// and how old it is, two bytes of the first piece. What is true is compared, so that whoever makes
+    /// another form with its key keeps nothing out.
+    fn has(&self, now_us: u64, fragment: &Fragment<'_>) -> bool {
+        if self.standing == Standing::Whole {
+            return self.key == fragment.key && now_us.saturating_sub(self.since_us) < DONE_US;
+        }
+        let size = self.pieces.first().map_or(0, Vec::len);
+        if self.pieces.len() != usize::from(fragment.last) + 1 || fragment.content.len() > size {
+            return false;
+        }
+        let named = self.key == fragment.key || self.others.contains(&fragment.key);
+        match fragment.sum {
+            // Of other pieces than the first nobody can tell: two bundles may bring the same.
+            Sum::Piece(number) if number > 0 => {
+                let own = self.pieces.get(usize::from(number));
+                named && own.is_some_and(|own| own == fragment.content)
+            }
+            Sum::Piece(_) => differ_in_hop(&self.pieces[0], fragment.content),
+            Sum::Seed(seed) => {
+                let own = sum(fragment.key, seed, self.pieces.iter().map(Vec::as_slice));
+                differ_in_hop(&own, fragment.content)
+            }
+        }
+    }
+}
+
+/// Whether these are the same, but for the second and third byte.
+fn differ_in_hop(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len()
+        && a.iter().zip(b).enumerate().all(|(at, (a, b))| a == b || HOP.contains(&at))
 }
 
 impl Set {
@@ -426,18 +439,24 @@ mod tests {
         farther[1] += 1;
         let farther = Coded::new(&farther, 230).unwrap();
         assert!(matches!(gathering.take(0, &farther.frames()[1]), Gathered::Lacks { .. }));
+        // Only what the shell confirmed is known by what it is; a sum or the first piece is enough.
         gathering.confirm(coded.key());
-        let mut lacks_one = 0;
-        for frame in farther.frames() {
-            match gathering.take(0, frame) {
-                Gathered::Lacks { .. } => lacks_one += 1,
-                other => assert_eq!(other, known(true)),
-            }
-        }
-        assert_eq!((lacks_one, gathering.sets.len()), (1, 0));
         assert_eq!(gathering.take(0, &farther.repair(3, Follows::More)), known(true));
-        // After a while it may come again, and at once if it was not what it said.
-        assert!(matches!(gathering.take(DONE_US, &coded.frames()[0]), Gathered::Lacks { .. }));
+        assert!(gathering.sets.is_empty());
+        assert!(farther.frames().iter().all(|frame| gathering.take(0, frame) == known(true)));
+        assert_eq!(
+            gathering.take(DONE_US, &coded.frames()[3]),
+            Gathered::Known { key: coded.key(), passed_on: false, idle_us: DONE_US }
+        );
+        // Another form with the same content, or with the same name.
+        let mut other = form(1_000, 5);
+        other[9] ^= 1;
+        let other = Coded::new(&other, 230).unwrap();
+        let whole = other.frames().iter().map(|frame| gathering.take(0, frame)).last();
+        assert!(matches!(whole, Some(Gathered::Whole(_))));
+        let mut lie = coded.frames()[2].clone();
+        lie[20] ^= 1;
+        assert!(matches!(gathering.take(0, &lie), Gathered::Lacks { .. }));
     }
 
     #[test]

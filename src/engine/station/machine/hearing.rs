@@ -10,13 +10,13 @@ use postrider_base::{
 use super::{
     super::{
         beacon::{BEACON, Beacon},
-        code::{Gathered, Key, is_sum},
+        code::{Gathered, Key, is_sum, key_in, key_of},
         contract::{FormNumber, ItemId, Listening, Now, Output, Verdict},
         forms::{Came, Form},
         neighbours::News,
         wants::{Said, WANTS},
     },
-    Asker, Carrier, Seen, Station,
+    Asker, Carrier, Means, Seen, Station,
 };
 
 /// Somebody who lacks an item is offered it within so many slots, so that of many who have it one
@@ -57,9 +57,18 @@ impl Station {
     }
 
     fn fragment(&mut self, now: Now, frame: &[u8], strength: Strength) {
+        // Our own, come back: nothing of it lacks here.
+        if let Some(id) = key_in(frame).and_then(|key| self.items.by_key(key)) {
+            self.items.offered(&id);
+            if frame.first().copied().is_some_and(is_sum) {
+                let wait_us = 3 * self.pace.frame_us + self.chance.up_to(self.pace.window_us());
+                self.items.served(now.us, &id, wait_us);
+            }
+            return;
+        }
         match self.gathering.take(now.us, frame) {
             Gathered::Whole(form) => {
-                let key = super::super::code::key_of(&form);
+                let key = key_of(&form);
                 self.wants.done(key);
                 self.whole(now, &form, Some(key), strength);
             }
@@ -98,7 +107,7 @@ impl Station {
         match self.forms.came(now.us, form) {
             Came::New(number) => self.give(number, form, strength),
             Came::Is(id) => self.is(now, id, form.get(1).copied().unwrap_or(0)),
-            Came::Unread => self.wants.unread(super::super::code::key_of(form)),
+            Came::Unread => self.wants.unread(key_of(form)),
             Came::Nothing => {}
         }
     }
@@ -222,8 +231,8 @@ impl Station {
                 }
                 continue;
             }
-            let after_us = self.pace.want_us;
-            self.items.wanted(now.us, key, by, usize::from(frames), after_us);
+            let means = Means { pace: &self.pace, chance: &mut self.chance };
+            self.items.wanted(now.us, key, by, usize::from(frames), means);
             let (pace, chance) = (&self.pace, &mut self.chance);
             self.wants.heard(now.us, key, frames, &self.gathering, pace, chance);
         }

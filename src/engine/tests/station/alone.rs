@@ -222,6 +222,57 @@ fn what_is_more_urgent_comes_between_two_frames_of_a_burst() {
 }
 
 #[test]
+fn a_flood_from_one_source_keeps_nobody_else_waiting() {
+    let mut alone = Alone::new(settings());
+    for number in 1..=200 {
+        let source = Source(1);
+        alone.give(Input::Send(Item { source, ..item(number, 220, Lane::Normal) }));
+    }
+    alone.run(5 * SECOND_US);
+    let before = alone.aired.len();
+    for number in 201..=205 {
+        let source = Source(2);
+        alone.give(Input::Send(Item { source, ..item(number, 220, Lane::Normal) }));
+    }
+    alone.run(20 * SECOND_US);
+    let theirs = |frame: &&Vec<u8>| (201..=205).contains(&frame[9]);
+    let first: Vec<&Vec<u8>> = alone.aired[before..].iter().take(12).collect();
+    assert!(first.iter().copied().filter(theirs).count() >= 5, "of twelve frames");
+}
+
+#[test]
+fn a_form_that_is_replaced_in_the_middle_of_a_burst_begins_anew() {
+    let mut alone = Alone::new(settings());
+    alone.give(Input::Send(item(1, 2_000, Lane::Normal)));
+    alone.run(SECOND_US);
+    let begun = alone.aired.len();
+    let mut other = item(1, 2_000, Lane::Normal);
+    other.form[0] = 0x81;
+    alone.give(Input::Send(other.clone()));
+    alone.run(20 * SECOND_US);
+    let key = blake3::hash(&other.form).as_bytes()[..4].to_vec();
+    let pieces = alone.aired[begun..].iter().filter(|frame| frame[0] == 2 && frame[1..5] == key);
+    let numbers: Vec<u8> = pieces.map(|frame| frame[5]).collect();
+    assert!(numbers.iter().copied().eq(0..10), "{numbers:?}");
+    assert!(alone.aired.len() - begun <= 10 + 1 + 2, "at most one more of the old one");
+}
+
+#[test]
+fn what_was_booked_is_given_back_when_the_radio_is_gone() {
+    let mut alone = Alone::new(settings());
+    alone.give(Input::Send(item(1, 4_000, Lane::Normal)));
+    let booked_us = alone.ledger.spent(alone.now.custody_ms, KEY);
+    alone.pass(SECOND_US);
+    alone.give(Input::Timeout);
+    assert_eq!(alone.aired.len(), 1);
+    let Alone { station, mut ledger, now, aired, .. } = alone;
+    station.end(now, &mut ledger);
+    let us = settings().modulation.air_us(aired[0].len() as u64);
+    assert_eq!(ledger.spent(now.custody_ms, KEY), us);
+    assert!(booked_us > 7 * us);
+}
+
+#[test]
 fn a_call_sign_comes_first_and_every_ten_minutes_while_it_sends() {
     let call = Called { call: "DL1ABC-7".parse().unwrap() };
     let mut alone = Alone::new(Settings { call: Some(call), ..settings() });
