@@ -28,6 +28,8 @@ const OPEN_MAX: usize = 32;
 /// So often one is wanted without a frame of it coming. Its sender may be gone; when it is heard again
 /// it is wanted again.
 const TRIES_MAX: u32 = 5;
+/// And so often somebody else is let want it instead, who may not be answered or does not want it.
+const WAITED_MAX: u32 = 3;
 /// Who lacks so many frames or more speaks first.
 const MANY: u64 = 8;
 /// By so many slots later who lacks hardly anything.
@@ -48,6 +50,8 @@ struct Want {
     key: Key,
     due_us: u64,
     tries: u32,
+    /// So often somebody else was let want instead.
+    waited: u32,
 }
 
 /// A frame of wants as it came.
@@ -116,13 +120,13 @@ impl Wants {
         let silence_us = if over { 0 } else { 4 * pace.frame_us };
         let due_us = now_us.saturating_add(drawn_us).saturating_add(silence_us);
         if let Some(want) = self.open.iter_mut().find(|want| want.key == key) {
-            (want.due_us, want.tries) = (due_us, 0);
+            (want.due_us, want.tries, want.waited) = (due_us, 0, 0);
             return;
         }
         if self.open.len() >= OPEN_MAX {
             self.open.remove(0);
         }
-        self.open.push(Want { key, due_us, tries: 0 });
+        self.open.push(Want { key, due_us, tries: 0, waited: 0 });
     }
 
     /// Somebody wants so many: who lacks no more waits for them.
@@ -137,7 +141,8 @@ impl Wants {
     ) {
         let mine = gathering.lacks(key).unwrap_or(0);
         let want = self.open.iter_mut().find(|want| want.key == key);
-        if let Some(want) = want.filter(|_| frames >= mine) {
+        if let Some(want) = want.filter(|want| frames >= mine && want.waited < WAITED_MAX) {
+            want.waited += 1;
             let sending_us = pace.frame_us.saturating_mul(u64::from(mine) + 2);
             let wait_us = around(chance, pace.window_us() + sending_us);
             want.due_us = want.due_us.max(now_us.saturating_add(wait_us));
@@ -168,7 +173,7 @@ impl Wants {
         for (key, frames) in said {
             self.unread.retain(|unread| unread != key);
             let Some(want) = self.open.iter_mut().find(|want| want.key == *key) else { continue };
-            want.tries += 1;
+            (want.tries, want.waited) = (want.tries + 1, 0);
             let sending_us = pace.frame_us.saturating_mul(u64::from(*frames) + 4);
             let wait_us = (pace.window_us() + sending_us) << (want.tries - 1).min(16);
             want.due_us = now_us.saturating_add(around(chance, wait_us));

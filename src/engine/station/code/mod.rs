@@ -24,6 +24,8 @@ const PIECE: u8 = 2;
 const REPAIR: u8 = 5;
 const REPAIR_LAST: u8 = 6;
 const REPAIR_HEAD: usize = 8;
+/// Pieces of a form: the longest one makes 107 where frames are shortest. It bounds what a solution takes.
+const PIECES_MAX: usize = 128;
 
 /// What names a form in its frames: the first bytes of its hash.
 pub(super) type Key = [u8; 4];
@@ -121,7 +123,7 @@ impl<'a> Fragment<'a> {
             _ => return None,
         };
         // Those before the last are as long as this one or longer: so much bounds what a form takes.
-        let fits = usize::from(last) * content.len() < FORM_MAX;
+        let fits = usize::from(last) < PIECES_MAX && usize::from(last) * content.len() < FORM_MAX;
         (last >= 1 && !content.is_empty() && fits).then_some(Self { key: *key, last, sum, content })
     }
 

@@ -76,22 +76,23 @@ impl Station {
                 let (pace, chance) = (&self.pace, &mut self.chance);
                 self.wants.lacks(now.us, key, frames, over, pace, chance);
             }
-            Gathered::Known { key, passed_on, idle_us } => self.known(now, key, passed_on, idle_us),
+            Gathered::Known { key, heard_as, idle_us } => self.known(now, key, heard_as, idle_us),
             Gathered::Refused => {}
         }
     }
 
     /// A frame of a form that is here.
-    fn known(&mut self, now: Now, key: Key, passed_on: bool, idle_us: u64) {
+    fn known(&mut self, now: Now, key: Key, heard_as: Key, idle_us: u64) {
         if let Some(id) = self.items.by_key(key) {
-            self.items.offered(&id);
-            if passed_on {
-                self.seen(now, id, Seen::PassedOn);
+            // What was put together here under that key came from before us; else it goes on.
+            match self.forms.by_key(heard_as) {
+                Some(form) => self.is(now, id, form.hop),
+                None => self.sent_by_others(now, id, Ordering::Greater),
             }
         } else if idle_us < 2 * self.pace.window_us() {
             // It goes on for others: what would be said now would be in their way.
             self.saying.wait(now.us.saturating_add(self.pace.window_us()));
-        } else if let Some(id) = self.forms.by_key(key) {
+        } else if let Some(id) = self.forms.by_key(key).and_then(|form| form.id()) {
             self.again(now, id);
         }
     }
