@@ -172,6 +172,8 @@ impl Station {
             Ok(Some(gone)) => self.let_go(gone, Ending::Full),
             Err(ending) => return self.let_go(id, ending),
         }
+        // It is here, and was here when it is taken back: nobody need offer it.
+        self.held.add(id);
         self.note_own(now, id);
     }
 

@@ -372,21 +372,14 @@ impl Station {
         let Some(ready) = self.sending.out.take() else { return };
         self.listen.handle_carrier(now.us, self.carrier);
         self.sending.stage = Stage::Idle;
+        self.hold(now, why);
         match why {
             None | Some(Refusal::Unknown) => {
                 let us = ready.booking.amount();
                 ledger.settle(now.custody_ms, ready.booking, us);
                 self.aired(now, ready.what, us);
-                self.sending.refusals = 0;
             }
             Some(Refusal::Later | Refusal::Duty) => {
-                let wait_us = if why == Some(Refusal::Duty) {
-                    MODEM_DUTY_US
-                } else {
-                    BUSY_US << self.sending.refusals.min(BUSY_DOUBLINGS)
-                };
-                self.sending.refusals = self.sending.refusals.saturating_add(1);
-                self.sending.hold_us = now.us.saturating_add(wait_us);
                 if let (What::Item(part), Some(Refusal::Duty)) = (&ready.what, why) {
                     let waits = Output::Waits { id: part.id, waiting: Waiting::Modem };
                     self.outputs.push_back(waits);
@@ -405,6 +398,22 @@ impl Station {
             }
         }
         self.go_on(now, ledger);
+    }
+
+    /// For how long the modem is left alone.
+    fn hold(&mut self, now: Now, why: Option<Refusal>) {
+        let wait_us = match why {
+            None | Some(Refusal::Never) => {
+                self.sending.refusals = 0;
+                return;
+            }
+            Some(Refusal::Duty) => MODEM_DUTY_US,
+            Some(Refusal::Later | Refusal::Unknown) => {
+                BUSY_US << self.sending.refusals.min(BUSY_DOUBLINGS)
+            }
+        };
+        self.sending.refusals = self.sending.refusals.saturating_add(1);
+        self.sending.hold_us = now.us.saturating_add(wait_us);
     }
 
     /// The rest of a burst follows at once, if nothing is more urgent and the modem takes it.

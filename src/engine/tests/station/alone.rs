@@ -9,7 +9,8 @@ use postrider_engine::{
     },
     station::{
         Asks, Beacons, Ending, FormNumber, Input, Item, ItemId, Listening, Now, Output, Refusal,
-        Settings, Source, Station, To, Verdict, Waiting, beacon::ContactKey,
+        Settings, Source, Station, To, Verdict, Waiting,
+        beacon::{Beacon, ContactKey},
     },
 };
 
@@ -403,6 +404,30 @@ fn receipts_go_together_and_once() {
     let frames = alone.run(3_600 * SECOND_US);
     let bytes: Vec<usize> = frames.iter().map(Vec::len).collect();
     assert_eq!(bytes, [1 + 9 * 24, 1 + 3 * 24]);
+}
+
+#[test]
+fn a_beacon_names_what_is_here_and_what_was() {
+    let mut alone = Alone::new(Settings { beacons: Beacons::Sent, ..settings() });
+    let kept = ItemId([9; 8]);
+    alone.give(Input::Held(vec![ItemId([7; 8]), ItemId([8; 8])]));
+    alone.give(Input::Send(item(1, 100, Lane::Normal)));
+    alone.give(Input::Send(item(2, 100, Lane::Normal)));
+    alone.give(Input::TakeBack { id: ItemId([2; 8]) });
+    let mut form = item(5, 100, Lane::Normal).form;
+    form[1] = 3;
+    alone.give(Input::Heard { frame: &form, strength: Strength::default() });
+    alone.give(Input::Judged { form: FormNumber(0), verdict: Verdict::Kept(kept) });
+    let frames = alone.run(20 * SECOND_US);
+    let beacon = frames.iter().find_map(|frame| Beacon::decode(frame)).unwrap();
+    for number in [1, 2, 7, 8, 9] {
+        assert_eq!(beacon.has(&ItemId([number; 8])), Some(true), "{number}");
+    }
+    assert_eq!(beacon.newest, [9; 3]);
+    assert!((20..200).any(|number| beacon.has(&ItemId([number; 8])) == Some(false)));
+    // Nothing else is new: for half an hour or nearly there is no other one.
+    let more = alone.run(1_200 * SECOND_US);
+    assert!(more.iter().filter(|frame| frame[0] == 4).count() <= 1);
 }
 
 /// Whatever is told in whatever order: no panic, one frame at a time, and what was booked is settled.
