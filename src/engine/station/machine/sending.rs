@@ -34,8 +34,9 @@ const BUSY_DOUBLINGS: u32 = 7;
 const MODEM_DUTY_US: u64 = 600_000_000;
 /// Somebody who speaks for so long is told of.
 const SPEAKS_US: u64 = 60_000_000;
-/// Bytes of one receipt in a frame, and of what comes before them.
+/// Bytes of one receipt in a frame, and how many a frame has at most (docs/format.md, section 17).
 const RECEIPT_BYTES: usize = 24;
+const RECEIPTS_MAX: usize = 42;
 
 /// Where the frames that were chosen are.
 #[derive(Debug, Default)]
@@ -213,7 +214,7 @@ impl Station {
     }
 
     fn receipts_most(&self) -> usize {
-        ((self.settings.mtu_bytes - 1) / RECEIPT_BYTES).max(1)
+        ((self.settings.mtu_bytes - 1) / RECEIPT_BYTES).clamp(1, RECEIPTS_MAX)
     }
 
     /// The frame that says whose station this is, if it has to be said before the next.
@@ -256,7 +257,10 @@ impl Station {
             let us = self.pace.air_us(&bytes);
             match ledger.book(now.custody_ms, self.settings.limit, lane, us) {
                 Ok(booking) => self.sending.burst.push_back(Ready { bytes, lane, what, booking }),
-                Err(_) => break,
+                Err(_) => {
+                    self.wait_again(lane, what);
+                    break;
+                }
             }
         }
         if self.sending.burst.is_empty() {
@@ -288,7 +292,11 @@ impl Station {
             self.sending.stage = Stage::Idle;
             return true;
         };
-        if !self.still(now, &ready.what) {
+        let still = self.still(now, &ready.what);
+        if self.makes_way(now, ledger) {
+            return true;
+        }
+        if !still {
             if let Some(ready) = self.sending.burst.pop_front() {
                 self.give_back(now, ledger, ready);
             }
@@ -340,11 +348,28 @@ impl Station {
     /// A frame that was booked does not go.
     fn give_back(&mut self, now: Now, ledger: &mut Ledger, ready: Ready) {
         ledger.settle(now.custody_ms, ready.booking, 0);
-        if let What::Receipts(receipts) = ready.what {
-            for receipt in receipts {
-                self.receipts.push_front((ready.lane, receipt));
+        self.wait_again(ready.lane, ready.what);
+    }
+
+    /// What was taken out to be sent waits as before.
+    fn wait_again(&mut self, lane: Lane, what: What) {
+        let What::Receipts(receipts) = what else { return };
+        for receipt in receipts {
+            self.receipts.push_front((lane, receipt));
+        }
+    }
+
+    /// Whether something goes before the burst that waits; that is given back then.
+    fn makes_way(&mut self, now: Now, ledger: &mut Ledger) -> bool {
+        let Some(lane) = self.sending.burst.front().map(|ready| ready.lane) else { return false };
+        let mut before = Lane::ALL.into_iter().take_while(|other| *other < lane);
+        let urgent = before.any(|other| self.next(now, other).is_ok());
+        if urgent {
+            for ready in mem::take(&mut self.sending.burst) {
+                self.give_back(now, ledger, ready);
             }
         }
+        urgent
     }
 
     /// The radio is gone: what is booked is given back, but for what may be on the air.
@@ -418,16 +443,14 @@ impl Station {
 
     /// The rest of a burst follows at once, if nothing is more urgent and the modem takes it.
     fn go_on(&mut self, now: Now, ledger: &mut Ledger) {
-        let Some(lane) = self.sending.burst.front().map(|ready| ready.lane) else { return };
-        let before: Vec<Lane> = Lane::ALL.into_iter().filter(|other| *other < lane).collect();
-        let urgent = before.into_iter().any(|other| self.next(now, other).is_ok());
-        if urgent || now.us < self.sending.hold_us {
+        if now.us < self.sending.hold_us {
             for ready in mem::take(&mut self.sending.burst) {
                 self.give_back(now, ledger, ready);
             }
-            return;
         }
-        self.begin_listening(now, 0);
+        if !self.makes_way(now, ledger) && !self.sending.burst.is_empty() {
+            self.begin_listening(now, 0);
+        }
     }
 
     /// A frame was on the air.

@@ -223,6 +223,20 @@ fn what_is_more_urgent_comes_between_two_frames_of_a_burst() {
 }
 
 #[test]
+fn what_is_more_urgent_goes_before_what_waits_for_silence() {
+    let mut alone = Alone::new(settings());
+    alone.give(Input::Carrier { busy: true });
+    let receipt = Receipt { id_prefix: [3; 8], r: [3; 16] };
+    alone.give(Input::Receipts { receipts: vec![receipt], lane: Lane::Normal });
+    alone.run(5 * SECOND_US);
+    alone.give(Input::Send(item(2, 100, Lane::Sos)));
+    alone.run(5 * SECOND_US);
+    alone.give(Input::Carrier { busy: false });
+    let frames = alone.run(2 * SECOND_US);
+    assert_eq!(frames[..2], [item(2, 100, Lane::Sos).form, receipt.encode().to_vec()]);
+}
+
+#[test]
 fn a_flood_from_one_source_keeps_nobody_else_waiting() {
     let mut alone = Alone::new(settings());
     for number in 1..=200 {
