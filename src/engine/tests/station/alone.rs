@@ -232,8 +232,10 @@ fn what_is_more_urgent_goes_before_what_waits_for_silence() {
     alone.give(Input::Send(item(2, 100, Lane::Sos)));
     alone.run(5 * SECOND_US);
     alone.give(Input::Carrier { busy: false });
-    let frames = alone.run(2 * SECOND_US);
-    assert_eq!(frames[..2], [item(2, 100, Lane::Sos).form, receipt.encode().to_vec()]);
+    // After so much noise it draws from many slots.
+    let frames = alone.run(10 * SECOND_US);
+    assert_eq!(frames[0], item(2, 100, Lane::Sos).form);
+    assert!(frames.contains(&receipt.encode().to_vec()));
 }
 
 #[test]
