@@ -19,7 +19,7 @@ use postrider_base::{
 use postrider_engine::{
     air::{Lane, Span, ledger::Ledger, regions::Region},
     node::Answer,
-    station::{Item, ItemId, Source, To, Verdict, beacon::ContactKey},
+    station::{Asks, Item, ItemId, Source, To, Verdict, beacon::ContactKey},
 };
 use postrider_spool::{Class, Cursor, DurableSpool, Entry, Queue, Spool};
 
@@ -281,6 +281,7 @@ impl Desk {
             to: whom.to,
             source: source_of(entry),
             lives_ms: u64::from(left_s) * 1000,
+            asks: if entry.class == Class::Own { Asks::Receipt } else { Asks::Nothing },
         }))
     }
 
