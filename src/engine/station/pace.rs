@@ -9,6 +9,8 @@ use crate::{
 const UNRULED_HOUR_US: u64 = 360_000_000;
 /// Bytes of the wants that are drawn for: one of them.
 const WANT_BYTES: u64 = 10;
+/// How long a node takes to keep what it got durably, and to look what goes on.
+const KEEPING_US: u64 = 300_000;
 /// Repetitions come no rarer than twice a day.
 pub(super) const GAP_MOST_US: u64 = 12 * 3_600_000_000;
 /// What seems to be with somebody is repeated after half an hour, then an hour, then two.
@@ -49,8 +51,8 @@ impl Pace {
     /// waits until somebody who passes it on must have begun; the rest until it is passed on.
     pub fn first_gap_us(&self, lane: Lane, pieces: usize) -> u64 {
         let own = match lane {
-            Lane::Sos | Lane::Urgent => 16 * self.slot_us,
-            Lane::Normal => 20 * self.slot_us + 4 * self.frame_us,
+            Lane::Sos | Lane::Urgent => self.begun_us(),
+            Lane::Normal => self.begun_us() + 4 * self.frame_us,
             Lane::Bulk => 60_000_000 + 8 * self.frame_us,
         };
         // Of a long one others say first what they lack.
@@ -62,9 +64,14 @@ impl Pace {
         if lane <= Lane::Urgent { 3 } else { 4 }
     }
 
+    /// Within this whoever passes something on, or receipts it, has begun to say so.
+    pub fn begun_us(&self) -> u64 {
+        12 * self.slot_us + KEEPING_US
+    }
+
     /// After a burst others say within this what they lack.
     pub fn window_us(&self) -> u64 {
-        26 * self.want_us
+        34 * self.want_us
     }
 }
 
