@@ -1,10 +1,11 @@
 //! What is at a port makes a pipe of it: a cable passes bytes on, a modem has a dialect of its own.
 //!
 //! - `run`: the task that owns the port of a modem with frames; `options`: what is said to a driver;
-//! - `kiss`: packet radio, and boards with LoRa.
+//! - `kiss`: packet radio, and boards with LoRa; `rnode`: boards that are told all about their LoRa.
 
 mod kiss;
 mod options;
+mod rnode;
 mod run;
 
 use self::run::Dialect;
@@ -43,5 +44,6 @@ fn dialect(of: &PortAddress) -> Result<Box<dyn Dialect>, &'static str> {
     Ok(match of.driver {
         Driver::Wire => return Err("a wire has no frames"),
         Driver::Kiss => Box::new(kiss::Kiss::new(of)?),
+        Driver::Rnode => Box::new(rnode::Rnode::new(of)?),
     })
 }
