@@ -70,12 +70,18 @@ pub enum Driver {
     Kiss,
     /// A board with the firmware RNode.
     Rnode,
+    /// A radio with the firmware Meshtastic.
+    Meshtastic,
 }
 
 impl Driver {
     /// All there are, as they are written.
-    const ALL: [(&str, Self); 3] =
-        [("wire", Self::Wire), ("kiss", Self::Kiss), ("rnode", Self::Rnode)];
+    const ALL: [(&str, Self); 4] = [
+        ("wire", Self::Wire),
+        ("kiss", Self::Kiss),
+        ("rnode", Self::Rnode),
+        ("meshtastic", Self::Meshtastic),
+    ];
 }
 
 impl PortAddress {
