@@ -68,11 +68,20 @@ pub enum Driver {
     Wire,
     /// A modem of packet radio, or a board, that speaks KISS.
     Kiss,
+    /// A board with the firmware RNode.
+    Rnode,
+    /// A radio with the firmware Meshtastic.
+    Meshtastic,
 }
 
 impl Driver {
     /// All there are, as they are written.
-    const ALL: [(&str, Self); 2] = [("wire", Self::Wire), ("kiss", Self::Kiss)];
+    const ALL: [(&str, Self); 4] = [
+        ("wire", Self::Wire),
+        ("kiss", Self::Kiss),
+        ("rnode", Self::Rnode),
+        ("meshtastic", Self::Meshtastic),
+    ];
 }
 
 impl PortAddress {

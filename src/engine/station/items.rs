@@ -21,8 +21,6 @@ const BURST_MAX: usize = 8;
 const MISSED_US: u64 = 20_000_000;
 /// Who may want frames of one item at a time.
 const ASKERS_MAX: usize = 16;
-/// A receipt is asked for after a minute, and ever more rarely.
-const ASK_US: u64 = 60_000_000;
 
 /// What is to be done with an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +167,7 @@ impl Items {
             offer: None,
             aired_us: 0,
             ask_us: u64::MAX,
-            ask_gap_us: ASK_US,
+            ask_gap_us: means.pace.ask_us(),
         };
         self.entries.insert(item.id, entry);
         Ok(gone)

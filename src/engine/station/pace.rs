@@ -16,6 +16,10 @@ pub(super) const GAP_MOST_US: u64 = 12 * 3_600_000_000;
 /// What seems to be with somebody is repeated after half an hour, then an hour, then two.
 pub(super) const REST_US: u64 = 1_800_000_000;
 
+/// A receipt is asked for after no less and no more at first.
+const ASK_LEAST_US: u64 = 5_000_000;
+const ASK_MOST_US: u64 = 60_000_000;
+
 /// Times of a channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -57,6 +61,13 @@ impl Pace {
         };
         // Of a long one others say first what they lack.
         if pieces > 1 { own.max(self.window_us() + 4 * self.frame_us) } else { own }
+    }
+
+    /// How long a receipt is waited for before it is asked for, once somebody has what it is for: on a
+    /// channel that is fast nobody would understand a minute, on a slow one it takes as long until it
+    /// came by itself.
+    pub fn ask_us(&self) -> u64 {
+        (self.window_us() + 40 * self.frame_us).clamp(ASK_LEAST_US, ASK_MOST_US)
     }
 
     /// By how much the next gap is longer.
