@@ -468,6 +468,15 @@ impl Items {
         asking.map(|(id, entry)| (*id, entry.ask_us)).min_by_key(|(_, us)| *us)
     }
 
+    /// Somebody asks for a receipt that this node passed the message on for: where it got lost nobody
+    /// knows, so it is asked for from here too.
+    pub fn ask_on(&mut self, now_us: u64, prefix: [u8; 3]) {
+        let named = self.entries.iter_mut().filter(|(id, _)| id.0.starts_with(&prefix));
+        for (_, entry) in named.filter(|(_, entry)| entry.resting && entry.ask_us == u64::MAX) {
+            entry.ask_us = now_us.saturating_add(entry.ask_gap_us);
+        }
+    }
+
     /// It was asked for.
     pub fn asked(&mut self, now_us: u64, id: &ItemId) {
         if let Some(entry) = self.entries.get_mut(id) {

@@ -213,6 +213,7 @@ impl Station {
         let us = self.pace.want_us;
         let answers = prefix != [0; 3] && self.budgets.may(now.us, asker, us).is_ok();
         if answers && self.saying.may_answer(now.us, prefix) {
+            self.items.ask_on(now.us, prefix);
             self.budgets.spend(now.us, asker, us);
             self.outputs.push_back(Output::ReceiptWanted { prefix });
         }

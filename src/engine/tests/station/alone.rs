@@ -10,7 +10,7 @@ use postrider_engine::{
     station::{
         Asks, Beacons, Ending, FormNumber, Input, Item, ItemId, Listening, Now, Output, Refusal,
         Settings, Source, Station, To, Verdict, Waiting,
-        beacon::{Beacon, ContactKey},
+        beacon::{Beacon, ContactKey, Slice},
     },
 };
 
@@ -444,6 +444,33 @@ fn a_beacon_names_what_is_here_and_what_was() {
     // Nothing else is new: for half an hour or nearly there is no other one.
     let more = alone.run(1_200 * SECOND_US);
     assert!(more.iter().filter(|frame| frame[0] == 4).count() <= 1);
+}
+
+#[test]
+fn what_is_passed_on_is_asked_for_if_somebody_asks() {
+    let mut alone = Alone::new(Settings { beacons: Beacons::Sent, ..settings() });
+    let one = item(1, 100, Lane::Normal);
+    alone.give(Input::Send(one.clone()));
+    alone.run(SECOND_US);
+    let mut farther = one.form.clone();
+    farther[1] += 1;
+    alone.give(Input::Heard { frame: &farther, strength: Strength::default() });
+    let taken = Output::Taken { id: one.id, by: None };
+    assert_eq!(alone.told(|output| *output == taken), 1);
+    let asked = |frames: &[Vec<u8>]| {
+        let beacons = frames.iter().filter_map(|frame| Beacon::decode(frame));
+        beacons.filter(|beacon| beacon.asked == [1; 3]).count()
+    };
+    assert_eq!(asked(&alone.run(1_200 * SECOND_US)), 0, "it is no message of this node");
+    let other = ContactKey::of(&NodeSecret::from_seed([2; 32]).first_seal_key().public());
+    let beacon = Beacon::new(&other, [0; 2], 0, Slice::new(0, 0), [0; 3], [1; 3], [one.id]);
+    alone.give(Input::Heard { frame: &beacon.encode(), strength: Strength::default() });
+    assert_eq!(alone.told(|o| *o == Output::ReceiptWanted { prefix: [1; 3] }), 1);
+    let times = asked(&alone.run(1_200 * SECOND_US));
+    assert!((1..=4).contains(&times), "{times}");
+    // The same beacon again, from wherever, says nothing.
+    alone.give(Input::Heard { frame: &beacon.encode(), strength: Strength::default() });
+    assert_eq!(alone.told(|o| *o == Output::ReceiptWanted { prefix: [1; 3] }), 1);
 }
 
 /// Whatever is told in whatever order: no panic, one frame at a time, and what was booked is settled.

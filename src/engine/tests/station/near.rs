@@ -106,6 +106,29 @@ fn a_receipt_that_got_lost_is_asked_for_and_not_waited_half_an_hour_for() {
     assert!(slowest_us < 5 * MINUTE_US && most < TEXT_BYTES);
 }
 
+/// The same, and the relay did not hear it either.
+#[test]
+fn a_receipt_that_the_relay_missed_comes_with_its_next_repetition() {
+    let mut slowest_us = 0;
+    for seed in seeds(20) {
+        let mut world = World::new(CLEAN, 3, seed);
+        world.hide(0, 2);
+        world.run(10 * MINUTE_US);
+        let mail = Mail::new(0, 2, Lane::Normal, 1, TEXT_BYTES);
+        world.write(&mail);
+        let there = |world: &World| world.nodes[2].delivered.contains_key(&mail.id());
+        assert!(world.run_until(world.now_us + MINUTE_US, there), "seed {seed}");
+        world.hears[2][1] = false;
+        world.run(world.now_us + 4 * SECOND_US);
+        world.hears[2][1] = true;
+        let begun_us = world.now_us;
+        let ticked = |world: &World| !world.nodes[0].ticked.is_empty();
+        assert!(world.run_until(begun_us + 25 * MINUTE_US, ticked), "seed {seed}");
+        slowest_us = slowest_us.max(world.now_us - begun_us);
+    }
+    println!("one that the relay did not hear either after {} s at most", slowest_us / SECOND_US);
+}
+
 #[test]
 fn who_keeps_and_says_nothing_else_says_so_in_a_beacon() {
     let (mut all, mut worlds) = (0, 0);
