@@ -1,7 +1,13 @@
 //! A station: what one radio channel carries, on which all may hear every frame, and none need.
 //!
 //! - `contract` says what goes in and what comes out: read that first;
-//! - [`beacon`]: who is there and what it has, in 24 bytes.
+//! - `machine` is the station: what a frame means that was heard, the way of a frame onto the air;
+//! - `items`: what there is to send, and when each of it is due; `fair`: whose airtime that is;
+//! - `code`: forms longer than a frame, out of pieces and sums, whatever is lost or false; `wants`: what
+//!   is said of those that lack something;
+//! - [`beacon`]: who is there and what it has, in 24 bytes; `held` what this node has, `neighbours` whom
+//!   it hears;
+//! - `forms`: what was heard lately, and what the shell said of it; `pace`: how long things take here.
 //!
 //! The protocol, its limits and their reasons stand in `docs/station.md`.
 
