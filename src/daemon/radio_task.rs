@@ -447,7 +447,7 @@ impl RadioTask<'_> {
             .filter(|receipt| self.aired.contains(&ItemId(receipt.id_prefix)))
             .collect();
         for receipt in &receipts {
-            self.receipts.insert(receipt.id_prefix, receipt.clone());
+            self.receipts.insert(receipt.id_prefix, *receipt);
         }
         if !receipts.is_empty() {
             self.handle(Input::Receipts { receipts, lane: Lane::Normal });
@@ -473,7 +473,7 @@ impl RadioTask<'_> {
     fn receipt_again(&mut self, prefix: &[u8]) {
         let found = self.receipts.iter().find(|(id, _)| id.starts_with(prefix));
         if let Some((_, receipt)) = found {
-            let receipts = vec![receipt.clone()];
+            let receipts = vec![*receipt];
             self.handle(Input::Receipts { receipts, lane: Lane::Normal });
         }
     }
