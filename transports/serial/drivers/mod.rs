@@ -1,14 +1,20 @@
 //! What is at a port makes a pipe of it: a cable passes bytes on, a modem has a dialect of its own.
 //!
 //! - `run`: the task that owns the port of a modem with frames; `options`: what is said to a driver;
-//! - `kiss`: packet radio, and boards with LoRa.
+//! - `kiss`: packet radio, and boards with LoRa;
+//! - `at`: whatever is spoken to in lines, as a profile says; `hayes`: a telephone line.
 
+mod at;
+mod hayes;
 mod kiss;
 mod options;
 mod run;
 
 use self::run::Dialect;
-use super::address::{Driver, Place, PortAddress};
+use super::{
+    address::{Driver, Place, PortAddress},
+    wires::Wires,
+};
 use crate::contract::{Pipe, StreamPipe, TransportError};
 
 /// Whether a driver understands what is said to it; nothing is opened for that.
@@ -16,23 +22,41 @@ pub(super) fn check(of: &PortAddress) -> Result<(), &'static str> {
     match of.driver {
         Driver::Wire if of.options.is_empty() => Ok(()),
         Driver::Wire => Err("its options are rate, duplex, turn, flow and driver"),
+        // Their profiles know.
+        Driver::At | Driver::Hayes => Ok(()),
         _ if of.turn_ms.is_some() => Err("duplex and turn say something of wires, not of radios"),
         _ => dialect(of).map(drop),
     }
+}
+
+/// The same where a profile knows; and the rate of the port that it thinks usual.
+pub(super) fn check_profile(of: &PortAddress) -> Result<Option<u32>, TransportError> {
+    let checked = match of.driver {
+        Driver::At => at::check(of),
+        Driver::Hayes => hayes::check(of).map(|()| None),
+        _ => Ok(None),
+    };
+    checked.map_err(|detail| TransportError::Profile { detail })
 }
 
 /// Makes a pipe of an open port.
 pub(super) async fn start(
     port: Box<dyn StreamPipe>,
     of: &PortAddress,
+    wires: Option<Wires>,
 ) -> Result<Pipe, TransportError> {
-    if of.driver == Driver::Wire {
-        return Ok(Pipe::Line { port, bits_per_s: of.bits_per_s, turn_ms: of.turn_ms });
-    }
     let place = match &of.place {
         Place::Device(path) => path.display().to_string(),
         Place::Tcp(at) => at.clone(),
     };
+    match of.driver {
+        Driver::Wire => {
+            return Ok(Pipe::Line { port, bits_per_s: of.bits_per_s, turn_ms: of.turn_ms });
+        }
+        Driver::At => return at::start(port, of, wires, &place).await,
+        Driver::Hayes => return hayes::start(port, of, wires, &place).await,
+        Driver::Kiss => {}
+    }
     let dialect =
         dialect(of).map_err(|reason| TransportError::Address { address: place.clone(), reason })?;
     run::open(port, dialect, &place).await
@@ -41,7 +65,7 @@ pub(super) async fn start(
 /// How a modem is spoken to.
 fn dialect(of: &PortAddress) -> Result<Box<dyn Dialect>, &'static str> {
     Ok(match of.driver {
-        Driver::Wire => return Err("a wire has no frames"),
+        Driver::Wire | Driver::At | Driver::Hayes => return Err("it has no frames of its own"),
         Driver::Kiss => Box::new(kiss::Kiss::new(of)?),
     })
 }

@@ -1,0 +1,482 @@
+//! A modem that is set up, sends frames and tells what it heard: a profile at work, without a port.
+//!
+//! One talk at a time: the setup first, then a frame, or a script that a line or the clock asked for. A line is
+//! first for the talk under way; then it may refuse it; then it may be something that the modem tells by itself.
+//! What follows from that waits in a queue, and no frame is taken before that is empty.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    super::run::{Act, Dialect},
+    chat::{self, Answer, Script, Talk},
+    codec::{self, Data},
+    options::Chosen,
+    pdu,
+    profile::{Frames, Rule},
+    reading::{Piece, Reading, Want},
+    words::{DATA, LEN, Values, show},
+};
+use crate::contract::{Heard, OutFrame, RadioFacts, Refusal, Strength};
+
+/// Scripts that wait: as many messages as a SIM card holds.
+const WAITING_MAX: usize = 64;
+/// A modem that is silent so often in a row has gone: it is opened anew.
+const SILENCES_MAX: u32 = 3;
+/// A script that failed is begun again after this, where frames depend on it.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// So often in a row: then the modem is opened anew.
+const AGAIN_MAX: u32 = 5;
+/// Scripts that scripts ask for, one after the other, before a frame has its turn.
+const CHAIN_MAX: u32 = 64;
+
+/// A profile at work.
+pub(super) struct Modem {
+    setup: Arc<Script>,
+    frames: Arc<Course>,
+    facts: Option<RadioFacts>,
+    options: Values,
+    number: String,
+    reading: Reading,
+    talk: Option<(Task, Talk)>,
+    waiting: VecDeque<(usize, Values)>,
+    /// Scripts that the clock asks for: when, and how often.
+    polls: Vec<Poll>,
+    again: Option<(Duration, usize)>,
+    /// The line behind this one is a frame.
+    next: Option<(usize, Values)>,
+    strength: Strength,
+    silences: u32,
+    failures: u32,
+    chain: u32,
+    /// Frames in a row that found no network, and until when the next waits.
+    lost: usize,
+    rest: Option<Duration>,
+    now: Duration,
+    acts: VecDeque<Act>,
+    has_ended: bool,
+    secret: Arc<AtomicBool>,
+}
+
+/// Scripts as talks take them.
+struct Course {
+    of: Frames,
+    send: Arc<Script>,
+    scripts: Vec<Arc<Script>>,
+}
+
+#[derive(Clone, Copy)]
+struct Poll {
+    script: usize,
+    every: Duration,
+    due: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Task {
+    Setup,
+    /// A frame, and whether it has gone.
+    Send {
+        number: u32,
+        has_gone: bool,
+    },
+    Script(usize),
+}
+
+impl Modem {
+    /// A modem at a port that was just opened.
+    /// `secret` is set when something secret was said while it was set up, and refused.
+    pub(super) fn new(
+        setup: Script,
+        frames: Frames,
+        chosen: Chosen,
+        facts: RadioFacts,
+        secret: Arc<AtomicBool>,
+    ) -> Self {
+        let polls = frames.polls.iter().filter_map(|(script, every)| {
+            let every = Duration::from_secs(every.number(&chosen)?);
+            let poll = Poll { script: *script, every, due: Duration::ZERO };
+            (!every.is_zero()).then_some(poll)
+        });
+        let polls = polls.collect();
+        let number = frames.from.as_ref().map(|name| chosen.values.value(name));
+        let number = String::from_utf8_lossy(number.unwrap_or_default()).into_owned();
+        let (send, scripts) = (frames.send.clone(), frames.scripts.iter().cloned());
+        let scripts = scripts.map(Arc::new).collect();
+        Self {
+            setup: Arc::new(setup),
+            frames: Arc::new(Course { of: frames, send: Arc::new(send), scripts }),
+            facts: Some(facts),
+            options: chosen.values,
+            number,
+            reading: Reading::default(),
+            talk: None,
+            waiting: VecDeque::new(),
+            polls,
+            again: None,
+            next: None,
+            strength: Strength::default(),
+            silences: 0,
+            failures: 0,
+            chain: 0,
+            lost: 0,
+            rest: None,
+            now: Duration::ZERO,
+            acts: VecDeque::new(),
+            has_ended: false,
+            secret,
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.facts.is_none() && !self.has_ended
+    }
+
+    fn end(&mut self, why: String) {
+        if !std::mem::replace(&mut self.has_ended, true) {
+            self.acts.push_back(Act::End(why));
+        }
+    }
+
+    fn handle_piece(&mut self, piece: Piece) {
+        let for_talk = match &mut self.talk {
+            // What a rule waits for is a frame, whatever it looks like.
+            Some(_) if self.next.is_some() && matches!(piece, Piece::Line(_)) => false,
+            Some((_, talk)) => talk.handle_piece(self.now, &piece),
+            None => false,
+        };
+        if for_talk {
+            self.silences = 0;
+        } else if let Piece::Line(line) = piece {
+            self.handle_line(&line);
+        }
+        self.settle();
+    }
+
+    fn handle_line(&mut self, line: &[u8]) {
+        if !self.is_ready() {
+            return;
+        }
+        let course = Arc::clone(&self.frames);
+        if let Some((rule, values)) = self.next.take() {
+            if let Some(rule) = course.of.heard.get(rule) {
+                self.hear(rule, line, values);
+            }
+            return;
+        }
+        if let Some((Task::Send { has_gone: false, .. }, talk)) = &mut self.talk
+            && course.of.refused.iter().any(|(pattern, _)| pattern.take(line).is_some())
+        {
+            talk.refuse(line);
+            return;
+        }
+        if course.of.anew.iter().any(|pattern| pattern.take(line).is_some()) {
+            self.end(format!("the modem has begun anew: \"{}\"", show(line)));
+            return;
+        }
+        let rules = course.of.heard.iter().enumerate();
+        let found = rules.filter_map(|(at, rule)| Some((at, rule, rule.line.take(line)?))).next();
+        let Some((at, rule, values)) = found else { return };
+        if rule.next {
+            self.next = Some((at, values));
+        } else if rule.line.has(DATA) {
+            let data = values.value(DATA).to_vec();
+            self.hear(rule, &data, values);
+        } else {
+            let strength = strength(&values);
+            if strength != Strength::default() {
+                self.strength = strength;
+            }
+            if let Some(script) = rule.run {
+                self.queue(script, values);
+            }
+        }
+    }
+
+    /// Something was heard, as it stands in a line.
+    fn hear(&mut self, rule: &Rule, data: &[u8], values: Values) {
+        let told = strength(&values);
+        let before = std::mem::take(&mut self.strength);
+        let strength = Strength {
+            rssi_dbm: told.rssi_dbm.or(before.rssi_dbm),
+            snr_quarter_db: told.snr_quarter_db.or(before.snr_quarter_db),
+        };
+        let bytes = self.decode(data);
+        if let Some(script) = rule.run {
+            self.queue(script, values.clone());
+        }
+        if let Some(bytes) = bytes {
+            self.acts.push_back(Act::Tell(Heard::Frame { bytes, strength }));
+            if let Some(script) = rule.ours {
+                self.queue(script, values);
+            }
+        }
+    }
+
+    fn decode(&self, data: &[u8]) -> Option<Vec<u8>> {
+        match self.frames.of.data {
+            Data::Plain => codec::from_plain(data),
+            Data::Hex => codec::from_hex(data),
+            Data::Sum => Some(data.to_vec()),
+            Data::Sms => {
+                let came = pdu::deliver(&codec::from_hex(data)?)?;
+                let from_all = self.number.is_empty();
+                (from_all || pdu::same_number(&came.from, &self.number)).then_some(came.frame)
+            }
+        }
+    }
+
+    /// The frame as it is said, and how long the modem wants it said to be.
+    fn encode(&self, frame: &[u8]) -> Option<(Vec<u8>, usize)> {
+        match self.frames.of.data {
+            Data::Plain => Some(codec::plain(frame)).map(|coded| (coded.clone(), coded.len())),
+            Data::Hex => Some((codec::hex(frame), frame.len())),
+            Data::Sum => Some(([frame, &codec::sum(frame)].concat(), frame.len())),
+            Data::Sms => {
+                let (pdu, length) = pdu::submit(&self.number, frame)?;
+                Some((codec::hex(&pdu), length))
+            }
+        }
+    }
+
+    fn queue(&mut self, script: usize, values: Values) {
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back((script, values));
+        }
+    }
+
+    /// Does what the talk wants, and what follows from its end.
+    fn settle(&mut self) {
+        loop {
+            while let Some(act) = self.talk.as_mut().and_then(|(_, talk)| talk.poll()) {
+                self.obey(act);
+            }
+            let ended = self.talk.take_if(|(_, talk)| talk.ended().is_some());
+            if let Some((task, talk)) = ended {
+                match talk.ended() {
+                    Some(Err(failure)) => self.handle_failure(task, &failure.clone()),
+                    _ => self.handle_end(task),
+                }
+            }
+            if self.talk.is_some() || !self.begin_next() {
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self, act: chat::Act) {
+        match act {
+            chat::Act::Write(bytes) => self.acts.push_back(Act::Write(bytes)),
+            // A profile with frames has none.
+            chat::Act::Wire(..) => {}
+            chat::Act::Came(bytes) => {
+                let strength = std::mem::take(&mut self.strength);
+                self.acts.push_back(Act::Tell(Heard::Frame { bytes, strength }));
+            }
+            chat::Act::Run(script) => {
+                let known = self.talk.as_ref().map(|(_, talk)| talk.values().clone());
+                self.queue(script, known.unwrap_or_default());
+            }
+            chat::Act::Sent => {
+                if let Some((Task::Send { number, has_gone }, _)) = &mut self.talk {
+                    *has_gone = true;
+                    self.acts.push_back(Act::Tell(Heard::Sent { number: *number }));
+                    self.lost = 0;
+                }
+            }
+        }
+    }
+
+    fn handle_end(&mut self, task: Task) {
+        self.silences = 0;
+        match task {
+            Task::Setup => {
+                if let Some(facts) = self.facts.take() {
+                    self.acts.push_back(Act::Ready(facts));
+                }
+                self.after();
+            }
+            Task::Send { number, has_gone } => {
+                if !has_gone {
+                    self.lost = 0;
+                    self.acts.push_back(Act::Tell(Heard::Sent { number }));
+                }
+                self.after();
+            }
+            Task::Script(_) => self.failures = 0,
+        }
+    }
+
+    fn handle_failure(&mut self, task: Task, failure: &chat::Failure) {
+        let is_silent = matches!(failure.answer, Answer::Silence(..));
+        if is_silent {
+            self.silences += 1;
+        }
+        match task {
+            Task::Setup => {
+                self.secret.store(failure.secret, Ordering::Relaxed);
+                return self.end(failure.to_string());
+            }
+            Task::Send { number, has_gone } => {
+                if !has_gone {
+                    let why = self.refusal(failure);
+                    self.acts.push_back(Act::Tell(Heard::Refused { number, why }));
+                }
+                self.after();
+            }
+            Task::Script(script) => {
+                self.failures += 1;
+                if self.frames.of.after == Some(script) {
+                    self.again = Some((self.now + AGAIN_AFTER, script));
+                }
+            }
+        }
+        if self.silences >= SILENCES_MAX || self.failures >= AGAIN_MAX {
+            self.end(failure.to_string());
+        }
+    }
+
+    fn refusal(&mut self, failure: &chat::Failure) -> Refusal {
+        let Answer::Line(line) = &failure.answer else { return Refusal::Silent };
+        self.silences = 0;
+        let refused = &self.frames.of.refused;
+        let found = refused.iter().find(|(pattern, _)| pattern.take(line).is_some());
+        let why = found.map_or_else(
+            || Refusal::Other(failure.to_string()),
+            |(_, why)| why.refusal(&show(line)),
+        );
+        if why == Refusal::NoNetwork {
+            let rests = &self.frames.of.rests;
+            let rest = rests.get(self.lost).or(rests.last());
+            self.rest = rest.map(|rest| self.now + *rest);
+            self.lost += 1;
+        }
+        why
+    }
+
+    fn after(&mut self) {
+        self.chain = 0;
+        if let Some(script) = self.frames.of.after {
+            self.waiting.push_front((script, Values::default()));
+        }
+    }
+
+    /// Begins what waits, or what the clock asks for.
+    fn begin_next(&mut self) -> bool {
+        if self.has_ended {
+            return false;
+        }
+        if !self.is_ready() {
+            return false;
+        }
+        let due = |at: Duration| at <= self.now;
+        let mut asked = None;
+        if let Some((_, script)) = self.again.take_if(|(at, _)| due(*at)) {
+            asked = Some((script, Values::default()));
+        } else if self.chain < CHAIN_MAX {
+            asked = self.waiting.pop_front();
+        }
+        if asked.is_none() {
+            let now = self.now;
+            if let Some(poll) = self.polls.iter_mut().find(|poll| poll.due <= now) {
+                poll.due = now + poll.every;
+                asked = Some((poll.script, Values::default()));
+            }
+        }
+        let Some((script, more)) = asked else { return false };
+        let Some(steps) = self.frames.scripts.get(script).map(Arc::clone) else { return false };
+        self.chain += 1;
+        let mut values = self.options.clone();
+        values.take_all(more);
+        self.talk = Some((Task::Script(script), Talk::new(steps, values, self.now)));
+        true
+    }
+}
+
+fn strength(values: &Values) -> Strength {
+    let text = |name| std::str::from_utf8(values.value(name)).ok();
+    let narrow = |number: i64| i16::try_from(number).ok();
+    // Whole decibels, or with a fraction.
+    let snr = text("snr").and_then(|snr| snr.parse::<f32>().ok()).filter(|snr| snr.abs() < 100.0);
+    #[allow(clippy::cast_possible_truncation, reason = "it is below 400")]
+    let quarters = snr.map(|snr| (snr * 4.0).round() as i16);
+    Strength { rssi_dbm: values.number("rssi").and_then(narrow), snr_quarter_db: quarters }
+}
+
+impl Dialect for Modem {
+    fn handle_bytes(&mut self, now: Duration, said: &[u8]) {
+        self.now = now;
+        let mut rest = said;
+        while !rest.is_empty() && !self.has_ended {
+            let taken = self.reading.handle(rest);
+            rest = &rest[taken..];
+            while let Some(piece) = {
+                let want = self.talk.as_ref().map_or(Want::Lines, |(_, talk)| talk.want());
+                // A frame that stands in the next line is no prompt.
+                self.reading.poll(if self.next.is_some() { Want::Lines } else { want })
+            } {
+                self.handle_piece(piece);
+            }
+        }
+    }
+
+    fn handle_frame(&mut self, now: Duration, frame: OutFrame) {
+        self.now = now;
+        let number = frame.number;
+        let Some((data, len)) = self.encode(&frame.bytes) else {
+            self.acts.push_back(Act::Tell(Heard::Refused { number, why: Refusal::TooLong }));
+            return;
+        };
+        let mut values = self.options.clone();
+        values.put(DATA, data);
+        values.put(LEN, len.to_string());
+        let script = Arc::clone(&self.frames.send);
+        let task = Task::Send { number, has_gone: false };
+        self.talk = Some((task, Talk::new(script, values, now)));
+        self.settle();
+    }
+
+    fn handle_timeout(&mut self, now: Duration) {
+        self.now = now;
+        if self.rest.is_some_and(|until| until <= now) {
+            self.rest = None;
+        }
+        match &mut self.talk {
+            Some((_, talk)) => talk.handle_timeout(now),
+            None if self.facts.is_some() && !self.has_ended => {
+                let setup = Talk::new(Arc::clone(&self.setup), self.options.clone(), now);
+                self.talk = Some((Task::Setup, setup));
+            }
+            None => self.chain = 0,
+        }
+        self.settle();
+    }
+
+    fn poll(&mut self) -> Option<Act> {
+        self.acts.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Duration> {
+        if self.has_ended {
+            return None;
+        }
+        let talk = self.talk.as_ref().and_then(|(_, talk)| talk.poll_timeout());
+        if talk.is_some() || !self.is_ready() {
+            return talk;
+        }
+        let waiting = (!self.waiting.is_empty()).then_some(self.now);
+        let polls = self.polls.iter().map(|poll| poll.due);
+        let again = self.again.map(|(at, _)| at);
+        polls.chain(again).chain(self.rest).chain(waiting).min()
+    }
+
+    fn takes_frame(&self) -> bool {
+        self.is_ready() && self.talk.is_none() && self.rest.is_none() && self.again.is_none()
+    }
+}
