@@ -37,6 +37,8 @@ pub(super) struct Connected {
     wires: Option<Wires>,
     /// What came behind the word that it is connected.
     rest: Vec<u8>,
+    /// The carriage return behind that word was its end; the line feed is still to come.
+    awaits_feed: bool,
     /// Looks at the carrier, where there is one.
     look: Option<Interval>,
     /// Of the modem's word, so many bytes came.
@@ -52,7 +54,25 @@ impl Connected {
             look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             look
         });
-        Self { port: Some(port), wires, rest, look, matched: 0, is_gone: false }
+        let (port, awaits_feed) = (Some(port), true);
+        Self { port, wires, rest, awaits_feed, look, matched: 0, is_gone: false }
+    }
+
+    /// What came from the modem, in a buffer behind `before`: the end of its word is not of the line.
+    fn take(&mut self, before: usize, buffer: &mut ReadBuf<'_>) {
+        let came = &mut buffer.filled_mut()[before..];
+        if came.is_empty() {
+            return;
+        }
+        let is_feed = std::mem::take(&mut self.awaits_feed) && came[0] == b'\n';
+        if is_feed {
+            came.rotate_left(1);
+            let filled = buffer.filled().len();
+            buffer.set_filled(filled - 1);
+        }
+        if self.look.is_none() {
+            self.watch(&buffer.filled()[before..]);
+        }
     }
 
     /// Looks for the modem's word in what came.
@@ -92,23 +112,25 @@ impl AsyncRead for Connected {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.rest.is_empty() {
-            let length = this.rest.len().min(buffer.remaining());
-            let came: Vec<u8> = this.rest.drain(..length).collect();
-            buffer.put_slice(&came);
-            if this.look.is_none() {
-                this.watch(&came);
-            }
-            return Poll::Ready(Ok(()));
-        }
-        this.poll_carrier(context);
-        let Some(port) = this.port.as_mut().filter(|_| !this.is_gone) else {
-            return Poll::Ready(Err(hung_up()));
-        };
         let before = buffer.filled().len();
-        ready!(Pin::new(port).poll_read(context, buffer))?;
-        if this.look.is_none() {
-            this.watch(&buffer.filled()[before..]);
+        // A line feed alone is nothing, and nothing would be an end.
+        while buffer.remaining() > 0 && buffer.filled().len() == before {
+            if !this.rest.is_empty() {
+                let length = this.rest.len().min(buffer.remaining());
+                buffer.put_slice(&this.rest[..length]);
+                this.rest.drain(..length);
+                this.take(before, buffer);
+                continue;
+            }
+            this.poll_carrier(context);
+            let Some(port) = this.port.as_mut().filter(|_| !this.is_gone) else {
+                return Poll::Ready(Err(hung_up()));
+            };
+            ready!(Pin::new(port).poll_read(context, buffer))?;
+            if buffer.filled().len() == before {
+                return Poll::Ready(Ok(()));
+            }
+            this.take(before, buffer);
         }
         Poll::Ready(Ok(()))
     }

@@ -83,8 +83,8 @@ pub(super) async fn start(
 /// What to do with the modem.
 struct Call {
     set_up: Script,
+    /// Whoever answers may speak at once, so what is said to it belongs to the same talk.
     connect: Script,
-    login: Script,
 }
 
 impl Call {
@@ -124,7 +124,7 @@ impl Call {
         let steps = usual.into_iter().chain(inits.iter().map(|init| &**init));
         let steps = steps.map(|line| ask(line, &["ERROR"], COMMAND)).collect::<Result<_, _>>()?;
         let (set_up, connected) = (Script { steps }, ["CONNECT", "CONNECT {rate}"]);
-        let connect = match (number, answers) {
+        let mut connect = match (number, answers) {
             (Some(number), false) => {
                 let line = format!("ATD{dial}{number}\r").into_bytes();
                 let within = Duration::from_secs(wait_s);
@@ -137,7 +137,8 @@ impl Call {
             }
             _ => return Err(format!("either number or answer=yes: {OPTIONS}")),
         };
-        Ok(Self { set_up, connect: Script { steps: connect }, login })
+        connect.extend(login.steps);
+        Ok(Self { set_up, connect: Script { steps: connect } })
     }
 
     /// Until the line is connected. What came behind that is given back.
@@ -164,11 +165,7 @@ impl Call {
             talk(port, Script { steps }, wires).await?;
         }
         talk(port, self.set_up, wires).await?;
-        let rest = talk(port, self.connect, wires).await?;
-        if self.login.steps.is_empty() {
-            return Ok(rest);
-        }
-        talk(port, self.login, wires).await
+        talk(port, self.connect, wires).await
     }
 }
 
