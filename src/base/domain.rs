@@ -69,6 +69,9 @@ pub const BEACON_GROUP: &str = "postrider 2026 beacon group v1";
 /// BLAKE3 context of the chance from which beacons and guest keys are drawn.
 pub const BEACON_CHANCE: &str = "postrider 2026 beacon chance v1";
 
+/// BLAKE3 context of the key under which a radio beacon's tag for holders of a card is computed.
+pub const STATION_CONTACT: &str = "postrider 2026 station contact v1";
+
 /// BLAKE3 in key derivation mode over the concatenation of `parts`.
 pub fn derive(context: &'static str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(context);

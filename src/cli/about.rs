@@ -18,8 +18,13 @@ use crate::desk::{Failure, FailureKind};
 #[command(after_help = "\
 Examples:
   postrider demo
+  postrider demo --radio              three radios on simulated air
   TMPDIR=/var/tmp postrider demo      where there is more room")]
-pub(super) struct Demo {}
+pub(super) struct Demo {
+    /// Three radios, one of them between the others, and frames that get lost
+    #[arg(long)]
+    radio: bool,
+}
 
 /// Measure this machine: a large file by stick, and many small messages
 #[derive(Debug, Args)]
@@ -76,7 +81,10 @@ struct VersionObject {
 impl Demo {
     pub(super) fn run(self, _: &Context) -> Ended {
         let mut stdout = io::stdout().lock();
-        crate::demo::run(&mut stdout)?;
+        match self.radio {
+            true => crate::demo::radio::run(&mut stdout)?,
+            false => crate::demo::run(&mut stdout)?,
+        }
         stdout.flush()?;
         Ok(ExitCode::SUCCESS)
     }

@@ -11,7 +11,7 @@ use std::{
 
 use postrider_base::{BundleId, NodeId, link::LinkFacts};
 use postrider_engine::node::{Ending, Event, LinkId, Verdict};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::{
@@ -72,6 +72,8 @@ pub struct Board {
     media: Mutex<Vec<MediumLine>>,
     /// What a part of the daemon cannot do at present, by that part.
     ills: Mutex<BTreeMap<&'static str, String>>,
+    /// Counts commits, for whoever looks at the spool when something changed.
+    commits: watch::Sender<u64>,
     /// Neighbours that came or went since it was written down: where, if this end dialled.
     seen: Mutex<BTreeMap<NodeId, (String, Instant)>>,
 }
@@ -93,8 +95,19 @@ impl Board {
             duplicate: Mutex::default(),
             media: Mutex::default(),
             ills: Mutex::default(),
+            commits: watch::Sender::new(0),
             seen: Mutex::default(),
         }
+    }
+
+    /// Wakes after commits.
+    pub(super) fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
+    }
+
+    /// Who tells of commits.
+    pub(super) fn commit_bell(&self) -> watch::Sender<u64> {
+        self.commits.clone()
     }
 
     /// The live links.

@@ -97,8 +97,11 @@ impl<'a> Keeper<'a> {
         board: &'a Board,
     ) -> Result<Self, Failure> {
         let bell = Arc::new(Notify::new());
-        let rung = Arc::clone(&bell);
-        live.on_commit(move || rung.notify_one());
+        let (rung, commits) = (Arc::clone(&bell), board.commit_bell());
+        live.on_commit(move || {
+            rung.notify_one();
+            commits.send_modify(|count| *count += 1);
+        });
         Ok(Self {
             told: live.latest(),
             told_receipts: live.receipts_upto()?,

@@ -9,6 +9,7 @@
 //! One task owns the engine, one task owns each link; four threads write bodies, keep what is whole,
 //! read, and compute. Bounded channels between them. `board` is what the daemon shows of itself.
 
+mod air_ledger;
 mod board;
 mod contacts;
 mod dialer;
@@ -33,6 +34,8 @@ mod outbox;
 mod peers;
 mod plugs;
 mod ports;
+mod radio_state;
+mod radio_task;
 mod reader;
 mod requests;
 mod ripening;

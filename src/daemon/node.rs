@@ -17,13 +17,14 @@ use postrider_engine::{
 };
 use postrider_transports::contract::Link;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OnceCell, mpsc, oneshot},
     task::JoinSet,
     time::{Duration, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    air_ledger::AirLedger,
     board::{Board, LinkRow},
     engine_task::{Look, ToEngine},
     lan::{self, Notice},
@@ -61,6 +62,8 @@ pub struct Node {
     pub(super) meeting: OnceLock<mpsc::Sender<Notice>>,
     /// Links that were told of there.
     met: AtomicU64,
+    /// The ledger of this node's radios, once there is one.
+    air: OnceCell<Arc<AirLedger>>,
     /// To whom this node signs its introduction, although they should know it.
     sign_to: Mutex<BTreeSet<NodeId>>,
 }
@@ -85,6 +88,7 @@ impl Node {
             doubts: Mutex::default(),
             meeting: OnceLock::new(),
             met: AtomicU64::new(0),
+            air: OnceCell::new(),
             sign_to: Mutex::default(),
         }
     }
@@ -282,6 +286,13 @@ impl Node {
     pub(super) async fn has_met(&self, peer: NodeId) -> bool {
         let met = || async { self.recall(peer).await.is_ok_and(|(a, b)| a.or(b).is_some()) };
         self.desk.is_contact(&peer) || met().await
+    }
+
+    /// The ledger of this node's radios.
+    pub(super) async fn air(&self) -> Result<Arc<AirLedger>, Failure> {
+        let opened =
+            self.air.get_or_try_init(|| async { Ok(Arc::new(AirLedger::open(self).await?)) });
+        opened.await.map(Arc::clone)
     }
 
     /// Asks the desk, which may wait for the disk, without stopping the others.

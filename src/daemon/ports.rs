@@ -11,13 +11,13 @@ use std::{
 use postrider_base::link::Address;
 use postrider_engine::carriage::line::{Caller, Line, State, Tally};
 use postrider_transports::{
-    contract::{PortTrouble, Transport, TransportError},
+    contract::{Pipe, PortTrouble, Transport, TransportError},
     serial::{PortAddress, SAMPLE_BYTES, SerialTransport, looks_like},
 };
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{dialer::Peer, line_task, node::Node};
+use super::{dialer::Peer, line_task, node::Node, radio_state::RadioState, radio_task};
 use crate::desk::{
     Failure, FailureKind,
     reply::{PortFound, PortLine},
@@ -47,6 +47,8 @@ struct Facts {
     session: Option<SessionFacts>,
     /// What came while no frame was whole.
     sample: Vec<u8>,
+    /// How a radio stands.
+    radio: Option<RadioState>,
     /// Why the last link came to nothing.
     failure: Option<String>,
     /// Nothing is said here, only heard.
@@ -100,6 +102,11 @@ impl Port {
         self.lock().failure = Some(why.to_owned());
     }
 
+    /// Something about the radio there.
+    pub(super) fn radio(&self, change: impl FnOnce(&mut RadioState)) {
+        change(self.lock().radio.get_or_insert_default());
+    }
+
     /// Notes why it is not open; whether that is news.
     fn shut(&self, trouble: PortTrouble, why: &str) -> bool {
         let mut facts = self.lock();
@@ -139,8 +146,11 @@ impl Port {
         let PortLine { state, why, .. } = self.line(linked);
         let bits_per_s = PortAddress::parse(&self.address).map_or(0, |of| of.bits_per_s);
         let session = self.lock().session;
-        let Tally { bytes, frames, damaged, arrived, lost, .. } =
+        let Tally { mut bytes, mut frames, damaged, arrived, lost, .. } =
             session.map(|session| session.tally).unwrap_or_default();
+        if let Some(radio) = &self.lock().radio {
+            (bytes, frames) = radio.heard();
+        }
         let rtt_ms = session.and_then(|session| session.trip_ms);
         let rtt_ms = rtt_ms.and_then(|ms| u32::try_from(ms).ok()).map(f64::from);
         PortFound {
@@ -172,6 +182,9 @@ impl Facts {
                 _ => "unusable",
             };
             return (state, detail.clone());
+        }
+        if let Some(radio) = &self.radio {
+            return radio.words(self.failure.as_deref());
         }
         let Some(session) = self.session else { return ("silent", "it is being opened".into()) };
         if session.state == State::Open && session.caller == Some(Caller::Nobody) {
@@ -224,7 +237,10 @@ pub async fn probe(address: &str, speaks: bool) -> Result<PortFound, Failure> {
     let port = Port::new(at);
     port.lock().is_mute = !speaks;
     // One that goes away meanwhile has told what it had.
-    let _ = line_task::probe(link, &port, speaks).await;
+    let _ = match link.pipe {
+        Pipe::Frames(frames) => radio_task::probe(frames, &port).await,
+        _ => line_task::probe(link, &port, speaks).await,
+    };
     Ok(port.found(None))
 }
 
@@ -250,7 +266,10 @@ pub(super) async fn keep(
                 if port.opened() {
                     tell(&node, &port, "it is open");
                 }
-                let ended = line_task::run(&node, link, peer.node, &port, once, &stop).await;
+                let ended = match link.pipe {
+                    Pipe::Frames(_) => radio_task::run(&node, link, &port, &stop).await,
+                    _ => line_task::run(&node, link, peer.node, &port, once, &stop).await,
+                };
                 if stop.is_cancelled() || once && ended.is_ok() {
                     return;
                 }

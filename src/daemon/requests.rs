@@ -62,6 +62,7 @@ impl Clerk<'_> {
                     Ok(Some(given)) => {
                         let (id, what) = (request.id.to_string(), given.what.into_owned());
                         self.node.board.happened("asked", Some(id), Some(given.to), Some(what));
+                        self.tell_gone(given.gone);
                     }
                     // It waits, and those of the same asker with it.
                     Err(failure) => {

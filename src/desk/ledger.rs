@@ -108,8 +108,10 @@ pub(super) mod space {
     /// What became of messages that bring what another one lacks, by id: 1 it is in its place, 2 it is
     /// of another file.
     pub const REST: u8 = 68;
-    /// Parts of a set that answers a request and has no manifest yet, by set and index: BLAKE3 of what is in each.
+    /// Parts of a set that answers a request and is not sealed whole yet, by set and index: BLAKE3 of what is in each.
     pub const SEALED: u8 = 69;
+    /// (request of mine, message): one of several answers to it, while none of them is whole.
+    pub const RIVAL: u8 = 74;
     /// What this node wrote, by the message's id: `talk::WrittenNote`.
     pub const WRITTEN: u8 = 70;
     /// Numbers of received messages, by id: epoch and counter.
@@ -132,6 +134,8 @@ pub(super) mod space {
     pub const TO_LAY: u8 = 100;
     /// What a hook is to run for, in the order of its turn: how urgent it is. See `hooks`.
     pub const TO_HOOK: u8 = 101;
+    /// What this node's radios have sent within an hour, or a day: `air::ledger::Ledger`, by span.
+    pub const AIR: u8 = 110;
 }
 
 const VERSION: u8 = 1;

@@ -11,6 +11,7 @@
 //! - `toss`: the loop that obeys the parcel planner of the engine;
 //! - [`reply`]: every reply, which is CLI.md's JSON; [`Failure`]: every way it can fail.
 
+pub mod air;
 mod alarm;
 mod allow;
 mod arriving;
@@ -45,6 +46,7 @@ mod parallel;
 mod parts;
 mod people;
 mod places;
+mod promise;
 mod queue;
 mod receipts;
 mod renewal;

@@ -5,6 +5,7 @@
 //! being filled, whatever the size of the files.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     io::Write,
     sync::{
@@ -35,7 +36,7 @@ use super::{
 const PIECE_BYTES: usize = 256 << 10;
 
 /// What is sealed in parts.
-pub(super) struct Parts {
+pub(super) struct Parts<'a> {
     /// What the parts have in common.
     pub set: SetId,
     /// Bytes in all.
@@ -44,29 +45,25 @@ pub(super) struct Parts {
     pub workers: usize,
     /// What to call the work.
     pub what: String,
-    /// What it goes on with, if somebody may.
-    pub halfway: Option<Halfway>,
+    /// What was said of it before it is sealed, if anything was.
+    pub promised: Option<Promised<'a>>,
 }
 
-/// A set that answers a request: what a crash leaves of it is gone on with when the request is answered again, so
-/// that nothing travels twice.
-#[derive(Debug)]
-pub(super) struct Halfway {
-    /// What its parts have in common.
-    pub set: SetId,
-    /// Whose request it answers: its note's key.
-    pub request: Vec<u8>,
-    /// What was sealed before: hashes by index.
+/// What a manifest says that is out already: parts are sealed as it says, or not at all.
+pub(super) struct Promised<'a> {
+    /// What each part is.
+    pub hashes: Vec<[u8; 32]>,
+    /// What is sealed already, by index.
     pub sealed: BTreeMap<u32, [u8; 32]>,
-    /// One of these is another by now.
+    /// A part is another than was said.
     pub changed: AtomicBool,
+    /// Whether nobody wants the rest any more.
+    pub is_over: &'a (dyn Fn() -> Result<bool, Failure> + Sync),
 }
 
-impl Halfway {
-    /// The key of a part's note.
-    pub(super) fn key(&self, index: u32) -> Vec<u8> {
-        [&self.set.0[..], &index.to_be_bytes()].concat()
-    }
+/// The key of a sealed part's note.
+pub(super) fn sealed_key(set: SetId, index: u32) -> Vec<u8> {
+    [&set.0[..], &index.to_be_bytes()].concat()
 }
 
 /// Makes a letter under the next sequence.
@@ -83,7 +80,7 @@ struct Filled {
 /// Seals every part; returns what the manifest says of them. The hashes of the files are filled in.
 pub(super) fn seal_parts(
     post: &dyn Post,
-    parts: &Parts,
+    parts: &Parts<'_>,
     letter: &NextLetter<'_>,
     files: &mut [Outgoing],
     watch: &dyn Watch,
@@ -106,8 +103,11 @@ pub(super) fn seal_parts(
             })
             .collect();
         drop(emptied);
-        let read = read_parts(files, &empty, to_seal);
-        let mut outcome = read;
+        let stopped = || Failure::new(FailureKind::Failed, "sealing stopped");
+        let buffer = || empty.recv().map_err(|_| stopped());
+        let mut outcome =
+            read_parts(files, buffer, |filled| to_seal.send(filled).map_err(|_| stopped()));
+        drop(to_seal);
         for worker in workers {
             let sealed = worker.join().unwrap_or_else(|_| {
                 Err(Failure::new(FailureKind::Fault, "a sealing thread panicked"))
@@ -124,17 +124,30 @@ pub(super) fn seal_parts(
     Ok(PartList { set: parts.set, part_bytes, total_bytes: parts.total, hashes })
 }
 
+/// What each part is, and each file: read once, and nothing is made of it.
+pub(super) fn hash_parts(files: &mut [Outgoing]) -> Result<Vec<[u8; 32]>, Failure> {
+    let spare = Cell::new(Vec::new());
+    read_parts(
+        files,
+        || Ok(spare.take()),
+        |filled| {
+            spare.set(filled.bytes);
+            Ok(())
+        },
+    )
+}
+
+/// Reads files in order, part by part; a buffer comes back when its part is done with.
 fn read_parts(
     files: &mut [Outgoing],
-    empty: &Receiver<Vec<u8>>,
-    to_seal: Sender<Filled>,
+    buffer: impl Fn() -> Result<Vec<u8>, Failure>,
+    mut each: impl FnMut(Filled) -> Result<(), Failure>,
 ) -> Result<Vec<[u8; 32]>, Failure> {
     let part_bytes = usize::try_from(PART_BYTES).unwrap_or(usize::MAX);
     let mut stream = Stream::new(files);
     let mut hashes = Vec::new();
-    let stopped = || Failure::new(FailureKind::Failed, "sealing stopped");
     loop {
-        let mut bytes = empty.recv().map_err(|_| stopped())?;
+        let mut bytes = buffer()?;
         bytes.resize(part_bytes, 0);
         let (mut got, mut hasher) = (0, blake3::Hasher::new());
         for piece in bytes.chunks_mut(PIECE_BYTES) {
@@ -153,13 +166,13 @@ fn read_parts(
             .map_err(|_| Failure::new(FailureKind::Usage, "too many parts for one message"))?;
         let blake3 = *hasher.finalize().as_bytes();
         hashes.push(blake3);
-        to_seal.send(Filled { index, bytes, blake3 }).map_err(|_| stopped())?;
+        each(Filled { index, bytes, blake3 })?;
     }
 }
 
 fn work(
     post: &dyn Post,
-    parts: &Parts,
+    parts: &Parts<'_>,
     letter: &NextLetter<'_>,
     filled: &Mutex<Receiver<Filled>>,
     emptied: &Sender<Vec<u8>>,
@@ -180,18 +193,22 @@ fn work(
 
 fn seal_part(
     post: &dyn Post,
-    parts: &Parts,
+    parts: &Parts<'_>,
     letter: &NextLetter<'_>,
     part: &Filled,
 ) -> Result<(), Failure> {
-    if let Some(halfway) = &parts.halfway
-        && let Some(before) = halfway.sealed.get(&part.index)
-    {
-        if *before == part.blake3 {
+    if let Some(promised) = &parts.promised {
+        let index = usize::try_from(part.index).unwrap_or(usize::MAX);
+        if promised.hashes.get(index) != Some(&part.blake3) {
+            promised.changed.store(true, Ordering::Relaxed);
+            return Err(Failure::new(FailureKind::Failed, "a part is another than was said"));
+        }
+        if promised.sealed.get(&part.index) == Some(&part.blake3) {
             return Ok(());
         }
-        halfway.changed.store(true, Ordering::Relaxed);
-        return Err(Failure::new(FailureKind::Failed, "a part is another than it was"));
+        if (promised.is_over)()? {
+            return Err(Failure::new(FailureKind::Ended, "nobody wants the rest any more"));
+        }
     }
     let packed = compress_part(&part.bytes);
     let raw = packed.as_deref().unwrap_or(&part.bytes);
@@ -212,8 +229,8 @@ fn seal_part(
     let own = wire::encode(&OwnNote::new(secret.as_ref(), Some(parts.set), true));
     let bundle = own_bundle(id, &head, SpoolBody::Staged(payload.finish()?), own);
     let mut changes = vec![Change::Sequence(sequence), Change::Bundle(bundle)];
-    if let Some(halfway) = &parts.halfway {
-        let key = halfway.key(part.index);
+    if parts.promised.is_some() {
+        let key = sealed_key(parts.set, part.index);
         changes.push(set_note(space::SEALED, &key, part.blake3.to_vec()));
     }
     let outcomes = post.commit(clock::now(), changes)?;

@@ -13,6 +13,7 @@ use super::{
     ledger::{End, EventNote, OwnNote, SentNote, event, remove_note, set_note, space},
     outlook::row_for,
     people::{name_of, tagged},
+    promise,
     reply::{ClassLine, Queued, Sent, Status, Traced},
 };
 use crate::home::Contacts;
@@ -351,7 +352,7 @@ impl Desk {
             let mut over = Vec::new();
             for key in begun {
                 let whose = spool.note(space::SENDING, &key)?.unwrap_or_default();
-                if whose.is_empty() || spool.note(space::REQUEST, &whose)?.is_none() {
+                if !promise::goes_on(spool, &whose)? {
                     over.push(key);
                 }
             }

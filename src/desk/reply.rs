@@ -545,8 +545,8 @@ pub struct LinkLine {
 /// What was found at a port that was tested.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct PortFound {
-    /// As of a port: silent, noise, echo, node, one-way, nobody-calls, refused or open; and absent,
-    /// forbidden, busy or unusable.
+    /// As of a port: silent, noise, echo, node, one-way, nobody-calls, refused or open; of one with a
+    /// radio: radio or mute; and absent, forbidden, busy or unusable.
     pub state: Word,
     /// What that means, and what to do.
     pub why: String,

@@ -6,19 +6,20 @@ use postrider_base::{
     BundleId, Lifetime, Niceness, NodeId,
     bundle::Sequence,
     compose::{Letter, Padding, Privacy, To, seal},
-    packet::{Body, Content, FileEntry, INLINE_MAX, Manifest, Packet, TEXT_MAX, Tail},
+    id::SetId,
+    packet::{Body, Content, FileEntry, INLINE_MAX, Manifest, Packet, PartList, TEXT_MAX, Tail},
     wire,
 };
 use postrider_spool::{Body as SpoolBody, Change, Destination, contract::GROUP_MAX};
 
 use super::{
-    Desk, Failure, FailureKind, Silent, Watch,
+    Desk, Failure, FailureKind, Watch,
     call_back::Beside,
     clock,
     incoming::lock,
     ledger::{OwnNote, SentNote, event, remove_note, set_note, space, used},
     message_files::{self, Outgoing, Stream},
-    outgoing::{self, Halfway, Parts},
+    outgoing::{self, Parts, Promised},
     parallel::in_parallel,
     people::is_hidden,
     reply::Sent,
@@ -65,11 +66,20 @@ pub(super) struct Small {
 /// What is made of the files of a message: mail, or what else brings files along.
 pub(super) type Wrap<'a> = dyn Fn(Manifest) -> Body + 'a;
 
-/// Files, what is made of them, and what that goes on with.
+/// Files, and what is made of them.
 struct Wrapped<'a> {
     files: Vec<Outgoing>,
     wrap: &'a Wrap<'a>,
-    halfway: &'a mut Option<Halfway>,
+}
+
+/// A message that is sealed and not durable yet.
+pub(super) struct Sealing {
+    /// What its sender hears.
+    pub sent: Sent,
+    /// Which it is.
+    pub id: BundleId,
+    /// What makes it durable; its bundle is the first.
+    pub changes: Vec<Change>,
 }
 
 impl Desk {
@@ -158,8 +168,7 @@ impl Desk {
                 None => {
                     let nothing = Beside::Changes(Vec::new());
                     let files = message_files::list(&request.files, watch)?;
-                    let halfway = &mut None;
-                    let wrapped = Wrapped { files, wrap: &Body::Files, halfway };
+                    let wrapped = Wrapped { files, wrap: &Body::Files };
                     self.send_parts(post, contact, &request, wrapped, nothing, watch)
                         .map(|sent| sent.0)
                 }
@@ -199,7 +208,7 @@ impl Desk {
         refuse_revoked(&contacts, contact)?;
         let Some(small) = self.small(contact, request, wrap, watch)? else {
             let files = message_files::list(&request.files, watch)?;
-            let wrapped = Wrapped { files, wrap, halfway: &mut None };
+            let wrapped = Wrapped { files, wrap };
             return self.send_parts(post, contact, request, wrapped, beside, watch);
         };
         let mut changes = Vec::new();
@@ -208,7 +217,7 @@ impl Desk {
         Ok((sent, gone))
     }
 
-    /// As [`Self::send_by`], of files that are open already; in parts it goes on with what is `halfway`.
+    /// As [`Self::send_by`], of files that are open already and fit one packet.
     pub(super) fn send_open(
         &self,
         post: &dyn Post,
@@ -216,14 +225,7 @@ impl Desk {
         request: &SendRequest,
         files: Vec<Outgoing>,
         beside: Beside<'_>,
-        halfway: &mut Option<Halfway>,
     ) -> Result<Sent, Failure> {
-        let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
-        if total > INLINE_MAX {
-            let wrapped = Wrapped { files, wrap: &Body::Files, halfway };
-            let sent = self.send_parts(post, contact, request, wrapped, beside, &Silent);
-            return Ok(sent?.0);
-        }
         let small = self.small_of(contact, request, files, &Body::Files)?;
         let mut changes = Vec::new();
         let (sent, id) = self.seal_small(post, contact, request, small, &mut changes)?;
@@ -326,34 +328,53 @@ impl Desk {
         post: &dyn Post,
         contact: &Contact,
         request: &SendRequest,
-        Wrapped { mut files, wrap, halfway }: Wrapped<'_>,
+        Wrapped { mut files, wrap }: Wrapped<'_>,
         beside: Beside<'_>,
         watch: &dyn Watch,
     ) -> Result<(Sent, Vec<BundleId>), Failure> {
-        let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
-        let bulk = if total > BULK_FROM { Niceness::BULK } else { Niceness::NORMAL };
-        let set = match halfway {
-            Some(halfway) => halfway.set,
-            None => postrider_base::id::SetId(clock::random()?),
-        };
+        let set = SetId(clock::random()?);
         let _sending = Sending::begin(&self.sending, set.0);
-        // Told before the first part: what a crash leaves half-sent is found, and removed if nothing goes on
-        // with it.
-        let whose = halfway.as_ref().map(|halfway| halfway.request.clone()).unwrap_or_default();
-        post.commit(clock::now(), vec![set_note(space::SENDING, &set.0, whose)])?;
-        let parts = Parts {
-            halfway: halfway.take(),
-            set,
-            total,
-            workers: self.home.config.worker_count(),
-            what: format!("sealing {} for {}", file_preview(&files), contact.name),
-        };
-        let nice = request.nice.unwrap_or(bulk);
+        // Told before the first part: what a crash leaves half-sent is found, and removed.
+        post.commit(clock::now(), vec![set_note(space::SENDING, &set.0, Vec::new())])?;
+        let parts = self.parts(contact, &files, set, None);
+        let nice = nice_of_parts(request, parts.total);
         let letter = |post: &dyn Post| self.letter(post, contact, request, nice);
-        let sealed = outgoing::seal_parts(post, &parts, &letter, &mut files, watch);
-        *halfway = parts.halfway;
-        let content = sealed?;
+        let content = outgoing::seal_parts(post, &parts, &letter, &mut files, watch)?;
+        let made = self.seal_manifest(post, contact, request, (files, wrap), content)?;
+        let Sealing { sent, id, mut changes } = made;
+        changes.push(remove_note(space::SENDING, &set.0));
+        let (outcomes, gone) = self.commit_new(post, &id, changes, beside)?;
+        must_admit(&outcomes, 0, &id)?;
+        Ok((sent, gone))
+    }
 
+    /// What sealing files in parts takes.
+    pub(super) fn parts<'a>(
+        &self,
+        contact: &Contact,
+        files: &[Outgoing],
+        set: SetId,
+        promised: Option<Promised<'a>>,
+    ) -> Parts<'a> {
+        Parts {
+            set,
+            total: files.iter().map(|file| file.entry.bytes).sum(),
+            workers: self.home.config.worker_count(),
+            what: format!("sealing {} for {}", file_preview(files), contact.name),
+            promised,
+        }
+    }
+
+    /// The message that says what parts are, sealed.
+    pub(super) fn seal_manifest(
+        &self,
+        post: &dyn Post,
+        contact: &Contact,
+        request: &SendRequest,
+        (files, wrap): (Vec<Outgoing>, &Wrap<'_>),
+        content: PartList,
+    ) -> Result<Sealing, Failure> {
+        let (set, total) = (content.set, content.total_bytes);
         let bundles = content.hashes.len() as u64 + 1;
         let bytes = total + request.text.as_ref().map_or(0, String::len) as u64;
         let preview = request.text.as_deref().map_or_else(|| file_preview(&files), preview);
@@ -363,7 +384,8 @@ impl Desk {
             content: Content::Parts(content),
         };
         let packet = Packet { body: wrap(manifest), tail: self.tail(contact, request) };
-        let nice = before(nice, request.nice.unwrap_or(Niceness::NORMAL));
+        let message = request.nice.unwrap_or(Niceness::NORMAL);
+        let nice = before(nice_of_parts(request, total), message);
         let (letter, sequence) = self.letter(post, contact, request, nice)?;
         let sealed = seal(&letter, &packet.encode(), &clock::random()?)
             .map_err(outgoing::compose_failure)?;
@@ -378,23 +400,15 @@ impl Desk {
             Change::Bundle(bundle),
             set_note(space::SENT, &sealed.id.0, wire::encode(&note)),
             set_note(space::SENT_SET, &set.0, sealed.id.0.to_vec()),
-            Change::Note { space: space::SENDING, key: set.0.to_vec(), value: None },
             event(&sealed.id, held_ms, 0, ("saved", &contact.name, "")),
         ];
-        if let Some(halfway) = halfway {
-            let parts = 0..u32::try_from(bundles - 1).unwrap_or(u32::MAX);
-            changes.extend(parts.map(|part| remove_note(space::SEALED, &halfway.key(part))));
-        }
         changes.extend(used(sequence));
         changes.extend(written(&sealed.id, letter.sequence, &packet));
-        let sent = sent(&sealed.id, contact, bytes);
-        let (outcomes, gone) = self.commit_new(post, &sealed.id, changes, beside)?;
-        must_admit(&outcomes, 0, &sealed.id)?;
-        Ok((sent, gone))
+        Ok(Sealing { sent: sent(&sealed.id, contact, bytes), id: sealed.id, changes })
     }
 
     /// A letter to a contact under the next sequence.
-    fn letter(
+    pub(super) fn letter(
         &self,
         post: &dyn Post,
         contact: &Contact,
@@ -431,8 +445,14 @@ impl Desk {
     }
 }
 
-/// How urgent a manifest is: as its message, and in any case a step before its parts. It is sealed
-/// last, so that among equals it would go last, and name what comes when that has come.
+/// How urgent parts are.
+pub(super) fn nice_of_parts(request: &SendRequest, total: u64) -> Niceness {
+    let usual = if total > BULK_FROM { Niceness::BULK } else { Niceness::NORMAL };
+    request.nice.unwrap_or(usual)
+}
+
+/// How urgent a manifest is: as its message, and in any case a step before its parts. Mostly it is
+/// sealed last, so that among equals it would go last, and name what comes when that has come.
 fn before(parts: Niceness, message: Niceness) -> Niceness {
     let step = Niceness::new(parts.value().saturating_sub(1)).unwrap_or(parts);
     message.min(step)
@@ -472,13 +492,13 @@ fn inline_bytes(change: &Change) -> u64 {
 }
 
 /// A set that is being sealed, for as long as this lives.
-struct Sending<'a> {
+pub(super) struct Sending<'a> {
     all: &'a Mutex<BTreeSet<[u8; 16]>>,
     set: [u8; 16],
 }
 
 impl<'a> Sending<'a> {
-    fn begin(all: &'a Mutex<BTreeSet<[u8; 16]>>, set: [u8; 16]) -> Self {
+    pub(super) fn begin(all: &'a Mutex<BTreeSet<[u8; 16]>>, set: [u8; 16]) -> Self {
         lock(all).insert(set);
         Self { all, set }
     }

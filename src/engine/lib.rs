@@ -8,6 +8,7 @@
 //! - [`meeting`]: who is near on a local network, and whom to dial;
 //! - [`reconcile`]: in what two sets differ, for few bytes;
 //! - [`router`]: which neighbour may have what;
+//! - [`station`]: what one radio channel carries, and when;
 //! - [`parcel`]: what is written to a medium and what is taken from it.
 #![forbid(unsafe_code)]
 
@@ -20,3 +21,4 @@ pub mod node;
 pub mod parcel;
 pub mod reconcile;
 pub mod router;
+pub mod station;

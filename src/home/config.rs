@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     acl::Acl,
+    air::{Air, REGION_RANGE},
     files::replace,
     hooks::Hooks,
     links::{self, LinkRule},
@@ -69,6 +70,8 @@ pub struct Config {
     pub carry: Carry,
     /// How much others get of what they ask for.
     pub files: Files,
+    /// Whose rules hold for radios.
+    pub air: Air,
     /// What runs when something comes.
     pub hooks: Hooks,
     /// What may go over which links.
@@ -185,6 +188,7 @@ impl Default for Config {
             contacts_mib: None,
             carry: Carry::default(),
             files: Files::default(),
+            air: Air::default(),
             hooks: Hooks::default(),
             links: Vec::new(),
         }
@@ -292,6 +296,9 @@ impl Config {
         if !(1..=512).contains(&config.files.waiting) {
             return Err(ConfigError::Range { key: "waiting in [files]", range: "1 to 512" });
         }
+        if config.air.is_wrong() {
+            return Err(ConfigError::Range { key: "region in [air]", range: REGION_RANGE });
+        }
         config.hooks.check()?;
         links::check(&config.links)?;
         if config.workers > 64 {
@@ -307,10 +314,11 @@ impl Config {
         if self.carry == Carry::default()
             && self.acl == Acl::default()
             && self.files == Files::default()
+            && self.air == Air::default()
             && self.hooks == Hooks::default()
             && self.links.is_empty()
         {
-            text.push_str("# At the end may stand: [carry], how much is carried for others; [acl], who may do what; [files]; [hooks], what runs when mail comes; [[links]], what may go over which.\n");
+            text.push_str("# At the end may stand: [carry], how much is carried for others; [acl], who may do what; [files]; [air], for radios; [hooks], what runs when mail comes; [[links]], what may go over which.\n");
             return text;
         }
         text.push_str(&self.tables_text());
@@ -392,6 +400,7 @@ impl Config {
         text.push_str(&format!(
             "\n[files]\nbytes-per-day = {bytes_per_day}\nwaiting = {waiting}\n"
         ));
+        text.push_str(&self.air.text());
         text.push_str(&self.hooks.text());
         text.push_str(&links::text(&self.links));
         text

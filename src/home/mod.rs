@@ -8,6 +8,7 @@
 //! ```
 
 mod acl;
+mod air;
 mod allow;
 mod config;
 mod contacts;
@@ -27,6 +28,7 @@ use std::{
 };
 
 pub use acl::{Acl, Right};
+pub use air::Air;
 pub use allow::AllowFileError;
 pub use config::{Config, ConfigError};
 pub use contacts::{Added, By, Contact, Contacts, ContactsError, Introduced, Trust};

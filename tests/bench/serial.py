@@ -2,7 +2,7 @@
 """A file over a serial line that is slow, damages, delays: two daemons beside ZMODEM and UUCP, in the
 same run, each line for each of them in turn.
 
-  serial.py [CASE]...         cases: clean ber5 ber4 ber3 far half both xonxoff seven slow (all)
+  serial.py [CASE]...         cases: clean ber5 ber4 ber3 far half both xonxoff seven slow letter letter1200 (all)
   POSTRIDER=FILE              the binary (a release build by default)
   RIVALS=zmodem,uucp          beside whom, where they are installed (uucp needs root); RIVALS= for nobody
   SCRATCH=DIR  SEED=N         where; another seed for the damage
@@ -13,6 +13,9 @@ the first and the last byte of its sender. Beside it how many bytes both sent. O
 offer on a link that is up, so with a round trip, and ends with the last byte before the message is
 whole and durable at the other end; seals, padding and heads are included. That of the others begins
 with their greeting and ends with their farewell.
+
+Of a letter, 100 bytes, what counts is all that both say from the moment in which the line is up, and the
+time from the first byte. Ours is sealed, signed, and done when its sender has the receipt.
 """
 
 import contextlib
@@ -45,13 +48,25 @@ CASES = {
     "xonxoff": (["--xonxoff"], 200_000, "", None),
     "seven": (["--sevenbit"], 100_000, "", None),
     "slow": (["--baud", "9600", "--latency", "20"], 20_000, "", None),
+    "letter": (["--baud", "9600", "--latency", "20"], 100, "", 600),
+    "letter1200": (["--baud", "1200", "--latency", "20"], 100, "", 600),
 }
+LETTERS = ("letter", "letter1200")
+TEXT = "Bridge at the mill is out. Come by the upper road; we have water, two beds and a stove. Alice at ten"
 
 
 def figure(who, case, percent, sent):
     asked = CASES[case][3]
     asked = f"\t(asked: {asked})" if who == "postrider" and asked else ""
     print(f"{who}\t{case}.percent\t{percent:.1f}\t%\tsent {sent[0]} + {sent[1]}{asked}", flush=True)
+
+
+def letter_figure(who, case, stats, done=None):
+    sent = stats[0]["sent"] + stats[1]["sent"]
+    first = min(end["first"] for end in stats if end["sent"])
+    seconds = (done or max(end["last"] for end in stats if end["sent"])) - first
+    asked = f"\t(asked: {CASES[case][3]})" if who == "postrider" else ""
+    print(f"{who}\t{case}.bytes\t{sent}\tB{asked}\n{who}\t{case}.time\t{seconds:.2f}\ts", flush=True)
 
 
 class Cable:
@@ -117,12 +132,50 @@ def postrider(case, folder):
             figure("postrider", case, cable.percent(stats, n, size), [stats[n]["sent"], stats[1 - n]["sent"]])
 
 
+def letter(case, folder):
+    assert len(TEXT) == 100
+    with Cable(folder, case) as cable, contextlib.ExitStack() as stack:
+        nodes = acquainted(folder)
+        for node in nodes:
+            stack.enter_context(node)
+        ports = [f"serial://{cable.line}/{end}?rate={cable.baud}#{other}" for end, other in ("ab", "ba")]
+        # They have met: cards and first words are behind them.
+        for node, port in zip(nodes, ports):
+            node.start("--peer", port)
+        nodes[0].until_linked()
+        for n in (0, 1):
+            heard = nodes[n].events("delivered")
+            nodes[n].ask("send", to="ba"[n], text="hello")
+            heard.get(timeout=120)
+        for node in nodes:
+            node.daemon.terminate()
+            node.daemon.wait()
+        nodes[0].run("send", "b", TEXT)
+        # It is there, and its end is heard of in its events.
+        for node in nodes:
+            node.asking = None
+            node.start()
+        heard = nodes[0].events("delivered")
+        time.sleep(1)
+        cable.say("mark")
+        for node, port in zip(nodes, ports):
+            node.ask("link/add", uri=port)
+        heard.get(timeout=120)
+        done = time.monotonic()
+        # What follows the receipt on the line belongs to it.
+        time.sleep(1)
+        letter_figure("postrider", case, cable.stats(), done)
+
+
 def rival(name, begin):
     def run(case, folder):
         size = CASES[case][1]
         # What a daemon of another user reads and writes.
         os.chmod(folder, 0o777)
-        noise(f"{folder}/file", size, 7)
+        if case in LETTERS:
+            pathlib.Path(f"{folder}/file").write_text(TEXT)
+        else:
+            noise(f"{folder}/file", size, 7)
         with Cable(folder, case) as cable:
             ports = [os.path.realpath(f"{cable.line}/{end}") for end in "ab"]
             came, processes = begin(folder, ports, cable.baud)
@@ -135,6 +188,8 @@ def rival(name, begin):
                 process.wait()
             came = pathlib.Path(came)
             whole = came.exists() and came.read_bytes() == pathlib.Path(f"{folder}/file").read_bytes()
+            if case in LETTERS:
+                return letter_figure(name, case, stats) if whole else print(f"{name}\t{case}\tfailed")
             sent = [stats[0]["sent"], stats[1]["sent"]]
             figure(name, case, cable.percent(stats, 0, size) if whole else 0, sent)
 
@@ -203,7 +258,7 @@ def main():
                 continue
             folder = tempfile.mkdtemp(prefix="serial-", dir=os.environ.get("SCRATCH"))
             try:
-                run(case, folder)
+                (letter if run is postrider and case in LETTERS else run)(case, folder)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 

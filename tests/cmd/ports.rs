@@ -115,7 +115,7 @@ fn an_address_that_cannot_be_meant_is_refused_before_anything_is_kept() {
     let (alice, _bob) = folder.acquainted();
     for (wrong, word) in [
         ("serial:///dev/ttyUSB0?speed=9600#Bob", "rate, duplex"),
-        ("serial:///dev/ttyUSB0?driver=kiss", "wire"),
+        ("serial:///dev/ttyUSB0?driver=morse#Bob", "driver"),
         ("serial+tcp://desk.example", "host:port"),
         ("serial:///dev/ttyUSB0#Carol", "Carol"),
     ] {

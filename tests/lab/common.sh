@@ -25,6 +25,14 @@ find_postrider() { # [BINARY]
   echo "binary: $POSTRIDER"
 }
 
+# The example programs of the transports, built now: EXAMPLES is where they are.
+find_examples() { # NAME...
+  local target=${CARGO_TARGET_DIR:-$top/target} names=()
+  for name in "$@"; do names+=(--example "$name"); done
+  (cd "$top" && cargo build -q -p postrider-transports "${names[@]}") || exit 1
+  EXAMPLES=$(realpath "$target/debug/examples") || exit 1
+}
+
 fails=0
 # check WHAT COMMAND...: counts and tells.
 check() {

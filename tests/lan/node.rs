@@ -55,7 +55,7 @@ fn secret(n: u8) -> NodeSecret {
 
 /// What the tasks of the node tell its loop.
 enum Event {
-    Link(Link, Option<Place>),
+    Link(Box<Link>, Option<Place>),
     Failed(Place),
     Ended(LinkId),
 }
@@ -121,7 +121,8 @@ async fn node(part: Part) {
                             Role::Known => tls.dial(&to, Some(expect)).await,
                             Role::Guest => tls.dial_as_guest(&to, expect).await,
                         };
-                        let told = dial.map_or(Event::Failed(at), |l| Event::Link(l, Some(at)));
+                        let told =
+                            dial.map_or(Event::Failed(at), |l| Event::Link(Box::new(l), Some(at)));
                         let _ = events.send(told).await;
                     });
                 }
@@ -139,7 +140,7 @@ async fn node(part: Part) {
                 continue;
             }
             arrival = arrivals.recv() => match arrival.unwrap() {
-                Arrival::Link(link) => Event::Link(link, None),
+                Arrival::Link(link) => Event::Link(Box::new(link), None),
                 _ => continue,
             },
             event = events.recv() => event.unwrap(),
@@ -162,7 +163,7 @@ async fn node(part: Part) {
                 let (node, guest) = (up.facts.peer.unwrap(), up.facts.guest);
                 let came = dialled.map_or_else(|| accepted(&up), Came::Dialled);
                 meeting.handle(now(), Input::LinkUp { link, node, guest, came });
-                tokio::spawn(talk(up, link, stop, events_in.clone()));
+                tokio::spawn(talk(*up, link, stop, events_in.clone()));
             }
         }
     }

@@ -68,6 +68,10 @@ pub enum Driver {
     Wire,
     /// A modem of packet radio, or a board, that speaks KISS.
     Kiss,
+    /// A board with the firmware RNode.
+    Rnode,
+    /// A radio with the firmware Meshtastic.
+    Meshtastic,
     /// A modem that is spoken to in lines, as its profile says.
     At,
     /// A modem of a telephone line.
@@ -76,8 +80,14 @@ pub enum Driver {
 
 impl Driver {
     /// All there are, as they are written.
-    const ALL: [(&str, Self); 4] =
-        [("wire", Self::Wire), ("kiss", Self::Kiss), ("at", Self::At), ("hayes", Self::Hayes)];
+    const ALL: [(&str, Self); 6] = [
+        ("wire", Self::Wire),
+        ("kiss", Self::Kiss),
+        ("rnode", Self::Rnode),
+        ("meshtastic", Self::Meshtastic),
+        ("at", Self::At),
+        ("hayes", Self::Hayes),
+    ];
 }
 
 impl PortAddress {

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use postrider_base::{
-    NodeId,
+    BundleId, NodeId,
     packet::{Body, Packet, Request},
 };
 use postrider_spool::{Change, Spool};
@@ -83,17 +83,38 @@ impl Intake<'_> {
             (Body::Files(_), Some(of)) => (of, AnswerNote::files(&came.id, came.held_ms)),
             _ => return Ok(()),
         };
-        // Whoever was asked answers, and nobody else does. The first answer stands.
+        // Whoever was asked answers, and nobody else does.
         let asked = self.spool.note(space::REQUESTED, &request.0)?;
         let asked = asked.as_deref().and_then(AskedNote::read);
-        if asked.is_none_or(|asked| asked.to() != Some(came.author))
-            || self.spool.note(space::ANSWERED, &request.0)?.is_some()
-        {
+        if asked.is_none_or(|asked| asked.to() != Some(came.author)) {
             return Ok(());
+        }
+        // What waits in the group must be findable.
+        self.flush_locked(group)?;
+        // The first answer stands, unless it is of files that are not all here: another one takes its
+        // place, since they may have changed before all of them were sent.
+        if let Some(before) = self.spool.note(space::ANSWERED, &request.0)? {
+            let before = AnswerNote::read(&before).and_then(|before| before.message());
+            let Some(before) = before else { return Ok(()) };
+            if self.is_complete(before)? {
+                return Ok(());
+            }
+            for one in [before, came.id] {
+                let rival = [request.0, one.0].concat();
+                changes.push(set_note(space::RIVAL, &rival, Vec::new()));
+            }
         }
         changes.push(set_note(space::ANSWERED, &request.0, note.encode()));
         changes.push(set_note(space::ANSWERS, &came.id.0, request.0.to_vec()));
         group.pending.answers.push(came.id);
         Ok(())
+    }
+
+    /// Whether nothing is missing of a message that came.
+    fn is_complete(&self, message: BundleId) -> Result<bool, Failure> {
+        let note = self.spool.note(space::MESSAGE, &message.0)?;
+        // Without a set it came in one piece, or is no message any more.
+        let in_parts = note.as_deref().and_then(MessageNote::read).is_some_and(|it| it.5.is_some());
+        Ok(!in_parts || self.spool.note(space::COMPLETE, &message.0)?.is_some())
     }
 }

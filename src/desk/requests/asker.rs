@@ -19,7 +19,7 @@ use super::{
 };
 use crate::desk::{
     Desk, Event, Failure, FailureKind, Silent, Watch, clock,
-    inbox::{Kept, find_note, note_keys},
+    inbox::{Kept, find_note, note_keys, note_keys_of},
     incoming::lock,
     ledger::{remove_note, set_key, set_note, space},
     people::name_of,
@@ -204,6 +204,7 @@ impl Requests<'_> {
         let Some(id) = self.spool.note(space::ANSWERS, &message.0)? else { return Ok(None) };
         let Ok(id) = id.as_slice().try_into().map(BundleId) else { return Ok(None) };
         let _getting = lock(&self.desk.getting);
+        self.choose(id)?;
         self.fill_in(id)?;
         let first = self.first_of(id)?;
         let mut gone = self.advance(first, &|_| false)?;
@@ -211,6 +212,52 @@ impl Requests<'_> {
             gone.extend(self.enough(id)?);
         }
         Ok(Some(Settled { line: self.overall_line(first)?, gone }))
+    }
+
+    /// Of several answers to one request that whose files are all here stands; until one is, that which
+    /// came last. The others were taken back by whoever sent them, and nothing of them is kept.
+    fn choose(&self, id: BundleId) -> Result<(), Failure> {
+        let rivals = note_keys_of(self.spool, space::RIVAL, &id.0)?;
+        let stands = self.answered(id)?.and_then(|answer| answer.message());
+        let mut messages: Vec<BundleId> = rivals
+            .iter()
+            .filter_map(|key| Some(BundleId(key.get(id.0.len()..)?.try_into().ok()?)))
+            .collect();
+        messages.sort_by_key(|message| Some(*message) != stands);
+        let mut whole = None;
+        for message in &messages {
+            if !self.contents(*message)?.is_empty() {
+                whole = Some(*message);
+                break;
+            }
+        }
+        let Some(whole) = whole else { return Ok(()) };
+        for other in messages.into_iter().filter(|other| *other != whole) {
+            let double = set_note(space::DOUBLE, &other.0, Vec::new());
+            let changes = vec![remove_note(space::ANSWERS, &other.0), double];
+            self.spool.commit(clock::now(), changes)?;
+            if let Some((kept, manifest)) = self.manifest_of(other)? {
+                self.forget(&kept, &manifest)?;
+            }
+        }
+        let mut changes: Vec<Change> =
+            rivals.iter().map(|key| remove_note(space::RIVAL, key)).collect();
+        if stands != Some(whole) {
+            let held_ms = self.spool.held_ms(clock::now());
+            let note = AnswerNote::files(&whole, held_ms).encode();
+            changes.push(set_note(space::ANSWERED, &id.0, note));
+        }
+        self.spool.commit(clock::now(), changes)?;
+        Ok(())
+    }
+
+    /// A message that brings files, and what it says of them.
+    fn manifest_of(&self, message: BundleId) -> Result<Option<(Kept, Manifest)>, Failure> {
+        let kept = self.desk.kept(self.spool, message)?;
+        Ok(kept.and_then(|kept| {
+            let manifest = with_manifest(&kept)?.1.clone();
+            Some((kept, manifest))
+        }))
     }
 
     /// One has sent it: others need not be asked any more, and what they send is shown no more.

@@ -125,8 +125,8 @@ impl Requests<'_> {
         Ok(())
     }
 
-    /// What was put in its place is not kept twice.
-    fn forget(&self, kept: &Kept, manifest: &Manifest) -> Result<(), Failure> {
+    /// What was put in its place, or nobody wants, is not kept.
+    pub(super) fn forget(&self, kept: &Kept, manifest: &Manifest) -> Result<(), Failure> {
         let mut changes =
             vec![remove_note(space::MESSAGE, &kept.id.0), remove_note(space::COMPLETE, &kept.id.0)];
         let Some(list) = manifest.parts() else {

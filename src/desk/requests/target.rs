@@ -4,14 +4,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use postrider_base::{
     BundleId, NodeId,
-    id::SetId,
-    packet::{Body, FileEntry, Handle, Listed, No, Packet, Range, Request, Told},
+    packet::{Body, FileEntry, Handle, INLINE_MAX, Listed, No, Packet, Range, Request, Told},
 };
 use postrider_spool::{Change, DurableSpool, Spool};
 
@@ -25,11 +23,11 @@ use crate::{
         Desk, Failure, SendRequest,
         call_back::Beside,
         clock,
-        inbox::{note_keys, note_keys_of},
+        inbox::note_keys,
         introduce::letter,
-        ledger::{remove_note, set_note, space},
+        ledger::{remove_note, space},
         message_files::{Outgoing, Source, Trouble},
-        outgoing::Halfway,
+        promise::{Outcome, Promise},
         reply::Word,
         send::Small,
     },
@@ -71,6 +69,8 @@ pub struct Given {
     pub to: String,
     /// What: files, listing, same, or why not.
     pub what: Word,
+    /// Bundles of an answer that was begun and taken back.
+    pub gone: Vec<BundleId>,
 }
 
 /// What is to be said.
@@ -116,12 +116,13 @@ impl<'a> Requests<'a> {
             return Ok(None);
         };
         let shares = self.desk.home.shares()?;
+        let mut gone = Vec::new();
         for tries in 1..=TRIES {
             let reply = self.reply(&shares, &contacts, to, &request);
             let what = match reply {
                 Reply::Say(told) => self.say(waiting, to, told)?,
                 Reply::Send(files, text) => {
-                    match self.send(waiting, to, files, text)? {
+                    match self.send(waiting, to, files, text, &mut gone)? {
                         Some(what) => what,
                         // It changed: once more, as it is now.
                         None if tries < TRIES => continue,
@@ -129,7 +130,7 @@ impl<'a> Requests<'a> {
                     }
                 }
             };
-            return Ok(Some(Given { to: to.name.clone(), what }));
+            return Ok(Some(Given { to: to.name.clone(), what, gone }));
         }
         Ok(None)
     }
@@ -190,38 +191,27 @@ impl<'a> Requests<'a> {
         Ok(what)
     }
 
-    /// What a crash left of the answer to a request; else a set that begins.
-    fn halfway(&self, waiting: &WaitingRequest) -> Result<Halfway, Failure> {
-        let (request, mut sealed) = (waiting.key(), BTreeMap::new());
-        let mut set = SetId(clock::random()?);
-        for key in note_keys(self.spool, space::SENDING)? {
-            let same = self.spool.note(space::SENDING, &key)?.is_some_and(|whose| whose == request);
-            if same && let Ok(key) = key.as_slice().try_into() {
-                set = SetId(key);
-            }
-        }
-        for key in note_keys_of(self.spool, space::SEALED, &set.0)? {
-            let index = key.get(set.0.len()..).and_then(|index| index.try_into().ok());
-            let note = self.spool.note(space::SEALED, &key)?;
-            let blake3 = note.and_then(|note| note.as_slice().try_into().ok());
-            sealed.extend(index.map(u32::from_be_bytes).zip(blake3));
-        }
-        Ok(Halfway { set, request, sealed, changed: AtomicBool::new(false) })
-    }
-
-    /// Sends files; nothing is said when they changed meanwhile.
+    /// Sends files; nothing is said when they changed meanwhile. Which bundles are gone because of that.
     fn send(
         &self,
         waiting: &WaitingRequest,
         to: &Contact,
         files: Vec<Outgoing>,
         text: Option<String>,
+        gone: &mut Vec<BundleId>,
     ) -> Result<Option<Word>, Failure> {
         let node = to.card.node;
-        let total = files.iter().map(|file| file.entry.bytes).sum();
-        let spent = match fair::spend(self.desk, self.spool, &node, total)? {
-            Ok(spent) => spent,
-            Err(no) => return self.say(waiting, to, Told::No(no)).map(Some),
+        let total: u64 = files.iter().map(|file| file.entry.bytes).sum();
+        let promise = match total > INLINE_MAX {
+            true => Some(Promise::of(self.spool, waiting.key())?),
+            false => None,
+        };
+        let spent = match promise.as_ref().is_some_and(Promise::is_said) {
+            true => None,
+            false => match fair::spend(self.desk, self.spool, &node, total)? {
+                Ok(spent) => Some(spent),
+                Err(no) => return self.say(waiting, to, Told::No(no)).map(Some),
+            },
         };
         let request = SendRequest { reply_to: Some(waiting.id), text, ..letter(to) };
         let opened: Vec<_> = files
@@ -231,25 +221,34 @@ impl<'a> Requests<'a> {
                 Source::Named(_) => None,
             })
             .collect();
-        let beside = |message: &BundleId| {
-            let more = [waiting.forget(), fair::given(&node, message)];
-            spent.changes().into_iter().chain(more).collect()
+        let paid = |message: &BundleId| {
+            let spent = spent.as_ref().map(fair::Spent::changes).unwrap_or_default();
+            spent.into_iter().chain([fair::given(&node, message)]).collect::<Vec<_>>()
         };
-        let mut halfway = Some(self.halfway(waiting)?);
-        let (beside, halfway_too) = (Beside::Of(&beside), &mut halfway);
-        let sent = self.desk.send_open(self.spool, to, &request, files, beside, halfway_too);
-        if let Some(halfway) = halfway.filter(|it| it.changed.load(Ordering::Relaxed)) {
-            // Nothing goes on with that: what is sealed of it is removed.
-            let none = set_note(space::SENDING, &halfway.set.0, Vec::new());
-            self.spool.commit(clock::now(), vec![none])?;
-            return Ok(None);
-        }
+        let sent = match promise {
+            Some(promise) => {
+                let (letter, end) = ((to, &request), vec![waiting.forget()]);
+                self.desk.keep_promise(self.spool, letter, files, promise, &paid, end)
+            }
+            None => {
+                let beside = |message: &BundleId| {
+                    paid(message).into_iter().chain([waiting.forget()]).collect()
+                };
+                let beside = Beside::Of(&beside);
+                let sent = self.desk.send_open(self.spool, to, &request, files, beside);
+                sent.map(|_| Outcome::Done)
+            }
+        };
         let trouble: BTreeSet<bool> = opened
             .iter()
             .filter_map(|file| file.trouble().map(|trouble| trouble == Trouble::Changed))
             .collect();
         match sent {
-            Ok(_) => Ok(Some("files".into())),
+            Ok(Outcome::Done) => Ok(Some("files".into())),
+            Ok(Outcome::Changed(bundles)) => {
+                gone.extend(bundles);
+                Ok(None)
+            }
             Err(_) if trouble.contains(&true) => Ok(None),
             Err(_) if !trouble.is_empty() => {
                 self.say(waiting, to, Told::No(No::Unreadable)).map(Some)

@@ -11,6 +11,7 @@ use crate::desk::{
     reply::{RequestLine, ShareLine},
 };
 
+mod again;
 mod several;
 
 /// Alice asks; Bob has something.

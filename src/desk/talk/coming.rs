@@ -16,6 +16,7 @@ use crate::{
         inbox::{files_named, note_keys},
         ledger::{End, SentNote, set_key, space},
         people::name_of,
+        promise,
         queue::{ended, own_bundles},
         reply::Coming,
         sets::{IN_STREAM, part_keys},
@@ -76,7 +77,8 @@ impl Desk {
             Some(End::Cancelled | End::Expired) => return Ok(None),
             None => {
                 let own = own_bundles(spool)?.into_iter();
-                own.filter(|(_, own)| own.3 && own.set() == Some(SetId(set))).count() as u64
+                let wait = own.filter(|(_, own)| own.3 && own.set() == Some(SetId(set))).count();
+                wait as u64 + promise::unsealed(spool, SetId(set), all)?
             }
         };
         Ok(Some((all.saturating_sub(wait), all)))

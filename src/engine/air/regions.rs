@@ -167,6 +167,12 @@ pub fn find(
     Err(Refused::Edge { centre_hz, bandwidth_hz, from_hz, to_hz })
 }
 
+/// The account of whatever no rule is known for, since it says no frequency: a modem that sees to the
+/// rules by itself, a wire that many hear.
+pub fn unruled() -> Limit {
+    Limit::new(0, None)
+}
+
 /// Every sub-band that is known.
 pub fn all() -> &'static [SubBand] {
     &TABLE

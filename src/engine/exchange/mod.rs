@@ -17,6 +17,7 @@
 //! - `peer`, `pace`: the other end, and how much may be given to the link now;
 //! - `memory`: what outlives the link; `limits`: every bound, with its reason.
 
+mod brief;
 mod limits;
 mod memory;
 mod pace;
@@ -49,10 +50,12 @@ pub use limits::{
     UNIT_MAX, WANTS_OPEN, WINDOW_BYTES,
 };
 pub(crate) use memory::Memory;
-pub use unit::{Begin, FEATURE_MEETS, FEATURE_SKETCH, Hello, Offered, Unit, UnitError, VERSION};
+pub use unit::{
+    Begin, FEATURE_BRIEF, FEATURE_MEETS, FEATURE_SKETCH, Hello, Offered, Unit, UnitError, VERSION,
+};
 
 /// What this program knows beyond version 1.
-const FEATURES: u64 = FEATURE_SKETCH | FEATURE_MEETS | introduce::FEATURE;
+const FEATURES: u64 = FEATURE_SKETCH | FEATURE_MEETS | FEATURE_BRIEF | introduce::FEATURE;
 
 /// Bytes of one node that a neighbour is told of.
 const MEET_BYTES: usize = 9;
@@ -186,6 +189,10 @@ impl Exchange {
             Unit::Offer(entries) => receiving.offer(core, peer, entries),
             Unit::Want(list) => sending.want(core, peer, &list),
             Unit::Begin(begin) => receiving.begin(core, peer, begin),
+            Unit::Brief { handle, form } => {
+                let begin = brief::begin(&peer.keys(core), handle, &form);
+                receiving.begin(core, peer, begin)
+            }
             Unit::Data { handle, bytes } => receiving.data(core, peer, handle, bytes),
             Unit::Settle(list) => sending.settle(core, peer, &list),
             Unit::Receipt(list) => {

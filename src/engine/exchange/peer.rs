@@ -6,7 +6,7 @@ use super::{
     limits::CHUNK_MAX,
     memory::Limits,
     pace::Pace,
-    unit::{FEATURE_SKETCH, Hello, Unit},
+    unit::{FEATURE_BRIEF, FEATURE_SKETCH, Hello, Unit},
 };
 use crate::{
     node::{LinkId, LinkPolicy, Row, core::Core},
@@ -60,6 +60,17 @@ impl Peer {
     /// Whether it knows how to reconcile by sketches.
     pub fn can_sketch(&self) -> bool {
         self.hello.is_some_and(|hello| hello.features & FEATURE_SKETCH != 0)
+    }
+
+    /// Whether small bundles go to it in their radio form: where a second is few bytes, and it takes them.
+    pub fn is_brief(&self) -> bool {
+        let takes = |hello: Hello| hello.features & FEATURE_BRIEF != 0;
+        self.policy.radio && self.node.is_some() && self.hello.is_some_and(takes)
+    }
+
+    /// The keys that both ends have.
+    pub fn keys(&self, core: &Core) -> Vec<NodeId> {
+        self.node.into_iter().chain([core.local.node]).collect()
     }
 
     /// As the router sees it.

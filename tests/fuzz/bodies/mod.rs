@@ -16,6 +16,7 @@ pub mod home;
 pub mod link;
 pub mod log;
 pub mod medium;
+pub mod modem;
 pub mod radio;
 pub mod reconciliation;
 pub mod sealed;
@@ -84,6 +85,9 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("line", Cost::Light, link::line, link::line_seeds),
     ("radio_frame", Cost::Keys, radio::radio_frame, radio::radio_frame_seeds),
     ("radio_pieces", Cost::Light, radio::radio_pieces, radio::radio_pieces_seeds),
+    ("kiss_modem", Cost::Light, modem::kiss_modem, modem::kiss_seeds),
+    ("rnode_board", Cost::Light, modem::rnode_board, modem::rnode_seeds),
+    ("meshtastic_radio", Cost::Light, modem::meshtastic_radio, modem::meshtastic_seeds),
     ("config", Cost::Light, home::config, seeds::config),
     ("allow_list", Cost::Light, home::allow_list, seeds::allow_list),
     ("allowed", Cost::Light, home::allowed, seeds::allowed),

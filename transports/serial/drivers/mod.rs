@@ -1,15 +1,23 @@
 //! What is at a port makes a pipe of it: a cable passes bytes on, a modem has a dialect of its own.
 //!
-//! - `run`: the task that owns the port of a modem with frames; `options`: what is said to a driver;
-//! - `kiss`: packet radio, and boards with LoRa;
+//! - `run`: the task that owns the port of a modem with frames; `options`: what is said to a driver; `replay`:
+//!   what it makes of bytes without a port;
+//! - `kiss`: packet radio, and boards with LoRa; `rnode`: boards that are told all about their LoRa;
+//! - `meshtastic`: radios with a mesh of their own;
 //! - `at`: whatever is spoken to in lines, as a profile says; `hayes`: a telephone line.
 
 mod at;
 mod hayes;
 mod kiss;
+mod meshtastic;
 mod options;
+mod replay;
+mod rnode;
 mod run;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use self::replay::{Replay, replay};
 use self::run::Dialect;
 use super::{
     address::{Driver, Place, PortAddress},
@@ -25,7 +33,7 @@ pub(super) fn check(of: &PortAddress) -> Result<(), &'static str> {
         // Their profiles know.
         Driver::At | Driver::Hayes => Ok(()),
         _ if of.turn_ms.is_some() => Err("duplex and turn say something of wires, not of radios"),
-        _ => dialect(of).map(drop),
+        _ => dialect(of, 0).map(drop),
     }
 }
 
@@ -55,17 +63,26 @@ pub(super) async fn start(
         }
         Driver::At => return at::start(port, of, wires, &place).await,
         Driver::Hayes => return hayes::start(port, of, wires, &place).await,
-        Driver::Kiss => {}
+        _ => {}
     }
-    let dialect =
-        dialect(of).map_err(|reason| TransportError::Address { address: place.clone(), reason })?;
+    let dialect = dialect(of, first_id())
+        .map_err(|reason| TransportError::Address { address: place.clone(), reason })?;
     run::open(port, dialect, &place).await
 }
 
 /// How a modem is spoken to.
-fn dialect(of: &PortAddress) -> Result<Box<dyn Dialect>, &'static str> {
+fn dialect(of: &PortAddress, first_id: u32) -> Result<Box<dyn Dialect>, &'static str> {
     Ok(match of.driver {
         Driver::Wire | Driver::At | Driver::Hayes => return Err("it has no frames of its own"),
         Driver::Kiss => Box::new(kiss::Kiss::new(of)?),
+        Driver::Rnode => Box::new(rnode::Rnode::new(of)?),
+        Driver::Meshtastic => Box::new(meshtastic::Meshtastic::new(of, first_id)?),
     })
+}
+
+/// The number of the first packet of many that others remember for hours, over starts of this program too: it
+/// grows with the time, and faster than packets go.
+fn first_id() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_millis() & u128::from(u32::MAX)).unwrap_or(0)
 }

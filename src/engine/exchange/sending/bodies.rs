@@ -10,7 +10,7 @@ use postrider_base::{BundleId, bundle::SMALL_PAYLOAD_MAX};
 use super::passing::NO_ARRIVAL;
 use crate::{
     exchange::{
-        aged,
+        aged, brief,
         limits::WANTS_OPEN,
         peer::Peer,
         unit::{Begin, Unit},
@@ -287,7 +287,17 @@ impl Bodies {
                     core.handovers.begun(&out.id, (to, peer.link));
                 }
                 let hop = aged(hop, core.now.held_ms.saturating_sub(arrived_held_ms));
-                peer.send(core, &Unit::Begin(Begin { handle, hop, head, payload }));
+                let form = match peer.is_brief() && out.is_small() {
+                    true => brief::form(&peer.keys(core), &head, &payload, hop),
+                    false => None,
+                };
+                peer.send(
+                    core,
+                    &match form {
+                        Some(form) => Unit::Brief { handle, form },
+                        None => Unit::Begin(Begin { handle, hop, head, payload }),
+                    },
+                );
             } else if let Some(bytes) = out.ready.pop_front() {
                 self.ready_bytes -= bytes.len();
                 peer.send(core, &Unit::Data { handle, bytes });

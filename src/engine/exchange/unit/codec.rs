@@ -50,6 +50,7 @@ impl Unit {
                 let Hop { tokens, hops, age_s, level } = hop;
                 tagged(3, &(handle, tokens, hops, age_s, level, bytes.0, bytes.1))
             }
+            Self::Brief { handle, form } => tagged(19, &(handle, serde_bytes::Bytes::new(form))),
             Self::Data { handle, bytes } => {
                 let mut head = vec![4];
                 head.extend(handle.to_be_bytes());
@@ -90,7 +91,7 @@ impl Unit {
         let kind = *unit.first().ok_or(UnitError::Empty)?;
         let most = match kind {
             4 => UNIT_MAX,
-            3 => BEGIN_MAX,
+            3 | 19 => BEGIN_MAX,
             _ => CONTROL_MAX,
         };
         if unit.len() > most {
@@ -146,6 +147,10 @@ impl Unit {
                 Self::Introduce { node: key(&node)?, at: SocketAddr::new(address(&ip)?, port) }
             }
             18 => Self::Meets(meets(&wire::decode::<ByteBuf>(body)?)?),
+            19 => {
+                let (handle, form): (u32, ByteBuf) = wire::decode(body)?;
+                Self::Brief { handle, form: form.into_vec().into() }
+            }
             other => return Err(UnitError::Type(other)),
         })
     }
@@ -157,7 +162,7 @@ impl Unit {
 
     /// What is at the start of a unit, for traces; `None` for types that are not known.
     pub fn name(unit: &[u8]) -> Option<&'static str> {
-        const NAMES: [&str; 19] = [
+        const NAMES: [&str; 20] = [
             "Hello",
             "Offer",
             "Want",
@@ -177,6 +182,7 @@ impl Unit {
             "Reach",
             "Introduce",
             "Meets",
+            "Brief",
         ];
         NAMES.get(usize::from(*unit.first()?)).copied()
     }
@@ -377,6 +383,7 @@ mod tests {
             vec((any::<NodeHint>(), 1..=u8::MAX), 1..=MEETS_MAX).prop_map(Unit::Meets),
             begin,
             (any::<u32>(), bytes(9000)).prop_map(|(handle, bytes)| Unit::Data { handle, bytes }),
+            (any::<u32>(), bytes(4000)).prop_map(|(handle, form)| Unit::Brief { handle, form }),
             vec((any::<u32>(), any_verdict()), 1..=OFFERS_MAX).prop_map(Unit::Settle),
             vec(receipt, 1..=RECEIPTS_MAX).prop_map(Unit::Receipt),
             any::<(u64, u64)>().prop_map(|(bundles, receipts)| Unit::Mark { bundles, receipts }),

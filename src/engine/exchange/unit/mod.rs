@@ -26,6 +26,9 @@ pub const FEATURE_SKETCH: u64 = 1;
 /// In [`Hello::features`]: takes [`Unit::Meets`].
 pub const FEATURE_MEETS: u64 = 1 << 5;
 
+/// In [`Hello::features`]: takes [`Unit::Brief`].
+pub const FEATURE_BRIEF: u64 = 1 << 6;
+
 /// One message of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -38,6 +41,13 @@ pub enum Unit {
     Want(Vec<(u32, u64)>),
     /// A bundle begins.
     Begin(Begin),
+    /// A small bundle, whole, in its radio form.
+    Brief {
+        /// Which offer.
+        handle: u32,
+        /// As [`postrider_base::radio`] makes it, of keys that both ends have.
+        form: Bytes,
+    },
     /// The next bytes of a large one.
     Data {
         /// Whose.

@@ -2,6 +2,11 @@
 //!
 //! Alice and Bob never meet. Sam, who knows neither, carries a stick between them. A message and a
 //! 64 MiB file go one way, the receipts the other. Then the two have a wire for a while.
+//!
+//! `radio` is another story, on simulated `air`.
+
+pub mod air;
+pub mod radio;
 
 use std::{
     fs::{self, File},

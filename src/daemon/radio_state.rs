@@ -1,0 +1,127 @@
+//! How a radio stands, for people.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use postrider_base::air::Strength;
+use postrider_engine::{air::Why, station::Waiting};
+
+/// Neighbours that are named; who has more on one channel sees how many more.
+const NAMED_MAX: usize = 5;
+
+/// What is known of a radio.
+#[derive(Debug, Default)]
+pub(super) struct RadioState {
+    /// Why nothing is sent.
+    pub refuses: Option<String>,
+    /// Frames that went out.
+    pub sent: u64,
+    heard: (u64, u64),
+    neighbours: BTreeMap<String, Strength>,
+    waits: Option<(Instant, &'static str)>,
+}
+
+impl RadioState {
+    pub fn note_heard(&mut self, bytes: usize) {
+        self.heard.0 += bytes as u64;
+        self.heard.1 += 1;
+    }
+
+    /// Bytes and frames that were heard.
+    pub fn heard(&self) -> (u64, u64) {
+        self.heard
+    }
+
+    pub fn note_neighbour(&mut self, name: String, strength: Strength) {
+        self.neighbours.insert(name, strength);
+    }
+
+    pub fn forget(&mut self, name: &str) {
+        self.neighbours.remove(name);
+    }
+
+    /// Something waits, by the custody clock that shows `held_ms`.
+    pub fn note_wait(&mut self, waiting: Waiting, held_ms: u64) {
+        let (ms, why) = match waiting {
+            Waiting::Airtime(until_ms, why) => (until_ms.saturating_sub(held_ms), word(why)),
+            Waiting::Silence(_) => (60_000, "others are sending without a pause"),
+            Waiting::Modem => (60_000, "the modem says that it has sent as much as it may"),
+        };
+        self.waits = Some((Instant::now() + Duration::from_millis(ms), why));
+    }
+
+    /// The state in a word, and in a sentence.
+    pub fn words(&self, failure: Option<&str>) -> (&'static str, String) {
+        if let Some(why) = &self.refuses {
+            return ("mute", why.clone());
+        }
+        let mut named = self.neighbours.iter().map(|(name, strength)| match strength.rssi_dbm {
+            Some(dbm) => format!("{name} ({dbm} dBm)"),
+            None => name.clone(),
+        });
+        let first: Vec<String> = named.by_ref().take(NAMED_MAX).collect();
+        let more = named.count();
+        let mut why = match (first.is_empty(), self.heard.1) {
+            (true, 0) => "a radio; nobody was heard yet".to_owned(),
+            (true, _) => "a radio; somebody is heard, and no contact of mine".to_owned(),
+            (false, _) => format!("a radio; hears {}", first.join(", ")),
+        };
+        if more > 0 {
+            why.push_str(&format!(" and {more} more"));
+        }
+        if let Some((until, reason)) = self.waits {
+            let left = until.saturating_duration_since(Instant::now()).as_secs();
+            if left > 0 {
+                why.push_str(&format!("; the next frame goes in {}: {reason}", span(left)));
+            }
+        }
+        if let Some(failure) = failure {
+            why.push_str(&format!("; the modem says: {failure}"));
+        }
+        ("radio", why)
+    }
+}
+
+fn word(why: Why) -> &'static str {
+    match why {
+        Why::Spent => "as much was sent within an hour as may be",
+        Why::Reserve => "what is left of this hour is kept for what is urgent",
+        Why::Behind(_) => "something more urgent goes first",
+        Why::TooMuch => "it is more than may ever be sent at once",
+        Why::TooLong => "it is longer than a frame may be here",
+        Why::NoRoom => "there is no room in a frame for it",
+        Why::Accounts => "too many radios",
+    }
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_who_is_heard_and_why_it_waits() {
+        let mut radio = RadioState::default();
+        assert_eq!(radio.words(None).1, "a radio; nobody was heard yet");
+        radio.note_heard(24);
+        assert_eq!(radio.words(None).1, "a radio; somebody is heard, and no contact of mine");
+        let strength = Strength { rssi_dbm: Some(-97), snr_quarter_db: None };
+        radio.note_neighbour("Bob".into(), strength);
+        radio.note_neighbour("Carol".into(), Strength::default());
+        assert_eq!(radio.words(None).1, "a radio; hears Bob (-97 dBm), Carol");
+        radio.note_wait(Waiting::Airtime(10_000_000, Why::Spent), 2_000_000);
+        let why = radio.words(None).1;
+        assert!(why.contains("in 2 h: as much was sent") && radio.heard() == (24, 1), "{why}");
+        radio.refuses = Some("no region".into());
+        assert_eq!(radio.words(None), ("mute", "no region".into()));
+    }
+}

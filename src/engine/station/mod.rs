@@ -1,0 +1,24 @@
+//! A station: what one radio channel carries, on which all may hear every frame, and none need.
+//!
+//! - `contract` says what goes in and what comes out: read that first;
+//! - [`beacon`]: who is there and what it has, in 24 bytes.
+//!
+//! The protocol, its limits and their reasons stand in `docs/station.md`.
+
+pub mod beacon;
+mod contract;
+mod machine;
+
+pub use contract::{
+    Beacons, Ending, FormNumber, Input, Item, ItemId, Listening, Now, Output, Refusal, Settings,
+    Source, To, Verdict, Waiting,
+};
+pub use machine::{SettingsError, Station};
+
+/// Frames are at least this long: the longest form makes 107 pieces then. LoRaWAN's slowest rates take
+/// 51 bytes.
+pub const MTU_LEAST: usize = 48;
+/// Contacts whose beacons are resolved: one hash each for every beacon heard, a millisecond for all.
+pub const CONTACTS_MAX: usize = 4_096;
+/// What a station knows that its node has: as many as beacons can speak of in slices of eight.
+pub const HELD_MAX: usize = 1_024;
