@@ -42,7 +42,7 @@ use tokio::{
 
 pub use self::{
     address::{Driver, Flow, Place, PortAddress},
-    drivers::{Replay, replay},
+    drivers::{Replay, read_profile, replay},
     looks::{SAMPLE_BYTES, looks_like},
 };
 use self::{

@@ -17,8 +17,11 @@ mod run;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use self::replay::{Replay, replay};
 use self::run::Dialect;
+pub use self::{
+    at::read_profile,
+    replay::{Replay, replay},
+};
 use super::{
     address::{Driver, Place, PortAddress},
     wires::Wires,
@@ -73,7 +76,8 @@ pub(super) async fn start(
 /// How a modem is spoken to.
 fn dialect(of: &PortAddress, first_id: u32) -> Result<Box<dyn Dialect>, &'static str> {
     Ok(match of.driver {
-        Driver::Wire | Driver::At | Driver::Hayes => return Err("it has no frames of its own"),
+        Driver::Wire | Driver::Hayes => return Err("it has no frames of its own"),
+        Driver::At => Box::new(at::modem(of).map_err(|_| "its profile has no frames")?),
         Driver::Kiss => Box::new(kiss::Kiss::new(of)?),
         Driver::Rnode => Box::new(rnode::Rnode::new(of)?),
         Driver::Meshtastic => Box::new(meshtastic::Meshtastic::new(of, first_id)?),

@@ -357,4 +357,67 @@ async fn satellites_carry_bursts_both_ways() {
     assert_eq!(fate(&mut far_port).await, Ok(11));
     near.say(b"\r\nSBDRING\r\n");
     assert_eq!(frame(&mut near_port).await.0, b"down");
+    // Each was asked for once: what stands around it was understood.
+    assert_eq!(near.told().matches("AT+SBDRB\r").count(), 4);
+}
+
+#[tokio::test]
+async fn a_transparent_radio_is_set_up_where_that_is_wired_and_is_a_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("e22.toml");
+    // As the E22 that is shipped, without the wire that a pseudo terminal does not have.
+    let text = r#"
+        name = "E22-unwired"
+        option.channel = { max = 83, default = "18" }
+        setup = [{ hex = "C0 00 01 {channel.hex2}", expect-hex = "C1 00 01 {channel.hex2}" }]
+        line = { bits-per-s = 2400, turn-ms = 120 }
+    "#;
+    std::fs::write(&path, text).unwrap();
+    let plug = Plug::new(|unused, _| {
+        let came = std::mem::take(unused);
+        match &came[..] {
+            b"\xc0\x00\x01\x05" => b"garbage\xc1\x00\xc1\x00\x01\x05".to_vec(),
+            _ => came,
+        }
+    });
+    let options = format!("profile={}&channel=5", path.display());
+    let Pipe::Line { mut port, bits_per_s: 2400, turn_ms: Some(120) } =
+        dial(&plug, &options).await.unwrap()
+    else {
+        panic!("not a line")
+    };
+    soon(tokio::io::AsyncWriteExt::write_all(&mut port, b"\x00\xff")).await.unwrap();
+    let mut came = [0; 2];
+    soon(tokio::io::AsyncReadExt::read_exact(&mut port, &mut came)).await.unwrap();
+    assert_eq!(&came, b"\x00\xff");
+    drop(port);
+    let failed = dial(&plug, &format!("profile={}&channel=6", path.display())).await;
+    let why = failed.unwrap_err().to_string();
+    assert!(why.contains("\"C0000106\""), "{why}");
+}
+
+#[tokio::test]
+async fn a_radio_whose_wire_is_not_there_says_so_and_one_that_is_taken_as_it_is_is_told_nothing() {
+    let plug = Plug::new(|_, _| Vec::new());
+    let why = dial(&plug, "profile=hc-12&set=rts").await.unwrap_err().to_string();
+    assert!(why.contains("no rts"), "{why}");
+    for (profile, bits) in [("hc-12", 9_600), ("e22&air=19200", 19_200)] {
+        let pipe = dial(&plug, &format!("profile={profile}&turn=33&duplex=half")).await.unwrap();
+        assert!(
+            matches!(pipe, Pipe::Line { turn_ms: Some(33), bits_per_s, .. } if bits_per_s == bits)
+        );
+    }
+    assert_eq!(plug.told(), "");
+}
+
+#[tokio::test]
+async fn a_modem_that_is_unplugged_ends() {
+    let (air, none) = (Air::default(), Instead::default());
+    let plug = rylr998(&air, &none, None);
+    let mut port = open(&plug, "profile=rylr998").await;
+    plug.unplug();
+    send(&port, 1, b"frame").await;
+    assert_eq!(fate(&mut port).await, Err((1, Refusal::Silent)));
+    assert!(matches!(soon(port.heard.recv()).await, Some(Heard::Ended(_))));
+    assert!(soon(port.heard.recv()).await.is_none());
 }

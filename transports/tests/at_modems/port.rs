@@ -52,6 +52,9 @@ impl Plug {
         thread::spawn(move || {
             let (mut buffer, mut unused) = ([0; 1024], Vec::new());
             while let Ok(read @ 1..) = reader.read(&mut buffer) {
+                if of.far.lock().unwrap().is_none() {
+                    return;
+                }
                 told.lock().unwrap().extend(&buffer[..read]);
                 unused.extend(&buffer[..read]);
                 let answer = modem(&mut unused, &of);
@@ -73,6 +76,11 @@ impl Plug {
             }
             answers
         })
+    }
+
+    /// It is pulled with the next that it is told.
+    pub fn unplug(&self) {
+        *self.far.lock().unwrap() = None;
     }
 
     /// From now on it takes everything and says nothing.

@@ -116,6 +116,22 @@ pub(super) async fn start(
     pipe
 }
 
+/// A modem without a port, if it is one that takes frames.
+pub(super) fn modem(of: &PortAddress) -> Result<Modem, String> {
+    let Plan { profile, chosen, air } = Plan::of(of)?;
+    match (profile.carries, air) {
+        (Carries::Frames(frames), Known::Frames(facts)) => {
+            Ok(Modem::new(profile.setup, *frames, chosen, facts, Arc::default()))
+        }
+        _ => Err(format!("{} has no frames", profile.name)),
+    }
+}
+
+/// What is wrong with the text of a profile, if anything is; else its name.
+pub fn read_profile(text: &str) -> Result<String, String> {
+    Profile::parse(text).map(|profile| profile.name)
+}
+
 fn refused_codes() -> std::sync::MutexGuard<'static, BTreeSet<u64>> {
     REFUSED_CODES.lock().unwrap_or_else(PoisonError::into_inner)
 }

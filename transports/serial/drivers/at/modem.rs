@@ -37,7 +37,7 @@ const AGAIN_MAX: u32 = 5;
 const CHAIN_MAX: u32 = 64;
 
 /// A profile at work.
-pub(super) struct Modem {
+pub(in super::super) struct Modem {
     setup: Arc<Script>,
     frames: Arc<Course>,
     facts: Option<RadioFacts>,

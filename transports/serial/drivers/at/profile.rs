@@ -329,6 +329,9 @@ impl<'a> Reader<'a> {
         {
             return Err(format!("from: there is no option {from}"));
         }
+        if send.data == Data::Sms && send.from.is_none() {
+            return Err("data = \"sms\" needs from: the option with the number".into());
+        }
         let scripts = written.script.iter().map(|(name, steps)| self.script(name, steps));
         let refused = written.refused.iter().map(|it| Ok((Pattern::parse(&it.line)?, it.why)));
         let polls = written.poll.iter().map(|poll| {

@@ -49,6 +49,8 @@ pub(super) struct Reading {
     bytes: Vec<u8>,
     /// Of a line that is too long, until it ends.
     skips: bool,
+    /// A carriage return ended the last line; the line feed behind it belongs to that, not to what is binary.
+    awaits_feed: bool,
 }
 
 impl Reading {
@@ -62,6 +64,12 @@ impl Reading {
 
     /// The next piece.
     pub(super) fn poll(&mut self, want: Want<'_>) -> Option<Piece> {
+        if let Some(first) = self.bytes.first()
+            && std::mem::take(&mut self.awaits_feed)
+            && *first == b'\n'
+        {
+            self.bytes.remove(0);
+        }
         match want {
             Want::Binary { said } => return self.binary(said),
             Want::Bytes { wanted, aborts } => return self.wanted(wanted, aborts),
@@ -84,6 +92,7 @@ impl Reading {
 
     fn line(&mut self) -> Option<Piece> {
         while let Some(end) = self.bytes.iter().position(|byte| is_end(*byte)) {
+            self.awaits_feed = self.bytes[end] == b'\r';
             let line: Vec<u8> = self.bytes.drain(..=end).take(end).collect();
             let was_skipped = std::mem::take(&mut self.skips);
             if !line.is_empty() && !was_skipped {
@@ -224,6 +233,15 @@ mod tests {
         reading.handle(&answer);
         assert!(reading.poll(want).is_some());
         assert_eq!(reading.poll(Want::Lines), Some(line("OK")));
+        // Of the line before it the end may still be to come.
+        let mut reading = Reading::default();
+        reading.handle(b"OK\r");
+        assert_eq!(reading.poll(Want::Lines), Some(line("OK")));
+        assert_eq!(reading.poll(want), None);
+        reading.handle(b"\n");
+        assert_eq!(reading.poll(want), None);
+        reading.handle(&answer);
+        assert_eq!(reading.poll(want), Some(Piece::Binary(b"he\r\no".to_vec())));
         for wrong in [&[0xff, 0xff, 1][..], &[0, 1, 65, 0, 66]] {
             let mut reading = Reading::default();
             reading.handle(wrong);
