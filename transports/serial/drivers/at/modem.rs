@@ -480,3 +480,142 @@ impl Dialect for Modem {
         self.is_ready() && self.talk.is_none() && self.rest.is_none() && self.again.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serial::address::PortAddress;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A modem, what it was told, and what was told of it.
+    struct Bench {
+        modem: Modem,
+        now: Duration,
+        said: Vec<String>,
+        told: Vec<Heard>,
+        ended: Option<String>,
+    }
+
+    impl Bench {
+        /// Set up by these answers.
+        fn new(options: &str, answers: &str) -> Self {
+            let text = format!("serial:///dev/ttyS0?driver=at&{options}");
+            let of = PortAddress::parse(&text.parse().unwrap()).unwrap();
+            let modem = super::super::modem(&of).unwrap();
+            let (said, told) = (Vec::new(), Vec::new());
+            let mut bench = Self { modem, now: Duration::ZERO, said, told, ended: None };
+            bench.modem.handle_timeout(bench.now);
+            bench.answers(answers);
+            bench
+        }
+
+        fn answers(&mut self, answers: &str) {
+            for answer in answers.split_inclusive('\n') {
+                self.modem.handle_bytes(self.now, answer.as_bytes());
+                self.drain();
+            }
+        }
+
+        fn frame(&mut self, number: u32) {
+            assert!(self.modem.takes_frame());
+            self.modem.handle_frame(self.now, OutFrame { number, bytes: b"hi".to_vec() });
+            self.drain();
+        }
+
+        /// Lets time pass, each moment that the modem asks for in its turn.
+        fn passes(&mut self, time: Duration) {
+            let until = self.now + time;
+            while let Some(at) = self.modem.poll_timeout().filter(|at| *at <= until) {
+                self.now = self.now.max(at);
+                self.modem.handle_timeout(self.now);
+                self.drain();
+            }
+            self.now = until;
+        }
+
+        fn drain(&mut self) {
+            while let Some(act) = self.modem.poll() {
+                match act {
+                    Act::Write(bytes) => self.said.push(show(&bytes)),
+                    Act::Tell(heard) => self.told.push(heard),
+                    Act::End(why) => self.ended = Some(why),
+                    Act::Ready(_) => self.said.clear(),
+                }
+            }
+        }
+    }
+
+    const IRIDIUM: &str = "OK\r\nOK\r\nOK\r\nIRIDIUM 9600\r\nOK\r\nOK\r\n0\r\nOK\r\n";
+    const RN2483: &str = "RN2483 1\r\n1\r\nok\r\nok\r\nok\r\nok\r\nok\r\nok\r\nok\r\nok\r\nok\r\n";
+
+    #[test]
+    fn without_a_network_each_frame_waits_longer_until_one_goes() {
+        let mut bench = Bench::new("profile=iridium", IRIDIUM);
+        for rest in [5, 15, 30] {
+            bench.frame(1);
+            bench.answers("READY\r\n0\r\nOK\r\n+SBDIX: 32, 1, 2, 0, 0, 0\r\nOK\r\n");
+            let told = bench.told.pop();
+            assert!(matches!(told, Some(Heard::Refused { why: Refusal::NoNetwork, .. })));
+            bench.passes((rest - 1) * SECOND);
+            assert!(!bench.modem.takes_frame(), "{rest}");
+            bench.passes(SECOND);
+            assert!(bench.modem.takes_frame(), "{rest}");
+        }
+        bench.frame(2);
+        bench.answers("READY\r\n0\r\nOK\r\n+SBDIX: 0, 1, 0, 0, 0, 0\r\nOK\r\n");
+        assert!(matches!(bench.told.pop(), Some(Heard::Sent { number: 2 })));
+        assert!(bench.modem.takes_frame());
+        assert_eq!(bench.ended, None);
+    }
+
+    #[test]
+    fn what_is_asked_from_time_to_time_is_asked_then_and_waits_for_a_frame_under_way() {
+        let mut bench = Bench::new("profile=iridium&poll=100", IRIDIUM);
+        let session = "0\r\nOK\r\n+SBDIX: 0, 1, 0, 0, 0, 0\r\nOK\r\n";
+        // At once, since nobody knows what waits.
+        assert_eq!(bench.said, ["AT+SBDD0"]);
+        bench.answers(session);
+        bench.passes(99 * SECOND);
+        assert_eq!(bench.said.len(), 2);
+        bench.frame(1);
+        bench.answers("READY\r\n0\r\nOK\r\n");
+        bench.passes(5 * SECOND);
+        assert_eq!(bench.said.last().unwrap(), "AT+SBDIX");
+        bench.answers("+SBDIX: 0, 1, 0, 0, 0, 0\r\nOK\r\n");
+        assert_eq!(bench.said.last().unwrap(), "AT+SBDD0");
+    }
+
+    #[test]
+    fn a_modem_that_will_not_listen_is_asked_again_and_given_up() {
+        let mut bench = Bench::new("profile=rn2483", RN2483);
+        bench.answers("invalid_param\r\n");
+        assert!(!bench.modem.takes_frame(), "nobody would be heard");
+        bench.passes(SECOND);
+        bench.answers("ok\r\n");
+        assert!(bench.modem.takes_frame());
+        assert_eq!(bench.said, ["radio rx 0"; 2]);
+        bench.answers("radio_err\r\n");
+        for _ in 0..5 {
+            assert_eq!(bench.ended, None);
+            bench.answers("invalid_param\r\n");
+            bench.passes(SECOND);
+        }
+        let why = bench.ended.unwrap();
+        assert_eq!(why, "to \"radio rx 0\" the modem answers \"invalid_param\"");
+    }
+
+    #[test]
+    fn what_somebody_sends_while_a_frame_is_under_way_is_heard() {
+        let mut bench = Bench::new("profile=rn2483", RN2483);
+        bench.answers("ok\r\n");
+        bench.frame(7);
+        bench.answers("radio_rx  6869\r\nok\r\n");
+        assert!(matches!(&bench.told[..], [Heard::Frame { bytes, .. }] if bytes == b"hi"));
+        bench.answers("ok\r\nradio_tx_ok\r\n");
+        assert!(matches!(bench.told.last(), Some(Heard::Sent { number: 7 })));
+        // It is told to listen, and again for what was heard: it does already.
+        bench.answers("ok\r\nbusy\r\n");
+        assert!(bench.modem.takes_frame() && bench.ended.is_none());
+    }
+}

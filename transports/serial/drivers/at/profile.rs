@@ -469,3 +469,64 @@ fn seconds(seconds: f64) -> Result<Duration, String> {
         false => Err(format!("a time is 0 to {SECONDS_MAX} seconds")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = r#"
+        name = "m"
+        air = {}
+        send = { payload = 20, steps = [{ say = "S {data}", expect = "OK" }] }
+        heard = [{ line = "H {data}" }]
+    "#;
+
+    #[test]
+    fn the_smallest_profile_has_a_name_a_way_to_send_and_a_way_to_hear() {
+        let profile = Profile::parse(SMALLEST).unwrap();
+        assert_eq!((&*profile.name, profile.rate, profile.setup.steps.len()), ("m", None, 0));
+        let Carries::Frames(frames) = profile.carries else { panic!("a line") };
+        assert_eq!((frames.data, frames.payload_bytes, frames.heard.len()), (Data::Plain, 20, 1));
+    }
+
+    #[test]
+    fn what_does_not_hold_together_is_refused_and_named() {
+        for (old, new, word) in [
+            ("name = \"m\"", "", "name"),
+            ("name = \"m\"", "name = \"a b\"", "a word"),
+            ("payload = 20", "payload = 0", "payload"),
+            ("payload = 20", "payload = 9999", "payload"),
+            ("air = {}", "", "[air]"),
+            ("air = {}", "air = { lora = {} }", "spreading"),
+            ("air = {}", "air = { bits-per-s = \"speed\" }", "no option speed"),
+            ("air = {}", "air = {}\nwind = 1", "wind"),
+            ("air = {}", "air = {}\nline = { bits-per-s = 1 }", "either [line] or [send]"),
+            ("{data}\", expect", "{dada}\", expect", "nothing gives {dada}"),
+            ("expect = \"OK\"", "expect = \"\"", "empty pattern"),
+            ("expect = \"OK\"", "expect = \"{a}{b}\"", "text between"),
+            ("expect = \"OK\"", "expect = \"OK\", prompt = \">\"", "one thing"),
+            ("expect = \"OK\"", "expect = \"OK\", hex = \"00\"", "three ways"),
+            ("expect = \"OK\"", "expect = \"OK\", seconds = 601", "0 to 600"),
+            ("expect = \"OK\"", "expect = \"OK\", seconds = nan", "0 to 600"),
+            ("expect = \"OK\"", "expect = \"OK\", tries = 0", "tries"),
+            ("expect = \"OK\"", "expect = \"OK\", run = \"x\"", "no script x"),
+            ("expect = \"OK\"", "expect = \"OK\", raise = \"rts\"", "[line]"),
+            ("payload = 20", "payload = 20, after = \"x\"", "no script x"),
+            ("payload = 20", "payload = 20, data = \"sms\"", "needs from"),
+            ("payload = 20", "payload = 20, from = \"x\"", "no option x"),
+            ("payload = 20", "payload = 20, data = \"morse\"", "morse"),
+            ("{ line = \"H {data}\" }", "{ line = \"H {data}\", next = true }", "next line"),
+        ] {
+            let text = SMALLEST.replacen(old, new, 1);
+            assert_ne!(text, SMALLEST, "{old}");
+            let why = Profile::parse(&text).unwrap_err();
+            assert!(why.contains(word), "{new}: {why}");
+        }
+        let steps = "{ say = \"x\" }, ".repeat(STEPS_MAX + 1);
+        let long = format!("{SMALLEST}\nsetup = [{steps}]");
+        assert!(Profile::parse(&long).unwrap_err().contains("at most"));
+        assert!(Profile::parse(&"#".repeat(FILE_BYTES_MAX + 1)).is_err());
+        let deep = format!("a = {}", "[".repeat(10_000));
+        assert!(Profile::parse(&deep).is_err());
+    }
+}
