@@ -155,6 +155,8 @@ mod tests {
                 assert_eq!(from_plain(&coded), Some(frame));
             }
         }
+        // As docs/modems.md has it.
+        assert_eq!(plain(b"Hi\r\nA"), [0x09, 0x48, 0x69, 0x02, 0x04, 0x41]);
         assert_eq!((Data::Plain.room(240), plain(&[0x41; 237]).len()), (237, 240));
         assert_eq!((Data::Plain.room(0), Data::Plain.room(1), Data::Hex.room(7)), (0, 0, 7));
     }

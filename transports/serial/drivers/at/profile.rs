@@ -490,6 +490,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_documentation_is_a_profile() {
+        let page = include_str!("../../../../docs/modems.md");
+        let (_, behind) = page.split_once("```toml\n").unwrap();
+        let (example, _) = behind.split_once("```").unwrap();
+        assert_eq!(Profile::parse(example).unwrap().name, "shouter");
+    }
+
+    #[test]
     fn what_does_not_hold_together_is_refused_and_named() {
         for (old, new, word) in [
             ("name = \"m\"", "", "name"),
