@@ -33,7 +33,7 @@ const SILENCES_MAX: u32 = 3;
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// So often in a row: then the modem is opened anew.
 const AGAIN_MAX: u32 = 5;
-/// Scripts that scripts ask for, one after the other, before a frame has its turn.
+/// Scripts that scripts ask for, one after the other: whoever says that there is always more lies.
 const CHAIN_MAX: u32 = 64;
 
 /// A profile at work.
@@ -45,7 +45,7 @@ pub(in super::super) struct Modem {
     number: String,
     reading: Reading,
     talk: Option<(Task, Talk)>,
-    waiting: VecDeque<(usize, Values)>,
+    waiting: VecDeque<Asked>,
     /// Scripts that the clock asks for: when, and how often.
     polls: Vec<Poll>,
     again: Option<(Duration, usize)>,
@@ -54,7 +54,10 @@ pub(in super::super) struct Modem {
     strength: Strength,
     silences: u32,
     failures: u32,
+    /// Scripts that scripts asked for, since something else asked.
     chain: u32,
+    /// The clock has come by since the last script: one that lets frames pass may begin.
+    is_turn: bool,
     /// Frames in a row that found no network, and until when the next waits.
     lost: usize,
     rest: Option<Duration>,
@@ -62,6 +65,14 @@ pub(in super::super) struct Modem {
     acts: VecDeque<Act>,
     has_ended: bool,
     secret: Arc<AtomicBool>,
+}
+
+/// A script that waits, and what is known in it.
+struct Asked {
+    script: usize,
+    values: Values,
+    /// A frame that is there already goes before it.
+    lets_pass: bool,
 }
 
 /// Scripts as talks take them.
@@ -125,6 +136,7 @@ impl Modem {
             silences: 0,
             failures: 0,
             chain: 0,
+            is_turn: false,
             lost: 0,
             rest: None,
             now: Duration::ZERO,
@@ -194,7 +206,8 @@ impl Modem {
                 self.strength = strength;
             }
             if let Some(script) = rule.run {
-                self.queue(script, values);
+                self.chain = 0;
+                self.queue(script, values, false);
             }
         }
     }
@@ -209,12 +222,12 @@ impl Modem {
         };
         let bytes = self.decode(data);
         if let Some(script) = rule.run {
-            self.queue(script, values.clone());
+            self.queue(script, values.clone(), false);
         }
         if let Some(bytes) = bytes {
             self.acts.push_back(Act::Tell(Heard::Frame { bytes, strength }));
             if let Some(script) = rule.ours {
-                self.queue(script, values);
+                self.queue(script, values, false);
             }
         }
     }
@@ -245,9 +258,9 @@ impl Modem {
         }
     }
 
-    fn queue(&mut self, script: usize, values: Values) {
+    fn queue(&mut self, script: usize, values: Values, lets_pass: bool) {
         if self.waiting.len() < WAITING_MAX {
-            self.waiting.push_back((script, values));
+            self.waiting.push_back(Asked { script, values, lets_pass });
         }
     }
 
@@ -281,7 +294,10 @@ impl Modem {
             }
             chat::Act::Run(script) => {
                 let known = self.talk.as_ref().map(|(_, talk)| talk.values().clone());
-                self.queue(script, known.unwrap_or_default());
+                self.chain += 1;
+                if self.chain <= CHAIN_MAX {
+                    self.queue(script, known.unwrap_or_default(), true);
+                }
             }
             chat::Act::Sent => {
                 if let Some((Task::Send { number, has_gone }, _)) = &mut self.talk {
@@ -361,41 +377,41 @@ impl Modem {
     }
 
     fn after(&mut self) {
-        self.chain = 0;
         if let Some(script) = self.frames.of.after {
-            self.waiting.push_front((script, Values::default()));
+            let values = Values::default();
+            self.waiting.push_front(Asked { script, values, lets_pass: false });
         }
     }
 
     /// Begins what waits, or what the clock asks for.
     fn begin_next(&mut self) -> bool {
-        if self.has_ended {
-            return false;
-        }
         if !self.is_ready() {
             return false;
         }
-        let due = |at: Duration| at <= self.now;
-        let mut asked = None;
-        if let Some((_, script)) = self.again.take_if(|(at, _)| due(*at)) {
-            asked = Some((script, Values::default()));
-        } else if self.chain < CHAIN_MAX {
-            asked = self.waiting.pop_front();
-        }
-        if asked.is_none() {
-            let now = self.now;
-            if let Some(poll) = self.polls.iter_mut().find(|poll| poll.due <= now) {
-                poll.due = now + poll.every;
-                asked = Some((poll.script, Values::default()));
-            }
-        }
-        let Some((script, more)) = asked else { return false };
+        let now = self.now;
+        let Some((script, more)) = self.asked(now) else { return false };
         let Some(steps) = self.frames.scripts.get(script).map(Arc::clone) else { return false };
-        self.chain += 1;
+        self.is_turn = false;
         let mut values = self.options.clone();
         values.take_all(more);
-        self.talk = Some((Task::Script(script), Talk::new(steps, values, self.now)));
+        self.talk = Some((Task::Script(script), Talk::new(steps, values, now)));
         true
+    }
+
+    fn asked(&mut self, now: Duration) -> Option<(usize, Values)> {
+        if let Some((_, script)) = self.again.take_if(|(at, _)| *at <= now) {
+            return Some((script, Values::default()));
+        }
+        if let Some(first) = self.waiting.front() {
+            if first.lets_pass && !self.is_turn {
+                return None;
+            }
+            return self.waiting.pop_front().map(|asked| (asked.script, asked.values));
+        }
+        let poll = self.polls.iter_mut().find(|poll| poll.due <= now)?;
+        poll.due = now + poll.every;
+        self.chain = 0;
+        Some((poll.script, Values::default()))
     }
 }
 
@@ -437,6 +453,7 @@ impl Dialect for Modem {
         values.put(DATA, data);
         values.put(LEN, len.to_string());
         let script = Arc::clone(&self.frames.send);
+        self.chain = 0;
         let task = Task::Send { number, has_gone: false };
         self.talk = Some((task, Talk::new(script, values, now)));
         self.settle();
@@ -453,7 +470,7 @@ impl Dialect for Modem {
                 let setup = Talk::new(Arc::clone(&self.setup), self.options.clone(), now);
                 self.talk = Some((Task::Setup, setup));
             }
-            None => self.chain = 0,
+            None => self.is_turn = true,
         }
         self.settle();
     }
@@ -567,6 +584,27 @@ mod tests {
         assert!(matches!(bench.told.pop(), Some(Heard::Sent { number: 2 })));
         assert!(bench.modem.takes_frame());
         assert_eq!(bench.ended, None);
+    }
+
+    #[test]
+    fn what_waits_in_the_sky_is_fetched_between_frames_and_not_for_ever() {
+        let mut bench = Bench::new("profile=iridium", IRIDIUM);
+        let always = "0\r\nOK\r\n+SBDIX: 0, 1, 1, 1, 2, 9\r\nOK\r\n";
+        let fetched = |bench: &mut Bench| {
+            bench.answers(always);
+            bench.modem.handle_bytes(bench.now, b"\x00\x02hi\x00\xd1\r\nOK\r\n");
+            bench.drain();
+        };
+        bench.answers("SBDRING\r\n");
+        fetched(&mut bench);
+        assert!(bench.modem.takes_frame() && bench.modem.poll_timeout() == Some(bench.now));
+        for _ in 0..CHAIN_MAX {
+            bench.passes(Duration::ZERO);
+            assert!(!bench.modem.takes_frame());
+            fetched(&mut bench);
+        }
+        assert_eq!(bench.modem.poll_timeout(), None);
+        assert_eq!(bench.told.len(), 65);
     }
 
     #[test]

@@ -47,9 +47,14 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    pub(super) fn new(port: Box<dyn StreamPipe>, wires: Option<Wires>, rest: Vec<u8>) -> Self {
-        let has_carrier = wires.as_ref().is_some_and(Wires::has_carrier);
-        let look = has_carrier.then(|| {
+    /// `shows`: the carrier line shows whether it is connected.
+    pub(super) fn new(
+        port: Box<dyn StreamPipe>,
+        wires: Option<Wires>,
+        shows: bool,
+        rest: Vec<u8>,
+    ) -> Self {
+        let look = shows.then(|| {
             let mut look = interval(LOOK_EVERY);
             look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             look
@@ -196,7 +201,7 @@ mod tests {
     async fn the_line_ends_with_the_modems_word_however_it_is_cut() {
         for cut in 0..=GONE.len() {
             let (near, mut far) = duplex(64);
-            let mut line = Connected::new(Box::new(near), None, b"first".to_vec());
+            let mut line = Connected::new(Box::new(near), None, false, b"first".to_vec());
             far.write_all(&[b"\r\nNO \r", &GONE[..cut]].concat()).await.unwrap();
             let mut came = [0; 5];
             line.read_exact(&mut came).await.unwrap();
@@ -218,7 +223,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn letting_go_hangs_up() {
         let (near, mut far) = duplex(64);
-        drop(Connected::new(Box::new(near), None, Vec::new()));
+        drop(Connected::new(Box::new(near), None, false, Vec::new()));
         let mut said = String::new();
         far.read_to_string(&mut said).await.unwrap();
         assert_eq!(said, "+++ATH0\r");

@@ -75,8 +75,8 @@ pub(super) async fn start(
         trouble: PortTrouble::Other,
         detail: format!("{place}: {}", told(&why)),
     };
-    let rest = call.connect(&mut port, wires.as_ref()).await.map_err(trouble)?;
-    let port = Box::new(Connected::new(port, wires, rest));
+    let (rest, shows) = call.connect(&mut port, wires.as_ref()).await.map_err(trouble)?;
+    let port = Box::new(Connected::new(port, wires, shows, rest));
     Ok(Pipe::Line { port, bits_per_s: of.bits_per_s, turn_ms: of.turn_ms })
 }
 
@@ -141,12 +141,13 @@ impl Call {
         Ok(Self { set_up, connect: Script { steps: connect } })
     }
 
-    /// Until the line is connected. What came behind that is given back.
+    /// Until the line is connected. What came behind that is given back, and whether the carrier line shows
+    /// that it is.
     async fn connect(
         self,
         port: &mut Box<dyn StreamPipe>,
         wires: Option<&Wires>,
-    ) -> Result<Vec<u8>, Unprepared> {
+    ) -> Result<(Vec<u8>, bool), Unprepared> {
         if let Some(wires) = wires {
             // A line that another run of the program left.
             let _ = wires.set(Wire::Dtr, false);
@@ -165,7 +166,10 @@ impl Call {
             talk(port, Script { steps }, wires).await?;
         }
         talk(port, self.set_up, wires).await?;
-        talk(port, self.connect, wires).await
+        // One that is always raised says nothing.
+        let was_raised = wires.is_none_or(Wires::has_carrier);
+        let rest = talk(port, self.connect, wires).await?;
+        Ok((rest, !was_raised && wires.is_some_and(Wires::has_carrier)))
     }
 }
 
