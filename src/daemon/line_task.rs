@@ -4,6 +4,8 @@
 //! 1. As long as nobody answers it says hello, ever more slowly: that costs nothing.
 //! 2. When the other end is there, a pipe in memory becomes the link's stream. The session's numbers
 //!    say which end calls; where neither end was told whom, nobody does.
+//!    Meanwhile, and before, what is short and urgent for whoever is expected is said as a letter, and
+//!    its receipt comes back as one.
 //! 3. When the other end begins anew, falls silent, or the link ends, the session is over and the next
 //!    begins: at once, or after a while where the two did not want each other.
 //!
@@ -22,6 +24,7 @@ use postrider_engine::carriage::line::{Caller, Duplex, Ending, Line, Settings, S
 use postrider_transports::contract::{Link, Pipe, StreamPipe};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf},
+    sync::mpsc,
     time::{Duration, Instant, Sleep, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -58,6 +61,10 @@ const TAKE_MS: u64 = 10;
 const TAKE_MIN: usize = 32;
 /// Before a line is asked again that said nothing in its time.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Letters that are said when a session begins, and bytes of the longest: two seconds at 1,200 bit/s.
+const LETTERS: (usize, usize) = (2, 256);
+/// Answers to letters that wait to be said.
+const ANSWERS_MAX: usize = 4;
 /// Bytes moved at once in each direction.
 const MOVE_BYTES: usize = 4 << 10;
 /// Reads in a row before others have their turn: a port may give faster than any line.
@@ -85,6 +92,7 @@ pub(super) async fn run(
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let mut session = Session::new(&mut pipe, settings, random, port);
+        session.post(node, &facts, expect).await;
         let failure = session.run(node, &facts, expect, stop).await?;
         if stop.is_cancelled() || once && failure != Some(Failed::NoLink) {
             return Ok(());
@@ -180,6 +188,9 @@ struct Session<'a> {
     to_port: Vec<u8>,
     ahead_bytes: usize,
     take_bytes: usize,
+    /// Where letters are read, unless this is a test.
+    reader: Option<Arc<Node>>,
+    answers: (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>),
 }
 
 impl<'a> Session<'a> {
@@ -207,7 +218,39 @@ impl<'a> Session<'a> {
             to_port: Vec::new(),
             ahead_bytes: bytes(AHEAD_MS).clamp(frame_bytes, AHEAD_MAX),
             take_bytes: bytes(TAKE_MS).clamp(TAKE_MIN, MOVE_BYTES),
+            reader: None,
+            answers: mpsc::channel(ANSWERS_MAX),
         }
+    }
+
+    /// Lays out what is said as soon as the other end is known, and reads what it says so.
+    async fn post(&mut self, node: &Arc<Node>, facts: &LinkFacts, expect: Option<NodeId>) {
+        self.reader = Some(Arc::clone(node));
+        let Some(to) = expect else { return };
+        let facts = facts.clone();
+        let letters = node.ask(move |desk| desk.letters_for(&facts, to, LETTERS)).await;
+        // They go on the pipe as well.
+        for letter in letters.unwrap_or_default() {
+            self.line.post(letter);
+        }
+    }
+
+    /// Has a letter read, and its answer said.
+    fn read_letter(&self, letter: Vec<u8>) {
+        let Some(node) = self.reader.clone() else { return };
+        let answers = self.answers.0.clone();
+        tokio::spawn(async move {
+            match node.ask(move |desk| desk.take_letter(&letter)).await {
+                Ok((answer, news)) => {
+                    node.board.news(news);
+                    if let Some(answer) = answer {
+                        // The session may be over; then its receipt comes as any other.
+                        let _ = answers.send(answer).await;
+                    }
+                }
+                Err(failure) => node.board.trouble(&failure),
+            }
+        });
     }
 
     /// From the first hello to the end. An error is that of the port.
@@ -312,6 +355,12 @@ impl<'a> Session<'a> {
         let mut is_late = false;
         for _ in 0..READS_MAX {
             let mut moved = self.poll_from_port(context)?;
+            while let Some(letter) = self.line.take_letter() {
+                self.read_letter(letter);
+            }
+            while let Poll::Ready(Some(answer)) = self.answers.1.poll_recv(context) {
+                self.line.post(answer);
+            }
             moved |= self.poll_from_pipe(context);
             moved |= self.poll_to_pipe(context);
             moved |= self.poll_to_port(context)?;

@@ -13,11 +13,12 @@ use postrider_base::{
     bundle::{Hop, SMALL_PAYLOAD_MAX, SmallBundle},
     link::LinkFacts,
     packet::Packet,
-    radio::{FormError, Knowledge, Reader, expand, may_go_clear, shrink},
+    radio::{FormError, FrameType, Knowledge, Reader, expand, may_go_clear, pack, shrink, unpack},
     unseal::Keyring,
 };
 use postrider_engine::{
     air::{Lane, Span, ledger::Ledger, regions::Region},
+    node::Answer,
     station::{Item, ItemId, Source, To, Verdict, beacon::ContactKey},
 };
 use postrider_spool::{Class, Cursor, DurableSpool, Entry, Queue, Spool};
@@ -38,6 +39,10 @@ const ITEMS_MAX: usize = 64;
 const ROWS_MAX: usize = 1024;
 /// Copies that others may make of what goes to anybody: whoever hears it may pass one on.
 const TOKENS: u8 = 2;
+/// Receipts that are looked at for that of a bundle that just came: others may have come meanwhile.
+const RECEIPTS_MAX: usize = 64;
+/// A frame for one receipt.
+const ONE_RECEIPT: usize = 32;
 /// The ledger of airtime is that of an hour.
 const LEDGER: [u8; 1] = [0];
 
@@ -148,6 +153,49 @@ impl Desk {
             }
         }
         Ok(found)
+    }
+
+    /// The forms of what waits for one node, the most urgent first, of at most so many bytes.
+    pub fn letters_for(
+        &self,
+        facts: &LinkFacts,
+        node: NodeId,
+        (most, most_bytes): (usize, usize),
+    ) -> Result<Vec<Vec<u8>>, Failure> {
+        let on = OnAir {
+            facts: facts.clone(),
+            neighbours: BTreeSet::from([node]),
+            heard: BTreeSet::new(),
+            given: BTreeMap::new(),
+        };
+        let items = self.for_air(&on)?.items.into_iter();
+        let short = |item: &Item| item.to == To::Neighbour(node) && item.form.len() <= most_bytes;
+        Ok(items.filter(short).take(most).map(|item| item.form).collect())
+    }
+
+    /// Takes what was said in a letter: a form, or receipts. What is to be said in return, and what it
+    /// meant; durable when this returns.
+    pub fn take_letter(&self, letter: &[u8]) -> Result<(Option<Vec<u8>>, News), Failure> {
+        let live = self.open_live(&Silent)?;
+        match FrameType::of(letter.first().copied().unwrap_or_default()) {
+            Some(FrameType::Receipts) => {
+                let Ok(list) = unpack(letter) else { return Ok((None, News::default())) };
+                Ok((None, live.take_receipts(None, &list)?.1))
+            }
+            Some(FrameType::Bundle) => {
+                let before = live.receipts_upto()?;
+                let (verdict, news) = self.take_form(letter)?;
+                let Verdict::Kept(id) = verdict else { return Ok((None, news)) };
+                let Answer::Receipts { list, .. } = live.receipts_since(before, RECEIPTS_MAX)?
+                else {
+                    return Ok((None, news));
+                };
+                let its = list.into_iter().map(|(_, receipt)| receipt);
+                let its: Vec<_> = its.filter(|receipt| receipt.id_prefix == id.0).collect();
+                Ok((pack(&its, ONE_RECEIPT).into_iter().next(), news))
+            }
+            _ => Ok((None, News::default())),
+        }
     }
 
     /// A bundle that went to somebody who cannot read its form, in the form for strangers.

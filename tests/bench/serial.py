@@ -161,10 +161,7 @@ def letter(case, folder):
         for node, port in zip(nodes, ports):
             node.ask("link/add", uri=port)
         heard.get(timeout=120)
-        done = time.monotonic()
-        # What follows the receipt on the line belongs to it.
-        time.sleep(1)
-        letter_figure("postrider", case, cable.stats(), done)
+        letter_figure("postrider", case, cable.stats(), time.monotonic())
 
 
 def rival(name, begin):

@@ -6,7 +6,7 @@ use zeroize::ZeroizeOnDrop;
 /// Draws from one random seed, which it replaces with every draw: what was drawn does not follow
 /// from what is in memory later.
 #[derive(ZeroizeOnDrop)]
-pub(super) struct Chance([u8; 32]);
+pub(crate) struct Chance([u8; 32]);
 
 impl Chance {
     pub fn new(seed: [u8; 32]) -> Self {

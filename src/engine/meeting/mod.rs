@@ -13,7 +13,7 @@
 //! limits with their reasons stand in `docs/lan.md`.
 
 pub mod beacon;
-mod chance;
+pub(crate) mod chance;
 mod contract;
 pub mod limits;
 mod machine;

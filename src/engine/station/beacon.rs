@@ -58,7 +58,8 @@ impl ContactKey {
         Self(domain::derive(domain::STATION_CONTACT, &[first_seal_key.as_bytes()]))
     }
 
-    fn tag(&self, bound: &[u8]) -> [u8; TAG] {
+    /// Stands under what the holder says.
+    pub(super) fn tag(&self, bound: &[u8]) -> [u8; TAG] {
         let mut tag = [0; TAG];
         tag.copy_from_slice(&blake3::keyed_hash(&self.0, bound).as_bytes()[..TAG]);
         tag

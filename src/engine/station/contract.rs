@@ -111,8 +111,8 @@ pub enum Beacons {
 /// Something to send: a bundle in its radio form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// What it is. Sent again with the same id it replaces what was there, with what is known of who
-    /// has it: so a form gets a newer age, or becomes one for strangers.
+    /// What it is. Given again with the same id it takes the place of what was there: with a form that
+    /// differs in its age alone it goes on as before, else it begins anew.
     pub id: ItemId,
     /// As `radio::shrink` made it, for whoever is to read it.
     pub form: Vec<u8>,
@@ -125,6 +125,18 @@ pub struct Item {
     /// How long it lives from now on, by the custody clock. The station lets go of it then, and says
     /// [`Output::Ended`].
     pub lives_ms: u64,
+    /// Whether this node waits for a receipt, as it does for its own messages: it asks others for one
+    /// when somebody seems to have the item and none comes.
+    pub asks: Asks,
+}
+
+/// Whether a receipt is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Ever more rarely.
+    Receipt,
+    /// Not here.
+    Nothing,
 }
 
 /// Who is to have an item.
@@ -202,9 +214,9 @@ pub enum Input<'a> {
     },
     /// Whom this node knows; replaces what was said before. The first [`super::CONTACTS_MAX`] count.
     Contacts(Vec<(NodeId, ContactKey)>),
-    /// What this node has or had and does not want to be sent, beside its items and what was judged
-    /// kept or known; replaces what was said before. The last [`super::HELD_MAX`] count, so the
-    /// newest stand last.
+    /// What this node has or had and does not want to be sent; replaces all that the station knew of
+    /// that, and is given when it begins and when something was dropped. What is judged kept or known
+    /// is added. The last [`super::HELD_MAX`] count, so the newest stand last.
     Held(Vec<ItemId>),
     /// The time of `poll_timeout` has come.
     Timeout,

@@ -6,12 +6,20 @@
 //! The protocol, its limits and their reasons stand in `docs/station.md`.
 
 pub mod beacon;
+mod code;
 mod contract;
+mod fair;
+mod forms;
+mod held;
+mod items;
 mod machine;
+mod neighbours;
+mod pace;
+mod wants;
 
 pub use contract::{
-    Beacons, Ending, FormNumber, Input, Item, ItemId, Listening, Now, Output, Refusal, Settings,
-    Source, To, Verdict, Waiting,
+    Asks, Beacons, Ending, FormNumber, Input, Item, ItemId, Listening, Now, Output, Refusal,
+    Settings, Source, To, Verdict, Waiting,
 };
 pub use machine::{SettingsError, Station};
 

@@ -16,6 +16,8 @@ pub const CELL_BYTES: usize = 32;
 pub const BODY_CELLS_MAX: usize = 32;
 /// Numbers of cells are sent to so many; who sends has fewer than these on the way.
 pub const CELLS_MAX: u64 = 1 << 13;
+/// Bytes of the longest letter: as the longest body.
+pub const LETTER_MAX: usize = BODY_CELLS_MAX * CELL_BYTES;
 /// A number that is this close to what is missing first needs one byte only.
 const NEAR_CELLS: u64 = 1 << 7;
 /// Bytes that may stand between two 00: the longest body in the longest coding is 1,289, and two that
@@ -36,6 +38,7 @@ const HEARD: u8 = 3;
 const HEARS: u8 = 4;
 const DOUBTS: u8 = 8;
 const POLL: u8 = 0xd0;
+const LETTER: u8 = 0xd1;
 const STATUS: u8 = 0xe0;
 const ECHOED: u8 = 1;
 const MORE: u8 = 2;
@@ -113,6 +116,8 @@ pub enum Frame {
     Status(Status),
     /// A status is wanted, with this number in it.
     Poll(u8),
+    /// What stands for itself, and is said once, before there is a pipe.
+    Letter(Vec<u8>),
 }
 
 /// How a frame came.
@@ -208,6 +213,10 @@ impl Frame {
                 plain.extend_from_slice(&map);
             }
             Self::Poll(number) => plain.extend_from_slice(&[POLL, *number]),
+            Self::Letter(letter) => {
+                plain.push(LETTER);
+                plain.extend_from_slice(letter);
+            }
         }
         plain.extend_from_slice(&crc(begun, &plain).to_be_bytes());
         coding.encode(&plain, out);
@@ -244,6 +253,9 @@ impl Frame {
             }
             return match (*kind, rest) {
                 (POLL, [number]) => Some(Self::Poll(*number)),
+                (LETTER, letter) if (1..=LETTER_MAX).contains(&letter.len()) => {
+                    Some(Self::Letter(letter.to_vec()))
+                }
                 (kind, rest) if kind & !(ECHOED | MORE | REPAIRED | OVER) == STATUS => {
                     read_status(kind, rest)
                 }
@@ -391,6 +403,8 @@ mod tests {
             data(1090, true, 1),
             data(9000, false, 0),
             Frame::Poll(255),
+            Frame::Letter(vec![7]),
+            Frame::Letter((0..LETTER_MAX).map(|n| n as u8).collect()),
             Frame::Status(Status::default()),
             Frame::Status(Status { echo: Some(0), map: vec![false; 7], ..Status::default() }),
             Frame::Status(Status { over: true, more: true, ..Status::default() }),

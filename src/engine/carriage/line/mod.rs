@@ -5,6 +5,7 @@
 //!   [`checksum`] begins with what both ends know, [`repairing`] puts damage right and
 //!   [`mending`] what it did to a 00;
 //! - [`opening`]: two ends find each other, or notice that the other began anew;
+//! - [`letters`]: what passes while two ends open, and needs no pipe;
 //! - [`turns`]: who may speak where only one is heard at a time;
 //! - [`sending`], by the line's [`quality`] and its [`trips`], and [`receiving`]: the two directions.
 //!
@@ -16,6 +17,7 @@
 mod checksum;
 mod coding;
 mod framing;
+mod letters;
 mod mending;
 mod opening;
 mod quality;
@@ -29,6 +31,7 @@ use std::collections::VecDeque;
 
 use coding::Coding;
 use framing::{BODY_CELLS_MAX, CELL_BYTES, Deframer, Frame, Status, Written};
+use letters::Letters;
 use mending::Mending;
 use opening::{Met, Opening};
 use receiving::Receiving;
@@ -140,6 +143,7 @@ pub struct Line {
     ramp: Vec<u8>,
     opening: Opening,
     turns: Turns,
+    letters: Letters,
     sending: Sending,
     receiving: Receiving,
     /// At least this, whatever the other end says: what it was written in had bytes that never arrive.
@@ -182,6 +186,7 @@ impl Line {
             mending: Mending::default(),
             ramp: Vec::new(),
             opening: Opening::new(random, settings.calls, now_ms),
+            letters: Letters::default(),
             sending: Sending::new(&settings, ROOM_FIRST, turns.burst_max()),
             turns,
             receiving: Receiving::new(settings.receiving_bytes, status_ms.max(STATUS_EVERY_MIN_MS)),
@@ -240,6 +245,19 @@ impl Line {
         if self.ending.is_some() { 0 } else { self.sending.write(bytes) }
     }
 
+    /// Says something once, as soon as the other end is known, before and beside all that is written. It may
+    /// get lost. On a line where one is heard at a time nothing is said so.
+    pub fn post(&mut self, letter: Vec<u8>) {
+        if !self.turns.is_half() {
+            self.letters.post(letter);
+        }
+    }
+
+    /// The next of what the other end said so; a few in each session.
+    pub fn take_letter(&mut self) -> Option<Vec<u8>> {
+        self.letters.take()
+    }
+
     /// Nothing more is written. What was written still arrives, and then its end.
     pub fn close(&mut self) {
         self.sending.end();
@@ -268,7 +286,7 @@ impl Line {
     /// Bytes that are held in both directions.
     pub fn held_bytes(&self) -> usize {
         let port = self.port.len() + self.deframer.held_bytes() + self.mending.held_bytes();
-        port + self.sending.held_bytes() + self.receiving.held_bytes()
+        port + self.letters.held_bytes() + self.sending.held_bytes() + self.receiving.held_bytes()
     }
 
     /// When [`Self::transmit`] has something although nothing was received or written.
@@ -281,7 +299,9 @@ impl Line {
         let status = self.opening.outgoing().and(self.receiving.next_timeout());
         let poll = self.opening.outgoing().and(self.sending.next_timeout());
         let silent = silent.filter(|_| self.ending.is_none());
-        let said = [self.opening.next_timeout(), status, poll].into_iter().flatten().min();
+        let letter = self.opening.outgoing().filter(|_| self.letters.has_some());
+        let letter = letter.and(self.asked_ms);
+        let said = [self.opening.next_timeout(), letter, status, poll].into_iter().flatten().min();
         let said = said.map(|at| at.max(self.turns.not_before_ms()));
         // Data waits for a turn as well.
         let turn = (self.turns.is_half() && self.sending.has_more())
@@ -376,6 +396,7 @@ impl Line {
                 self.receiving.handle_poll(now_ms, number);
                 self.answer_coding = written.coding;
             }
+            Frame::Letter(letter) => self.letters.handle(letter),
             Frame::Hello(_) => {}
         }
         self.look_for_end();
@@ -476,6 +497,8 @@ impl Line {
             self.turns.give(now_ms, self.sending.answer_ms(true));
         } else if self.opening.outgoing().is_none() {
             return false;
+        } else if let Some(letter) = self.letters.next() {
+            self.write_frame(&Frame::Letter(letter), Coding::Plain, &mut coded);
         } else if let Some(mut status) = self.receiving.poll_status(now_ms) {
             status.over =
                 self.turns.is_half() && !self.turns.has_begun() && !self.sending.has_more();

@@ -8,6 +8,7 @@
 
 mod bad_lines;
 mod figures;
+mod letters;
 mod on_top;
 mod storm;
 mod wire;
