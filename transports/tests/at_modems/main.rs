@@ -213,6 +213,7 @@ async fn garbage_and_lies_are_heard_and_left_alone() {
         b"+RCV=0,240,x,-1,-1\r\n",
         b"+RCV=0,-1,x,-1,-1\r\n",
         b"+RCV=,,,,\r\n+RCV=\r\n",
+        b"+RCV=7,17,\r\n+READY\r\n+OK\r\n\r\n,-5,5\r\n",
         b"+RCV=0,1,\x01,-99999999,99999999\r\n",
         &[0xff; 9_000],
         b"\r\n\r\n\x00\x00\r\n",

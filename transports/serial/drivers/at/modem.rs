@@ -116,6 +116,8 @@ impl Modem {
             (!every.is_zero()).then_some(poll)
         });
         let polls = polls.collect();
+        let holding = frames.heard.iter().map(|rule| rule.line.clone());
+        let reading = Reading::holding(holding.filter(|line| line.has(DATA)));
         let number = frames.from.as_ref().map(|name| chosen.values.value(name));
         let number = String::from_utf8_lossy(number.unwrap_or_default()).into_owned();
         let (send, scripts) = (frames.send.clone(), frames.scripts.iter().cloned());
@@ -126,7 +128,7 @@ impl Modem {
             facts: Some(facts),
             options: chosen.values,
             number,
-            reading: Reading::default(),
+            reading,
             talk: None,
             waiting: VecDeque::new(),
             polls,
@@ -153,6 +155,17 @@ impl Modem {
     fn end(&mut self, why: String) {
         if !std::mem::replace(&mut self.has_ended, true) {
             self.acts.push_back(Act::End(why));
+        }
+    }
+
+    /// Takes what came, piece by piece.
+    fn read(&mut self) {
+        loop {
+            let want = self.talk.as_ref().map_or(Want::Lines, |(_, talk)| talk.want());
+            // A frame that stands in the next line is no prompt.
+            let want = if self.next.is_some() { Want::Lines } else { want };
+            let Some(piece) = self.reading.poll(want) else { return };
+            self.handle_piece(piece);
         }
     }
 
@@ -432,13 +445,7 @@ impl Dialect for Modem {
         while !rest.is_empty() && !self.has_ended {
             let taken = self.reading.handle(rest);
             rest = &rest[taken..];
-            while let Some(piece) = {
-                let want = self.talk.as_ref().map_or(Want::Lines, |(_, talk)| talk.want());
-                // A frame that stands in the next line is no prompt.
-                self.reading.poll(if self.next.is_some() { Want::Lines } else { want })
-            } {
-                self.handle_piece(piece);
-            }
+            self.read();
         }
     }
 
@@ -464,6 +471,10 @@ impl Dialect for Modem {
         if self.rest.is_some_and(|until| until <= now) {
             self.rest = None;
         }
+        // An answer may stand behind a line that promises more than comes.
+        self.reading.impatient(true);
+        self.read();
+        self.reading.impatient(false);
         match &mut self.talk {
             Some((_, talk)) => talk.handle_timeout(now),
             None if self.facts.is_some() && !self.has_ended => {

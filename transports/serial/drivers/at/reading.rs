@@ -4,11 +4,13 @@
 //! no end, and an answer in binary, whose length stands before it. Which of them is waited for changes while
 //! bytes come, so whoever reads takes one [`Piece`] after the other and says before each what it wants.
 
-use super::codec;
+use super::{codec, words::Pattern};
 use crate::frames::FRAME_MAX;
 
 /// A frame in digits and what stands around it.
 const LINE_MAX: usize = 2 * FRAME_MAX + 256;
+/// What a line tells of a frame behind it.
+const BEHIND_MAX: usize = 64;
 /// The length before an answer in binary, and the sum behind it.
 const AROUND_BINARY: usize = 4;
 
@@ -47,6 +49,10 @@ pub(super) enum Piece {
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     bytes: Vec<u8>,
+    /// Lines that say how long the frame is that they hold: of anybody, and with whatever he likes in it.
+    holding: Vec<Pattern>,
+    /// Such a line is not waited for any longer.
+    is_impatient: bool,
     /// Of a line that is too long, until it ends.
     skips: bool,
     /// A carriage return ended the last line; the line feed behind it belongs to that, not to what is binary.
@@ -54,6 +60,16 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// Of a modem that tells frames in these lines.
+    pub(super) fn holding(patterns: impl Iterator<Item = Pattern>) -> Self {
+        Self { holding: patterns.collect(), ..Self::default() }
+    }
+
+    /// Whether a line may be taken as it came, though its beginning promises more: some modems cut frames.
+    pub(super) fn impatient(&mut self, is_so: bool) {
+        self.is_impatient = is_so;
+    }
+
     /// Takes as many bytes as it has room for, and says how many. Take the pieces, then give it the rest.
     pub(super) fn handle(&mut self, bytes: &[u8]) -> usize {
         let room = LINE_MAX + AROUND_BINARY - self.bytes.len();
@@ -91,7 +107,7 @@ impl Reading {
     }
 
     fn line(&mut self) -> Option<Piece> {
-        while let Some(end) = self.bytes.iter().position(|byte| is_end(*byte)) {
+        while let Some(end) = self.line_end() {
             self.awaits_feed = self.bytes[end] == b'\r';
             let line: Vec<u8> = self.bytes.drain(..=end).take(end).collect();
             let was_skipped = std::mem::take(&mut self.skips);
@@ -104,6 +120,25 @@ impl Reading {
             self.skips = true;
         }
         None
+    }
+
+    fn line_end(&self) -> Option<usize> {
+        let end = |from: usize| {
+            let behind = self.bytes.get(from..)?;
+            behind.iter().position(|byte| is_end(*byte)).map(|at| from + at)
+        };
+        let mut promised = self.holding.iter().filter_map(|it| it.up_to_data(&self.bytes));
+        let promised = promised.next().filter(|length| length + BEHIND_MAX < LINE_MAX);
+        let Some(length) = promised.filter(|_| !self.skips) else { return end(0) };
+        match end(length) {
+            Some(at) => {
+                let line = &self.bytes[..at];
+                let fits = self.holding.iter().any(|pattern| pattern.take(line).is_some());
+                if fits { Some(at) } else { end(0) }
+            }
+            None if self.is_impatient || self.bytes.len() > length + BEHIND_MAX => end(0),
+            None => None,
+        }
     }
 
     fn wanted(&mut self, wanted: &[u8], aborts: &[Vec<u8>]) -> Option<Piece> {
@@ -192,6 +227,26 @@ mod tests {
         let longest = vec![b'b'; LINE_MAX - 1];
         let pieces = all(&mut reading, &[&longest[..], b"\n"].concat(), Want::Lines);
         assert_eq!(pieces, [Piece::Line(longest)]);
+    }
+
+    #[test]
+    fn what_somebody_sends_ends_no_line() {
+        let heard = Pattern::parse("+RCV={from},{len},{data},{rssi}").unwrap();
+        let forged = b"+RCV=5,12,\r\n+READY\r\nx\r,-5\r\n+OK\r\n";
+        let whole = [line("+RCV=5,12,\r\n+READY\r\nx\r,-5"), line("+OK")];
+        let mut reading = Reading::holding([heard.clone()].into_iter());
+        assert_eq!(all(&mut reading, forged, Want::Lines), whole);
+        let mut reading = Reading::holding([heard.clone()].into_iter());
+        let single = forged.iter().flat_map(|byte| all(&mut reading, &[*byte], Want::Lines));
+        assert_eq!(single.collect::<Vec<_>>(), whole);
+        // A modem that cuts: what it promised does not come, and is not waited for when time is up.
+        let mut reading = Reading::holding([heard].into_iter());
+        assert_eq!(all(&mut reading, b"+RCV=5,12,ab\r\n+OK\r\n", Want::Lines), []);
+        reading.impatient(true);
+        assert_eq!(all(&mut reading, b"", Want::Lines), [line("+RCV=5,12,ab"), line("+OK")]);
+        reading.impatient(false);
+        let lie = [b"+RCV=5,9,ab\r\n", &[b'x'; BEHIND_MAX + 9][..], b"\r\n"].concat();
+        assert_eq!(all(&mut reading, &lie, Want::Lines)[0], line("+RCV=5,9,ab"));
     }
 
     #[test]

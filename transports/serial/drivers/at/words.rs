@@ -231,6 +231,33 @@ impl Pattern {
         self.names().any(|name| name == wanted)
     }
 
+    /// How many bytes of what came are a line of this kind up to the end of its frame, if its beginning says so:
+    /// what is within them ends no line, whatever it is.
+    pub(super) fn up_to_data(&self, came: &[u8]) -> Option<usize> {
+        let mut values = Values::default();
+        let mut rest = came;
+        for (at, part) in self.parts.iter().enumerate() {
+            match part {
+                Part::Text(text) => rest = rest.strip_prefix(&**text)?,
+                Part::Place { name, .. } if name == DATA => {
+                    let head = came.len() - rest.len();
+                    let data = usize::try_from(values.number(LEN)?).ok()?;
+                    return head.checked_add(data);
+                }
+                Part::Place { name, .. } => {
+                    let Some(Part::Text(text)) = self.parts.get(at + 1) else { return None };
+                    let (taken, behind) = rest.split_at(find(rest, text)?);
+                    if taken.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+                        return None;
+                    }
+                    values.put(name, taken);
+                    rest = behind;
+                }
+            }
+        }
+        None
+    }
+
     /// What stands in the places, if the line fits.
     pub(super) fn take(&self, line: &[u8]) -> Option<Values> {
         let mut values = Values::default();
@@ -341,6 +368,23 @@ mod tests {
         for wrong in ["", "{a}{b}", "{a.hex2}", "{"] {
             assert!(Pattern::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_line_that_says_how_long_its_frame_is_may_hold_anything() {
+        let heard = Pattern::parse("+RCV={from},{len},{data},{rssi},{snr}").unwrap();
+        for (came, length) in [
+            (&b"+RCV=5,7,"[..], Some(16)),
+            (b"+RCV=5,7,\r\n+OK\r\n,-5,5\r\n", Some(16)),
+            (b"+RCV=5,7", None),
+            (b"+RCV=5,x,", None),
+            (b"+RCV=5,-1,", None),
+            (b"+RCV=5\r\n,1,", None),
+            (b"+OK\r\n+RCV=5,7,", None),
+        ] {
+            assert_eq!(heard.up_to_data(came), length, "{came:?}");
+        }
+        assert_eq!(Pattern::parse("radio_rx {data}").unwrap().up_to_data(b"radio_rx 00"), None);
     }
 
     #[test]
