@@ -80,12 +80,8 @@ pub(super) async fn start(
     Ok(Pipe::Line { port, bits_per_s: of.bits_per_s, turn_ms: of.turn_ms })
 }
 
-/// What to do with the modem.
-struct Call {
-    set_up: Script,
-    /// Whoever answers may speak at once, so what is said to it belongs to the same talk.
-    connect: Script,
-}
+/// What to do with a modem that was reset: one talk, since whoever calls or answers does not wait for the next.
+struct Call(Script);
 
 impl Call {
     fn of(of: &PortAddress) -> Result<Self, String> {
@@ -122,9 +118,10 @@ impl Call {
         // Echo off, words as results, no answering by itself.
         let usual: [&[u8]; 2] = [b"ATE0Q0V1", b"ATS0=0"];
         let steps = usual.into_iter().chain(inits.iter().map(|init| &**init));
-        let steps = steps.map(|line| ask(line, &["ERROR"], COMMAND)).collect::<Result<_, _>>()?;
-        let (set_up, connected) = (Script { steps }, ["CONNECT", "CONNECT {rate}"]);
-        let mut connect = match (number, answers) {
+        let mut steps =
+            steps.map(|line| ask(line, &["ERROR"], COMMAND)).collect::<Result<Vec<_>, _>>()?;
+        let connected = ["CONNECT", "CONNECT {rate}"];
+        steps.extend(match (number, answers) {
             (Some(number), false) => {
                 let line = format!("ATD{dial}{number}\r").into_bytes();
                 let within = Duration::from_secs(wait_s);
@@ -136,9 +133,9 @@ impl Call {
                 vec![ring, Step::ask(Some(line), &connected, &CALL_FAILS, ANSWER)?]
             }
             _ => return Err(format!("either number or answer=yes: {OPTIONS}")),
-        };
-        connect.extend(login.steps);
-        Ok(Self { set_up, connect: Script { steps: connect } })
+        });
+        steps.extend(login.steps);
+        Ok(Self(Script { steps }))
     }
 
     /// Until the line is connected. What came behind that is given back, and whether the carrier line shows
@@ -165,10 +162,9 @@ impl Call {
             let steps = vec![say(b"+++"), say(b"ATH0\r"), reset(RESET)?.after(GUARD)];
             talk(port, Script { steps }, wires).await?;
         }
-        talk(port, self.set_up, wires).await?;
         // One that is always raised says nothing.
         let was_raised = wires.is_none_or(Wires::has_carrier);
-        let rest = talk(port, self.connect, wires).await?;
+        let rest = talk(port, self.0, wires).await?;
         Ok((rest, !was_raised && wires.is_some_and(Wires::has_carrier)))
     }
 }
