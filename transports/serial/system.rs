@@ -46,12 +46,14 @@ pub(super) fn set_lines(of: impl AsFd, lines: std::ffi::c_int, raised: bool) -> 
     const RAISE: Opcode = libc::TIOCMBIS as Opcode;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::unnecessary_cast)]
     const LOWER: Opcode = libc::TIOCMBIC as Opcode;
-    // SAFETY: both read one `int` from where they are told, and write nothing (ioctl_tty(2)).
-    let set = match raised {
-        true => unsafe { ioctl(of, Setter::<RAISE, std::ffi::c_int>::new(lines)) },
-        false => unsafe { ioctl(of, Setter::<LOWER, std::ffi::c_int>::new(lines)) },
-    };
-    Ok(set?)
+    if raised {
+        // SAFETY: TIOCMBIS reads one `int` from where it is told, and writes nothing (ioctl_tty(2)).
+        unsafe { ioctl(of, Setter::<RAISE, std::ffi::c_int>::new(lines)) }?;
+    } else {
+        // SAFETY: TIOCMBIC does the same with the other outcome.
+        unsafe { ioctl(of, Setter::<LOWER, std::ffi::c_int>::new(lines)) }?;
+    }
+    Ok(())
 }
 
 /// How modem lines stand.

@@ -96,7 +96,8 @@ impl Line {
     }
 
     pub(super) fn bits_per_s(&self, chosen: &Chosen) -> Result<u32, String> {
-        self.bits_per_s.narrow("bits-per-s", chosen)
+        let rate = self.bits_per_s.narrow("bits-per-s", chosen)?;
+        if rate == 0 { Err("a line without bits carries nothing".into()) } else { Ok(rate) }
     }
 
     pub(super) fn turn_ms(&self, chosen: &Chosen) -> Result<Option<u32>, String> {

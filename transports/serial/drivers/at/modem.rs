@@ -27,6 +27,8 @@ use crate::contract::{Heard, OutFrame, RadioFacts, Refusal, Strength};
 
 /// Scripts that wait: as many messages as a SIM card holds.
 const WAITING_MAX: usize = 64;
+/// A year between two looks is never.
+const EVERY_MAX_S: u64 = 366 * 86_400;
 /// A modem that is silent so often in a row has gone: it is opened anew.
 const SILENCES_MAX: u32 = 3;
 /// A script that failed is begun again after this, where frames depend on it.
@@ -111,7 +113,7 @@ impl Modem {
         secret: Arc<AtomicBool>,
     ) -> Self {
         let polls = frames.polls.iter().filter_map(|(script, every)| {
-            let every = Duration::from_secs(every.number(&chosen)?);
+            let every = Duration::from_secs(every.number(&chosen)?.min(EVERY_MAX_S));
             let poll = Poll { script: *script, every, due: Duration::ZERO };
             (!every.is_zero()).then_some(poll)
         });

@@ -26,6 +26,8 @@ const STEPS_MAX: usize = 48;
 /// What a step waits, at most: a telephone that is dialled rings for two minutes.
 const SECONDS_MAX: f64 = 600.0;
 const TRIES_MAX: u32 = 20;
+/// As an address has it.
+const RATE: std::ops::RangeInclusive<u32> = 50..=12_000_000;
 /// Rests between frames that found no network.
 const RESTS_MAX: usize = 16;
 
@@ -298,6 +300,9 @@ impl<'a> Reader<'a> {
         if !fine || !written.name.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("its name is a word of at most 32 characters".into());
         }
+        if written.rate.is_some_and(|rate| !RATE.contains(&rate)) {
+            return Err("rate is in bits per second, 50 to 12000000".into());
+        }
         let carries = match (&written.line, &written.send) {
             (Some(line), None) => {
                 line.check(&written.option)?;
@@ -504,6 +509,7 @@ mod tests {
             ("name = \"m\"", "name = \"a b\"", "a word"),
             ("payload = 20", "payload = 0", "payload"),
             ("payload = 20", "payload = 9999", "payload"),
+            ("air = {}", "air = {}\nrate = 0", "rate"),
             ("air = {}", "", "[air]"),
             ("air = {}", "air = { lora = {} }", "spreading"),
             ("air = {}", "air = { bits-per-s = \"speed\" }", "no option speed"),
