@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use postrider_base::{
     BundleId, Head, NodeId,
-    bundle::{Hop, SMALL_PAYLOAD_MAX, SmallBundle},
+    bundle::{Hop, LockField, SMALL_PAYLOAD_MAX, SmallBundle},
     link::LinkFacts,
     packet::Packet,
     radio::{FormError, FrameType, Knowledge, Reader, expand, may_go_clear, pack, shrink, unpack},
@@ -19,7 +19,7 @@ use postrider_base::{
 use postrider_engine::{
     air::{Lane, Span, ledger::Ledger, regions::Region},
     node::Answer,
-    station::{Item, ItemId, Source, To, Verdict, beacon::ContactKey},
+    station::{Asks, Item, ItemId, Source, To, Verdict, beacon::ContactKey},
 };
 use postrider_spool::{Class, Cursor, DurableSpool, Entry, Queue, Spool};
 
@@ -274,6 +274,8 @@ impl Desk {
             Class::Stranger => Lane::Bulk,
         };
         let left_s = header.lifetime.seconds().saturating_sub(age_s);
+        let receipted = matches!(header.lock, LockField::Compact(_) | LockField::Age(_));
+        let waits = entry.class == Class::Own && receipted;
         Ok(Some(Item {
             id: ItemId::of(&entry.id),
             form,
@@ -281,6 +283,7 @@ impl Desk {
             to: whom.to,
             source: source_of(entry),
             lives_ms: u64::from(left_s) * 1000,
+            asks: if waits { Asks::Receipt } else { Asks::Nothing },
         }))
     }
 

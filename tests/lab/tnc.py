@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Two real packet radio modems (Direwolf) on one simulated channel, spoken to by the kiss driver.
 
-    tnc.py FRAMES [1200 9600]       FRAMES: the example program `frames`
+    tnc.py FRAMES [1200 9600 mail]  FRAMES: the example program `frames`
+    POSTRIDER=binary                for mail: a text between two daemons over 1200 bit/s, and its receipt
     NOISE=0.01                      its rms as a share of full scale; 9600 breaks up near 0.3, 1200 holds at 0.4
 
 Each modem plays into a fifo (ALSA's "file" over its null device); this program mixes what the others play with
@@ -16,6 +17,8 @@ TICK_BYTES = int(RATE * TICK_S) * 2
 NOISE = float(os.environ.get("NOISE", "0.01"))
 PATIENCE_S = 30
 SET = "txdelay=100&tail=20&persist=255&slot=10"
+# Where both want to send: one waits for the other. Not alike, since all Direwolfs draw the same random numbers.
+SHARED = ["txdelay=100&tail=20&persist=63&slot=70", "txdelay=100&tail=20&persist=63&slot=110"]
 failed = 0
 
 
@@ -91,13 +94,14 @@ class Driver:
 
     def __init__(self, program, address):
         self.program = subprocess.Popen([program, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.told = queue.Queue()
+        self.told, self.all = queue.Queue(), []
         threading.Thread(target=self.listen, daemon=True).start()
         self.facts = self.next("ready")["ready"]
 
     def listen(self):
         for line in self.program.stdout:
-            self.told.put(dict(json.loads(line), at=time.monotonic()))
+            self.all.append(dict(json.loads(line), at=time.monotonic()))
+            self.told.put(self.all[-1])
 
     def send(self, *frames):
         for frame in frames:
@@ -152,14 +156,29 @@ def goodput(sender, listener, frames):
     return heard * len(frame) * 8 / (last - begun), heard, sum(lag) / len(lag)
 
 
+def both_at_once(one, other, many):
+    """How many frames of each are heard at the other, and within which time, where both always have one to send."""
+    begun = time.monotonic()
+    one.send(*many)
+    other.send(*many)
+    for driver in (one, other):
+        while (told := driver.next("sent", 120)) and told["sent"] != len(many) - 1:
+            pass
+    time.sleep(5)
+    for driver in (one, other):
+        driver.told.queue.clear()
+    came = [[told["at"] for told in driver.all if "heard" in told] for driver in (other, one)]
+    return [len(heard) for heard in came], max(came[0] + came[1], default=begun) - begun
+
+
 def trial(program, modem):
     folder, ports = tempfile.mkdtemp(), [free_port(), free_port()]
     channel = multiprocessing.Process(target=air, args=(folder, modem, ports))
     channel.start()
     drivers = []
 
-    def driver(n, options):
-        drivers.append(Driver(program, f"kiss+tcp://127.0.0.1:{ports[n]}?{options}&air={modem}&{SET}"))
+    def driver(n, options, how=SET):
+        drivers.append(Driver(program, f"kiss+tcp://127.0.0.1:{ports[n]}?{options}&air={modem}&{how}"))
         return drivers[-1]
 
     try:
@@ -179,6 +198,12 @@ def trial(program, modem):
             check(f"{modem}: {heard} of {len(many)} frames of 256 bytes {way}", heard == len(many))
             print(f"      goodput {rate:.0f} bit/s, {100 * rate / int(modem):.0f} % of the air; a frame is heard "
                   f"{1000 * lag:+.0f} ms from when it is told to have gone", flush=True)
+        drivers[0].close()
+        drivers[1].close()
+        one, other = driver(0, "call=DL1ABC-7", SHARED[0]), driver(1, "call=DB0XYZ", SHARED[1])
+        heard, within_s = both_at_once(one, other, many)
+        check(f"{modem}: both at once, {heard[0]} and {heard[1]} of {len(many)}", sum(heard) > len(many))
+        print(f"      {sum(heard) * 256 * 8 / max(within_s, 1):.0f} bit/s together", flush=True)
         stranger, ear = driver(0, "raw=yes"), driver(1, "raw=yes")
         beacon = bytes([b << 1 for b in b"APRS  "] + [0xe0] + [b << 1 for b in b"DL9XYZ"] + [0x61]) + b"\x03\xf0>hello"
         stranger.send(beacon)
@@ -196,10 +221,65 @@ def trial(program, modem):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class Node:
+    """A daemon at a modem."""
+
+    def __init__(self, folder, name):
+        self.home, self.name, self.daemon = f"{folder}/{name}", name, None
+        self.run("init", "--name", name)
+        self.run("id", "--card", self.home + ".card")
+
+    def run(self, *args):
+        command = [os.environ["POSTRIDER"], "--home", self.home, *args]
+        return subprocess.run(command, capture_output=True, text=True).stdout
+
+    def start(self, port, call, slot):
+        # Sealed mail over a simulated channel: on the air of radio amateurs nothing may be enciphered.
+        uri = f"kiss+tcp://127.0.0.1:{port}?call={call}&clear=no&txdelay=200&tail=20&persist=63&slot={slot}"
+        command = [os.environ["POSTRIDER"], "--home", self.home, "-q", "daemon", "--no-lan", "--peer", uri]
+        with open(self.home + ".log", "wb") as log:
+            self.daemon = subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def mail():
+    folder, ports = tempfile.mkdtemp(), [free_port(), free_port()]
+    channel = multiprocessing.Process(target=air, args=(folder, "1200", ports))
+    channel.start()
+    alice, bob = nodes = Node(folder, "Alice"), Node(folder, "Bob")
+    try:
+        for one, other, port, call, slot in zip(nodes, nodes[::-1], ports, ("DL1ABC-7", "DB0XYZ"), (70, 110)):
+            wait_for(port)
+            one.run("add", other.home + ".card")
+            one.start(port, call, slot)
+        for node in nodes:
+            until(lambda: "radio: a radio" in node.run("status"))
+        begun = time.monotonic()
+        alice.run("send", "Bob", "the water is above the bridge")
+        check("mail: a text arrives", until(lambda: "the water" in bob.run("inbox")))
+        came_s = time.monotonic() - begun
+        check("mail: and its receipt", until(lambda: "Nothing waits" in alice.run("queue")))
+        print(f"      after {came_s:.1f} s, and {time.monotonic() - begun:.1f} s", flush=True)
+    finally:
+        for node in nodes:
+            if node.daemon:
+                node.daemon.terminate()
+                node.daemon.wait()
+        channel.terminate()
+        channel.join()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def until(is_so, within_s=60):
+    end = time.monotonic() + within_s
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.1)
+    return is_so()
+
+
 def main():
-    program, modems = sys.argv[1], sys.argv[2:] or ["1200", "9600"]
+    program, modems = sys.argv[1], sys.argv[2:] or ["1200", "9600", "mail"]
     for modem in modems:
-        trial(program, modem)
+        mail() if modem == "mail" else trial(program, modem)
     print("all held" if not failed else f"{failed} did not hold")
     sys.exit(failed != 0)
 

@@ -3,8 +3,8 @@
 //! - `framing`: frames on a line of bytes; `ax25`: ours within those of amateur radio.
 //!
 //! A modem says nothing of itself: it is spoken to, and believed to be there. It takes frames without end and
-//! stores them, so each is followed by the time that it is on the air, or by the modem's word that it went
-//! where it does say that (`ack=yes`).
+//! stores them, so each is followed by the time that it is on the air, later where others are heard meanwhile;
+//! or by the modem's word that it went, where it does say that (`ack=yes`).
 
 mod ax25;
 pub(super) mod framing;
@@ -67,6 +67,8 @@ const LORA_BYTES: u16 = 255;
 const ENTERS: Duration = Duration::from_secs(2);
 /// Beyond the frame itself: others may be heard for long.
 const ACK_WAITS: Duration = Duration::from_secs(60);
+/// A channel on which others are heard for so long without end will not be waited for.
+const OTHERS_WAIT: Duration = Duration::from_secs(60);
 /// Frames in a row whose going was not told: nobody is there, or it does not do that.
 const SILENT_MAX: u8 = 3;
 
@@ -78,6 +80,8 @@ pub(super) struct Kiss {
     /// The port of the modem, in the upper half of a command.
     port: u8,
     acks: bool,
+    /// It hears others while it sends.
+    is_full_duplex: bool,
     /// What is written first; then it is waited, then what is set is written.
     enter: Option<&'static [u8]>,
     settings: Vec<(u8, u8)>,
@@ -98,10 +102,12 @@ enum State {
         until: Duration,
     },
     Free,
-    /// A frame was given, and is over at that time.
+    /// A frame was given, takes so long, and is over at that time; no later than at the last.
     Sending {
         number: u32,
+        air: Duration,
         until: Duration,
+        last: Duration,
     },
 }
 
@@ -142,6 +148,7 @@ impl Kiss {
             head,
             port: port(said)?,
             acks,
+            is_full_duplex: full_duplex.unwrap_or(false),
             enter: enter(said)?,
             settings: settings.into_iter().flatten().collect(),
             byte: Duration::from_secs(10) / of.bits_per_s.max(1),
@@ -160,6 +167,16 @@ impl Kiss {
         length
     }
 
+    /// Who hears does not send: a frame that was given before has its time still before it.
+    fn was_hearing(&mut self, now: Duration) {
+        if let State::Sending { air, until, last, .. } = &mut self.state
+            && !self.acks
+            && !self.is_full_duplex
+        {
+            *until = (*until).max(now + *air).min(*last);
+        }
+    }
+
     fn set_up(&mut self) {
         for (command, value) in self.settings.clone() {
             self.write(&[&[self.port | command, value]]);
@@ -168,13 +185,14 @@ impl Kiss {
         self.state = State::Free;
     }
 
-    fn handle(&mut self, frame: &[u8]) {
+    fn handle(&mut self, now: Duration, frame: &[u8]) {
         let [command, data @ ..] = frame else { return };
         if command & 0xf0 != self.port {
             return;
         }
         match command & 0x0f {
             DATA => {
+                self.was_hearing(now);
                 let ours = if self.head.is_empty() { Some(data) } else { ax25::ours(data) };
                 if let Some(ours) = ours {
                     let (bytes, strength) = (ours.to_vec(), Strength::default());
@@ -257,12 +275,12 @@ fn enter(said: Options<'_>) -> Result<Option<&'static [u8]>, &'static str> {
 }
 
 impl Dialect for Kiss {
-    fn handle_bytes(&mut self, _: Duration, said: &[u8]) {
+    fn handle_bytes(&mut self, now: Duration, said: &[u8]) {
         for byte in said {
             if let Some(frame) = self.deframer.push(*byte) {
                 // What it says before it is spoken to is of another time.
                 if matches!(self.state, State::Free | State::Sending { .. }) {
-                    self.handle(&frame);
+                    self.handle(now, &frame);
                 }
             }
         }
@@ -282,7 +300,8 @@ impl Dialect for Kiss {
         let air = Duration::from_micros(self.facts.air_us(bytes.len() as u64));
         let plug = self.byte.saturating_mul(u32::try_from(length).unwrap_or(u32::MAX));
         let waits = if self.acks { ACK_WAITS } else { Duration::ZERO };
-        self.state = State::Sending { number, until: now + plug + air + waits };
+        let until = now + plug + air + waits;
+        self.state = State::Sending { number, air, until, last: until + OTHERS_WAIT };
     }
 
     fn handle_timeout(&mut self, now: Duration) {
@@ -295,7 +314,7 @@ impl Dialect for Kiss {
                 None => self.set_up(),
             },
             State::Entering { until } if until <= now => self.set_up(),
-            State::Sending { number, until } if until <= now => {
+            State::Sending { number, until, .. } if until <= now => {
                 self.state = State::Free;
                 if !self.acks {
                     self.acts.push_back(Act::Tell(Heard::Sent { number }));
@@ -447,6 +466,31 @@ mod tests {
         let Some(Act::Tell(Heard::Frame { bytes, .. })) = kiss.poll() else { panic!("not heard") };
         assert_eq!(bytes, b"mine");
         assert!(kiss.poll().is_none());
+    }
+
+    #[test]
+    fn while_others_are_heard_a_frame_still_waits_but_not_for_ever() {
+        let (mut kiss, _, facts) = ready("raw=yes&air=1200&txdelay=100");
+        let air = Duration::from_micros(facts.air_us(1));
+        kiss.handle_frame(Duration::ZERO, frame(3, b"x"));
+        write(&mut kiss);
+        let begun = kiss.poll_timeout().unwrap();
+        let (mut now, mut heard) = (Duration::ZERO, 0);
+        while now < kiss.poll_timeout().unwrap() {
+            kiss.handle_bytes(now, &enframe(&[&[0x00], b"theirs"]));
+            heard += u32::from(kiss.poll().is_some());
+            assert!(kiss.poll_timeout().unwrap() >= (now + air).min(begun + OTHERS_WAIT));
+            now += air / 2;
+        }
+        kiss.handle_timeout(now);
+        assert!(matches!(kiss.poll(), Some(Act::Tell(Heard::Sent { number: 3 }))));
+        assert!(heard > 100 && now >= begun + OTHERS_WAIT && now <= begun + OTHERS_WAIT + air);
+        // Whoever hears and sends at once is not held up.
+        let (mut kiss, ..) = ready("raw=yes&air=1200&txdelay=100&fullduplex=yes");
+        kiss.handle_frame(Duration::ZERO, frame(4, b"x"));
+        let until = kiss.poll_timeout();
+        kiss.handle_bytes(Duration::from_millis(50), &enframe(&[&[0x00], b"theirs"]));
+        assert_eq!(kiss.poll_timeout(), until);
     }
 
     #[test]

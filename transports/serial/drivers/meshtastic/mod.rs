@@ -177,8 +177,11 @@ impl Meshtastic {
         if self.state == State::Waking && matches!(said, Said::Me(_)) {
             self.enter(State::Telling, now + TELLS);
         }
-        if self.state == State::Telling {
-            self.due = now + TELLS;
+        match self.state {
+            State::Telling => self.due = now + TELLS,
+            // Whatever it says, it is there.
+            State::Looking => self.enter(State::Free, now + LOOK_EVERY),
+            _ => {}
         }
         match said {
             Said::Me(me) => self.me = me,
@@ -256,11 +259,11 @@ impl Meshtastic {
     fn handle_queue(&mut self, now: Duration, queue: Queue) {
         let is_empty = queue.free >= queue.most;
         match self.state {
-            State::Trying => {
+            // Said of nothing in particular, it is an answer.
+            State::Trying if queue.id == 0 => {
                 self.tells_room = true;
                 self.ready(now);
             }
-            State::Looking => self.enter(State::Free, now + LOOK_EVERY),
             State::Giving { number, id } if queue.id == id => {
                 (self.tells_taken, self.silent) = (true, 0);
                 if queue.error == 0 {

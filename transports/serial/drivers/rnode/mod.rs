@@ -281,6 +281,11 @@ impl Rnode {
         }
         self.asked += 1;
         self.due = now + ANSWER;
+        if self.is_ready() {
+            // While it sends, old firmware hears nobody; it may just have begun with what waited for others.
+            let longest = self.facts.air_us(self.facts.mtu_bytes.into());
+            self.due += Duration::from_micros(longest);
+        }
         match self.state {
             State::Detecting => {
                 self.due = now + DETECT_EVERY;
