@@ -17,6 +17,8 @@ mod media;
 mod outbox;
 #[path = "e2e/privacy.rs"]
 mod privacy;
+#[path = "e2e/radio.rs"]
+mod radio;
 #[path = "e2e/rot.rs"]
 mod rot;
 #[path = "e2e/serial.rs"]

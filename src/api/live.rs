@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
-use postrider_base::{NodeId, link::Address};
-use postrider_engine::router::{NoRoad, Road};
+use postrider_base::{Niceness, NodeId, link::Address};
+use postrider_engine::{
+    air::Lane,
+    router::{NoRoad, Road},
+};
 use tokio::time::{Duration, timeout};
 
 use super::{At, outlook, ports};
@@ -11,7 +14,10 @@ use crate::{
     daemon::{LinkRow, Node, check_peer},
     desk::{
         Failure, FailureKind,
-        reply::{DaemonLine, LinkLine, PeerLine, Ponged, Queued, Reason, Received, Status, Tossed},
+        reply::{
+            DaemonLine, LinkLine, PeerLine, Ponged, PortLine, Queued, Reason, Received, Status,
+            Tossed,
+        },
     },
 };
 
@@ -82,14 +88,21 @@ pub(super) fn why(at: &At<'_>, id: &str) -> Result<Vec<Reason>, Failure> {
     if let Some((node, handle)) = at.node {
         let rows = at.desk.rows(id, at.watch).unwrap_or_default();
         let links = node.board.links();
-        if links.is_empty() && !rows.is_empty() {
+        let lines = ports::lines(node);
+        let has_radio = lines.iter().any(|port| port.state == "radio");
+        if links.is_empty() && !rows.is_empty() && !has_radio {
             reasons.push("no link is up: postrider peers, postrider call".into());
         }
-        let shut =
-            ports::lines(node).into_iter().filter(|port| port.state != "open" && !rows.is_empty());
+        let is_open = |port: &PortLine| ["open", "radio"].contains(&&*port.state);
+        let shut = lines.into_iter().filter(|port| !is_open(port) && !rows.is_empty());
         reasons.extend(shut.map(|port| format!("no link over {}: {}", port.address, port.why)));
         // A message is there when the longest of its bundles is, which not every link takes.
         if let Some(row) = rows.into_iter().max_by_key(|row| row.length) {
+            let lane = Niceness::new(row.nice).map_or(Lane::Bulk, Lane::of);
+            // Whoever wrote it stands there for strangers, unless it is hidden.
+            let form_bytes = row.length + if row.source.is_some() { 151 } else { 20 };
+            let previews = node.air_previews(form_bytes, lane).into_iter();
+            reasons.extend(previews.map(|(at, said, _)| format!("by radio at {at}: {said}")));
             for link in links {
                 let (number, row) = (link.link, row.clone());
                 let said = handle.block_on(node.look(move |engine| engine.why(number, &row)));

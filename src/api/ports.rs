@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use postrider_base::{NodeId, link::Address, words::words};
+use postrider_base::{Niceness, NodeId, link::Address, words::words};
+use postrider_engine::air::Lane;
 use postrider_transports::serial::look;
 use tokio::time::Duration;
 
@@ -10,13 +11,17 @@ use super::At;
 use crate::{
     daemon::{LinkRow, Node, Port, check_peer, is_port_uri, probe},
     desk::{
-        Failure, FailureKind,
+        Event, Failure, FailureKind,
         reply::{Finding, LinkLine, PortFound, PortLine},
     },
 };
 
 /// Pings of a test: the fastest counts, for the others may have waited behind mail.
 const PINGS: usize = 3;
+/// Whoever waits no longer than this need not be told.
+const RADIO_SOON: Duration = Duration::from_secs(120);
+/// About what a short text is longer by, sealed, signed, and with its head.
+const SEALED_BYTES: u64 = 140;
 const PING_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Whether an address is that of a port.
@@ -37,6 +42,30 @@ fn row_of(node: &Node, port: &Port) -> Option<LinkRow> {
     node.board.links().into_iter().find(|row| row.facts.address == port.address)
 }
 
+/// Where radios are all there is, and a message takes long on each of them, that is said when it is sent: a
+/// few words might go at once.
+pub(super) fn warn_of_radio(at: &At<'_>, bytes: u64, nice: Option<Niceness>) {
+    let Some((node, _)) = at.node else { return };
+    if !node.board.links().is_empty() {
+        return;
+    }
+    let lane = Lane::of(nice.unwrap_or(Niceness::NORMAL));
+    let previews = node.air_previews(bytes + SEALED_BYTES, lane);
+    let soon = |took: &Option<Duration>| took.is_some_and(|took| took <= RADIO_SOON);
+    if previews.iter().any(|(.., took)| soon(took)) {
+        return;
+    }
+    // The soonest first, and what never goes last.
+    let best = previews.into_iter().min_by_key(|(.., took)| (took.is_none(), *took));
+    if let Some((_, said, _)) = best {
+        let text = format!(
+            "no link is up, and by radio it takes {said}. It waits for a link or a stick as well; a \
+             few words by themselves go sooner"
+        );
+        at.watch.event(Event::Warn(text));
+    }
+}
+
 /// What commonly goes wrong, and the ports.
 pub(super) fn doctor(at: &At<'_>) -> Result<Vec<Finding>, Failure> {
     let mut found = at.desk.doctor(at.watch)?;
@@ -45,7 +74,7 @@ pub(super) fn doctor(at: &At<'_>) -> Result<Vec<Finding>, Failure> {
         None => at.desk.home().config.peers.iter().filter_map(|uri| unopened(uri)).collect(),
     };
     let finding = |PortLine { address, state, why }: PortLine| {
-        let is_well = ["open", "silent"].contains(&&*state);
+        let is_well = ["open", "silent", "radio"].contains(&&*state);
         Finding {
             check: "port".into(),
             verdict: if is_well { "ok" } else { "warn" }.into(),

@@ -10,8 +10,12 @@ use std::{
     },
 };
 
-use postrider_base::{BundleId, Niceness, NodeId, NodeSecret, link::LinkFacts};
+use postrider_base::{
+    BundleId, Niceness, NodeId, NodeSecret,
+    link::{Address, LinkFacts},
+};
 use postrider_engine::{
+    air::Lane,
     meeting::Came,
     node::{Engine, Input, LinkId, LinkPolicy, Seen},
 };
@@ -286,6 +290,23 @@ impl Node {
     pub(super) async fn has_met(&self, peer: NodeId) -> bool {
         let met = || async { self.recall(peer).await.is_ok_and(|(a, b)| a.or(b).is_some()) };
         self.desk.is_contact(&peer) || met().await
+    }
+
+    /// What a form of so many bytes would take on the air: for each radio that may send, its address, a
+    /// sentence, and how long; nothing where there is none.
+    pub fn air_previews(
+        &self,
+        form_bytes: u64,
+        lane: Lane,
+    ) -> Vec<(Address, String, Option<Duration>)> {
+        let Some(air) = self.air.get() else { return Vec::new() };
+        let (ledger, now_ms) = (air.lock().clone(), self.desk.held_ms());
+        let ports = self.peers.ports();
+        let told = ports.iter().filter_map(|port| {
+            let (said, took) = port.preview(form_bytes, lane, &ledger, now_ms)?;
+            Some((port.address.clone(), said, took))
+        });
+        told.collect()
     }
 
     /// The ledger of this node's radios.

@@ -9,7 +9,10 @@ use std::{
 };
 
 use postrider_base::link::Address;
-use postrider_engine::carriage::line::{Caller, Line, State, Tally};
+use postrider_engine::{
+    air::{Lane, ledger::Ledger},
+    carriage::line::{Caller, Line, State, Tally},
+};
 use postrider_transports::{
     contract::{Pipe, PortTrouble, Transport, TransportError},
     serial::{PortAddress, SAMPLE_BYTES, SerialTransport, looks_like},
@@ -105,6 +108,18 @@ impl Port {
     /// Something about the radio there.
     pub(super) fn radio(&self, change: impl FnOnce(&mut RadioState)) {
         change(self.lock().radio.get_or_insert_default());
+    }
+
+    /// What a form of so many bytes would take at the radio there, if there is one that may send, and how
+    /// long.
+    pub fn preview(
+        &self,
+        form_bytes: u64,
+        lane: Lane,
+        ledger: &Ledger,
+        now_ms: u64,
+    ) -> Option<(String, Option<Duration>)> {
+        self.lock().radio.as_ref()?.preview(form_bytes, lane, ledger, now_ms)
     }
 
     /// Notes why it is not open; whether that is news.

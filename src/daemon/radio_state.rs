@@ -5,15 +5,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use postrider_base::air::Strength;
-use postrider_engine::{air::Why, station::Waiting};
+use postrider_base::{
+    air::Strength,
+    radio::{FORM_MAX, PIECE_HEAD},
+};
+use postrider_engine::{
+    air::{
+        Lane, Why,
+        cost::{Done, Purse, Purses, Way, preview},
+        ledger::{Ledger, Limit},
+    },
+    station::Waiting,
+};
 
 /// Neighbours that are named; who has more on one channel sees how many more.
 const NAMED_MAX: usize = 5;
 
+/// How frames go out of a radio, and what of.
+pub(super) type Channel = (Way, Limit);
+
 /// What is known of a radio.
 #[derive(Debug, Default)]
 pub(super) struct RadioState {
+    /// Once something may be sent.
+    channel: Option<Channel>,
     /// Why nothing is sent.
     pub refuses: Option<String>,
     /// Frames that went out.
@@ -24,6 +39,11 @@ pub(super) struct RadioState {
 }
 
 impl RadioState {
+    /// One that may send.
+    pub fn of(channel: Channel) -> Self {
+        Self { channel: Some(channel), ..Self::default() }
+    }
+
     pub fn note_heard(&mut self, bytes: usize) {
         self.heard.0 += bytes as u64;
         self.heard.1 += 1;
@@ -50,6 +70,48 @@ impl RadioState {
             Waiting::Modem => (60_000, "the modem says that it has sent as much as it may"),
         };
         self.waits = Some((Instant::now() + Duration::from_millis(ms), why));
+    }
+
+    /// What a form of so many bytes would take on the air, at the least, in a sentence.
+    pub fn preview(
+        &self,
+        form_bytes: u64,
+        lane: Lane,
+        ledger: &Ledger,
+        now_ms: u64,
+    ) -> Option<(String, Option<Duration>)> {
+        let (way, limit) = self.channel?;
+        if form_bytes > FORM_MAX as u64 {
+            let said = format!(
+                "too long for a radio: {form_bytes} bytes, of {FORM_MAX} at most; it waits for \
+                 another way. What matters may go as a short text by itself"
+            );
+            return Some((said, None));
+        }
+        let air = Some(Purse { ledger, limit });
+        // Of more than one frame each has a head of its own.
+        let frames_bytes = match form_bytes <= way.frame_bytes() {
+            true => form_bytes,
+            false => form_bytes + form_bytes.div_ceil(way.frame_bytes().max(1)) * PIECE_HEAD as u64,
+        };
+        let preview = preview(now_ms, frames_bytes, lane, &way, Purses { air, money: None });
+        let airtime = span(preview.airtime_us.div_ceil(1_000_000));
+        let frames = match preview.frames {
+            1 => "one frame".to_owned(),
+            frames => format!("{frames} frames"),
+        };
+        Some(match preview.done {
+            Done::Straight(ms) => {
+                (format!("{frames}, {airtime} on the air"), Some(Duration::from_millis(ms)))
+            }
+            Done::Waiting(ms, why) => {
+                let sent = span(ms / 1000);
+                let said =
+                    format!("{frames}, {airtime} on the air, all of it in {sent}: {}", word(why));
+                (said, Some(Duration::from_millis(ms)))
+            }
+            Done::Never(why) => (format!("never: {}", word(why)), None),
+        })
     }
 
     /// The state in a word, and in a sentence.
@@ -107,6 +169,35 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_it_would_take_is_said_before_it_is_sent() {
+        use postrider_engine::air::{
+            Span,
+            cost::Price,
+            lora::{Lora, Modulation},
+        };
+        let lora = Lora::new(12, 125_000, 5, 8).unwrap();
+        let way = Way {
+            mtu_bytes: 222,
+            overhead_bytes: 0,
+            frame_max_us: None,
+            modulation: Modulation::Lora(lora),
+            price: Price { frame: 0, unit_bytes: 0, unit: 0 },
+        };
+        let limit = Limit::new(3, Some(36_000_000));
+        let radio = RadioState::of((way, limit));
+        let ledger = Ledger::new(Span::Hour, 0);
+        let told = |bytes| radio.preview(bytes, Lane::Normal, &ledger, 0).unwrap();
+        let (said, took) = told(206);
+        assert!(said.starts_with("one frame, 8 s on the air") && took.is_some(), "{said}");
+        let (said, took) = told(4_000);
+        assert!(said.contains("19 frames") && said.contains(" h: what is left"), "{said}");
+        assert!(took > Some(Duration::from_secs(3 * 3_600)), "{took:?}");
+        let (said, took) = told(1 << 20);
+        assert!(said.contains("too long for a radio") && took.is_none(), "{said}");
+        assert!(RadioState::default().preview(9, Lane::Normal, &ledger, 0).is_none());
+    }
 
     #[test]
     fn a_person_reads_who_is_heard_and_why_it_waits() {

@@ -22,6 +22,7 @@ use postrider_base::{
 use postrider_engine::{
     air::{
         Lane,
+        cost::{Price, Way},
         regions::{self, Secrecy},
     },
     node::Answer,
@@ -115,6 +116,7 @@ pub(super) async fn run(
     };
     facts.clear_only = settings.1;
     let settings = settings.0;
+    let channel = (way_of(&settings), settings.limit);
     let air = node.air().await.map_err(failed)?;
     air.begin(node.desk.held_ms(), settings.limit);
     let mut seed = [0; 32];
@@ -153,7 +155,7 @@ pub(super) async fn run(
         looking: false,
         look_at: begun,
     };
-    port.radio(|radio| *radio = RadioState::default());
+    port.radio(|radio| *radio = RadioState::of(channel));
     task.handle(Input::Held(held));
     task.run(stop).await
 }
@@ -197,6 +199,17 @@ fn settings(node: &Node, frames: &FramePort) -> Result<(Settings, bool), String>
     let settings =
         Settings { key, mtu_bytes, modulation, limit, silence, listening, beacons, call: None };
     Ok((settings, clear_only))
+}
+
+/// The way of its frames, for people who ask what something would take.
+fn way_of(settings: &Settings) -> Way {
+    Way {
+        mtu_bytes: settings.mtu_bytes as u64,
+        overhead_bytes: 0,
+        frame_max_us: None,
+        modulation: settings.modulation,
+        price: Price { frame: 0, unit_bytes: 0, unit: 0 },
+    }
 }
 
 /// Listens for a while, for a person who asks what is there. Nothing is sent.
@@ -447,7 +460,7 @@ impl RadioTask<'_> {
             .filter(|receipt| self.aired.contains(&ItemId(receipt.id_prefix)))
             .collect();
         for receipt in &receipts {
-            self.receipts.insert(receipt.id_prefix, receipt.clone());
+            self.receipts.insert(receipt.id_prefix, *receipt);
         }
         if !receipts.is_empty() {
             self.handle(Input::Receipts { receipts, lane: Lane::Normal });
@@ -473,7 +486,7 @@ impl RadioTask<'_> {
     fn receipt_again(&mut self, prefix: &[u8]) {
         let found = self.receipts.iter().find(|(id, _)| id.starts_with(prefix));
         if let Some((_, receipt)) = found {
-            let receipts = vec![receipt.clone()];
+            let receipts = vec![*receipt];
             self.handle(Input::Receipts { receipts, lane: Lane::Normal });
         }
     }

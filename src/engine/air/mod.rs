@@ -1,5 +1,5 @@
 //! Air discipline: how long a frame takes on the air, what the law and others leave for it, when it may
-//! go, and what that costs. No transport uses it yet.
+//! go, and what that costs.
 //!
 //! - [`lora`]: how long a frame is on the air, in whole microseconds (it stands in base: drivers pace by it);
 //! - [`regions`]: what may be done on a frequency, as dated data;

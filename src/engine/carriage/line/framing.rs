@@ -404,7 +404,7 @@ mod tests {
             data(9000, false, 0),
             Frame::Poll(255),
             Frame::Letter(vec![7]),
-            Frame::Letter((0..LETTER_MAX).map(|n| n as u8).collect()),
+            Frame::Letter((0..=u8::MAX).cycle().take(LETTER_MAX).collect()),
             Frame::Status(Status::default()),
             Frame::Status(Status { echo: Some(0), map: vec![false; 7], ..Status::default() }),
             Frame::Status(Status { over: true, more: true, ..Status::default() }),
