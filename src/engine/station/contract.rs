@@ -31,6 +31,8 @@
 //! station  only now lets others know that this node has it
 //! ```
 //!
+//! When the radio is gone, [`Station::end`](super::Station::end) gives back what was booked and not sent.
+//!
 //! What holds:
 //! - Values in, values out. The station reads no clock; all chance comes from the seed it began with.
 //! - The ledger is the shell's, one for all radios of a node, and must be the same one at every call; what
@@ -104,7 +106,8 @@ pub enum Listening {
 pub enum Beacons {
     /// When there is something new, and rarely when there is not.
     Sent,
-    /// Never: it is found by nobody, and offered nothing it did not hear itself.
+    /// Never, as where nothing may be said that only some understand: nothing that it sends says who it
+    /// is, it is found by nobody, and offered nothing that it did not hear of itself.
     Silent,
 }
 

@@ -76,13 +76,19 @@ impl Forms {
         Some(*form)
     }
 
-    /// Which item a form is that was put together under this key, as it was judged.
-    pub fn by_key(&self, key: Key) -> Option<ItemId> {
-        let of_key = self.known.iter().filter(|form| form.key == key);
-        of_key.rev().find_map(|form| match form.judged {
+    /// What was judged to be here of what came under this key.
+    pub fn by_key(&self, key: Key) -> Option<Form> {
+        self.known.iter().rev().find(|form| form.key == key && form.id().is_some()).copied()
+    }
+}
+
+impl Form {
+    /// What it is, if it is here.
+    pub fn id(&self) -> Option<ItemId> {
+        match self.judged {
             Some(Verdict::Kept(id) | Verdict::Known(id)) => Some(id),
             _ => None,
-        })
+        }
     }
 }
 
@@ -107,8 +113,8 @@ mod tests {
             let later = forms.came(AGAIN_US, bytes);
             assert_eq!(matches!(later, Came::Is(_)), matches!(then, Came::Is(_)), "{later:?}");
         }
-        assert_eq!(forms.by_key(key_of(b"one")), Some(id));
-        assert_eq!(forms.by_key(key_of(b"ten")), None);
+        assert_eq!(forms.by_key(key_of(b"one")).and_then(|form| form.id()), Some(id));
+        assert!(forms.by_key(key_of(b"ten")).is_none());
     }
 
     #[test]

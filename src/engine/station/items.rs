@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use postrider_base::NodeId;
+use postrider_base::{NodeId, radio::FrameType};
 
 use super::{
     code::{Coded, Follows, Key},
@@ -21,8 +21,6 @@ const BURST_MAX: usize = 8;
 const MISSED_US: u64 = 20_000_000;
 /// Who may want frames of one item at a time.
 const ASKERS_MAX: usize = 16;
-/// A receipt is asked for after a minute, and ever more rarely.
-const ASK_US: u64 = 60_000_000;
 
 /// What is to be done with an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +59,15 @@ pub(super) enum Seen {
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     pub bytes: Vec<u8>,
+    pub part: Part,
+}
+
+/// Of what a frame is: of an item as it was given then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub id: ItemId,
     pub turn: Turn,
+    arrival: u64,
 }
 
 #[derive(Debug)]
@@ -115,6 +121,10 @@ impl Items {
         mtu_bytes: usize,
         means: Means<'_>,
     ) -> Result<Option<ItemId>, Ending> {
+        let first = item.form.first().copied().and_then(FrameType::of);
+        if first != Some(FrameType::Bundle) {
+            return Err(Ending::Form);
+        }
         let coded = Coded::new(&item.form, mtu_bytes).map_err(|_| Ending::Form)?;
         let ends_ms = now.custody_ms.saturating_add(item.lives_ms);
         if let Some(entry) = self.entries.get_mut(&item.id)
@@ -157,7 +167,7 @@ impl Items {
             offer: None,
             aired_us: 0,
             ask_us: u64::MAX,
-            ask_gap_us: ASK_US,
+            ask_gap_us: means.pace.ask_us(),
         };
         self.entries.insert(item.id, entry);
         Ok(gone)
@@ -256,7 +266,8 @@ impl Items {
     /// The frames of that turn, as many as go together.
     pub fn frames(&mut self, id: &ItemId, turn: Turn) -> Vec<Frame> {
         let Some(entry) = self.entries.get_mut(id) else { return Vec::new() };
-        let frame = |bytes| Frame { bytes, turn };
+        let part = Part { id: *id, turn, arrival: entry.arrival };
+        let frame = |bytes| Frame { bytes, part };
         match turn {
             Turn::First => {
                 let left = entry.coded.frames().iter().skip(entry.next).take(BURST_MAX);
@@ -271,7 +282,10 @@ impl Items {
                 let sums = entry.most_wanted().clamp(1, entry.coded.frames().len());
                 let turns = (0..sums).map(|at| if at == 0 { Turn::Again } else { Turn::More });
                 let turns: Vec<Turn> = turns.collect();
-                let sum = |(at, turn)| Frame { bytes: entry.sum(at + 1 == sums), turn };
+                let sum = |(at, turn)| Frame {
+                    bytes: entry.sum(at + 1 == sums),
+                    part: Part { turn, ..part },
+                };
                 turns.into_iter().enumerate().map(sum).collect()
             }
             Turn::Repair(by) => {
@@ -284,29 +298,30 @@ impl Items {
     }
 
     /// Whether a frame that was made still is to go.
-    pub fn still(&self, now_us: u64, id: &ItemId, turn: Turn) -> bool {
-        let Some(entry) = self.entries.get(id) else { return false };
-        turn == Turn::More || entry.turns().iter().any(|due| due.0 == turn && due.1 <= now_us)
+    pub fn still(&self, now_us: u64, part: &Part) -> bool {
+        let entry = self.entries.get(&part.id).filter(|entry| entry.arrival == part.arrival);
+        let due = |(turn, due_us): &(Turn, u64)| *turn == part.turn && *due_us <= now_us;
+        entry.is_some_and(|entry| part.turn == Turn::More || entry.turns().iter().any(due))
     }
 
     /// A frame was on the air. Whether that was all of it, once more.
     pub fn aired(
         &mut self,
         now_us: u64,
-        id: &ItemId,
-        turn: Turn,
+        part: &Part,
         us: u64,
         budgets: &mut Budgets,
         means: Means<'_>,
     ) -> bool {
-        let Some(entry) = self.entries.get_mut(id) else { return false };
-        self.shares.spend(entry.source, us);
-        if let Some(asker) = Entry::asker(turn) {
+        if let Some(asker) = Entry::asker(part.turn) {
             budgets.spend(now_us, asker, us);
         }
+        let entry = self.entries.get_mut(&part.id);
+        let Some(entry) = entry.filter(|entry| entry.arrival == part.arrival) else { return false };
+        self.shares.spend(entry.source, us);
         entry.aired_us = now_us;
         entry.passed = false;
-        match turn {
+        match part.turn {
             Turn::First => {
                 entry.next += 1;
                 if entry.next < entry.coded.frames().len() {
@@ -338,10 +353,6 @@ impl Items {
     /// Somebody seems to have it; whether that is news.
     pub fn seen(&mut self, now_us: u64, id: &ItemId, seen: Seen, chance: &mut Chance) -> bool {
         let Some(entry) = self.entries.get_mut(id) else { return false };
-        if seen == Seen::PassedOn {
-            // Whoever lacked it has heard that too.
-            entry.offer = None;
-        }
         // What was never sent is sent once: nothing that is heard keeps it back.
         if entry.times == 0 || entry.resting {
             return false;
@@ -369,6 +380,13 @@ impl Items {
         false
     }
 
+    /// Somebody else sends it: whoever lacks it has heard that too.
+    pub fn offered(&mut self, id: &ItemId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.offer = None;
+        }
+    }
+
     /// Somebody says that it lacks it.
     pub fn lacked(&mut self, now_us: u64, id: &ItemId, by: Option<NodeId>, after_us: u64) {
         let Some(entry) = self.entries.get_mut(id) else { return };
@@ -386,12 +404,25 @@ impl Items {
         }
     }
 
-    /// Somebody wants so many more frames of a form.
-    pub fn wanted(&mut self, now_us: u64, key: Key, by: Asker, frames: usize, after_us: u64) {
+    /// Somebody else sends a sum of it: that is for all who lack any. What lacks then is sent from here
+    /// when they end.
+    pub fn served(&mut self, now_us: u64, id: &ItemId, wait_us: u64) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        entry.serve();
+        for wanted in &mut entry.wanted {
+            wanted.due_us = wanted.due_us.max(now_us.saturating_add(wait_us));
+        }
+    }
+
+    /// Somebody wants so many more frames of a form. Who has sent of it last answers first.
+    pub fn wanted(&mut self, now_us: u64, key: Key, by: Asker, frames: usize, means: Means<'_>) {
+        let Means { pace, chance } = means;
         let of_key = self.entries.values_mut().filter(|entry| entry.coded.key() == key);
         for entry in of_key.filter(|entry| entry.times > 0 && !entry.coded.is_one()) {
             let frames = frames.min(entry.coded.frames().len());
-            let due_us = now_us.saturating_add(after_us);
+            let sent = now_us.saturating_sub(entry.aired_us) < 2 * pace.window_us();
+            let drawn_us = if sent { 0 } else { chance.up_to(pace.window_us()) };
+            let due_us = now_us.saturating_add(pace.want_us).saturating_add(drawn_us);
             if let Some(wanted) = entry.wanted.iter_mut().find(|wanted| wanted.by == by) {
                 wanted.frames = wanted.frames.max(frames);
             } else if entry.wanted.len() < ASKERS_MAX {

@@ -9,10 +9,16 @@ use crate::{
 const UNRULED_HOUR_US: u64 = 360_000_000;
 /// Bytes of the wants that are drawn for: one of them.
 const WANT_BYTES: u64 = 10;
+/// How long a node takes to keep what it got durably, and to look what goes on.
+const KEEPING_US: u64 = 300_000;
 /// Repetitions come no rarer than twice a day.
 pub(super) const GAP_MOST_US: u64 = 12 * 3_600_000_000;
 /// What seems to be with somebody is repeated after half an hour, then an hour, then two.
 pub(super) const REST_US: u64 = 1_800_000_000;
+
+/// A receipt is asked for after no less and no more at first.
+const ASK_LEAST_US: u64 = 5_000_000;
+const ASK_MOST_US: u64 = 60_000_000;
 
 /// Times of a channel.
 #[derive(Clone, Copy, Debug)]
@@ -49,12 +55,19 @@ impl Pace {
     /// waits until somebody who passes it on must have begun; the rest until it is passed on.
     pub fn first_gap_us(&self, lane: Lane, pieces: usize) -> u64 {
         let own = match lane {
-            Lane::Sos | Lane::Urgent => 16 * self.slot_us,
-            Lane::Normal => 20 * self.slot_us + 4 * self.frame_us,
+            Lane::Sos | Lane::Urgent => self.begun_us(),
+            Lane::Normal => self.begun_us() + 4 * self.frame_us,
             Lane::Bulk => 60_000_000 + 8 * self.frame_us,
         };
         // Of a long one others say first what they lack.
         if pieces > 1 { own.max(self.window_us() + 4 * self.frame_us) } else { own }
+    }
+
+    /// How long a receipt is waited for before it is asked for, once somebody has what it is for: on a
+    /// channel that is fast nobody would understand a minute, on a slow one it takes as long until it
+    /// came by itself.
+    pub fn ask_us(&self) -> u64 {
+        (self.window_us() + 40 * self.frame_us).clamp(ASK_LEAST_US, ASK_MOST_US)
     }
 
     /// By how much the next gap is longer.
@@ -62,9 +75,14 @@ impl Pace {
         if lane <= Lane::Urgent { 3 } else { 4 }
     }
 
+    /// Within this whoever passes something on, or receipts it, has begun to say so.
+    pub fn begun_us(&self) -> u64 {
+        12 * self.slot_us + KEEPING_US
+    }
+
     /// After a burst others say within this what they lack.
     pub fn window_us(&self) -> u64 {
-        26 * self.want_us
+        34 * self.want_us
     }
 }
 

@@ -28,12 +28,14 @@ const OPEN_MAX: usize = 32;
 /// So often one is wanted without a frame of it coming. Its sender may be gone; when it is heard again
 /// it is wanted again.
 const TRIES_MAX: u32 = 5;
+/// And so often somebody else is let want it instead, who may not be answered or does not want it.
+const WAITED_MAX: u32 = 3;
 /// Who lacks so many frames or more speaks first.
 const MANY: u64 = 8;
 /// By so many slots later who lacks hardly anything.
 const FEW_SLOTS: u64 = 8;
 /// From so many slots chance draws: of ten that lack as much two speak at once in one of three rounds.
-const DRAWN_SLOTS: u64 = 16;
+const DRAWN_SLOTS: u64 = 24;
 
 /// Forms that lack frames.
 #[derive(Debug, Default)]
@@ -48,6 +50,8 @@ struct Want {
     key: Key,
     due_us: u64,
     tries: u32,
+    /// So often somebody else was let want instead.
+    waited: u32,
 }
 
 /// A frame of wants as it came.
@@ -57,15 +61,15 @@ pub(super) struct Said {
     body: Vec<u8>,
 }
 
-/// The frame that says it.
-pub(super) fn encode(key: &ContactKey, nonce: u8, wants: &[(Key, u8)]) -> Vec<u8> {
+/// The frame that says it; without a key nobody is to know who.
+pub(super) fn encode(key: Option<&ContactKey>, nonce: u8, wants: &[(Key, u8)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (key, frames) in wants.iter().take(WANTS_MAX) {
         body.extend_from_slice(key);
         body.push(*frames);
     }
     let mut frame = vec![WANTS, nonce];
-    frame.extend_from_slice(&tag(key, nonce, &body));
+    frame.extend_from_slice(&key.map_or([0; 3], |key| tag(key, nonce, &body)));
     frame.extend_from_slice(&body);
     frame
 }
@@ -116,13 +120,13 @@ impl Wants {
         let silence_us = if over { 0 } else { 4 * pace.frame_us };
         let due_us = now_us.saturating_add(drawn_us).saturating_add(silence_us);
         if let Some(want) = self.open.iter_mut().find(|want| want.key == key) {
-            (want.due_us, want.tries) = (due_us, 0);
+            (want.due_us, want.tries, want.waited) = (due_us, 0, 0);
             return;
         }
         if self.open.len() >= OPEN_MAX {
             self.open.remove(0);
         }
-        self.open.push(Want { key, due_us, tries: 0 });
+        self.open.push(Want { key, due_us, tries: 0, waited: 0 });
     }
 
     /// Somebody wants so many: who lacks no more waits for them.
@@ -137,7 +141,8 @@ impl Wants {
     ) {
         let mine = gathering.lacks(key).unwrap_or(0);
         let want = self.open.iter_mut().find(|want| want.key == key);
-        if let Some(want) = want.filter(|_| frames >= mine) {
+        if let Some(want) = want.filter(|want| frames >= mine && want.waited < WAITED_MAX) {
+            want.waited += 1;
             let sending_us = pace.frame_us.saturating_mul(u64::from(mine) + 2);
             let wait_us = around(chance, pace.window_us() + sending_us);
             want.due_us = want.due_us.max(now_us.saturating_add(wait_us));
@@ -168,7 +173,7 @@ impl Wants {
         for (key, frames) in said {
             self.unread.retain(|unread| unread != key);
             let Some(want) = self.open.iter_mut().find(|want| want.key == *key) else { continue };
-            want.tries += 1;
+            (want.tries, want.waited) = (want.tries + 1, 0);
             let sending_us = pace.frame_us.saturating_mul(u64::from(*frames) + 4);
             let wait_us = (pace.window_us() + sending_us) << (want.tries - 1).min(16);
             want.due_us = now_us.saturating_add(around(chance, wait_us));
@@ -208,11 +213,12 @@ mod tests {
     #[test]
     fn who_wants_is_known_to_contacts_alone() {
         let wants = [([1, 2, 3, 4], 5), ([6, 7, 8, 9], 0)];
-        let frame = encode(&key(1), 7, &wants);
+        let frame = encode(Some(&key(1)), 7, &wants);
         assert_eq!(frame.len(), bytes(2));
         let said = Said::of(&frame).unwrap();
         assert_eq!(said.wants().collect::<Vec<_>>(), wants);
         assert!(said.is_from(&key(1)) && !said.is_from(&key(2)));
+        assert!(!Said::of(&encode(None, 7, &wants)).unwrap().is_from(&key(1)));
         for at in 1..frame.len() {
             let mut other = frame.clone();
             other[at] ^= 1;
@@ -223,6 +229,9 @@ mod tests {
                 .filter(|cut| *cut != bytes(1))
                 .all(|cut| Said::of(&frame[..cut]).is_none())
         );
-        assert_eq!(Said::of(&encode(&key(1), 7, &[([0; 4], 1); 9])).unwrap().wants().count(), 8);
+        assert_eq!(
+            Said::of(&encode(Some(&key(1)), 7, &[([0; 4], 1); 9])).unwrap().wants().count(),
+            8
+        );
     }
 }

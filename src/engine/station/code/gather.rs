@@ -11,7 +11,7 @@ use postrider_base::radio::FORM_MAX;
 use super::{
     Fragment, Key, Sum, factors,
     field::{Equation, solve},
-    key_of,
+    key_of, sum,
 };
 
 /// Forms that are put together at the same time. Nobody says on the air who sends: what has least goes
@@ -19,16 +19,16 @@ use super::{
 const SETS_MAX: usize = 32;
 /// Frames beyond those that are needed, before the oldest goes.
 const SPARE: usize = 4;
-/// With more pieces none is left out in turn: each try is a solution, 20 of them 2 ms.
+/// With more pieces none is left out in turn: each try is a solution.
 const TRIES_MAX: usize = 32;
 /// What got no frame for so long is given up: an hour and a half is longer than any wait for airtime.
 const STALE_US: u64 = 5_400_000_000;
-/// Forms remembered that are here, so that a late frame begins none: with 171 pieces each 90 KiB.
+/// Forms remembered that are here, so that a late frame begins none: 280 KiB of the longest.
 const DONE_MAX: usize = 64;
-/// For so long: whoever makes another form with the same four bytes keeps a true one out no longer.
+/// One that nobody has judged yet for so long, by its key alone.
 const DONE_US: u64 = 600_000_000;
-/// Shorter pieces are like others by chance.
-const PRINT_LEAST: usize = 16;
+/// Where a form says how far it has come and how old it is.
+const HOP: std::ops::Range<usize> = 1..3;
 /// Keys under which others pass one on.
 const OTHERS_MAX: usize = 8;
 
@@ -39,27 +39,28 @@ pub(in super::super) enum Gathered {
     Whole(Vec<u8>),
     /// So many frames lack still; and whether others may speak now.
     Lacks { key: Key, frames: u8, over: bool },
-    /// Its form is here, under this key; whether it came under another, which is how it is passed on.
-    Known { key: Key, passed_on: bool },
+    /// Its form is here, under this key; what this frame calls it, which is another key where it has
+    /// come farther or less far; and how long nothing of it was heard.
+    Known { key: Key, heard_as: Key, idle_us: u64 },
     /// Not a fragment.
     Refused,
 }
 
-/// Forms that are not whole yet: at most 32 of twice [`FORM_MAX`], 270 KiB.
+/// Forms that are not whole yet: at most 32 of three times [`FORM_MAX`] and what rows take, 500 KiB.
 #[derive(Debug, Default)]
 pub(in super::super) struct Gathering {
     sets: Vec<Set>,
     done: VecDeque<Done>,
 }
 
-/// A form that is here, and how its pieces are known in whatever hop's form they come: only the first
-/// piece says how far it has come.
+/// A form that is here.
 #[derive(Debug)]
 struct Done {
     key: Key,
     since_us: u64,
+    heard_us: u64,
     standing: Standing,
-    pieces: Vec<[u8; 8]>,
+    pieces: Vec<Vec<u8>>,
     /// What others call it who pass it on.
     others: Vec<Key>,
 }
@@ -92,10 +93,9 @@ impl Gathering {
     pub fn take(&mut self, now_us: u64, frame: &[u8]) -> Gathered {
         let Some(fragment) = Fragment::of(frame) else { return Gathered::Refused };
         let key = fragment.key;
-        self.done.retain(|done| now_us.saturating_sub(done.since_us) < DONE_US);
-        if let Some(known) = self.known(&fragment) {
+        if let Some((known, idle_us)) = self.known(now_us, &fragment) {
             self.sets.retain(|set| set.key != key);
-            return Gathered::Known { key: known, passed_on: known != key };
+            return Gathered::Known { key: known, heard_as: key, idle_us };
         }
         self.sets.retain(|set| now_us.saturating_sub(set.heard_us) < STALE_US);
         // What cannot be of what is there is of another form with that name: one of them is false.
@@ -142,11 +142,14 @@ impl Gathering {
         if self.done.len() == DONE_MAX {
             self.done.pop_front();
         }
-        let long = |(_, piece): &(u8, &[u8])| piece.len() >= PRINT_LEAST;
-        let pieces = (0..).zip(pieces).skip(1).filter(long);
-        let pieces = pieces.map(|(number, piece)| print(number, piece)).collect();
-        let done = Done { key, since_us: now_us, standing, pieces, others: Vec::new() };
-        self.done.push_back(done);
+        let pieces = pieces.into_iter().map(<[u8]>::to_vec).collect();
+        let (since_us, heard_us) = (now_us, now_us);
+        self.done.push_back(Done { key, since_us, heard_us, standing, pieces, others: Vec::new() });
+    }
+
+    /// Whether a form came in pieces lately.
+    pub fn has(&self, key: Key) -> bool {
+        self.done.iter().any(|done| done.key == key)
     }
 
     /// The form of that key is what it says.
@@ -160,30 +163,54 @@ impl Gathering {
         self.done.retain(|done| done.key != key);
     }
 
-    /// Under which key the form is here that this is of.
-    fn known(&mut self, fragment: &Fragment<'_>) -> Option<Key> {
-        let key = fragment.key;
-        let named = |done: &&Done| done.key == key || done.others.contains(&key);
-        if let Some(done) = self.done.iter().find(named) {
-            return Some(done.key);
+    /// Under which key the form is here that this is of, and how long nothing of it was heard.
+    fn known(&mut self, now_us: u64, fragment: &Fragment<'_>) -> Option<(Key, u64)> {
+        let done = self.done.iter_mut().find(|done| done.has(now_us, fragment))?;
+        if done.key != fragment.key
+            && !done.others.contains(&fragment.key)
+            && done.others.len() < OTHERS_MAX
+        {
+            done.others.push(fragment.key);
         }
-        let Sum::Piece(number) = fragment.sum else { return None };
-        let print = print(number, fragment.content);
-        // Or somebody who changes the first piece could keep the true one out.
-        let mut done = self.done.iter_mut().filter(|done| done.standing == Standing::True);
-        let done = done.find(|done| done.pieces.contains(&print))?;
-        if done.others.len() < OTHERS_MAX {
-            done.others.push(key);
-        }
-        Some(done.key)
+        let idle_us = now_us.saturating_sub(done.heard_us);
+        done.heard_us = now_us;
+        Some((done.key, idle_us))
     }
 }
 
-fn print(number: u8, content: &[u8]) -> [u8; 8] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&[number]).update(content);
-    let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
-    [a, b, c, d, e, f, g, h]
+impl Done {
+    /// Whether a fragment is of this form, or of the same passed on: that differs in how far it has come
+    /// and how old it is, two bytes of the first piece. What is true is compared, so that whoever makes
+    /// another form with its key keeps nothing out.
+    fn has(&self, now_us: u64, fragment: &Fragment<'_>) -> bool {
+        if self.standing == Standing::Whole {
+            return self.key == fragment.key && now_us.saturating_sub(self.since_us) < DONE_US;
+        }
+        let size = self.pieces.first().map_or(0, Vec::len);
+        if self.pieces.len() != usize::from(fragment.last) + 1 || fragment.content.len() > size {
+            return false;
+        }
+        let named = self.key == fragment.key || self.others.contains(&fragment.key);
+        match fragment.sum {
+            // Of other pieces than the first nobody can tell: two bundles may bring the same.
+            Sum::Piece(number) if number > 0 => {
+                let own = self.pieces.get(usize::from(number));
+                named && own.is_some_and(|own| own == fragment.content)
+            }
+            Sum::Piece(_) => differ_in_hop(&self.pieces[0], fragment.content),
+            Sum::Seed(_) if fragment.content.len() != size => false,
+            Sum::Seed(seed) => {
+                let own = sum(fragment.key, seed, self.pieces.iter().map(Vec::as_slice));
+                differ_in_hop(&own, fragment.content)
+            }
+        }
+    }
+}
+
+/// Whether these are the same, but for the second and third byte.
+fn differ_in_hop(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len()
+        && a.iter().zip(b).enumerate().all(|(at, (a, b))| a == b || HOP.contains(&at))
 }
 
 impl Set {
@@ -405,26 +432,31 @@ mod tests {
         assert_eq!(gathering.lacks(coded.key()), Some(2));
         gathering.take(0, &coded.frames()[0]);
         assert!(matches!(gathering.take(0, &coded.frames()[1]), Gathered::Whole(_)));
-        let known = |passed_on| Gathered::Known { key: coded.key(), passed_on };
-        assert_eq!(gathering.take(0, &coded.frames()[0]), known(false));
+        let known =
+            |of: &Coded| Gathered::Known { key: coded.key(), heard_as: of.key(), idle_us: 0 };
+        assert_eq!(gathering.take(0, &coded.frames()[0]), known(&coded));
         assert_eq!(gathering.lacks(coded.key()), None);
         // Another node passes it on: its first piece says that it has come farther.
         let mut farther = form(1_000, 5);
         farther[1] += 1;
         let farther = Coded::new(&farther, 230).unwrap();
         assert!(matches!(gathering.take(0, &farther.frames()[1]), Gathered::Lacks { .. }));
+        // Only what the shell confirmed is known by what it is; a sum or the first piece is enough.
         gathering.confirm(coded.key());
-        let mut lacks_one = 0;
-        for frame in farther.frames() {
-            match gathering.take(0, frame) {
-                Gathered::Lacks { .. } => lacks_one += 1,
-                other => assert_eq!(other, known(true)),
-            }
-        }
-        assert_eq!((lacks_one, gathering.sets.len()), (1, 0));
-        assert_eq!(gathering.take(0, &farther.repair(3, Follows::More)), known(true));
-        // After a while it may come again, and at once if it was not what it said.
-        assert!(matches!(gathering.take(DONE_US, &coded.frames()[0]), Gathered::Lacks { .. }));
+        assert_eq!(gathering.take(0, &farther.repair(3, Follows::More)), known(&farther));
+        assert!(gathering.sets.is_empty());
+        assert!(farther.frames().iter().all(|frame| gathering.take(0, frame) == known(&farther)));
+        let later = gathering.take(DONE_US, &coded.frames()[3]);
+        assert!(matches!(later, Gathered::Known { idle_us: DONE_US, .. }), "{later:?}");
+        // Another form with the same content, or with the same name.
+        let mut other = form(1_000, 5);
+        other[9] ^= 1;
+        let other = Coded::new(&other, 230).unwrap();
+        let whole = other.frames().iter().map(|frame| gathering.take(0, frame)).last();
+        assert!(matches!(whole, Some(Gathered::Whole(_))));
+        let mut lie = coded.frames()[2].clone();
+        lie[20] ^= 1;
+        assert!(matches!(gathering.take(0, &lie), Gathered::Lacks { .. }));
     }
 
     #[test]
@@ -464,7 +496,7 @@ mod tests {
                 gathering.take(0, &frame);
                 let held: usize =
                     gathering.sets.iter().flat_map(|set| &set.rows).map(|(_, row)| row.len()).sum();
-                prop_assert!(held <= SETS_MAX * 2 * FORM_MAX);
+                prop_assert!(held <= SETS_MAX * 3 * FORM_MAX);
             }
         }
     }

@@ -24,6 +24,8 @@ const PIECE: u8 = 2;
 const REPAIR: u8 = 5;
 const REPAIR_LAST: u8 = 6;
 const REPAIR_HEAD: usize = 8;
+/// Pieces of a form: the longest one makes 107 where frames are shortest. It bounds what a solution takes.
+const PIECES_MAX: usize = 128;
 
 /// What names a form in its frames: the first bytes of its hash.
 pub(super) type Key = [u8; 4];
@@ -95,14 +97,7 @@ impl Coded {
             Follows::More => REPAIR,
             Follows::Nothing => REPAIR_LAST,
         };
-        let contents = self.contents();
-        let size = contents.clone().map(<[u8]>::len).max().unwrap_or(0);
-        let mut sum = vec![0; size];
-        for (factor, content) in
-            factors(self.key, seed, self.frames.len()).into_iter().zip(contents)
-        {
-            field::add(&mut sum, factor, content);
-        }
+        let sum = sum(self.key, seed, self.contents());
         let last = u8::try_from(self.frames.len() - 1).unwrap_or(u8::MAX);
         let mut frame = vec![first];
         frame.extend_from_slice(&self.key);
@@ -128,7 +123,7 @@ impl<'a> Fragment<'a> {
             _ => return None,
         };
         // Those before the last are as long as this one or longer: so much bounds what a form takes.
-        let fits = usize::from(last) * content.len() < FORM_MAX;
+        let fits = usize::from(last) < PIECES_MAX && usize::from(last) * content.len() < FORM_MAX;
         (last >= 1 && !content.is_empty() && fits).then_some(Self { key: *key, last, sum, content })
     }
 
@@ -143,10 +138,25 @@ pub(super) fn is_sum(first: u8) -> bool {
     matches!(first, REPAIR | REPAIR_LAST)
 }
 
+/// Of which form a frame is, if it is a fragment.
+pub(super) fn key_in(frame: &[u8]) -> Option<Key> {
+    Fragment::of(frame).map(|fragment| fragment.key)
+}
+
 /// What names a form.
 pub(super) fn key_of(form: &[u8]) -> Key {
     let [a, b, c, d, ..] = *blake3::hash(form).as_bytes();
     [a, b, c, d]
+}
+
+/// The sum of pieces that follows from a seed.
+fn sum<'a>(key: Key, seed: u16, pieces: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
+    let (count, size) = (pieces.clone().count(), pieces.clone().map(<[u8]>::len).max());
+    let mut sum = vec![0; size.unwrap_or(0)];
+    for (factor, piece) in factors(key, seed, count).into_iter().zip(pieces) {
+        field::add(&mut sum, factor, piece);
+    }
+    sum
 }
 
 /// What the pieces are multiplied by: the hash of key and seed, drawn out.

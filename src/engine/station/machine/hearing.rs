@@ -10,13 +10,13 @@ use postrider_base::{
 use super::{
     super::{
         beacon::{BEACON, Beacon},
-        code::{Gathered, Key, is_sum},
+        code::{Gathered, Key, is_sum, key_in, key_of},
         contract::{FormNumber, ItemId, Listening, Now, Output, Verdict},
         forms::{Came, Form},
         neighbours::News,
         wants::{Said, WANTS},
     },
-    Asker, Carrier, Seen, Station,
+    Asker, Carrier, Means, Seen, Station,
 };
 
 /// Somebody who lacks an item is offered it within so many slots, so that of many who have it one
@@ -57,9 +57,18 @@ impl Station {
     }
 
     fn fragment(&mut self, now: Now, frame: &[u8], strength: Strength) {
+        // Our own, come back: nothing of it lacks here.
+        if let Some(id) = key_in(frame).and_then(|key| self.items.by_key(key)) {
+            self.items.offered(&id);
+            if frame.first().copied().is_some_and(is_sum) {
+                let wait_us = 3 * self.pace.frame_us + self.chance.up_to(self.pace.window_us());
+                self.items.served(now.us, &id, wait_us);
+            }
+            return;
+        }
         match self.gathering.take(now.us, frame) {
             Gathered::Whole(form) => {
-                let key = super::super::code::key_of(&form);
+                let key = key_of(&form);
                 self.wants.done(key);
                 self.whole(now, &form, Some(key), strength);
             }
@@ -67,19 +76,24 @@ impl Station {
                 let (pace, chance) = (&self.pace, &mut self.chance);
                 self.wants.lacks(now.us, key, frames, over, pace, chance);
             }
-            Gathered::Known { key, passed_on } => self.known(now, key, passed_on),
+            Gathered::Known { key, heard_as, idle_us } => self.known(now, key, heard_as, idle_us),
             Gathered::Refused => {}
         }
     }
 
     /// A frame of a form that is here.
-    fn known(&mut self, now: Now, key: Key, passed_on: bool) {
-        let own = self.items.by_key(key);
-        match own.or_else(|| self.forms.by_key(key)) {
-            Some(id) if own.is_some() && passed_on => self.seen(now, id, Seen::PassedOn),
-            // Of our own frames, or of one that we heard already: a repetition, if any time has passed.
-            Some(id) if own.is_none() => self.again(now, id),
-            _ => {}
+    fn known(&mut self, now: Now, key: Key, heard_as: Key, idle_us: u64) {
+        if let Some(id) = self.items.by_key(key) {
+            // What was put together here under that key came from before us; else it goes on.
+            match self.forms.by_key(heard_as) {
+                Some(form) => self.is(now, id, form.hop),
+                None => self.sent_by_others(now, id, Ordering::Greater),
+            }
+        } else if idle_us < 2 * self.pace.window_us() {
+            // It goes on for others: what would be said now would be in their way.
+            self.saying.wait(now.us.saturating_add(self.pace.window_us()));
+        } else if let Some(id) = self.forms.by_key(key).and_then(|form| form.id()) {
+            self.again(now, id);
         }
     }
 
@@ -89,18 +103,12 @@ impl Station {
             return;
         }
         if let Some((id, how_far)) = self.items.same(form).filter(|_| key.is_none()) {
-            match how_far {
-                Ordering::Greater => self.seen(now, id, Seen::PassedOn),
-                // Our own frame, come back; or from before us: they do not know that we have it.
-                Ordering::Equal => {}
-                Ordering::Less => self.again(now, id),
-            }
-            return;
+            return self.sent_by_others(now, id, how_far);
         }
         match self.forms.came(now.us, form) {
             Came::New(number) => self.give(number, form, strength),
             Came::Is(id) => self.is(now, id, form.get(1).copied().unwrap_or(0)),
-            Came::Unread => self.wants.unread(super::super::code::key_of(form)),
+            Came::Unread => self.wants.unread(key_of(form)),
             Came::Nothing => {}
         }
     }
@@ -116,6 +124,9 @@ impl Station {
                 self.gathering.confirm(form.key);
                 self.held.came(id);
                 self.saying.tell(now.us, &self.pace, &mut self.chance);
+                if self.gathering.has(form.key) {
+                    self.saying.wait(now.us.saturating_add(self.pace.window_us()));
+                }
             }
             Verdict::Known(id) => {
                 self.gathering.confirm(form.key);
@@ -132,10 +143,19 @@ impl Station {
 
     /// A form of what is here was heard.
     fn is(&mut self, now: Now, id: ItemId, hop: u8) {
-        match self.items.farther(&id, hop) {
-            Some(Ordering::Greater) => self.seen(now, id, Seen::PassedOn),
-            Some(Ordering::Equal) => {}
-            Some(Ordering::Less) | None => self.again(now, id),
+        let how_far = self.items.farther(&id, hop).unwrap_or(Ordering::Less);
+        self.sent_by_others(now, id, how_far);
+    }
+
+    /// Somebody sends what is here, farther on its way than it is sent from here or less far.
+    fn sent_by_others(&mut self, now: Now, id: ItemId, how_far: Ordering) {
+        self.items.offered(&id);
+        match how_far {
+            Ordering::Greater => self.seen(now, id, Seen::PassedOn),
+            // From somebody who got it where we did; or our own, come back.
+            Ordering::Equal => {}
+            // From before us: they may not know that it is here.
+            Ordering::Less => self.again(now, id),
         }
     }
 
@@ -212,8 +232,8 @@ impl Station {
                 }
                 continue;
             }
-            let after_us = 4 * self.pace.want_us;
-            self.items.wanted(now.us, key, by, usize::from(frames), after_us);
+            let means = Means { pace: &self.pace, chance: &mut self.chance };
+            self.items.wanted(now.us, key, by, usize::from(frames), means);
             let (pace, chance) = (&self.pace, &mut self.chance);
             self.wants.heard(now.us, key, frames, &self.gathering, pace, chance);
         }

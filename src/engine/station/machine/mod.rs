@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::{
     MTU_LEAST,
-    code::Gathering,
+    code::{Gathering, Standing},
     contract::{Beacons, Ending, Input, Item, ItemId, Now, Output, Settings},
     fair::{Asker, Budgets},
     forms::Forms,
@@ -77,10 +77,11 @@ pub struct Station {
 
 impl Station {
     /// Begins. `seed` is random.
-    pub fn new(settings: Settings, seed: [u8; 32], now: Now) -> Result<Self, SettingsError> {
+    pub fn new(mut settings: Settings, seed: [u8; 32], now: Now) -> Result<Self, SettingsError> {
         if settings.mtu_bytes < MTU_LEAST {
             return Err(SettingsError::Mtu(settings.mtu_bytes));
         }
+        settings.mtu_bytes = settings.mtu_bytes.min(HEARD_BYTES_MAX);
         let pace = Pace::new(settings.modulation, settings.mtu_bytes, settings.limit);
         let mut chance = Chance::new(seed);
         let mut station = Self {
@@ -152,6 +153,12 @@ impl Station {
         self.timeout_us
     }
 
+    /// The radio is gone, or is not to be used any more: gives back what was booked and not sent, which
+    /// else counts until the ledger is read again. What may be on the air was sent.
+    pub fn end(mut self, now: Now, ledger: &mut Ledger) {
+        self.settle_all(now, ledger);
+    }
+
     /// How busy others kept the channel within the last minute, in thousandths.
     pub fn load_permille(&mut self, now: Now) -> u64 {
         self.listen.load_permille(now.us)
@@ -162,14 +169,25 @@ impl Station {
         let means = Means { pace: &self.pace, chance: &mut self.chance };
         match self.items.put(now, item, self.settings.mtu_bytes, means) {
             Ok(None) => {}
-            Ok(Some(gone)) => self.end(gone, Ending::Full),
-            Err(ending) => self.end(id, ending),
+            Ok(Some(gone)) => self.let_go(gone, Ending::Full),
+            Err(ending) => return self.let_go(id, ending),
         }
+        self.note_own(now, id);
+    }
+
+    /// What others send of an item is not put together here.
+    fn note_own(&mut self, now: Now, id: ItemId) {
+        let Some(entry) = self.items.entry(&id).filter(|entry| !entry.coded().is_one()) else {
+            return;
+        };
+        let contents = entry.coded().contents();
+        self.gathering.note(now.us, entry.key(), Standing::True, contents);
     }
 
     fn pass_on(&mut self, receipts: Vec<Receipt>, lane: Lane) {
         for receipt in receipts {
-            if self.receipts.iter().any(|(_, waiting)| *waiting == receipt) {
+            let waits = self.receipts.iter().any(|(_, waiting)| *waiting == receipt);
+            if waits || self.sending.has(&receipt) {
                 continue;
             }
             if self.receipts.len() >= RECEIPTS_MAX {
@@ -179,7 +197,7 @@ impl Station {
         }
     }
 
-    fn end(&mut self, id: ItemId, ending: Ending) {
+    fn let_go(&mut self, id: ItemId, ending: Ending) {
         self.items.remove(&id);
         self.outputs.push_back(Output::Ended { id, ending });
     }

@@ -67,8 +67,15 @@ impl Saying {
     /// There is something that others may not know: whoever sent it waits to hear of it. Time enough for
     /// passing it on, or for a receipt, which say it as well.
     pub fn tell(&mut self, now_us: u64, pace: &Pace, chance: &mut Chance) {
-        let wait_us = pace.frame_us + 16 * pace.slot_us + chance.up_to(48 * pace.slot_us);
+        let wait_us = pace.frame_us + pace.begun_us() + chance.up_to(48 * pace.slot_us);
         self.news_us = self.news_us.min(now_us.saturating_add(wait_us));
+    }
+
+    /// What is new is not said before that.
+    pub fn wait(&mut self, until_us: u64) {
+        if self.news_us < u64::MAX {
+            self.news_us = self.news_us.max(until_us);
+        }
     }
 
     /// Somebody is there who does not know who is here.

@@ -12,10 +12,10 @@ use postrider_base::{bundle::Receipt, radio::pack};
 
 use super::{
     super::{
-        code::{Key, Standing},
-        contract::{Ending, ItemId, Listening, Now, Output, Refusal, Waiting},
+        code::Key,
+        contract::{Beacons, Ending, ItemId, Listening, Now, Output, Refusal, Waiting},
         fair::Asker,
-        items::{Means, Turn},
+        items::{Means, Part, Turn},
         wants::{self, Wants},
     },
     Station, by_us,
@@ -82,7 +82,7 @@ enum What {
     Beacon(Said),
     Wants(Vec<(Key, u8)>),
     Receipts(Vec<Receipt>),
-    Item(ItemId, Turn),
+    Item(Part),
 }
 
 /// What is next in a lane.
@@ -97,6 +97,16 @@ enum Next {
 impl Sending {
     pub fn is_on_air(&self) -> bool {
         self.stage == Stage::OnAir
+    }
+
+    /// Whether a receipt is on its way.
+    pub fn has(&self, receipt: &Receipt) -> bool {
+        let under_way = self.burst.iter().chain(&self.out);
+        let mut receipts = under_way.filter_map(|ready| match &ready.what {
+            What::Receipts(receipts) => Some(receipts),
+            _ => None,
+        });
+        receipts.any(|receipts| receipts.contains(receipt))
     }
 
     pub fn wake_us(&self) -> u64 {
@@ -220,7 +230,9 @@ impl Station {
             Next::Wants => {
                 let wants = self.wants.due(now.us, &self.gathering);
                 let [nonce] = self.chance.bytes();
-                vec![(wants::encode(&self.settings.key, nonce, &wants), What::Wants(wants))]
+                let named = self.settings.beacons == Beacons::Sent;
+                let key = named.then_some(&self.settings.key);
+                vec![(wants::encode(key, nonce, &wants), What::Wants(wants))]
             }
             Next::Receipts => {
                 let of_lane = self.receipts.iter().filter(|(of, _)| *of == lane);
@@ -237,7 +249,7 @@ impl Station {
             }
             Next::Item(id, turn) => {
                 let frames = self.items.frames(&id, turn).into_iter();
-                frames.map(|frame| (frame.bytes, What::Item(id, frame.turn))).collect()
+                frames.map(|frame| (frame.bytes, What::Item(frame.part))).collect()
             }
         };
         for (bytes, what) in call.into_iter().chain(frames) {
@@ -321,7 +333,7 @@ impl Station {
                 let due = self.wants.due(now.us, &self.gathering);
                 wants.iter().any(|(key, _)| due.iter().any(|(due, _)| due == key))
             }
-            What::Item(id, turn) => self.items.still(now.us, id, *turn),
+            What::Item(part) => self.items.still(now.us, part),
         }
     }
 
@@ -332,6 +344,17 @@ impl Station {
             for receipt in receipts {
                 self.receipts.push_front((ready.lane, receipt));
             }
+        }
+    }
+
+    /// The radio is gone: what is booked is given back, but for what may be on the air.
+    pub(super) fn settle_all(&mut self, now: Now, ledger: &mut Ledger) {
+        for ready in mem::take(&mut self.sending.burst) {
+            self.give_back(now, ledger, ready);
+        }
+        if let Some(ready) = self.sending.out.take() {
+            let us = ready.booking.amount();
+            ledger.settle(now.custody_ms, ready.booking, us);
         }
     }
 
@@ -364,15 +387,16 @@ impl Station {
                 };
                 self.sending.refusals = self.sending.refusals.saturating_add(1);
                 self.sending.hold_us = now.us.saturating_add(wait_us);
-                if let (What::Item(id, _), Some(Refusal::Duty)) = (&ready.what, why) {
-                    self.outputs.push_back(Output::Waits { id: *id, waiting: Waiting::Modem });
+                if let (What::Item(part), Some(Refusal::Duty)) = (&ready.what, why) {
+                    let waits = Output::Waits { id: part.id, waiting: Waiting::Modem };
+                    self.outputs.push_back(waits);
                 }
                 self.give_back(now, ledger, ready);
             }
             Some(Refusal::Never) => {
                 ledger.settle(now.custody_ms, ready.booking, 0);
                 match ready.what {
-                    What::Item(id, _) => self.end(id, Ending::Form),
+                    What::Item(part) => self.let_go(part.id, Ending::Form),
                     What::Beacon(_) => self.saying.stop(),
                     What::Wants(wants) => wants.iter().for_each(|(key, _)| self.wants.done(*key)),
                     What::Call => self.sending.called_us = Some(now.us),
@@ -410,17 +434,17 @@ impl Station {
                 let ids = receipts.iter().map(|receipt| ItemId(receipt.id_prefix));
                 ids.for_each(|id| self.held.said(now.us, &id));
             }
-            What::Item(id, turn) => {
+            What::Item(part) => {
+                let id = part.id;
                 let means = Means { pace: &self.pace, chance: &mut self.chance };
-                let all = self.items.aired(now.us, &id, turn, us, &mut self.budgets, means);
+                let all = self.items.aired(now.us, &part, us, &mut self.budgets, means);
                 let Some(entry) = self.items.entry(&id).filter(|_| all) else { return };
                 let times = entry.times;
                 if !entry.coded().is_one() {
-                    let contents = entry.coded().contents();
-                    self.gathering.note(now.us, entry.key(), Standing::True, contents);
                     // Others say now what they lack.
-                    self.sending.hold_us =
-                        self.sending.hold_us.max(now.us.saturating_add(4 * self.pace.want_us));
+                    let listens_us = now.us.saturating_add(4 * self.pace.want_us);
+                    self.sending.hold_us = self.sending.hold_us.max(listens_us);
+                    self.note_own(now, id);
                 }
                 self.held.said(now.us, &id);
                 self.sending.told.remove(&id);
@@ -432,7 +456,7 @@ impl Station {
     /// It alone is more than there is room for, ever.
     fn never(&mut self, lane: Lane, next: Next, why: Why) {
         match next {
-            Next::Item(id, _) => self.end(id, Ending::Never(why)),
+            Next::Item(id, _) => self.let_go(id, Ending::Never(why)),
             Next::Receipts => self.receipts.retain(|(of, _)| *of != lane),
             Next::Beacon => self.saying.stop(),
             Next::Wants => self.wants = Wants::default(),
@@ -455,10 +479,11 @@ impl Station {
             return;
         }
         let what = self.sending.burst.front().map(|ready| &ready.what);
-        if let Some(What::Item(id, _)) = what
+        if let Some(What::Item(part)) = what
             && self.sending.silence_told_us != Some(since_us)
         {
-            self.outputs.push_back(Output::Waits { id: *id, waiting: Waiting::Silence(since_us) });
+            self.outputs
+                .push_back(Output::Waits { id: part.id, waiting: Waiting::Silence(since_us) });
             self.sending.silence_told_us = Some(since_us);
         }
     }

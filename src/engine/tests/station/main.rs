@@ -2,11 +2,13 @@
 //! pairs, loss, a judge of the duty; and figures of what all of it costs.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod alone;
 mod crash;
 mod crowd;
 mod hidden;
 mod hostile;
 mod mail;
+mod near;
 #[path = "../air/radio.rs"]
 #[allow(dead_code, reason = "chance and the judge are the same, the radio is another")]
 mod radio;

@@ -81,6 +81,8 @@ pub struct Node {
     pub delivered: BTreeMap<ItemId, u64>,
     pub ticked: BTreeMap<ItemId, u64>,
     pub outputs: Vec<(u64, Output)>,
+    /// Contacts that it is told are there.
+    near: BTreeSet<NodeId>,
     /// One in so many frames is refused by the modem.
     pub refuses: u64,
 }
@@ -156,6 +158,7 @@ impl World {
                 delivered: BTreeMap::new(),
                 ticked: BTreeMap::new(),
                 outputs: Vec::new(),
+                near: BTreeSet::new(),
                 refuses: 0,
             });
         }
@@ -187,7 +190,8 @@ impl World {
         ContactKey::of(&secret.first_seal_key().public())
     }
 
-    fn start(&mut self, n: usize) {
+    /// It begins, with what is on its disk.
+    pub fn start(&mut self, n: usize) {
         let settings = Settings {
             key: Self::key_of(n),
             mtu_bytes: self.channel.mtu_bytes,
@@ -203,6 +207,7 @@ impl World {
         let now = self.clocks(n);
         self.nodes[n].station = Some(Station::new(settings, seed, now).unwrap());
         self.nodes[n].timeout_us = u64::MAX;
+        self.nodes[n].near.clear();
         let all = 0..self.nodes.len();
         let contacts = all.filter(|m| *m != n).map(|m| (self.nodes[m].id, Self::key_of(m)));
         let contacts = contacts.collect();
@@ -263,11 +268,13 @@ impl World {
 
     fn send(&mut self, n: usize, mail: &Mail) {
         let own = usize::from(mail.from) == n;
+        let whom = self.nodes.get(usize::from(mail.to)).map(|node| node.id);
+        let near = whom.filter(|node| self.nodes[n].near.contains(node));
         let item = Item {
             id: mail.id(),
             form: mail.form(),
             lane: mail.lane,
-            to: To::Anybody,
+            to: near.map_or(To::Anybody, To::Neighbour),
             source: Source(u64::from(mail.from)),
             lives_ms: DAY_MS,
             asks: if own && mail.to != ALL { Asks::Receipt } else { Asks::Nothing },
@@ -346,6 +353,12 @@ impl World {
 
     fn answer(&mut self, n: usize, output: Output) {
         match output {
+            Output::Neighbour { node, .. } => {
+                self.nodes[n].near.insert(node);
+            }
+            Output::NeighbourGone { node } => {
+                self.nodes[n].near.remove(&node);
+            }
             Output::Receipts(receipts) => receipts.iter().for_each(|r| self.receipted(n, r)),
             Output::Again { id } if self.nodes[n].disk.receipted.contains(&id) => {
                 self.pass_on(n, receipt(id));
