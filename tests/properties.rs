@@ -71,7 +71,7 @@ twins! {
     container forged_container notes forged_notes volume file_name
     unit beacon symbols reconciliation noise_first noise_second noise_records line
     radio_frame radio_pieces
-    kiss_modem rnode_board meshtastic_radio
+    kiss_modem rnode_board meshtastic_radio at_modem modem_profile
     config allow_list allowed shares key_file contacts stream trace log_segment log_records
 }
 

@@ -154,6 +154,12 @@ pub enum TransportError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// What an address says to the modem behind a port is not what its profile takes.
+    #[error("{detail}")]
+    Profile {
+        /// What is wrong, and what there is instead; nothing secret.
+        detail: String,
+    },
     /// The name leads nowhere.
     #[error("{host} has no address")]
     Unresolved {

@@ -16,10 +16,10 @@ use modems::{Air, Kind};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let name = args.next().ok_or("modems kiss|rnode|meshtastic[+tcp] HOW-MANY")?;
+    let name = args.next().ok_or("modems kiss|rnode|meshtastic|rylr998[+tcp] HOW-MANY")?;
     let many: usize = args.next().unwrap_or_else(|| "2".into()).parse()?;
     let (name, at_tcp) = name.strip_suffix("+tcp").map_or((&*name, false), |name| (name, true));
-    let kind = Kind::named(name).ok_or("there are kiss, rnode and meshtastic")?;
+    let kind = Kind::named(name).ok_or("there are kiss, rnode, meshtastic and rylr998")?;
     let air = Air::default();
     let stations: Vec<_> = (0..many)
         .map(|_| if at_tcp { air.station_at_tcp(kind) } else { air.station(kind) })

@@ -72,22 +72,28 @@ pub enum Driver {
     Rnode,
     /// A radio with the firmware Meshtastic.
     Meshtastic,
+    /// A modem that is spoken to in lines, as its profile says.
+    At,
+    /// A modem of a telephone line.
+    Hayes,
 }
 
 impl Driver {
     /// All there are, as they are written.
-    const ALL: [(&str, Self); 4] = [
+    const ALL: [(&str, Self); 6] = [
         ("wire", Self::Wire),
         ("kiss", Self::Kiss),
         ("rnode", Self::Rnode),
         ("meshtastic", Self::Meshtastic),
+        ("at", Self::At),
+        ("hayes", Self::Hayes),
     ];
 }
 
 impl PortAddress {
     /// Reads a `serial:` or `serial+tcp:` address.
     pub fn parse(address: &Address) -> Result<Self, TransportError> {
-        let fault = |reason| TransportError::Address { address: address.to_string(), reason };
+        let fault = |reason| TransportError::Address { address: shown(address), reason };
         let rest = address.rest();
         let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
         let (place, driver) = match address.scheme() {
@@ -99,14 +105,14 @@ impl PortAddress {
         let (bits_per_s, turn_ms) = (RATE_DEFAULT, None);
         let flow = Flow::default();
         let mut port = Self { place, bits_per_s, turn_ms, flow, driver, options: Vec::new() };
-        let (mut is_half, mut turn_ms) = (false, None);
+        let (mut is_half, mut turn_ms, mut rate) = (false, None, None);
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let (key, value) = option.split_once('=').unwrap_or((option, ""));
             match key {
                 "rate" => {
-                    let rate = number(value).and_then(|rate| u32::try_from(rate).ok());
-                    let rate = rate.filter(|rate| RATE_RANGE.contains(rate));
-                    port.bits_per_s = rate.ok_or_else(|| fault("rate is in bits per second"))?;
+                    let said = number(value).and_then(|rate| u32::try_from(rate).ok());
+                    let said = said.filter(|rate| RATE_RANGE.contains(rate));
+                    rate = Some(said.ok_or_else(|| fault("rate is in bits per second"))?);
                 }
                 "duplex" => {
                     is_half = match value {
@@ -147,8 +153,21 @@ impl PortAddress {
         port.turn_ms = is_half.then(|| turn_ms.unwrap_or(TURN_DEFAULT_MS));
         // Said before the port is opened.
         super::drivers::check(&port).map_err(fault)?;
+        let usual = super::drivers::check_profile(&port)?;
+        port.bits_per_s = rate.or(usual).unwrap_or(RATE_DEFAULT);
         Ok(port)
     }
+}
+
+/// An address without what opens a SIM card or a login.
+fn shown(address: &Address) -> String {
+    let text = address.as_str();
+    let Some((place, options)) = text.split_once('?') else { return text.to_owned() };
+    let options = options.split('&').map(|option| match option.split_once('=') {
+        Some((name @ ("pin" | "chat"), _)) => format!("{name}=****"),
+        _ => option.to_owned(),
+    });
+    format!("{place}?{}", options.collect::<Vec<_>>().join("&"))
 }
 
 fn device(place: &str) -> Result<Place, &'static str> {

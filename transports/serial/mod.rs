@@ -9,6 +9,7 @@
 //! - `address`: what is said of a port, and by which driver it is spoken to;
 //! - `tty`: one of this machine's, opened for us alone; `holder`: who has it otherwise;
 //! - `paced`: little of what is written waits in the kernel; `system`: how much does;
+//! - `wires`: the two that a program raises and lowers, and the one by which a modem says that it is connected;
 //! - `plug`: until it is plugged in; `looks`: what something else looks like.
 //!
 //! - `drivers`: what is at the port makes a pipe of it.
@@ -21,6 +22,7 @@ mod paced;
 mod plug;
 mod system;
 mod tty;
+mod wires;
 
 use std::{
     io,
@@ -40,7 +42,7 @@ use tokio::{
 
 pub use self::{
     address::{Driver, Flow, Place, PortAddress},
-    drivers::{Replay, replay},
+    drivers::{Replay, read_profile, replay},
     looks::{SAMPLE_BYTES, looks_like},
 };
 use self::{
@@ -75,20 +77,23 @@ impl SerialTransport {
     async fn open(&self, to: &Address) -> Result<Link, TransportError> {
         let of = PortAddress::parse(to)?;
         let in_turns = of.turn_ms.is_some();
+        let mut wires = None;
         let port: Box<dyn StreamPipe> = match &of.place {
             Place::Device(path) => {
-                Box::new(Paced::new(Tty::open(path, &of).await?, of.bits_per_s, in_turns))
+                let tty = Tty::open(path, &of).await?;
+                wires = tty.wires();
+                Box::new(Paced::new(tty, of.bits_per_s, in_turns))
             }
             Place::Tcp(at) => {
                 Box::new(Paced::new(Remote::open(at).await?, of.bits_per_s, in_turns))
             }
         };
-        let pipe = drivers::start(port, &of).await?;
-        Ok(Link { facts: facts(&pipe, &of, to), pipe })
+        let pipe = drivers::start(port, &of, wires).await?;
+        Ok(Link { facts: facts(&pipe, to), pipe })
     }
 }
 
-fn facts(pipe: &Pipe, of: &PortAddress, to: &Address) -> LinkFacts {
+fn facts(pipe: &Pipe, to: &Address) -> LinkFacts {
     let plain = LinkFacts::stream(to.clone());
     match pipe {
         Pipe::Frames(FramePort { facts, .. }) => LinkFacts {
@@ -99,12 +104,13 @@ fn facts(pipe: &Pipe, of: &PortAddress, to: &Address) -> LinkFacts {
             clear_only: facts.clear_only,
             ..plain
         },
-        _ => LinkFacts {
+        Pipe::Line { bits_per_s, turn_ms, .. } => LinkFacts {
             // Of ten bits eight are of the byte.
-            rate_bps: Some(u64::from(of.bits_per_s) * 8 / 10),
-            half_duplex: of.turn_ms.is_some(),
+            rate_bps: Some(u64::from(*bits_per_s) * 8 / 10),
+            half_duplex: turn_ms.is_some(),
             ..plain
         },
+        Pipe::Stream(_) => plain,
     }
 }
 

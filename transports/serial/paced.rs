@@ -15,6 +15,8 @@ use tokio::{
     time::{Duration, Instant, Sleep, sleep_until},
 };
 
+use crate::contract::StreamPipe;
+
 /// What the kernel may hold of a line: a machine that is busy for so long leaves no gap.
 const HELD: Duration = Duration::from_millis(200);
 /// Where the turn changes, whoever gives it away should have spoken by then.
@@ -28,6 +30,13 @@ const STEPS: u64 = 8;
 pub(super) trait Waiting {
     /// Bytes that the system has of it; 0 where it does not tell.
     fn waiting_bytes(&self) -> u64;
+}
+
+/// By the clock alone.
+impl Waiting for Box<dyn StreamPipe> {
+    fn waiting_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// A stream that takes no more than it can soon send.

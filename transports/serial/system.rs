@@ -1,5 +1,5 @@
-//! The two calls that need `unsafe`: being woken for a port, and how much the system has of it that it
-//! has not sent yet.
+//! The calls that need `unsafe`: being woken for a port, how much the system has of it that it has not
+//! sent yet, and its modem lines.
 #![allow(unsafe_code)]
 
 use std::{
@@ -34,6 +34,38 @@ pub(super) fn waiting_bytes(of: impl AsFd) -> u64 {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn waiting_bytes(_of: impl AsFd) -> u64 {
     0
+}
+
+/// Raises or lowers modem lines.
+#[cfg(target_os = "linux")]
+pub(super) fn set_lines(of: impl AsFd, lines: std::ffi::c_int, raised: bool) -> io::Result<()> {
+    use rustix::ioctl::{Opcode, Setter, ioctl};
+
+    // The number has another type in each libc; it is 16 bits or 32.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::unnecessary_cast)]
+    const RAISE: Opcode = libc::TIOCMBIS as Opcode;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::unnecessary_cast)]
+    const LOWER: Opcode = libc::TIOCMBIC as Opcode;
+    if raised {
+        // SAFETY: TIOCMBIS reads one `int` from where it is told, and writes nothing (ioctl_tty(2)).
+        unsafe { ioctl(of, Setter::<RAISE, std::ffi::c_int>::new(lines)) }?;
+    } else {
+        // SAFETY: TIOCMBIC does the same with the other outcome.
+        unsafe { ioctl(of, Setter::<LOWER, std::ffi::c_int>::new(lines)) }?;
+    }
+    Ok(())
+}
+
+/// How modem lines stand.
+#[cfg(target_os = "linux")]
+pub(super) fn lines(of: impl AsFd) -> io::Result<std::ffi::c_int> {
+    use rustix::ioctl::{Getter, Opcode, ioctl};
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::unnecessary_cast)]
+    const GET: Opcode = libc::TIOCMGET as Opcode;
+    // SAFETY: TIOCMGET writes one `int` where it is told to, and nothing else (ioctl_tty(2)); the getter has
+    // room for just that.
+    Ok(unsafe { ioctl(of, Getter::<GET, std::ffi::c_int>::new()) }?)
 }
 
 #[cfg(all(test, target_os = "linux"))]

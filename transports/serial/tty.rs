@@ -34,6 +34,7 @@ use super::{
     holder,
     paced::Waiting,
     system,
+    wires::Wires,
 };
 use crate::contract::{PortTrouble, TransportError};
 
@@ -52,6 +53,13 @@ impl Tty {
         let port = opened.map_err(|error| other(path, &io::Error::other(error)))??;
         let port = system::woken(port).map_err(|error| other(path, &error))?;
         Ok(Self { port, may_stop: of.flow != Flow::None })
+    }
+}
+
+impl Tty {
+    /// Its modem lines, for as long as the port is open. Nothing where it has none.
+    pub(super) fn wires(&self) -> Option<Wires> {
+        Wires::of(self.port.as_fd())
     }
 }
 

@@ -88,6 +88,8 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("kiss_modem", Cost::Light, modem::kiss_modem, modem::kiss_seeds),
     ("rnode_board", Cost::Light, modem::rnode_board, modem::rnode_seeds),
     ("meshtastic_radio", Cost::Light, modem::meshtastic_radio, modem::meshtastic_seeds),
+    ("at_modem", Cost::Light, modem::at_modem, modem::at_seeds),
+    ("modem_profile", Cost::Light, modem::modem_profile, modem::profile_seeds),
     ("config", Cost::Light, home::config, seeds::config),
     ("allow_list", Cost::Light, home::allow_list, seeds::allow_list),
     ("allowed", Cost::Light, home::allowed, seeds::allowed),

@@ -2,7 +2,7 @@
 
 use postrider_transports::{
     frames::FRAME_MAX,
-    serial::{PortAddress, replay},
+    serial::{PortAddress, read_profile, replay},
 };
 
 /// A modem that speaks KISS, with call signs or without, by the first byte.
@@ -23,6 +23,30 @@ pub fn rnode_board(data: &[u8]) -> bool {
 /// A radio with Meshtastic.
 pub fn meshtastic_radio(data: &[u8]) -> bool {
     heard("meshtastic", data)
+}
+
+/// A modem that is spoken to in lines: which, by the first byte.
+pub fn at_modem(data: &[u8]) -> bool {
+    let Some((first, said)) = data.split_first() else { return false };
+    let profiles =
+        ["rylr998", "rn2483", "wio-e5", "iridium", "sms&number=+4917012345678&pin=1234&poll=1"];
+    let profile = profiles[usize::from(*first) % profiles.len()];
+    heard(&format!("at&profile={profile}"), said)
+}
+
+/// The profile of a modem, from anybody.
+pub fn modem_profile(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    match read_profile(text) {
+        Ok(name) => {
+            assert!(!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()));
+            true
+        }
+        Err(why) => {
+            assert!(!why.is_empty(), "refused for no reason");
+            false
+        }
+    }
 }
 
 /// Whether a frame was heard in what is said; the first byte says in how large pieces it comes.
@@ -93,4 +117,30 @@ pub(super) fn meshtastic_seeds() -> Vec<Vec<u8>> {
         .collect();
     let between = b"INFO | a line of its log\r\n";
     vec![[&[255], &said[..]].concat(), [&[3], &between[..], &said, &between[..]].concat()]
+}
+
+pub(super) fn at_seeds() -> Vec<Vec<u8>> {
+    let oks = |ok: &str, times: usize| format!("{ok}\r\n").repeat(times);
+    let rylr = format!("+OK\r\n+VER=1\r\n{}+RCV=0,3,\u{7}hi,-5,5\r\n", oks("+OK", 6));
+    let rn = format!("RN2483 1\r\n1\r\n{}radio_rx  6869\r\nok\r\n", oks("ok", 11));
+    let wio = format!(
+        "+AT: OK\r\n+VER: 4\r\n+MODE: TEST\r\n+TEST: RFCFG F\r\n{}{}",
+        "+TEST: RXLRPKT\r\n", "+TEST: LEN:2, RSSI:-41, SNR:9\r\n+TEST: RX \"6869\"\r\n"
+    );
+    let set = "OK\r\nOK\r\nOK\r\nIRIDIUM 9600\r\nOK\r\nOK\r\n0\r\nOK\r\n";
+    let sky =
+        b"\r\nSBDRING\r\n0\r\nOK\r\n+SBDIX: 0, 1, 1, 1, 2, 0\r\nOK\r\n\x00\x02hi\x00\xd1\r\nOK\r\n";
+    let iridium = [set.as_bytes(), &sky[..]].concat();
+    let texts = [rylr.into_bytes(), rn.into_bytes(), wio.into_bytes(), iridium];
+    (0..).zip(texts).map(|(which, text)| [&[which, 255], &text[..]].concat()).collect()
+}
+
+pub(super) fn profile_seeds() -> Vec<Vec<u8>> {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/transports/serial/drivers/at/shipped");
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../transports/serial/drivers/at/shipped");
+    let names = std::fs::read_dir(shipped).or_else(|_| std::fs::read_dir(beside)).unwrap();
+    let mut texts: Vec<Vec<u8>> =
+        names.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
+    texts.sort();
+    texts
 }

@@ -97,7 +97,7 @@ mod tests {
     }
 
     /// What modems say, and what looks like it.
-    const WORDS: [&[u8]; 27] = [
+    const WORDS: [&[u8]; 38] = [
         b"\xc0\x00\xa0\xa6\xa8\xa4\x88\xa4\xe0\x88\x98\x62\x82\x84\x86\x6f\x03\xf0hi\xc0",
         b"\xc0\x08\x46\xc0\xc0\x01\x33\xbe\x27\xa0\xc0\xc0\x02\x00\x01\xe8\x48\xc0\xc0\x03\x0e\xc0\
           \xc0\x04\x08\xc0\xc0\x05\x05\xc0\xc0\x0c\x00\x64\xc0\xc0\x06\x01\xc0\xc0\x0f\x01\xc0",
@@ -127,14 +127,28 @@ mod tests {
         b"\x94\xc3\x02\x00",
         b"\r\nOK\r\n",
         b"\x00\xff\x80\x7f",
+        b"+OK\r\n+VER=1\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n",
+        b"+RCV=0,3,\x07hi,-5,5\r\n",
+        b"+ERR=17\r\n",
+        b"+READY\r\n",
+        b"RN2483 1\r\n1\r\nok\r\nok\r\nok\r\nok\r\nok\r\nok\r\nok\r\nok\r\nok\r\n",
+        b"ok\r\nradio_rx  6869\r\n",
+        b"ok\r\nok\r\nradio_tx_ok\r\n",
+        b"OK\r\nOK\r\nOK\r\nIRIDIUM 9600\r\nOK\r\nOK\r\n0\r\nOK\r\n",
+        b"SBDRING\r\n0\r\nOK\r\n+SBDIX: 0, 1, 1, 1, 2, 0\r\nOK\r\n\x00\x02hi\x00\xd1OK\r\n",
+        b"READY\r\n0\r\nOK\r\n+SBDIX: 0, 1, 1, 1, 2, 9\r\nOK\r\n\x00\x02hi\x00\xd1OK\r\n",
+        b"+SBDIX: 32, 1, 2, 0, 0, 0\r\n",
     ];
 
-    const DRIVERS: [&str; 5] = [
+    const DRIVERS: [&str; 8] = [
         "kiss&call=DL1ABC-7",
         "kiss&raw=yes&air=sf8,bw125,cr5&ack=yes",
         "rnode&freq=868.1MHz",
         "rnode&freq=868.1MHz&lock1h=1",
         "meshtastic",
+        "at&profile=rylr998",
+        "at&profile=rn2483",
+        "at&profile=iridium",
     ];
 
     fn address(driver: &str) -> PortAddress {

@@ -1,13 +1,14 @@
 //! Modems without radios: each is a pseudo terminal or a TCP port, and all of one air hear each other at once.
 //!
-//! A station is a thread that owns its port. What its modem says and does is a plain machine in `kiss`, `rnode`
-//! or `meshtastic`; none of them shares a line with the drivers.
+//! A station is a thread that owns its port. What its modem says and does is a plain machine in `kiss`, `rnode`,
+//! `meshtastic` or `rylr998`; none of them shares a line with the drivers.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod kiss;
 mod meshtastic;
 mod rnode;
+mod rylr998;
 
 use std::{
     fs::File,
@@ -51,6 +52,8 @@ pub enum Kind {
     Meshtastic,
     /// One that was bought and never set up.
     MeshtasticWithoutRegion,
+    /// A module that is told lines.
+    Rylr998,
 }
 
 impl Kind {
@@ -59,6 +62,7 @@ impl Kind {
             "kiss" => Some(Self::Kiss),
             "rnode" => Some(Self::Rnode),
             "meshtastic" => Some(Self::Meshtastic),
+            "rylr998" => Some(Self::Rylr998),
             _ => None,
         }
     }
@@ -69,6 +73,7 @@ impl Kind {
             Self::Rnode => Box::<rnode::Rnode>::default(),
             Self::Meshtastic => Box::new(meshtastic::Radio::new(number, 3)),
             Self::MeshtasticWithoutRegion => Box::new(meshtastic::Radio::new(number, 0)),
+            Self::Rylr998 => Box::<rylr998::Rylr998>::default(),
         }
     }
 }
