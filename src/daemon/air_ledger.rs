@@ -1,15 +1,19 @@
-//! The one ledger of all radios of this node: what one of them sends is spent for the others on its
-//! band.
+//! The ledgers of all radios of this node: of airtime, which what one of them sends spends for the others
+//! on its band too, and of money.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use postrider_engine::air::ledger::{Ledger, Limit};
+use postrider_engine::air::{
+    Span,
+    ledger::{Ledger, Limit},
+};
 
 use super::node::Node;
 use crate::desk::Failure;
 
-/// What this node's radios have sent within an hour.
+/// What this node's radios have spent within a span.
 pub(super) struct AirLedger {
+    span: Span,
     ledger: Mutex<Ledger>,
     /// What was written before could not be read.
     spoiled: bool,
@@ -19,12 +23,12 @@ pub(super) struct AirLedger {
 
 impl AirLedger {
     /// As the spool has it.
-    pub async fn open(node: &Node) -> Result<Self, Failure> {
-        let read = node.ask(|desk| Ok((desk.air_ledger()?, desk.held_ms()))).await?;
-        let spoiled = read.0.is_none();
-        let ledger =
-            read.0.unwrap_or_else(|| Ledger::new(postrider_engine::air::Span::Hour, read.1));
-        Ok(Self { ledger: Mutex::new(ledger), spoiled, saving: tokio::sync::Mutex::default() })
+    pub async fn open(node: &Node, span: Span) -> Result<Self, Failure> {
+        let (read, now_ms) =
+            node.ask(move |desk| Ok((desk.air_ledger(span)?, desk.held_ms()))).await?;
+        let spoiled = read.is_none();
+        let ledger = Mutex::new(read.unwrap_or_else(|| Ledger::new(span, now_ms)));
+        Ok(Self { span, ledger, spoiled, saving: tokio::sync::Mutex::default() })
     }
 
     /// A radio begins: if nobody knows what was spent, all that may be is.
@@ -38,8 +42,8 @@ impl AirLedger {
     /// Makes it durable as it is now.
     pub async fn save(&self, node: &Node) -> Result<(), Failure> {
         let _saving = self.saving.lock().await;
-        let bytes = self.lock().encode();
-        node.ask(move |desk| desk.keep_air_ledger(bytes)).await
+        let (span, bytes) = (self.span, self.lock().encode());
+        node.ask(move |desk| desk.keep_air_ledger(span, bytes)).await
     }
 
     /// The ledger itself; nothing waits while it is locked.

@@ -34,6 +34,7 @@ mod outbox;
 mod peers;
 mod plugs;
 mod ports;
+mod purse;
 mod radio_state;
 mod radio_task;
 mod reader;

@@ -15,7 +15,7 @@ use postrider_base::{
     link::{Address, LinkFacts},
 };
 use postrider_engine::{
-    air::Lane,
+    air::{Lane, Span},
     meeting::Came,
     node::{Engine, Input, LinkId, LinkPolicy, Seen},
 };
@@ -66,8 +66,9 @@ pub struct Node {
     pub(super) meeting: OnceLock<mpsc::Sender<Notice>>,
     /// Links that were told of there.
     met: AtomicU64,
-    /// The ledger of this node's radios, once there is one.
+    /// The ledgers of this node's radios, once there is one: of airtime, and of money.
     air: OnceCell<Arc<AirLedger>>,
+    money: OnceCell<Arc<AirLedger>>,
     /// To whom this node signs its introduction, although they should know it.
     sign_to: Mutex<BTreeSet<NodeId>>,
 }
@@ -93,6 +94,7 @@ impl Node {
             meeting: OnceLock::new(),
             met: AtomicU64::new(0),
             air: OnceCell::new(),
+            money: OnceCell::new(),
             sign_to: Mutex::default(),
         }
     }
@@ -309,11 +311,14 @@ impl Node {
         told.collect()
     }
 
-    /// The ledger of this node's radios.
-    pub(super) async fn air(&self) -> Result<Arc<AirLedger>, Failure> {
-        let opened =
-            self.air.get_or_try_init(|| async { Ok(Arc::new(AirLedger::open(self).await?)) });
-        opened.await.map(Arc::clone)
+    /// The ledger of this node's radios: of airtime, or of money.
+    pub(super) async fn air(&self, span: Span) -> Result<Arc<AirLedger>, Failure> {
+        let cell = match span {
+            Span::Hour => &self.air,
+            Span::Day => &self.money,
+        };
+        let open = || async { Ok(Arc::new(AirLedger::open(self, span).await?)) };
+        cell.get_or_try_init(open).await.map(Arc::clone)
     }
 
     /// Asks the desk, which may wait for the disk, without stopping the others.

@@ -21,7 +21,7 @@ use postrider_base::{
 };
 use postrider_engine::{
     air::{
-        Lane,
+        Lane, Span,
         cost::{Price, Way},
         regions::{self, Secrecy},
     },
@@ -38,7 +38,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{air_ledger::AirLedger, node::Node, ports::Port, radio_state::RadioState};
+use super::{
+    air_ledger::AirLedger, node::Node, ports::Port, purse::Purse, radio_state::RadioState,
+};
 use crate::desk::{
     Desk, Failure, FailureKind, Silent,
     air::{ForAir, OnAir},
@@ -51,6 +53,8 @@ const LOOKS_APART: Duration = Duration::from_millis(200);
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// A disk that takes no ledger is tried again after this; nothing is sent before.
 const LEDGER_AGAIN: Duration = Duration::from_secs(5);
+/// Said of a radio whose day is over.
+const SPENT: &str = "as much money was spent within a day as the address allows (day=)";
 /// How long a person who asks waits.
 const LISTENS: Duration = Duration::from_secs(7);
 /// So many ids are known to have been on the air; the oldest are forgotten.
@@ -61,6 +65,7 @@ const RECEIPTS_MAX: usize = 256;
 /// A question to the disk, answered.
 enum Done {
     Ledger(u32, Result<(), Failure>),
+    Paid(u32, Vec<u8>, Result<(), Failure>),
     Judged(FormNumber, Result<(Verdict, News), Failure>),
     Taken(Result<News, Failure>),
     Looked(Result<Looked, Failure>),
@@ -79,6 +84,7 @@ struct RadioTask<'a> {
     node: &'a Arc<Node>,
     port: &'a Port,
     air: Arc<AirLedger>,
+    purse: Option<Purse>,
     frames: FramePort,
     station: Station,
     begun: Instant,
@@ -117,7 +123,11 @@ pub(super) async fn run(
     facts.clear_only = settings.1;
     let settings = settings.0;
     let channel = (way_of(&settings), settings.limit);
-    let air = node.air().await.map_err(failed)?;
+    let air = node.air(Span::Hour).await.map_err(failed)?;
+    let purse = match frames.facts.tariff {
+        Some(tariff) => Some(Purse::open(node, &port.address, tariff).await.map_err(failed)?),
+        None => None,
+    };
     air.begin(node.desk.held_ms(), settings.limit);
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
@@ -141,6 +151,7 @@ pub(super) async fn run(
         node,
         port,
         air,
+        purse,
         frames,
         station,
         begun,
@@ -280,8 +291,13 @@ impl RadioTask<'_> {
                 self.port.radio(|radio| radio.note_heard(bytes.len()));
                 self.handle(Input::Heard { frame: &bytes, strength });
             }
-            Heard::Sent { number } => self.handle(Input::Sent { number }),
+            Heard::Sent { number } => {
+                self.settle(true);
+                self.handle(Input::Sent { number });
+            }
             Heard::Refused { number, why } => {
+                // One that did not answer may have sent it.
+                self.settle(why == Refusal::Silent);
                 let why = self.refusal(why);
                 self.handle(Input::Refused { number, why });
             }
@@ -311,11 +327,7 @@ impl RadioTask<'_> {
         while let Some(output) = self.station.poll() {
             match output {
                 Output::WriteLedger { write } => self.write_ledger(write, Duration::ZERO),
-                Output::Transmit { number, frame } => {
-                    self.port.radio(|radio| radio.sent += 1);
-                    // One at a time: there is room, or the port is gone and says so.
-                    let _ = self.frames.to_air.try_send(OutFrame { number, bytes: frame });
-                }
+                Output::Transmit { number, frame } => self.pay(number, frame),
                 Output::Form { form, bytes, .. } => {
                     self.ask(move |desk| Done::Judged(form, desk.take_form(&bytes)));
                 }
@@ -357,6 +369,32 @@ impl RadioTask<'_> {
         }
     }
 
+    /// Sends a frame, where it costs money once that is in the book.
+    fn pay(&mut self, number: u32, frame: Vec<u8>) {
+        let now_ms = self.node.desk.held_ms();
+        let Some(purse) = &mut self.purse else { return self.send(number, frame) };
+        if purse.book(now_ms, frame.len()).is_err() {
+            self.port.failed(SPENT);
+            let why = postrider_engine::station::Refusal::Duty;
+            return self.handle(Input::Refused { number, why });
+        }
+        let (node, ledger) = (Arc::clone(self.node), purse.ledger());
+        self.asked.spawn(async move { Done::Paid(number, frame, ledger.save(&node).await) });
+    }
+
+    fn send(&mut self, number: u32, bytes: Vec<u8>) {
+        self.port.radio(|radio| radio.sent += 1);
+        // One at a time: there is room, or the port is gone and says so.
+        let _ = self.frames.to_air.try_send(OutFrame { number, bytes });
+    }
+
+    fn settle(&mut self, sent: bool) {
+        let now_ms = self.node.desk.held_ms();
+        if let Some(purse) = &mut self.purse {
+            purse.settle(now_ms, sent);
+        }
+    }
+
     fn ask(&mut self, ask: impl FnOnce(&Desk) -> Done + Send + 'static) {
         let desk = Arc::clone(&self.node.desk);
         self.asked.spawn_blocking(move || ask(&desk));
@@ -377,6 +415,13 @@ impl RadioTask<'_> {
                 // Nothing goes on the air that is not in the book.
                 self.node.board.trouble(&failure);
                 self.write_ledger(write, LEDGER_AGAIN);
+            }
+            Done::Paid(number, frame, Ok(())) => self.send(number, frame),
+            Done::Paid(number, _, Err(failure)) => {
+                self.node.board.trouble(&failure);
+                self.settle(false);
+                let why = postrider_engine::station::Refusal::Later;
+                self.handle(Input::Refused { number, why });
             }
             Done::Judged(form, Ok((verdict, news))) => {
                 if let Verdict::Kept(id) | Verdict::Known(id) = verdict {

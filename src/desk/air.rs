@@ -43,8 +43,6 @@ const TOKENS: u8 = 2;
 const RECEIPTS_MAX: usize = 64;
 /// A frame for one receipt.
 const ONE_RECEIPT: usize = 32;
-/// The ledger of airtime is that of an hour.
-const LEDGER: [u8; 1] = [0];
 
 /// A radio as the desk sees it.
 #[derive(Clone, Debug)]
@@ -83,21 +81,21 @@ impl Desk {
         self.home.config.air.region()
     }
 
-    /// What this node's radios have sent, as far as it counts still; nothing where that cannot be read
-    /// any more. Then all is taken for spent that may be.
-    pub fn air_ledger(&self) -> Result<Option<Ledger>, Failure> {
+    /// What this node's radios have spent within an hour, which is airtime, or a day, which is money;
+    /// nothing where that cannot be read any more. Then all is taken for spent that may be.
+    pub fn air_ledger(&self, span: Span) -> Result<Option<Ledger>, Failure> {
         let spool = self.spool(&Silent)?;
         let now_ms = spool.held_ms(clock::now());
-        match spool.note(space::AIR, &LEDGER)? {
-            None => Ok(Some(Ledger::new(Span::Hour, now_ms))),
-            Some(note) => Ok(Ledger::decode(&note, Span::Hour, now_ms).ok()),
+        match spool.note(space::AIR, &ledger_key(span))? {
+            None => Ok(Some(Ledger::new(span, now_ms))),
+            Some(note) => Ok(Ledger::decode(&note, span, now_ms).ok()),
         }
     }
 
-    /// Makes the ledger durable.
-    pub fn keep_air_ledger(&self, bytes: Vec<u8>) -> Result<(), Failure> {
+    /// Makes a ledger durable.
+    pub fn keep_air_ledger(&self, span: Span, bytes: Vec<u8>) -> Result<(), Failure> {
         let spool = self.spool(&Silent)?;
-        spool.commit(clock::now(), vec![set_note(space::AIR, &LEDGER, bytes)])?;
+        spool.commit(clock::now(), vec![set_note(space::AIR, &ledger_key(span), bytes)])?;
         Ok(())
     }
 
@@ -323,6 +321,13 @@ impl Desk {
             Err(_) => Verdict::Unwanted,
         };
         Ok((verdict, gains.into()))
+    }
+}
+
+fn ledger_key(span: Span) -> [u8; 1] {
+    match span {
+        Span::Hour => [0],
+        Span::Day => [1],
     }
 }
 

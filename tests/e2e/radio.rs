@@ -7,6 +7,7 @@ use postrider::{
     demo::air::{Air, AirSettings},
     desk::{Desk, SendRequest, Silent, reply::Sent},
 };
+use postrider_engine::air::Span;
 use tokio::{runtime::Runtime, time::timeout};
 
 use crate::{
@@ -105,7 +106,8 @@ fn a_text_and_its_receipt_go_by_way_of_one_who_knows_neither() {
         assert!(!frame.windows(5).any(|it| it == b"alice" || it == b"Bridg"), "readable");
     }
     // What was sent is in the book, and stays there.
-    let ledger = three.desks[0].air_ledger().unwrap().unwrap().spent(three.desks[0].held_ms(), 0);
+    let ledger =
+        three.desks[0].air_ledger(Span::Hour).unwrap().unwrap().spent(three.desks[0].held_ms(), 0);
     assert!(ledger > 0, "nothing was booked");
 }
 
