@@ -358,7 +358,9 @@ impl Items {
             return false;
         }
         let meant = match (entry.to, seen) {
-            (To::Anybody, _) => true,
+            (To::Anybody, Seen::PassedOn) => true,
+            // Whoever has what only passes through here may be whom it came from.
+            (To::Anybody, Seen::Named(_)) => !entry.passes_through(),
             (To::Neighbour(node), Seen::Named(by)) => by == Some(node),
             (To::Neighbour(_), Seen::PassedOn) => false,
         };
@@ -452,14 +454,8 @@ impl Items {
 
     /// How far a form that came has come beside what this node sends of it.
     pub fn farther(&self, id: &ItemId, hop: u8) -> Option<Ordering> {
-        let entry = self.entries.get(id)?;
-        // The first piece begins behind its head as the form does.
-        let own = if entry.coded.is_one() {
-            entry.coded.frames().first()?.get(1).copied()
-        } else {
-            entry.coded.contents().next()?.get(1).copied()
-        };
-        own.map(|own| hops(hop).cmp(&hops(own)))
+        let own = self.entries.get(id)?.hop()?;
+        Some(hops(hop).cmp(&hops(own)))
     }
 
     /// For which item to ask next for a receipt.
@@ -498,6 +494,21 @@ impl Entry {
 
     pub fn coded(&self) -> &Coded {
         &self.coded
+    }
+
+    /// The second byte of the form.
+    fn hop(&self) -> Option<u8> {
+        // The first piece begins behind its head as the form does.
+        if self.coded.is_one() {
+            self.coded.frames().first()?.get(1).copied()
+        } else {
+            self.coded.contents().next()?.get(1).copied()
+        }
+    }
+
+    /// Whether it came here from another node.
+    fn passes_through(&self) -> bool {
+        self.hop().is_some_and(|hop| hops(hop) > 0)
     }
 
     /// What is to be done with it, and when; what comes first goes first.
