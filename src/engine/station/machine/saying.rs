@@ -18,7 +18,7 @@ pub(super) const GONE_US: u64 = 4 * EVERY_US;
 /// What beacons may take of the airtime.
 const PART: u64 = 20;
 /// However much airtime there is, they keep this distance.
-const GAP_LEAST_US: u64 = 60_000_000;
+const GAP_LEAST_US: u64 = 20_000_000;
 /// After coming up, within this.
 const FIRST_US: u64 = 10_000_000;
 /// Receipts that were asked for and are not asked for again at once.
