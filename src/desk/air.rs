@@ -270,8 +270,7 @@ impl Desk {
         // Whoever calls their own mail urgent is believed as far as they are known.
         let lane = match entry.class {
             Class::Own | Class::Contact => Lane::of(header.nice),
-            Class::Friend => Lane::of(header.nice).max(Lane::Normal),
-            Class::Stranger => Lane::Bulk,
+            Class::Friend | Class::Stranger => Lane::of(header.nice).max(Lane::Normal),
         };
         let left_s = header.lifetime.seconds().saturating_sub(age_s);
         let receipted = matches!(header.lock, LockField::Compact(_) | LockField::Age(_));
@@ -351,12 +350,14 @@ fn small(spool: &DurableSpool, class: Class, rule: &LinkRule) -> Result<Vec<Entr
     Ok(found)
 }
 
-/// Who brought a bundle, as a number: this node, a neighbour, an author, or somebody.
+/// Who brought a bundle, as a number: this node, a neighbour, an author. All strangers are one: they have as
+/// many keys as they like.
 fn source_of(entry: &Entry) -> Source {
-    if entry.class == Class::Own {
-        return Source(0);
-    }
-    let key = entry.from.or(entry.summary.source);
+    let key = match entry.class {
+        Class::Own => return Source(0),
+        Class::Stranger => None,
+        Class::Contact | Class::Friend => entry.from.or(entry.summary.source),
+    };
     Source(key.map_or(1, |key| {
         let [a, b, c, d, e, f, g, h, ..] = key;
         u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(2)

@@ -15,10 +15,9 @@ use crate::meeting::chance::Chance;
 const EVERY_US: u64 = 1_800_000_000;
 /// A neighbour is gone when four of these were not heard.
 pub(super) const GONE_US: u64 = 4 * EVERY_US;
-/// What beacons may take of the airtime.
+/// What beacons may take of the airtime; however much that is, they are as far apart as questions for
+/// receipts.
 const PART: u64 = 20;
-/// However much airtime there is, they keep this distance.
-const GAP_LEAST_US: u64 = 20_000_000;
 /// After coming up, within this.
 const FIRST_US: u64 = 10_000_000;
 /// Receipts that were asked for and are not asked for again at once.
@@ -49,7 +48,7 @@ impl Saying {
         let air_us = pace.air_us(&[0; super::super::beacon::BEACON_BYTES]);
         let part_us = u128::from((pace.hour_us / PART).max(1));
         let gap_us = u128::from(air_us) * u128::from(3_600_000_000_u64) / part_us;
-        let gap_us = u64::try_from(gap_us).unwrap_or(u64::MAX).max(GAP_LEAST_US);
+        let gap_us = u64::try_from(gap_us).unwrap_or(u64::MAX).max(pace.ask_us());
         Self {
             gap_us,
             last_us: None,
