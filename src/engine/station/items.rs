@@ -358,7 +358,9 @@ impl Items {
             return false;
         }
         let meant = match (entry.to, seen) {
-            (To::Anybody, _) => true,
+            (To::Anybody, Seen::PassedOn) => true,
+            // Whoever has what only passes through here may be whom it came from.
+            (To::Anybody, Seen::Named(_)) => !entry.passes_through(),
             (To::Neighbour(node), Seen::Named(by)) => by == Some(node),
             (To::Neighbour(_), Seen::PassedOn) => false,
         };
@@ -452,14 +454,8 @@ impl Items {
 
     /// How far a form that came has come beside what this node sends of it.
     pub fn farther(&self, id: &ItemId, hop: u8) -> Option<Ordering> {
-        let entry = self.entries.get(id)?;
-        // The first piece begins behind its head as the form does.
-        let own = if entry.coded.is_one() {
-            entry.coded.frames().first()?.get(1).copied()
-        } else {
-            entry.coded.contents().next()?.get(1).copied()
-        };
-        own.map(|own| hops(hop).cmp(&hops(own)))
+        let own = self.entries.get(id)?.hop()?;
+        Some(hops(hop).cmp(&hops(own)))
     }
 
     /// For which item to ask next for a receipt.
@@ -468,19 +464,24 @@ impl Items {
         asking.map(|(id, entry)| (*id, entry.ask_us)).min_by_key(|(_, us)| *us)
     }
 
-    /// Somebody asks for a receipt that this node passed the message on for: where it got lost nobody
-    /// knows, so it is asked for from here too.
-    pub fn ask_on(&mut self, now_us: u64, prefix: [u8; 3]) {
+    /// Somebody asks for a receipt, and this node has the message: where the receipt got lost nobody
+    /// knows. If it seems to have gone on it is asked for from here too, else the message goes again.
+    pub fn ask_on(&mut self, now_us: u64, prefix: [u8; 3], asker: Asker, after_us: u64) {
         let named = self.entries.iter_mut().filter(|(id, _)| id.0.starts_with(&prefix));
-        for (_, entry) in named.filter(|(_, entry)| entry.resting && entry.ask_us == u64::MAX) {
-            entry.ask_us = now_us.saturating_add(entry.ask_gap_us);
+        for (_, entry) in named {
+            let missed = now_us.saturating_sub(entry.aired_us) > MISSED_US;
+            if entry.resting {
+                entry.ask_us = entry.ask_us.min(now_us.saturating_add(entry.ask_gap_us));
+            } else if missed && entry.times > 0 && entry.offer.is_none() {
+                entry.offer = Some((asker, now_us.saturating_add(after_us)));
+            }
         }
     }
 
     /// It was asked for.
     pub fn asked(&mut self, now_us: u64, id: &ItemId) {
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.ask_gap_us = entry.ask_gap_us.saturating_mul(4).min(GAP_MOST_US);
+            entry.ask_gap_us = entry.ask_gap_us.saturating_mul(2).min(GAP_MOST_US);
             entry.ask_us = now_us.saturating_add(entry.ask_gap_us);
         }
     }
@@ -498,6 +499,21 @@ impl Entry {
 
     pub fn coded(&self) -> &Coded {
         &self.coded
+    }
+
+    /// The second byte of the form.
+    fn hop(&self) -> Option<u8> {
+        // The first piece begins behind its head as the form does.
+        if self.coded.is_one() {
+            self.coded.frames().first()?.get(1).copied()
+        } else {
+            self.coded.contents().next()?.get(1).copied()
+        }
+    }
+
+    /// Whether it came here from another node.
+    fn passes_through(&self) -> bool {
+        self.hop().is_some_and(|hop| hops(hop) > 0)
     }
 
     /// What is to be done with it, and when; what comes first goes first.

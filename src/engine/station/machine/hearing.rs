@@ -213,7 +213,8 @@ impl Station {
         let us = self.pace.want_us;
         let answers = prefix != [0; 3] && self.budgets.may(now.us, asker, us).is_ok();
         if answers && self.saying.may_answer(now.us, prefix) {
-            self.items.ask_on(now.us, prefix);
+            let after_us = self.chance.up_to(OFFER_SLOTS * self.pace.slot_us);
+            self.items.ask_on(now.us, prefix, asker, after_us);
             self.budgets.spend(now.us, asker, us);
             self.outputs.push_back(Output::ReceiptWanted { prefix });
         }

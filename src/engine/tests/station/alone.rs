@@ -467,10 +467,28 @@ fn what_is_passed_on_is_asked_for_if_somebody_asks() {
     alone.give(Input::Heard { frame: &beacon.encode(), strength: Strength::default() });
     assert_eq!(alone.told(|o| *o == Output::ReceiptWanted { prefix: [1; 3] }), 1);
     let times = asked(&alone.run(1_200 * SECOND_US));
-    assert!((1..=4).contains(&times), "{times}");
+    assert!((1..=7).contains(&times), "{times}");
     // The same beacon again, from wherever, says nothing.
     alone.give(Input::Heard { frame: &beacon.encode(), strength: Strength::default() });
     assert_eq!(alone.told(|o| *o == Output::ReceiptWanted { prefix: [1; 3] }), 1);
+}
+
+/// A relay heard the author's beacon, which of course names the message, and sent it no more.
+#[test]
+fn what_passes_through_does_not_rest_for_a_beacon_of_whom_it_came_from() {
+    for (hops, rests) in [(0, 1), (1, 0)] {
+        let mut alone = Alone::new(settings());
+        let mut one = item(1, 100, Lane::Normal);
+        one.form[1] = hops;
+        alone.give(Input::Send(one.clone()));
+        alone.run(SECOND_US);
+        let other = ContactKey::of(&NodeSecret::from_seed([2; 32]).first_seal_key().public());
+        let beacon = Beacon::new(&other, [0; 2], 0, Slice::new(0, 0), [0; 3], [0; 3], [one.id]);
+        alone.give(Input::Heard { frame: &beacon.encode(), strength: Strength::default() });
+        let again = alone.run(120 * SECOND_US).len();
+        assert_eq!(alone.told(|output| matches!(output, Output::Taken { .. })), rests);
+        assert_eq!(again == 0, rests == 1, "{again} times");
+    }
 }
 
 /// Whatever is told in whatever order: no panic, one frame at a time, and what was booked is settled.

@@ -129,6 +129,41 @@ fn a_receipt_that_the_relay_missed_comes_with_its_next_repetition() {
     println!("one that the relay did not hear either after {} s at most", slowest_us / SECOND_US);
 }
 
+/// Five messages of two pieces at once, and a relay that knows neither end: what got lost where is found
+/// out by asking.
+#[test]
+fn a_relay_that_knows_nobody_brings_all_and_every_receipt() {
+    let fast = Channel {
+        spreading: 7,
+        bandwidth_hz: 500_000,
+        mtu_bytes: 255,
+        duty_permille: None,
+        loss_permille: 150,
+    };
+    let mut took_s = Vec::new();
+    for seed in seeds(100) {
+        let mut world = World::new(fast, 3, seed);
+        world.silence(1);
+        world.nodes[1].stranger = true;
+        world.start(1);
+        world.hide(0, 2);
+        world.run(2 * SECOND_US);
+        (0..5).for_each(|number| world.write(&Mail::new(0, 2, Lane::Normal, number, 290)));
+        let ticked = |world: &World| world.nodes[0].ticked.len() == 5;
+        assert!(world.run_until(HOUR_US, ticked), "seed {seed}");
+        took_s.push(world.now_us / SECOND_US);
+    }
+    took_s.sort_unstable();
+    let at = |percent: usize| took_s[(took_s.len() - 1) * percent / 100];
+    println!(
+        "five over a stranger, all ticked: p50 {} s, p95 {} s, at most {} s",
+        at(50),
+        at(95),
+        at(100)
+    );
+    assert!(at(95) <= 300);
+}
+
 #[test]
 fn who_keeps_and_says_nothing_else_says_so_in_a_beacon() {
     let (mut all, mut worlds) = (0, 0);

@@ -81,6 +81,8 @@ pub struct Node {
     pub delivered: BTreeMap<ItemId, u64>,
     pub ticked: BTreeMap<ItemId, u64>,
     pub outputs: Vec<(u64, Output)>,
+    /// It knows nobody.
+    pub stranger: bool,
     /// Contacts that it is told are there.
     near: BTreeSet<NodeId>,
     /// One in so many frames is refused by the modem.
@@ -158,6 +160,7 @@ impl World {
                 delivered: BTreeMap::new(),
                 ticked: BTreeMap::new(),
                 outputs: Vec::new(),
+                stranger: false,
                 near: BTreeSet::new(),
                 refuses: 0,
             });
@@ -208,7 +211,7 @@ impl World {
         self.nodes[n].station = Some(Station::new(settings, seed, now).unwrap());
         self.nodes[n].timeout_us = u64::MAX;
         self.nodes[n].near.clear();
-        let all = 0..self.nodes.len();
+        let all = 0..if self.nodes[n].stranger { 0 } else { self.nodes.len() };
         let contacts = all.filter(|m| *m != n).map(|m| (self.nodes[m].id, Self::key_of(m)));
         let contacts = contacts.collect();
         self.give(n, Input::Contacts(contacts));
