@@ -168,7 +168,12 @@ pub(super) async fn run(
     };
     port.radio(|radio| *radio = RadioState::of(channel));
     task.handle(Input::Held(held));
-    task.run(stop).await
+    let ended = task.run(stop).await;
+    // What was booked and is not sent any more is not spent.
+    let now = task.now();
+    let RadioTask { station, air, .. } = task;
+    station.end(now, &mut air.lock());
+    ended
 }
 
 /// What a radio is like, and what the law says; also whether nothing may be enciphered. Or why nothing is
@@ -278,9 +283,13 @@ impl RadioTask<'_> {
         }
     }
 
-    fn handle(&mut self, input: Input<'_>) {
+    fn now(&self) -> Now {
         let us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let now = Now { us, custody_ms: self.node.desk.held_ms() };
+        Now { us, custody_ms: self.node.desk.held_ms() }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        let now = self.now();
         let mut ledger = self.air.lock();
         self.station.handle(now, &mut ledger, input);
     }
