@@ -1,14 +1,29 @@
 //! Live nodes with radios: real daemons, spools and KISS ports, on simulated air.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use postrider::{
-    daemon::DaemonOptions,
+    daemon::{
+        DaemonOptions,
+        transport::{
+            Address, Arrival, BoxFuture, Link, LinkFacts, NodeId, Pipe, Stop, Transport,
+            TransportError,
+        },
+    },
     demo::air::{Air, AirSettings},
     desk::{Desk, SendRequest, Silent, reply::Sent},
 };
+use postrider_base::air::{RadioFacts, Tariff};
 use postrider_engine::air::Span;
-use tokio::{runtime::Runtime, time::timeout};
+use postrider_transports::{
+    contract::{FramePort, Heard},
+    frames,
+};
+use tokio::{runtime::Runtime, sync::mpsc, time::timeout};
 
 use crate::{
     live::{PATIENCE, Running, runtime},
@@ -173,4 +188,96 @@ fn a_radio_on_a_known_frequency_is_mute_until_it_is_said_whose_rules_hold() {
     let desk = Arc::new(Desk::open(&home).unwrap());
     assert_eq!(state(&desk).state, "radio");
     assert!(three.air.tally().frames.iter().all(|(n, _)| *n == 0));
+}
+
+/// A modem whose frames cost a coin each: what it is given is here to be seen.
+#[derive(Debug)]
+struct Coins(Mutex<Option<FramePort>>);
+
+impl Transport for Coins {
+    fn scheme(&self) -> &'static str {
+        "coins"
+    }
+
+    fn run(
+        self: Arc<Self>,
+        _: mpsc::Sender<Arrival>,
+        stop: Stop,
+    ) -> BoxFuture<'static, Result<(), TransportError>> {
+        Box::pin(async move {
+            stop.cancelled().await;
+            Ok(())
+        })
+    }
+
+    fn dial<'a>(
+        &'a self,
+        to: &'a Address,
+        _: Option<NodeId>,
+    ) -> BoxFuture<'a, Result<Link, TransportError>> {
+        let port = self.0.lock().unwrap().take().unwrap();
+        let link = Link { facts: LinkFacts::stream(to.clone()), pipe: Pipe::Frames(port) };
+        Box::pin(async { Ok(link) })
+    }
+
+    fn opens_ports(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_radio_that_costs_money_sends_no_more_than_a_day_allows_over_new_starts_too() {
+    let town = Town::new();
+    let (alice, bob) = (town.node("alice"), town.node("bob"));
+    know_each_other(&alice, &bob);
+    let (alice, runtime) = (Arc::new(alice), runtime());
+    let facts = RadioFacts {
+        mtu_bytes: 140,
+        modulation: None,
+        bits_per_s: 100_000,
+        frequency_hz: None,
+        bandwidth_hz: None,
+        listens: true,
+        tells_sent: true,
+        broadcasts: false,
+        clear_only: false,
+        signs: false,
+        tariff: Some(Tariff { frame: 90, unit_bytes: 0, unit: 0, day_most: 300 }),
+    };
+    // More than can be paid for.
+    for n in 0..4 {
+        hidden(&alice, "bob", &format!("message {n}"));
+    }
+    let sent = |most: usize| {
+        let (port, mut driver) = frames::port(facts.clone());
+        let coins = Arc::new(Coins(Mutex::new(Some(port))));
+        let options = DaemonOptions {
+            transports: vec![coins],
+            peers: vec!["coins://here?day=300#bob".into()],
+            ..DaemonOptions::default()
+        };
+        let running = Running::start(&alice, &options, &runtime);
+        let said = || running.daemon.node().peers.ports()[0].line(None).why;
+        let sent = runtime.block_on(async {
+            let mut sent = 0;
+            let all = async {
+                while sent < most {
+                    let frame = driver.to_air.recv().await.unwrap();
+                    sent += 1;
+                    driver.heard.send(Heard::Sent { number: frame.number }).await.unwrap();
+                }
+                while !said().contains("as much money was spent") {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(PATIENCE, all).await.unwrap_or_else(|_| panic!("{}", said()));
+            assert!(driver.to_air.try_recv().is_err(), "another one is paid for");
+            sent
+        });
+        runtime.block_on(running.daemon.stop());
+        sent
+    };
+    assert_eq!(sent(3), 3);
+    // It is in the book.
+    assert_eq!(sent(0), 0);
 }
