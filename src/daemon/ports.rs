@@ -15,7 +15,7 @@ use postrider_engine::{
 };
 use postrider_transports::{
     contract::{Pipe, PortTrouble, Transport, TransportError},
-    serial::{PortAddress, SAMPLE_BYTES, SerialTransport, looks_like},
+    serial::{Driver, PortAddress, SAMPLE_BYTES, SerialTransport, looks_like},
 };
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,8 @@ use crate::desk::{
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A port that is gone again as soon as it is opened is not opened in a hurry.
 const OPENS_APART: Duration = Duration::from_millis(100);
+/// Nor is somebody called again who was busy, or has hung up: exchanges bar whoever calls too often.
+const CALLS_APART: Duration = Duration::from_secs(60);
 /// Noise of fewer bytes is what plugging in makes.
 const NOISE_MIN: u64 = 16;
 
@@ -240,12 +242,23 @@ impl Facts {
 /// Opens a port that is not kept, for once, and says what is there. Without `speaks` it only listens:
 /// nothing is written to what may be anything.
 pub async fn probe(address: &str, speaks: bool) -> Result<PortFound, Failure> {
-    let failed = |error: TransportError| {
-        Failure::new(FailureKind::Failed, error.to_string())
-            .next("nothing was written to it; docs/radio.md describes ports")
-    };
     let wrong = || Failure::new(FailureKind::Usage, format!("{address} is not an address"));
     let at: Address = address.parse().map_err(|_| wrong())?;
+    let of = PortAddress::parse(&at).ok();
+    if of.as_ref().is_some_and(PortAddress::dials) && !speaks {
+        let what = "to find out who is there somebody must be called";
+        return Err(Failure::new(FailureKind::Usage, what)
+            .next("nothing was written to it; --speak calls, and may cost money"));
+    }
+    let is_wire = of.is_some_and(|of| of.driver == Driver::Wire);
+    let failed = |error: TransportError| {
+        let next = match is_wire {
+            true => "nothing was written to it; docs/radio.md describes ports",
+            // Whoever names a modem has it spoken to.
+            false => "docs/radio.md describes ports and modems",
+        };
+        Failure::new(FailureKind::Failed, error.to_string()).next(next)
+    };
     let transports = SerialTransport::all();
     let transport = transports.iter().find(|transport| transport.scheme() == at.scheme());
     let link = transport.ok_or_else(wrong)?.dial(&at, None).await.map_err(failed)?;
@@ -269,6 +282,7 @@ pub(super) async fn keep(
     once: bool,
     stop: CancellationToken,
 ) {
+    let dials = PortAddress::parse(&peer.address).is_ok_and(|of| of.dials());
     loop {
         // What changes from here on may be what is waited for.
         let changed = transport.until_changed(&peer.address);
@@ -290,7 +304,11 @@ pub(super) async fn keep(
                 }
                 let why = ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
                 tracing::debug!(address = %port.address, %why, "a port is gone");
-                sleep(OPENS_APART).await;
+                let apart = if dials { CALLS_APART } else { OPENS_APART };
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = sleep(apart) => {}
+                }
             }
             Err(error) => {
                 let (trouble, why) = match error {
@@ -306,6 +324,7 @@ pub(super) async fn keep(
                 let looks = async {
                     match trouble {
                         PortTrouble::Absent => std::future::pending().await,
+                        _ if dials => sleep(CALLS_APART).await,
                         _ => sleep(LOOK_EVERY).await,
                     }
                 };

@@ -91,6 +91,11 @@ impl Driver {
 }
 
 impl PortAddress {
+    /// Whether opening it makes a call, which costs money and rings somewhere.
+    pub fn dials(&self) -> bool {
+        self.driver == Driver::Hayes && self.options.iter().any(|(name, _)| name == "number")
+    }
+
     /// Reads a `serial:` or `serial+tcp:` address.
     pub fn parse(address: &Address) -> Result<Self, TransportError> {
         let fault = |reason| TransportError::Address { address: shown(address), reason };
