@@ -2,11 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
-use postrider_base::{Niceness, NodeId, link::Address};
-use postrider_engine::{
-    air::Lane,
-    router::{NoRoad, Road},
-};
+use postrider_base::{NodeId, link::Address};
+use postrider_engine::router::{NoRoad, Road};
 use tokio::time::{Duration, timeout};
 
 use super::{At, outlook, ports};
@@ -98,10 +95,7 @@ pub(super) fn why(at: &At<'_>, id: &str) -> Result<Vec<Reason>, Failure> {
         reasons.extend(shut.map(|port| format!("no link over {}: {}", port.address, port.why)));
         // A message is there when the longest of its bundles is, which not every link takes.
         if let Some(row) = rows.into_iter().max_by_key(|row| row.length) {
-            let lane = Niceness::new(row.nice).map_or(Lane::Bulk, Lane::of);
-            // Whoever wrote it stands there for strangers, unless it is hidden.
-            let form_bytes = row.length + if row.source.is_some() { 151 } else { 20 };
-            let previews = node.air_previews(form_bytes, lane).into_iter();
+            let previews = ports::previews(node, &row).into_iter();
             reasons.extend(previews.map(|(at, said, _)| format!("by radio at {at}: {said}")));
             for link in links {
                 let (number, row) = (link.link, row.clone());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use postrider_base::{Niceness, NodeId, link::Address, words::words};
-use postrider_engine::air::Lane;
+use postrider_engine::{air::Lane, node::Row};
 use postrider_transports::serial::look;
 use tokio::time::Duration;
 
@@ -20,8 +20,6 @@ use crate::{
 const PINGS: usize = 3;
 /// Whoever waits no longer than this need not be told.
 const RADIO_SOON: Duration = Duration::from_secs(120);
-/// About what a short text is longer by, sealed, signed, and with its head.
-const SEALED_BYTES: u64 = 140;
 const PING_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Whether an address is that of a port.
@@ -44,26 +42,37 @@ fn row_of(node: &Node, port: &Port) -> Option<LinkRow> {
 
 /// Where radios are all there is, and a message takes long on each of them, that is said when it is sent: a
 /// few words might go at once.
-pub(super) fn warn_of_radio(at: &At<'_>, bytes: u64, nice: Option<Niceness>) {
+pub(super) fn warn_of_radio(at: &At<'_>, id: &str) {
     let Some((node, _)) = at.node else { return };
     if !node.board.links().is_empty() {
         return;
     }
-    let lane = Lane::of(nice.unwrap_or(Niceness::NORMAL));
-    let previews = node.air_previews(bytes + SEALED_BYTES, lane);
+    let rows = at.desk.rows(id, at.watch).unwrap_or_default();
+    let Some(longest) = rows.into_iter().max_by_key(|row| row.length) else { return };
+    let previews = previews(node, &longest);
     let soon = |took: &Option<Duration>| took.is_some_and(|took| took <= RADIO_SOON);
     if previews.iter().any(|(.., took)| soon(took)) {
         return;
     }
     // The soonest first, and what never goes last.
     let best = previews.into_iter().min_by_key(|(.., took)| (took.is_none(), *took));
-    if let Some((_, said, _)) = best {
-        let text = format!(
-            "no link is up, and by radio it takes {said}. It waits for a link or a stick as well; a \
-             few words by themselves go sooner"
-        );
-        at.watch.event(Event::Warn(text));
-    }
+    let Some((_, said, took)) = best else { return };
+    let text = match took {
+        Some(_) => format!(
+            "no link is up; by radio: {said}. It waits for a link or a stick as well; a few words by \
+             themselves go sooner"
+        ),
+        None => format!("no link is up; by radio: {said}"),
+    };
+    at.watch.event(Event::Warn(text));
+}
+
+/// What a bundle would take at each radio that may send.
+pub(super) fn previews(node: &Node, row: &Row) -> Vec<(Address, String, Option<Duration>)> {
+    let lane = Niceness::new(row.nice).map_or(Lane::Bulk, Lane::of);
+    // Whoever wrote it stands there for strangers, unless it is hidden.
+    let head_bytes = if row.source.is_some() { 151 } else { 20 };
+    node.air_previews(row.length + head_bytes, lane)
 }
 
 /// What commonly goes wrong, and the ports.

@@ -380,10 +380,9 @@ verbs! {
         /// yet: an id, or its first digits.
         supersede: Option<String>,
     } -> Sent: |request, at| {
-        let request = request.request()?;
-        let (sent, gone) = at.desk.send_bundles(&request, at.watch)?;
+        let (sent, gone) = at.desk.send_bundles(&request.request()?, at.watch)?;
         tell_gone(at, gone);
-        ports::warn_of_radio(at, sent.bytes, request.nice);
+        ports::warn_of_radio(at, &sent.id);
         Ok(sent)
     };
 

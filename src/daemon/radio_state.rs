@@ -29,6 +29,8 @@ pub(super) type Channel = (Way, Limit);
 pub(super) struct RadioState {
     /// Once something may be sent.
     channel: Option<Channel>,
+    /// Nothing that is sealed goes there.
+    clear_only: bool,
     /// Why nothing is sent.
     pub refuses: Option<String>,
     /// Frames that went out.
@@ -40,8 +42,8 @@ pub(super) struct RadioState {
 
 impl RadioState {
     /// One that may send.
-    pub fn of(channel: Channel) -> Self {
-        Self { channel: Some(channel), ..Self::default() }
+    pub fn of(channel: Channel, clear_only: bool) -> Self {
+        Self { channel: Some(channel), clear_only, ..Self::default() }
     }
 
     pub fn note_heard(&mut self, bytes: usize) {
@@ -81,6 +83,11 @@ impl RadioState {
         now_ms: u64,
     ) -> Option<(String, Option<Duration>)> {
         let (way, limit) = self.channel?;
+        if self.clear_only {
+            let said = "nothing there unless it is clear and between stations, or to all: the band \
+                        wants no ciphers";
+            return Some((said.to_owned(), None));
+        }
         if form_bytes > FORM_MAX as u64 {
             let said = format!(
                 "too long for a radio: {form_bytes} bytes, of {FORM_MAX} at most; it waits for \
@@ -125,10 +132,11 @@ impl RadioState {
         });
         let first: Vec<String> = named.by_ref().take(NAMED_MAX).collect();
         let more = named.count();
+        let what = if self.clear_only { "a radio for clear mail" } else { "a radio" };
         let mut why = match (first.is_empty(), self.heard.1) {
-            (true, 0) => "a radio; nobody was heard yet".to_owned(),
-            (true, _) => "a radio; somebody is heard, and no contact of mine".to_owned(),
-            (false, _) => format!("a radio; hears {}", first.join(", ")),
+            (true, 0) => format!("{what}; nobody was heard yet"),
+            (true, _) => format!("{what}; somebody is heard, and no contact of mine"),
+            (false, _) => format!("{what}; hears {}", first.join(", ")),
         };
         if more > 0 {
             why.push_str(&format!(" and {more} more"));
@@ -186,7 +194,7 @@ mod tests {
             price: Price { frame: 0, unit_bytes: 0, unit: 0 },
         };
         let limit = Limit::new(3, Some(36_000_000));
-        let radio = RadioState::of((way, limit));
+        let radio = RadioState::of((way, limit), false);
         let ledger = Ledger::new(Span::Hour, 0);
         let told = |bytes| radio.preview(bytes, Lane::Normal, &ledger, 0).unwrap();
         let (said, took) = told(206);
@@ -197,6 +205,8 @@ mod tests {
         let (said, took) = told(1 << 20);
         assert!(said.contains("too long for a radio") && took.is_none(), "{said}");
         assert!(RadioState::default().preview(9, Lane::Normal, &ledger, 0).is_none());
+        let clear = RadioState::of((way, limit), true);
+        assert!(clear.preview(9, Lane::Normal, &ledger, 0).unwrap().0.contains("no ciphers"));
     }
 
     #[test]

@@ -120,7 +120,8 @@ pub(super) async fn run(
             return listen(frames, port, stop).await;
         }
     };
-    facts.clear_only = settings.1;
+    let clear_only = settings.1;
+    facts.clear_only = clear_only;
     let settings = settings.0;
     let channel = (way_of(&settings), settings.limit);
     let air = node.air(Span::Hour).await.map_err(failed)?;
@@ -166,7 +167,7 @@ pub(super) async fn run(
         looking: false,
         look_at: begun,
     };
-    port.radio(|radio| *radio = RadioState::of(channel));
+    port.radio(|radio| *radio = RadioState::of(channel, clear_only));
     task.handle(Input::Held(held));
     let ended = task.run(stop).await;
     // What was booked and is not sent any more is not spent.
