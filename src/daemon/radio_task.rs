@@ -27,8 +27,8 @@ use postrider_engine::{
     },
     node::Answer,
     station::{
-        Beacons, FormNumber, HELD_MAX, Input, Item, ItemId, Listening, Now, Output, Settings,
-        Station, Verdict, beacon::ContactKey,
+        Beacons, FormNumber, HELD_MAX, Input, Item, ItemId, Listening, MTU_LEAST, Now, Output,
+        Settings, Station, Verdict, beacon::ContactKey,
     },
 };
 use postrider_transports::contract::{FramePort, Heard, Link, OutFrame, Pipe, Refusal};
@@ -59,6 +59,8 @@ const SPENT: &str = "as much money was spent within a day as the address allows 
 const LISTENS: Duration = Duration::from_secs(7);
 /// So many ids are known to have been on the air; the oldest are forgotten.
 const ON_AIR_MAX: usize = 8_192;
+/// Questions to the disk that are open at a time.
+const ASKED_MAX: usize = 64;
 /// Receipts that are looked at in one go.
 const RECEIPTS_MAX: usize = 256;
 
@@ -209,6 +211,12 @@ fn settings(node: &Node, frames: &FramePort) -> Result<(Settings, bool), String>
                     has none; call=CALL behind the address says it"
             .into());
     }
+    if mtu_bytes < MTU_LEAST {
+        return Err(format!(
+            "nothing is sent: frames of {mtu_bytes} bytes, by the radio or by the law, are too short; \
+             {MTU_LEAST} are needed"
+        ));
+    }
     let key = ContactKey::of(node.desk.home().card.seal_key());
     let listening = if facts.listens { Listening::Modem } else { Listening::Here };
     // A tag that only contacts resolve is no clear text.
@@ -256,15 +264,17 @@ impl RadioTask<'_> {
         let mut commits = self.node.board.commits();
         loop {
             self.obey();
-            let due = match self.station.poll_timeout() {
-                u64::MAX => self.look_at,
-                us => self.look_at.min(self.begun + Duration::from_micros(us)),
-            };
-            let due = if self.looking && due == self.look_at { due + LOOKS_APART } else { due };
+            let timeout = Duration::from_micros(self.station.poll_timeout());
+            let due = self.begun.checked_add(timeout);
+            // While one look is under way the next has no time.
+            let look = (!self.looking).then_some(self.look_at);
+            let due = due.into_iter().chain(look).min();
+            let due = due.unwrap_or_else(|| Instant::now() + LOOK_EVERY);
             // Receiving, joining and sleeping lose nothing when another comes first.
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                heard = self.frames.heard.recv() => match heard {
+                // What comes faster than the disk takes it is lost, as on the air.
+                heard = self.frames.heard.recv(), if self.asked.len() < ASKED_MAX => match heard {
                     Some(heard) => self.heard(heard)?,
                     None => return Err(io::ErrorKind::UnexpectedEof.into()),
                 },
