@@ -27,8 +27,8 @@ use postrider_engine::{
     },
     node::Answer,
     station::{
-        Beacons, FormNumber, HELD_MAX, Input, Item, ItemId, Listening, MTU_LEAST, Now, Output,
-        Settings, Station, Verdict, beacon::ContactKey,
+        Beacons, FormNumber, HELD_MAX, Input, ItemId, Listening, MTU_LEAST, Now, Output, Settings,
+        Station, To, Verdict, beacon::ContactKey,
     },
 };
 use postrider_transports::contract::{FramePort, Heard, Link, OutFrame, Pipe, Refusal};
@@ -71,7 +71,6 @@ enum Done {
     Judged(FormNumber, Result<(Verdict, News), Failure>),
     Taken(Result<News, Failure>),
     Looked(Result<Looked, Failure>),
-    Strangers(ItemId, Result<Option<Item>, Failure>),
 }
 
 /// What is new for the air.
@@ -149,6 +148,7 @@ pub(super) async fn run(
         neighbours: BTreeSet::new(),
         heard: BTreeSet::new(),
         given: BTreeMap::new(),
+        unread: BTreeSet::new(),
     };
     let mut task = RadioTask {
         node,
@@ -313,6 +313,7 @@ impl RadioTask<'_> {
             }
             Heard::Sent { number } => {
                 self.settle(true);
+                self.port.went_well();
                 self.handle(Input::Sent { number });
             }
             Heard::Refused { number, why } => {
@@ -358,9 +359,11 @@ impl RadioTask<'_> {
                     Done::Taken(live.and_then(|live| Ok(live.take_receipts(None, &list)?.1)))
                 }),
                 Output::Unread { id } => {
-                    let Some(bundle) = self.ids.get(&id).copied() else { continue };
-                    let clear = self.on.facts.clear_only;
-                    self.ask(move |desk| Done::Strangers(id, desk.for_strangers(&bundle, clear)));
+                    // Said again, or by whoever likes, it changes nothing.
+                    let is_short = matches!(self.on.given.get(&id), Some(To::Neighbour(_)));
+                    if is_short && self.on.unread.insert(id) {
+                        self.look_at = Instant::now();
+                    }
                 }
                 Output::Neighbour { node, strength } => {
                     let name = self.node.desk.name_of(&node);
@@ -462,14 +465,7 @@ impl RadioTask<'_> {
                 self.looking = false;
                 self.node.board.trouble(&failure);
             }
-            Done::Strangers(id, Ok(Some(item))) => {
-                self.on.given.insert(id, item.to);
-                self.handle(Input::Send(item));
-            }
-            Done::Strangers(_, Ok(None)) => {}
-            Done::Taken(Err(failure)) | Done::Strangers(_, Err(failure)) => {
-                self.node.board.trouble(&failure);
-            }
+            Done::Taken(Err(failure)) => self.node.board.trouble(&failure),
         }
     }
 
@@ -508,6 +504,7 @@ impl RadioTask<'_> {
             self.handle(Input::TakeBack { id });
         }
         self.refused.retain(|id| wanted.contains_key(id));
+        self.on.unread.retain(|id| wanted.contains_key(id));
         for item in items {
             if self.refused.contains(&item.id) {
                 continue;

@@ -269,7 +269,6 @@ impl Channel {
                 spoiled.extend((0..self.modems.len()).filter(|it| self.hears(*it, sending.from)));
             }
             let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-
             tally.frames.push((n, bytes.clone()));
             tally.airtime += airtime;
             drop(tally);

@@ -55,6 +55,8 @@ pub struct OnAir {
     pub heard: BTreeSet<ItemId>,
     /// What the radio has to send already, and to whom.
     pub given: BTreeMap<ItemId, To>,
+    /// What somebody could not read in the form for whom it is: it goes in that for strangers.
+    pub unread: BTreeSet<ItemId>,
 }
 
 /// What may go on the air now.
@@ -165,6 +167,7 @@ impl Desk {
             neighbours: BTreeSet::from([node]),
             heard: BTreeSet::new(),
             given: BTreeMap::new(),
+            unread: BTreeSet::new(),
         };
         let items = self.for_air(&on)?.items.into_iter();
         let short = |item: &Item| item.to == To::Neighbour(node) && item.form.len() <= most_bytes;
@@ -196,16 +199,6 @@ impl Desk {
         }
     }
 
-    /// A bundle that went to somebody who cannot read its form, in the form for strangers.
-    pub fn for_strangers(&self, id: &BundleId, clear_only: bool) -> Result<Option<Item>, Failure> {
-        let spool = self.spool(&Silent)?;
-        let contacts = self.home.contacts()?;
-        let Some(entry) = spool.entry(id)? else { return Ok(None) };
-        let stations = clear_only.then(|| self.stations(&contacts));
-        let whom = For { to: To::Anybody, contacts: &contacts, clear: stations.as_deref() };
-        self.item(&self.open_live(&Silent)?, &entry, whom)
-    }
-
     /// Who this is and whose station: those between whom clear mail may go.
     fn stations(&self, contacts: &Contacts) -> Vec<NodeId> {
         let named = &self.home.config.air.stations;
@@ -227,7 +220,7 @@ impl Desk {
             if contacts.rosters().revoked_by(&node).is_some() {
                 return Ok(None);
             }
-            if on.neighbours.contains(&node) {
+            if on.neighbours.contains(&node) && !on.unread.contains(&ItemId::of(&entry.id)) {
                 return Ok(Some(To::Neighbour(node)));
             }
         }

@@ -26,7 +26,7 @@ use super::{
     Desk, Failure, SendRequest, Silent, clock,
     inbox::{note_keys, note_keys_of},
     ledger::{remove_note, set_note, space},
-    message_files::Outgoing,
+    message_files::{Outgoing, Source},
     outgoing::{self, Promised, sealed_key},
     queue::ended,
     send::{Sealing, Sending, nice_of_parts},
@@ -54,7 +54,8 @@ pub(super) struct Promise {
 pub(super) enum Outcome {
     /// All of it is durable, or nobody wants the rest any more.
     Done,
-    /// A file is another than was said. What was said is taken back; these bundles are gone.
+    /// A file is another than was said, or cannot be read any more. What was said is taken back; these
+    /// bundles are gone.
     Changed(Vec<BundleId>),
 }
 
@@ -144,7 +145,12 @@ impl Desk {
         let letter = |post: &dyn store::Post| self.letter(post, contact, request, nice);
         let sealed = outgoing::seal_parts(spool, &parts, &letter, &mut files, &Silent);
         let changed = parts.promised.as_ref().is_some_and(|it| it.changed.load(Ordering::Relaxed));
-        if changed {
+        // What was said cannot be kept: it must not wait for ever where nobody goes on with it.
+        let spoiled = |file: &Outgoing| match &file.source {
+            Source::Open(open) => open.trouble().is_some(),
+            Source::Named(_) => false,
+        };
+        if changed || files.iter().any(spoiled) {
             return self.break_promise(spool, &promise, message);
         }
         let mut changes = end;

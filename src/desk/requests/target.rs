@@ -245,16 +245,17 @@ impl<'a> Requests<'a> {
             .collect();
         match sent {
             Ok(Outcome::Done) => Ok(Some("files".into())),
-            Ok(Outcome::Changed(bundles)) => {
-                gone.extend(bundles);
-                Ok(None)
-            }
-            Err(_) if trouble.contains(&true) => Ok(None),
-            Err(_) if !trouble.is_empty() => {
+            // This disk's trouble, not the file's: it waits.
+            Err(failure) if trouble.is_empty() => Err(failure),
+            changed => {
+                if let Ok(Outcome::Changed(bundles)) = changed {
+                    gone.extend(bundles);
+                }
+                if trouble.is_empty() || trouble.contains(&true) {
+                    return Ok(None);
+                }
                 self.say(waiting, to, Told::No(No::Unreadable)).map(Some)
             }
-            // This disk's trouble, not the file's: it waits.
-            Err(failure) => Err(failure),
         }
     }
 }
