@@ -1,0 +1,37 @@
+#!/bin/bash
+# Mail between daemons over Bluetooth: a real BlueZ and a real kernel with emulated controllers, in a virtual
+# machine. Nobody is paired, and nothing is set up.
+#
+#   bluetooth_mail.sh [BINARY] [PART...]    first file urgent line service; root; some eight minutes, all
+#   KILLS=20 TOGGLES=50                     of bluetoothd, of an adapter, while mail goes both ways
+#   LOGS=DIR                                keeps what was logged
+. "$(dirname "$0")/common.sh"
+needs_root
+needs python3 apt-get strip
+[ "$(uname -m)" = x86_64 ] || skip "the virtual machine is an x86_64"
+binary=
+case ${1:-} in "" | first | file | urgent | line | service) ;; *) binary=$1; shift ;; esac
+find_postrider "$binary"
+find_examples bluetooth
+"$here/vm_build.sh" || skip "the virtual machine could not be built"
+W=$(mktemp -d -t postrider-bluetooth.XXXXXX)
+trap 'rm -rf "$W"' EXIT
+strip -o "$W/postrider" "$POSTRIDER"
+strip -o "$W/bluetooth" "$EXAMPLES/bluetooth"
+P() { "$W/postrider" -q --home "$W/$1" "${@:2}"; }
+# Ann has hci0, Ben hci1 and hci4, Cay hci5; hci0 and hci1 hear each other, and hci4 and hci5 do.
+for who in ann ben cay; do
+  P $who init --name $who >/dev/null
+  P $who id --card "$W/$who.card" >/dev/null
+  sed -i 's/^media = .*/media = false/' "$W/$who/config.toml"
+done
+for pair in ann:ben ben:ann ben:cay cay:ben ann:cay cay:ann; do P ${pair%:*} add "$W/${pair#*:}.card" >/dev/null; done
+adapters() { printf '\n[bluetooth]\nprofile = "quick"\nadapters = [%s]\n' "$2" >>"$W/$1/config.toml"; }
+adapters ann '"hci0"'; adapters ben '"hci1", "hci4"'; adapters cay '"hci5"'
+echo "${*:-first file urgent line service}" >"$W/parts"
+printf 'KILLS=%s\nTOGGLES=%s\n' "${KILLS:-20}" "${TOGGLES:-50}" >"$W/settings"
+python3 "$here/vm.py" --timeout 1500 --put "$W/postrider" --put "$W/bluetooth" --put "$W/parts" --put "$W/settings" --put "$W/ann" --put "$W/ben" \
+  --put "$W/cay" --put "$here/bluetooth_setup.sh" --out "${LOGS:-$W/out}" "$here/bluetooth_mail_guest.sh"
+
+check "the guest's checks" is $? 0
+finish

@@ -1,0 +1,167 @@
+# In the virtual machine, by bluetooth_mail.sh: daemons that meet by Bluetooth.
+. /lab/bluetooth_setup.sh
+fails=0
+check() { local what=$1; shift; if "$@" >/dev/null 2>&1; then echo "ok    $what"; else echo "FAIL  $what"; fails=$((fails + 1)); fi; }
+is() { [ "$1" = "$2" ]; }
+only() { [[ " $PARTS " == *" $1 "* ]]; }
+PARTS=$(cat /lab/parts)
+. /lab/settings
+O=/lab/out
+now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
+cp /lab/postrider /tmp/postrider
+cp -r /lab/ann /lab/ben /lab/cay /tmp
+P() { /tmp/postrider -q --home "/tmp/$1" "${@:2}"; }
+declare -A pid
+launch() { /tmp/postrider -q --home "/tmp/$1" daemon --no-lan 2>>"$O/$1.log" & pid[$1]=$!; }
+answers() { [ -S "/tmp/$1/socket" ] && P "$1" --json status >/dev/null 2>&1; }
+start() { launch "$1"; until answers "$1"; do sleep .05; done; }
+stop() { kill "${pid[$1]}"; wait "${pid[$1]}"; }
+# there NODE ID [SECONDS]: until a message is in an inbox.
+there() {
+  for _ in $(seq $((${3:-60} * 20))); do P "$1" --json inbox | grep -q "\"id\":\"$2\"" && return; sleep .05; done
+  return 1
+}
+count() { P "$1" --json inbox | grep -c '"type":"message"'; }
+ticked() { P "$1" --json trace "$2" | grep -q '"what":"delivered"'; }
+until_ticked() { for _ in $(seq $((${3:-60} * 10))); do ticked "$1" "$2" && return; sleep .1; done; return 1; }
+descriptors() { ls "/proc/${pid[$1]}/fd" | wc -l; }
+resident_kb() { sed -n 's/^VmRSS: *\([0-9]*\).*/\1/p' "/proc/${pid[$1]}/status"; }
+power() { dbus-send --system --print-reply --dest=org.bluez "/org/bluez/$1" org.freedesktop.DBus.Properties.Set string:org.bluez.Adapter1 string:Powered "variant:boolean:$2" >/dev/null; }
+
+# Two rooms with two controllers each. The emulator numbers its controllers from one on, so those of the
+# second room are its third and fourth: two with one address would be one to the kernel.
+lab-dbus
+bt_settings 'Privacy = device'
+room() { # CONTROLLERS LAST
+  btvirt -l"$1" >>$O/btvirt.log 2>&1 &
+  for _ in $(seq 100); do [ -d /sys/class/bluetooth/"$2" ] && return; sleep .1; done
+}
+room 2 hci1
+room 4 hci5
+bt_daemon
+for hci in 0 1 2 3 4 5; do bt_wait hci$hci; done
+power hci2 false; power hci3 false
+
+if only first; then
+  id=$(P ann send ben "before anybody is up")
+  launch ann; launch ben
+  until answers ann && answers ben; do sleep .05; done
+  begun=$(now_ms)
+  there ben "$id" 60
+  took=$(($(now_ms) - begun))
+  echo "      the first message, from when both are up: $took ms (10,000 asked)"
+  check "the first message within ten seconds" test $took -le 10000
+  check "its receipt" until_ticked ann "$id" 20
+  begun=$(now_ms)
+  id=$(P ben send ann "and back")
+  check "and one back" there ann "$id" 20
+  echo "      one more, while the link is up: $(($(now_ms) - begun)) ms"
+  check "peers shows the link" sh -c "/tmp/postrider -q --home /tmp/ann --json peers | grep -q bluetooth:"
+  stop ann; stop ben
+  sleep 6
+fi
+
+if only file; then
+  # What the channel carries, with nothing else on it, before and after.
+  raw() {
+    /lab/bluetooth serve hci1 >$O/raw-serve.log 2>&1 & S=$!
+    wait_for $O/raw-serve.log '^say' 60
+    timeout 200 /lab/bluetooth sink hci0 1048576 >>$O/raw.log 2>&1
+    kill $S; wait $S
+    sleep 6
+    sed -n 's/.*(\([0-9]*\) kB\/s.*/\1/p' $O/raw.log | tail -1
+  }
+  before=$(raw)
+  start ann; start ben
+  id=$(P ann send ben "is the link up"); there ben "$id" 60; until_ticked ann "$id" 20
+  head -c 1048576 /dev/urandom >/tmp/film
+  begun=$(now_ms)
+  id=$(P ann send ben -f /tmp/film)
+  check "1 MiB arrives" there ben "$id" 300
+  took=$(($(now_ms) - begun))
+  P ben inbox save "$id" /tmp/saved >/dev/null
+  check "as it was" cmp /tmp/film /tmp/saved/film
+  stop ann; stop ben
+  sleep 6
+  after=$(raw)
+  rate=$((1048576 / took))
+  best=$((before > after ? before : after))
+  echo "      1 MiB in $took ms, $rate kB/s from command to inbox; the channel alone $before and $after kB/s"
+  check "at six tenths of what the channel carries" test $((rate * 10)) -ge $((best * 6))
+fi
+
+if only urgent; then
+  start ann; start ben
+  id=$(P ann send ben "is the link up"); there ben "$id" 60; until_ticked ann "$id" 20
+  head -c 4194304 /dev/urandom >/tmp/bulk
+  bulk=$(P ann send ben --bulk -f /tmp/bulk)
+  sleep 3
+  for n in 1 2 3; do
+    begun=$(now_ms)
+    id=$(P ann send ben --urgent "$n: the dam")
+    there ben "$id" 60
+    took=$(($(now_ms) - begun))
+    echo "      urgent beside 4 MiB: $took ms (2,000 asked)"
+    check "urgent overtakes bulk ($n)" test $took -le 2000
+    sleep 1
+  done
+  check "while the bulk is under way" sh -c "! /tmp/postrider -q --home /tmp/ben --json inbox | grep -q '\"id\":\"$bulk\"'"
+  check "which arrives" there ben "$bulk" 400
+  stop ann; stop ben
+  sleep 6
+fi
+
+if only line; then
+  start ann; start ben; start cay
+  there_before=$(count cay); back_before=$(count ann)
+  for n in 1 2 3 4 5; do
+    to[n]=$(P ann send cay "$n through Ben"); from[n]=$(P cay send ann "$n back through Ben")
+  done
+  for n in 1 2 3 4 5; do
+    check "to the far end ($n)" there cay "${to[n]}" 90
+    check "and back ($n)" there ann "${from[n]}" 90
+    check "its receipt ($n)" until_ticked ann "${to[n]}" 60
+  done
+  check "each once" is "$(count cay) $(count ann)" "$((there_before + 5)) $((back_before + 5))"
+  stop ann; stop ben; stop cay
+  sleep 6
+fi
+
+if only service; then
+  start ann; start ben
+  id=$(P ann send ben "is the link up"); there ben "$id" 60; until_ticked ann "$id" 20
+  sleep 5
+  at_ann=$(count ann); at_ben=$(count ben)
+  fds="$(descriptors ann) $(descriptors ben)"
+  before_kb=$(resident_kb ann)
+  sent=0
+  # Both ways, all the time.
+  mail() { P ann send ben "$1 there" >>/tmp/there; P ben send ann "$1 back" >>/tmp/back; sent=$((sent + 1)); }
+  : >/tmp/there; : >/tmp/back
+  for n in $(seq "$KILLS"); do
+    mail "kill $n"
+    kill -9 $BLUETOOTHD; wait $BLUETOOTHD 2>/dev/null
+    mail "dead $n"
+    bt_daemon; bt_wait hci1
+    [ $((n % 4)) = 0 ] && sleep 3
+  done
+  half_kb=$(resident_kb ann)
+  for n in $(seq "$TOGGLES"); do
+    power hci$((n % 2)) false; mail "toggle $n"; power hci$((n % 2)) true
+    [ $((n % 5)) = 0 ] && sleep 3
+  done
+  power hci0 true; power hci1 true
+  for _ in $(seq 120); do [ "$(count ben) $(count ann)" = "$((at_ben + sent)) $((at_ann + sent))" ] && break; sleep 1; done
+  check "all $sent arrived, once, there" is "$(count ben)" "$((at_ben + sent))"
+  check "and back" is "$(count ann)" "$((at_ann + sent))"
+  sleep 20
+  echo "      descriptors $fds before, $(descriptors ann) $(descriptors ben) after; $before_kb, $half_kb, $(resident_kb ann) kB resident"
+  for who in ann ben; do
+    was=${fds%% *}; [ $who = ben ] && was=${fds##* }
+    check "$who has no descriptor more" test "$(descriptors $who)" -le $((was + 2))
+  done
+  check "memory does not grow with toggles" test $(($(resident_kb ann) - half_kb)) -le 1024
+  check "the daemons go on" sh -c "kill -0 ${pid[ann]} ${pid[ben]}"
+  stop ann; stop ben
+fi
+exit $fails
