@@ -520,8 +520,8 @@ impl World {
                 let answer = if failed { Answer::Failed } else { worked() };
                 self.tell_after(ms, at, Input::Done { ticket, answer });
             }
-            // Only whoever packs units asks for it.
-            Output::Flushed { .. } => {}
+            // Only whoever packs units asks for it; rests go by sticks that these couriers do not carry.
+            Output::Flushed { .. } | Output::Held { .. } | Output::HandOut { .. } => {}
             Output::Carried { id, peer } => self.carried(at, &id, peer),
             // Roads have no sockets, so nobody is introduced here; were it otherwise, it would fail.
             Output::Meet { node, .. } => self.tell_after(0, at, Input::MeetFailed { node }),
