@@ -49,7 +49,7 @@ impl World {
 
 /// What a unit is, for the history.
 pub(crate) fn unit_name(unit: &[u8]) -> &'static str {
-    const NAMES: [&str; 21] = [
+    const NAMES: [&str; 22] = [
         "> hello",
         "> offer",
         "> want",
@@ -70,6 +70,7 @@ pub(crate) fn unit_name(unit: &[u8]) -> &'static str {
         "> introduce",
         "> meets",
         "> brief",
+        "> ear",
         "> have",
     ];
     unit.first().and_then(|first| NAMES.get(usize::from(*first))).copied().unwrap_or("> ?")
@@ -112,6 +113,8 @@ pub(crate) fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
         }
         Input::Ping { link, nonce } => ("ping", *link, none, *nonce),
         Input::MeetFailed { .. } => ("no meeting", LinkId(0), none, 0),
+        Input::CastHeard { id, .. } => ("cast heard", LinkId(0), ShortId::of(id), 0),
+        Input::Haves { .. } => ("haves", LinkId(0), none, 0),
         Input::Timeout => ("timeout", LinkId(0), none, 0),
     }
 }

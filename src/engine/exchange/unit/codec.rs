@@ -51,6 +51,7 @@ impl Unit {
                 tagged(3, &(handle, tokens, hops, age_s, level, bytes.0, bytes.1))
             }
             Self::Brief { handle, form } => tagged(19, &(handle, serde_bytes::Bytes::new(form))),
+            Self::Ear(key) => tagged(20, &ByteBuf::from(*key)),
             Self::Data { handle, bytes } => {
                 let mut head = vec![4];
                 head.extend(handle.to_be_bytes());
@@ -70,7 +71,7 @@ impl Unit {
             Self::Halt { reason, retry_after_s } => tagged(11, &(reason, retry_after_s)),
             Self::Stop(handles) => tagged(12, handles),
             Self::Withdraw(handles) => tagged(13, handles),
-            Self::Have { handle, at } => tagged(20, &(handle, at)),
+            Self::Have { handle, at } => tagged(21, &(handle, at)),
             Self::Reach(node) => tagged(16, &ByteBuf::from(*node)),
             Self::Introduce { node, at } => {
                 let ip = match at.ip() {
@@ -153,6 +154,10 @@ impl Unit {
                 Self::Brief { handle, form: form.into_vec().into() }
             }
             20 => {
+                let key: ByteBuf = wire::decode(body)?;
+                Self::Ear(key.into_vec().try_into().map_err(|_| UnitError::Field("ear"))?)
+            }
+            21 => {
                 let (handle, at) = wire::decode(body)?;
                 if !(1..=PAYLOAD_MAX).contains(&at) {
                     return Err(UnitError::Field("have"));
@@ -170,7 +175,7 @@ impl Unit {
 
     /// What is at the start of a unit, for traces; `None` for types that are not known.
     pub fn name(unit: &[u8]) -> Option<&'static str> {
-        const NAMES: [&str; 21] = [
+        const NAMES: [&str; 22] = [
             "Hello",
             "Offer",
             "Want",
@@ -191,6 +196,7 @@ impl Unit {
             "Introduce",
             "Meets",
             "Brief",
+            "Ear",
             "Have",
         ];
         NAMES.get(usize::from(*unit.first()?)).copied()
@@ -437,7 +443,7 @@ mod tests {
         }
 
         #[test]
-        fn noise_never_panics(bytes in vec(any::<u8>(), 0..200), kind in 0_u8..21) {
+        fn noise_never_panics(bytes in vec(any::<u8>(), 0..200), kind in 0_u8..22) {
             let bytes = Bytes::from([vec![kind], bytes].concat());
             if let Ok(unit) = Unit::decode(&bytes) {
                 prop_assert_eq!(whole(&unit), bytes);
@@ -475,8 +481,8 @@ mod tests {
             (tagged(16, &ByteBuf::from([1; 31])), UnitError::Field("node")),
             (introduce(33, 4), UnitError::Field("node")),
             (introduce(32, 5), UnitError::Field("address")),
-            (tagged(20, &(0, 0)), UnitError::Field("have")),
-            (tagged(20, &(0, PAYLOAD_MAX + 1)), UnitError::Field("have")),
+            (tagged(21, &(0, 0)), UnitError::Field("have")),
+            (tagged(21, &(0, PAYLOAD_MAX + 1)), UnitError::Field("have")),
             (vec![9; CONTROL_MAX + 1].into(), UnitError::TooLong(9, CONTROL_MAX + 1)),
         ] {
             assert_eq!(Unit::decode(&bytes), Err(why), "{bytes:02x?}");
