@@ -19,6 +19,8 @@ mod outbox;
 mod privacy;
 #[path = "e2e/radio.rs"]
 mod radio;
+#[path = "e2e/rest.rs"]
+mod rest;
 #[path = "e2e/rot.rs"]
 mod rot;
 #[path = "e2e/serial.rs"]

@@ -68,7 +68,7 @@ macro_rules! twins {
 twins! {
     wire header head small_bundle receipt card card_body roster roster_body node_text seal_key_text
     packet compressed manifest file_request job job_result job_word compact_inside age_inside compact_payload age_file
-    container forged_container notes forged_notes volume file_name
+    container forged_container rest forged_rest notes forged_notes volume file_name
     unit beacon symbols reconciliation noise_first noise_second noise_records line
     radio_frame radio_pieces
     kiss_modem rnode_board meshtastic_radio at_modem modem_profile

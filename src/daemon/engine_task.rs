@@ -3,9 +3,11 @@
 use std::{collections::HashMap, sync::OnceLock};
 
 use bytes::Bytes;
-use postrider_base::link::LinkFacts;
+use postrider_base::{BundleId, link::LinkFacts};
 use postrider_engine::{
-    node::{Answer, Engine, Event, Input, LinkId, LinkPolicy, Now, Output, Seen, Ticket},
+    node::{
+        Answer, Engine, Event, Input, LinkId, LinkPolicy, Now, Output, Seen, Ticket, TransferId,
+    },
     reconcile::Work,
 };
 use tokio::{
@@ -14,7 +16,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{board::Board, introduce::Meet, lan::Notice, reader::Question, stager::Order};
+use super::{
+    board::Board, cut::Taker, introduce::Meet, lan::Notice, reader::Question, stager::Order,
+};
 
 /// Inputs that wait. What they hold is bounded by the permits of the links.
 pub(super) const INPUTS_MAX: usize = 4096;
@@ -31,6 +35,8 @@ pub(super) enum ToEngine {
     Link(Box<NewLink>),
     /// Somebody wants to know something of it.
     Look(Look),
+    /// Somebody has the rest of a body that was cut.
+    HandOut(HandOut),
 }
 
 /// A question to the engine itself; it sends its own answer.
@@ -40,6 +46,15 @@ impl std::fmt::Debug for Look {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Look")
     }
+}
+
+/// What is here of a body is to go there, if it is still that; else the way is dropped.
+#[derive(Debug)]
+pub(super) struct HandOut {
+    pub id: BundleId,
+    pub transfer: TransferId,
+    pub at: u64,
+    pub to: Taker,
 }
 
 /// A link that came up, and the way to its task.
@@ -88,6 +103,8 @@ pub(super) struct EngineTask<'a> {
     pub unasked: Vec<Input>,
     /// The permit of the input that is being dealt with: bytes that it brought take it along.
     pub permit: Option<OwnedSemaphorePermit>,
+    /// Who takes the body that is being asked for.
+    pub taker: Option<Taker>,
     pub begun: Instant,
 }
 
@@ -130,6 +147,11 @@ impl EngineTask<'_> {
     fn take(&mut self, input: ToEngine) {
         match input {
             ToEngine::Look(Look(ask)) => ask(&self.engine),
+            ToEngine::HandOut(HandOut { id, transfer, at, to }) => {
+                self.taker = Some(to);
+                self.handle(Input::HandOut { id, transfer, at });
+                self.taker = None;
+            }
             ToEngine::Input(input, permit) => {
                 self.permit = permit;
                 self.handle(*input);
@@ -239,6 +261,13 @@ impl EngineTask<'_> {
                 self.tell(Order::Remember { peer, mine, theirs });
             }
             Output::Carried { id, peer } => self.tell(Order::Carried { id, peer }),
+            Output::Held { id, peer, at } => self.tell(Order::Held { id, peer, at }),
+            Output::HandOut { transfer } => {
+                // Where there is no way to it any more it is dropped, and comes again.
+                if let Some(to) = self.taker.take() {
+                    self.tell(Order::HandOut { transfer, to });
+                }
+            }
             Output::Sketch { ticket, work } => {
                 if self.sketcher.try_send((ticket, work)).is_err() {
                     self.unasked.push(failed(ticket));

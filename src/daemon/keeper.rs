@@ -56,6 +56,7 @@ pub(super) enum Task {
     TakeReceipts { ticket: Ticket, from: Option<NodeId>, list: Vec<Receipt> },
     Remember { peer: NodeId, mine: Option<Seen>, theirs: Option<Seen> },
     Carried { id: BundleId, peer: NodeId },
+    Held { id: BundleId, peer: NodeId, at: u64 },
 }
 
 /// What the keeper wakes for.
@@ -73,6 +74,8 @@ pub(super) struct Keeper<'a> {
     keeps: Vec<(Ticket, Arrival)>,
     changes: Vec<(Ticket, BundleId, Hop)>,
     carried: Vec<(BundleId, NodeId)>,
+    /// What neighbours have of bodies that are on their way: at most what they may want at once.
+    held: BTreeMap<BundleId, (NodeId, u64)>,
     cursors: BTreeMap<NodeId, (Option<Seen>, Option<Seen>)>,
     levels: BTreeMap<BundleId, u8>,
     meetings: BTreeMap<NodeId, Meeting>,
@@ -116,6 +119,7 @@ impl<'a> Keeper<'a> {
             keeps: Vec::new(),
             changes: Vec::new(),
             carried: Vec::new(),
+            held: BTreeMap::new(),
             cursors: BTreeMap::new(),
             levels: BTreeMap::new(),
             meetings: BTreeMap::new(),
@@ -182,7 +186,13 @@ impl<'a> Keeper<'a> {
                 let cursors = self.cursors.entry(peer).or_default();
                 *cursors = (mine.or(cursors.0), theirs.or(cursors.1));
             }
-            Task::Carried { id, peer } => self.carried.push((id, peer)),
+            Task::Carried { id, peer } => {
+                self.held.remove(&id);
+                self.carried.push((id, peer));
+            }
+            Task::Held { id, peer, at } => {
+                self.held.insert(id, (peer, at));
+            }
         }
     }
 
@@ -253,8 +263,8 @@ impl<'a> Keeper<'a> {
             }
             Err(failure) => self.board.trouble(&failure),
         }
-        let waits = [self.cursors.len(), self.levels.len(), self.meetings.len()];
-        if waits != [0; 3] && self.remembered.elapsed() >= REMEMBER_AFTER {
+        let waits = [self.cursors.len(), self.levels.len(), self.meetings.len(), self.held.len()];
+        if waits != [0; 4] && self.remembered.elapsed() >= REMEMBER_AFTER {
             self.remember();
         }
         if self.weighed.is_none_or(|at| at.elapsed() >= WEIGH_EVERY) {
@@ -331,6 +341,10 @@ impl<'a> Keeper<'a> {
         }
         let levels = std::mem::take(&mut self.levels);
         if let Err(failure) = self.live.raise(&levels) {
+            self.board.trouble(&failure);
+        }
+        let held = std::mem::take(&mut self.held);
+        if let Err(failure) = self.live.remember_held(&held) {
             self.board.trouble(&failure);
         }
         let meetings = std::mem::take(&mut self.meetings);

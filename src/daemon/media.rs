@@ -382,11 +382,12 @@ fn tell_folder(node: &Node, place: &str, tossed: &Tossed) {
 
 fn folders(place: &Path) -> BTreeSet<PathBuf> {
     let top = place.join(FOLDER);
-    BTreeSet::from([top.join(CONTAINERS), top.join(NOTES), top])
+    BTreeSet::from([top.join(CONTAINERS), top.join(RESTS), top.join(NOTES), top])
 }
 
 const CONTAINERS: &str = postrider_engine::parcel::CONTAINERS_DIR;
 const NOTES: &str = postrider_engine::parcel::NOTES_DIR;
+const RESTS: &str = postrider_engine::parcel::RESTS_DIR;
 
 /// `None` where there is no folder of ours.
 fn look(desk: &crate::desk::Desk, place: &Path) -> Result<Option<Look>, Failure> {
@@ -397,7 +398,7 @@ fn look(desk: &crate::desk::Desk, place: &Path) -> Result<Option<Look>, Failure>
     }
     let read = |error| Failure::file("look at", place, error);
     let Some(disk) = MediumDisk::open(place).map_err(read)? else { return Ok(None) };
-    let folder = disk.state(&["", CONTAINERS, NOTES]).map_err(read)?;
+    let folder = disk.state(&["", CONTAINERS, NOTES, RESTS]).map_err(read)?;
     Ok(Some(Look { folder, news }))
 }
 

@@ -13,6 +13,7 @@ mod air_ledger;
 mod board;
 mod cast;
 mod contacts;
+mod cut;
 mod dialer;
 mod engine_task;
 mod fleets;
@@ -152,6 +153,7 @@ impl Daemon {
             stop.clone(),
         ));
 
+        desk.lend_cut_bodies(Some(Arc::new(cut::Asking(to_engine.clone()))));
         let keep = {
             let (node, handle, engine) =
                 (Arc::clone(&node), runtime.handle().clone(), to_engine.clone());
@@ -230,6 +232,7 @@ impl Daemon {
                     links: HashMap::new(),
                     unasked: Vec::new(),
                     permit: None,
+                    taker: None,
                     begun: Instant::now(),
                 };
                 task.run(inputs, stop).await;
@@ -336,6 +339,7 @@ impl Daemon {
         self.node.stop.cancel();
         self.node.desk.ring_jobs();
         self.node.desk.ring_requests();
+        self.node.desk.lend_cut_bodies(None);
         let ended = async {
             self.node.peers.ended().await;
             self.node.drained().await;

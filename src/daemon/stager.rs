@@ -17,7 +17,7 @@ use postrider_engine::{
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{board::Board, engine_task::ToEngine, keeper::Task};
+use super::{board::Board, cut::Taker, engine_task::ToEngine, keeper::Task};
 use crate::desk::{
     Failure, FailureKind,
     live::{Arrival, Arrivals, Arriving},
@@ -78,6 +78,15 @@ pub(super) enum Order {
         id: BundleId,
         peer: NodeId,
     },
+    Held {
+        id: BundleId,
+        peer: NodeId,
+        at: u64,
+    },
+    HandOut {
+        transfer: TransferId,
+        to: Taker,
+    },
 }
 
 pub(super) struct Stager<'a> {
@@ -132,6 +141,13 @@ impl Stager<'_> {
                 self.bodies.remove(&transfer);
                 return None;
             }
+            Order::HandOut { transfer, to } => {
+                if let Some(arriving) = self.bodies.remove(&transfer) {
+                    // Whoever asked may have lost patience; then it comes again.
+                    let _ = to.try_send(arriving);
+                }
+                return None;
+            }
             Order::Keep { ticket, bundle } => {
                 let arriving = match &bundle.body {
                     Body::Staged(transfer) => self.bodies.remove(transfer),
@@ -145,6 +161,7 @@ impl Stager<'_> {
             Order::TakeReceipts { ticket, from, list } => Task::TakeReceipts { ticket, from, list },
             Order::Remember { peer, mine, theirs } => Task::Remember { peer, mine, theirs },
             Order::Carried { id, peer } => Task::Carried { id, peer },
+            Order::Held { id, peer, at } => Task::Held { id, peer, at },
         })
     }
 

@@ -169,4 +169,4 @@ impl fmt::Debug for Arriving {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

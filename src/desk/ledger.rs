@@ -8,9 +8,12 @@ use serde_bytes::ByteBuf;
 
 use postrider_engine::{
     node::{Instance, Seen},
+    parcel::{FileNumber, VolumeId},
     router::Meeting,
 };
 use postrider_spool::Change;
+
+use super::held::{Given, Held};
 
 /// The namespaces. Numbers are never reused.
 pub(super) mod space {
@@ -112,6 +115,8 @@ pub(super) mod space {
     pub const SEALED: u8 = 69;
     /// (request of mine, message): one of several answers to it, while none of them is whole.
     pub const RIVAL: u8 = 74;
+    /// How much neighbours have of bundles for them whose link was cut, by id: [`super::HeldNote`].
+    pub const HELD: u8 = 75;
     /// What this node wrote, by the message's id: `talk::WrittenNote`.
     pub const WRITTEN: u8 = 70;
     /// Numbers of received messages, by id: epoch and counter.
@@ -239,6 +244,23 @@ pub(super) struct OpeningNote(
     /// How far its body was read then, in steps.
     pub u64,
 );
+
+/// How much a neighbour has of a bundle for it, and where the rest was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HeldNote(
+    pub u8,
+    /// The neighbour's key.
+    pub ByteBuf,
+    /// Bytes from the beginning of the body.
+    pub u64,
+    /// The custody clock when it said so.
+    pub u64,
+    pub Option<GivenFields>,
+);
+
+/// Volume, number of the file, the custody clock then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GivenFields(pub ByteBuf, pub u32, pub u64);
 
 /// A receipt whose bundle has not come yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -389,6 +411,37 @@ impl EarlyNote {
     /// Who brought it, and when.
     pub(super) fn parts(self) -> ([u8; 8], u64) {
         (self.1.as_slice().try_into().unwrap_or_default(), self.2)
+    }
+}
+
+impl HeldNote {
+    pub(super) fn new(held: Held) -> Self {
+        let Held { node, at, held_ms, given } = held;
+        let fields = |given: Given| {
+            GivenFields(ByteBuf::from(*given.volume.as_bytes()), given.number.0, given.held_ms)
+        };
+        Self(VERSION, ByteBuf::from(node), at, held_ms, given.map(fields))
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        read(bytes)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    pub(super) fn held(self) -> Option<Held> {
+        let given = match self.4 {
+            Some(GivenFields(volume, number, held_ms)) => Some(Given {
+                volume: VolumeId(volume.as_slice().try_into().ok()?),
+                number: FileNumber(number),
+                held_ms,
+            }),
+            None => None,
+        };
+        let node = self.1.as_slice().try_into().ok()?;
+        Some(Held { node, at: self.2, held_ms: self.3, given })
     }
 }
 

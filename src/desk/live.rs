@@ -27,6 +27,7 @@ pub use super::arriving::{Arrivals, Arriving};
 use super::{
     Desk, Failure, FailureKind, Silent, Watch, clock,
     early::bringer,
+    held::forget_held,
     hex,
     incoming::{Gains, Intake, Ready, Refusal, lock},
     ledger::{CursorNote, OwnNote, event, set_note, space},
@@ -457,6 +458,7 @@ impl Live<'_> {
         let held_ms = self.held_ms();
         let mut changes: Vec<Change> = Vec::new();
         for (id, peer) in list {
+            changes.extend(forget_held(self.spool, id)?);
             let Some(envelope) = self.spool.envelope(id)? else { continue };
             let own = envelope.own.as_deref().and_then(OwnNote::read);
             if own.is_some_and(|own| !own.3) {

@@ -20,8 +20,10 @@ mod bundles;
 mod call_back;
 mod carry;
 mod clock;
+mod cut;
 mod early;
 mod failure;
+mod held;
 mod hooks;
 mod identity;
 mod inbox;
@@ -73,6 +75,7 @@ use std::{
 pub use allow::{AllowRequest, AllowTestRequest};
 pub use bundles::ExportForm;
 pub(crate) use clock::wall_s;
+pub use cut::CutBodies;
 pub use failure::{Failure, FailureKind};
 pub use hooks::Due;
 #[cfg(target_os = "linux")]
@@ -137,6 +140,8 @@ pub struct Desk {
     /// Held while a fleet takes a step: two must not send to the same target.
     fleeting: Mutex<()>,
     auditing: audit::Auditing,
+    /// What links have brought in part.
+    cut_bodies: cut::Lender,
     /// Held while a draft is sent or removed: it must not be sent twice.
     drafting: Mutex<()>,
 }
@@ -163,6 +168,7 @@ impl Desk {
             getting: Mutex::default(),
             fleeting: Mutex::default(),
             auditing: audit::Auditing::default(),
+            cut_bodies: cut::Lender::default(),
             drafting: Mutex::default(),
         })
     }

@@ -7,7 +7,9 @@ use postrider_engine::node::Row;
 use postrider_spool::{Change, Class, Cursor, DurableSpool, Entry, Queue, Seen, Spool, Stats, Why};
 
 use super::{
-    Desk, Failure, FailureKind, Watch, clock, hex,
+    Desk, Failure, FailureKind, Watch, clock,
+    held::tidy_held,
+    hex,
     inbox::{find_note, note_keys, note_keys_of},
     incoming::lock,
     ledger::{End, EventNote, OwnNote, SentNote, event, remove_note, set_note, space},
@@ -323,6 +325,7 @@ impl Desk {
     pub(super) fn tidy(&self, spool: &DurableSpool) -> Result<(), Failure> {
         self.renew_rosters(spool)?;
         self.spray_again(spool)?;
+        tidy_held(spool)?;
         loop {
             let now = clock::now();
             let expired = spool.expired(now, PAGE)?;

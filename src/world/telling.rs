@@ -49,7 +49,7 @@ impl World {
 
 /// What a unit is, for the history.
 pub(crate) fn unit_name(unit: &[u8]) -> &'static str {
-    const NAMES: [&str; 19] = [
+    const NAMES: [&str; 22] = [
         "> hello",
         "> offer",
         "> want",
@@ -69,6 +69,9 @@ pub(crate) fn unit_name(unit: &[u8]) -> &'static str {
         "> reach",
         "> introduce",
         "> meets",
+        "> brief",
+        "> ear",
+        "> have",
     ];
     unit.first().and_then(|first| NAMES.get(usize::from(*first))).copied().unwrap_or("> ?")
 }
@@ -91,6 +94,7 @@ pub(crate) fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
         Input::Pressure(pressed) => ("pressure", LinkId(0), none, u64::from(*pressed)),
         Input::Receipts => ("receipts", LinkId(0), none, 0),
         Input::People(_) => ("people", LinkId(0), none, 0),
+        Input::HandOut { id, at, .. } => ("hand out", LinkId(0), ShortId::of(id), *at),
         Input::StageLost { transfer, .. } => ("stage lost", LinkId(0), none, transfer.0),
         Input::Done { ticket, answer } => {
             let what = match answer {

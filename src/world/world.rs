@@ -520,8 +520,8 @@ impl World {
                 let answer = if failed { Answer::Failed } else { worked() };
                 self.tell_after(ms, at, Input::Done { ticket, answer });
             }
-            // Only whoever packs units asks for it.
-            Output::Flushed { .. } => {}
+            // Only whoever packs units asks for it; rests go by sticks that these couriers do not carry.
+            Output::Flushed { .. } | Output::Held { .. } | Output::HandOut { .. } => {}
             // No road here is a local network.
             Output::Cast { .. } | Output::Haves { .. } => {}
             Output::Carried { id, peer } => self.carried(at, &id, peer),

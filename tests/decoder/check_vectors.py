@@ -16,6 +16,7 @@ import card
 import identity
 import opening
 import radio
+import rest
 import roster
 from postrider_decode import decode, plain
 from refused import STAGES, Opaque, Refused
@@ -83,6 +84,7 @@ READERS = {
     "radio-receipts": lambda v: radio.receipts(bytes.fromhex(v["hex"])),
     "radio-station": lambda v: radio.station(bytes.fromhex(v["hex"])),
     "receipt": read_receipt,
+    "rest": lambda v: rest.read(bytes.fromhex(v["hex"])),
     "roster": lambda v: roster.read(bytes.fromhex(v["hex"])),
     "seed": read_seed,
 }

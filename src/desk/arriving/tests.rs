@@ -26,13 +26,13 @@ use crate::desk::{
 
 /// A bundle as it travels.
 #[derive(Clone)]
-struct Sent {
-    row: Row,
-    head: Vec<u8>,
-    payload: Vec<u8>,
+pub(in crate::desk) struct Sent {
+    pub row: Row,
+    pub head: Vec<u8>,
+    pub payload: Vec<u8>,
 }
 
-fn people(dir: &Path) -> [Desk; 2] {
+pub(in crate::desk) fn people(dir: &Path) -> [Desk; 2] {
     let [mut alice, bob] = ["Alice", "Bob"].map(|name| {
         let home = dir.join(name);
         Desk::init(&InitRequest { home, name: Some(name.into()), even_if_public: false }).unwrap().0
@@ -44,14 +44,28 @@ fn people(dir: &Path) -> [Desk; 2] {
     [alice, bob]
 }
 
-fn noise(bytes: u64, seed: u8) -> Vec<u8> {
+pub(in crate::desk) fn noise(bytes: u64, seed: u8) -> Vec<u8> {
     let mut out = vec![0; usize::try_from(bytes).unwrap()];
     blake3::Hasher::new_keyed(&[seed; 32]).finalize_xof().fill(&mut out);
     out
 }
 
 /// Sends files of these lengths. The message's id, its parts in their order, and its manifest.
-fn sent(dir: &Path, from: &Desk, lengths: &[u64]) -> (BundleId, Vec<Sent>, Sent) {
+pub(in crate::desk) fn sent(
+    dir: &Path,
+    from: &Desk,
+    lengths: &[u64],
+) -> (BundleId, Vec<Sent>, Sent) {
+    sent_as(dir, from, lengths, None)
+}
+
+/// In envelopes that are hidden, or as the settings say.
+pub(in crate::desk) fn sent_as(
+    dir: &Path,
+    from: &Desk,
+    lengths: &[u64],
+    hidden: Option<bool>,
+) -> (BundleId, Vec<Sent>, Sent) {
     let files = lengths.iter().zip(0..).map(|(length, n)| {
         let path = dir.join(format!("file-{n}"));
         fs::write(&path, noise(*length, n)).unwrap();
@@ -63,7 +77,7 @@ fn sent(dir: &Path, from: &Desk, lengths: &[u64]) -> (BundleId, Vec<Sent>, Sent)
         files: files.collect(),
         nice: None,
         lifetime: None,
-        hidden: None,
+        hidden,
         reply_to: None,
         supersede: None,
     };
@@ -84,7 +98,7 @@ fn sent(dir: &Path, from: &Desk, lengths: &[u64]) -> (BundleId, Vec<Sent>, Sent)
 }
 
 /// The first `bytes` of a body come, in pieces of a link.
-fn begin(arrivals: &mut Arrivals<'_>, of: &Sent, bytes: usize) -> Arriving {
+pub(in crate::desk) fn begin(arrivals: &mut Arrivals<'_>, of: &Sent, bytes: usize) -> Arriving {
     let mut arriving = arrivals.begin(&of.head, of.row.length, Custody::Deliver).unwrap();
     for piece in of.payload[..bytes].chunks(100_000) {
         arrivals.append(&mut arriving, piece).unwrap();
@@ -96,7 +110,7 @@ fn whole(arrivals: &mut Arrivals<'_>, of: &Sent) -> Arriving {
     begin(arrivals, of, of.payload.len())
 }
 
-fn keep(live: Live<'_>, of: &Sent, arriving: Option<Arriving>) -> Answer {
+pub(in crate::desk) fn keep(live: Live<'_>, of: &Sent, arriving: Option<Arriving>) -> Answer {
     let body = match &arriving {
         Some(_) => Place::Staged(TransferId(0)),
         None => Place::Inline(of.payload.clone().into()),
@@ -107,11 +121,11 @@ fn keep(live: Live<'_>, of: &Sent, arriving: Option<Arriving>) -> Answer {
 }
 
 #[track_caller]
-fn assert_kept(answer: &Answer) {
+pub(in crate::desk) fn assert_kept(answer: &Answer) {
     assert!(matches!(answer, Answer::Kept(Kept::Kept)), "{answer:?}");
 }
 
-fn is_opening(arriving: &Arriving) -> bool {
+pub(in crate::desk) fn is_opening(arriving: &Arriving) -> bool {
     matches!(arriving.0, Way::Opening(_))
 }
 

@@ -504,6 +504,11 @@ impl<'a> Intake<'a> {
         Ok(std::mem::take(&mut lock(&self.group).gains))
     }
 
+    /// Whether a bundle is for this node.
+    pub(super) fn is_for_us(&self, head: &Head) -> bool {
+        self.ring().is_for_us(head)
+    }
+
     fn ring(&self) -> Keyring<'_> {
         Keyring { node: &self.node, keys: &self.keys, senders: &self.senders }
     }

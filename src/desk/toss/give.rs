@@ -1,6 +1,9 @@
 //! Giving to a medium: obeying the planner.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use postrider_base::{
     BundleId, Lifetime, Niceness,
@@ -19,9 +22,12 @@ use postrider_transports::media::MediumDisk;
 
 use super::{
     Desk, Event, Failure, TossRequest, Watch, check_stopped, inventory::Inventory, medium_failure,
+    rests::rest_path,
 };
 use crate::desk::{
-    Unit, clock, hex,
+    Unit, clock,
+    held::{Held, all_held},
+    hex,
     ledger::{OwnNote, event, space},
     people::Shut,
     receipts,
@@ -31,7 +37,7 @@ use crate::desk::{
 /// Entries of a queue read at once.
 const PAGE: usize = 256;
 /// Bodies are copied in pieces of this size.
-const CHUNK_BYTES: usize = 256 * 1024;
+pub(super) const CHUNK_BYTES: usize = 256 * 1024;
 /// Events are committed in groups of so many.
 const EVENTS: usize = 1024;
 
@@ -47,11 +53,13 @@ pub(super) struct Giver<'a> {
 }
 
 /// What obeying the planner has brought about so far.
-struct Progress<'r> {
-    reply: &'r mut Tossed,
+pub(super) struct Progress<'r> {
+    pub reply: &'r mut Tossed,
     notes: Notes,
     /// Copies that are on the medium now, for the notes on damage.
-    copies: Vec<(BundleId, FileNumber)>,
+    pub copies: Vec<(BundleId, FileNumber)>,
+    /// Rests that are on the medium now.
+    pub rests: usize,
     events: Vec<Change>,
 }
 
@@ -73,7 +81,8 @@ impl Giver<'_> {
             .iter()
             .flat_map(|container| container.copies.iter().map(|copy| (copy.id, container.number)));
         let copies = copies.collect();
-        let mut progress = Progress { reply, notes: inventory.notes, copies, events: Vec::new() };
+        let mut progress =
+            Progress { reply, notes: inventory.notes, copies, rests: 0, events: Vec::new() };
         let total = Some(self.spool.stats()?.bytes());
         let what = "writing to the medium".to_owned();
         self.watch.event(Event::Begin { what, total, unit: Unit::Bytes });
@@ -98,7 +107,11 @@ impl Giver<'_> {
             });
             self.obey(&mut planner, &mut progress)?;
         }
+        self.tell_rests(&inventory.rests, &mut planner, &mut progress)?;
         let ours = self.leftover_number();
+        if room.access == Access::ReadWrite && inventory.rest_leftovers.contains(&ours) {
+            self.remove(&rest_path(ours, FileKind::Leftover))?;
+        }
         for (number, file_bytes) in inventory.leftovers {
             let whose = if number == ours { LeftBy::Ours } else { LeftBy::Others };
             planner.leftover(Leftover { number, file_bytes, whose });
@@ -118,11 +131,11 @@ impl Giver<'_> {
     /// Offers the spool's bundles: urgent ones of every class first, then class by class.
     fn offer_all(&self, planner: &mut Planner, progress: &mut Progress<'_>) -> Result<(), Failure> {
         let mut cursors: [Option<Cursor>; Class::ALL.len()] = [None; Class::ALL.len()];
-        for (class, cursor) in Class::ALL.into_iter().zip(&mut cursors) {
-            self.offer_queue(planner, progress, class, cursor, Niceness::PRIORITY.value())?;
-        }
-        for (class, cursor) in Class::ALL.into_iter().zip(&mut cursors) {
-            self.offer_queue(planner, progress, class, cursor, u8::MAX)?;
+        let held = all_held(self.spool)?;
+        for up_to in [Niceness::PRIORITY.value(), u8::MAX] {
+            for (class, cursor) in Class::ALL.into_iter().zip(&mut cursors) {
+                self.offer_queue(planner, progress, (class, cursor), up_to, &held)?;
+            }
         }
         Ok(())
     }
@@ -131,9 +144,9 @@ impl Giver<'_> {
         &self,
         planner: &mut Planner,
         progress: &mut Progress<'_>,
-        class: Class,
-        cursor: &mut Option<Cursor>,
+        (class, cursor): (Class, &mut Option<Cursor>),
         up_to: u8,
+        held: &BTreeMap<BundleId, Held>,
     ) -> Result<(), Failure> {
         loop {
             let page = self.spool.page(Queue::Class(class), *cursor, PAGE)?;
@@ -144,8 +157,14 @@ impl Giver<'_> {
                     return Ok(());
                 }
                 *cursor = Some(entry.cursor());
-                let Some(candidate) = self.candidate(&entry)? else { continue };
-                if let Verdict::LeftOut(why) = planner.offer(candidate)
+                let Some((candidate, head_bytes)) = self.candidate(&entry)? else { continue };
+                let verdict = match self.rest_of(&entry, head_bytes, held, progress) {
+                    Some(bytes) => {
+                        planner.offer_rest(Candidate { record_bytes: bytes, ..candidate })
+                    }
+                    None => planner.offer(candidate),
+                };
+                if let Verdict::LeftOut(why) = verdict
                     && let Some(reason) = reason(why)
                 {
                     *progress.reply.left_out.entry(reason.to_owned()).or_default() += 1;
@@ -161,22 +180,27 @@ impl Giver<'_> {
         }
     }
 
-    fn candidate(&self, entry: &Entry) -> Result<Option<Candidate>, Failure> {
+    /// Also how long its head is.
+    fn candidate(&self, entry: &Entry) -> Result<Option<(Candidate, usize)>, Failure> {
         let Some(envelope) = self.spool.envelope(&entry.id)? else { return Ok(None) };
         if self.shut.has(&entry.summary, &envelope.head) {
             return Ok(None);
         }
-        Ok(Niceness::new(entry.summary.nice).map(|nice| Candidate {
-            id: entry.id,
-            class: whose(entry.class),
-            nice,
-            record_bytes: record_bytes(envelope.head.len(), entry.summary.length),
-            for_me: false,
+        let head_bytes = envelope.head.len();
+        Ok(Niceness::new(entry.summary.nice).map(|nice| {
+            let candidate = Candidate {
+                id: entry.id,
+                class: whose(entry.class),
+                nice,
+                record_bytes: record_bytes(head_bytes, entry.summary.length),
+                for_me: false,
+            };
+            (candidate, head_bytes)
         }))
     }
 
     /// What we know for a fact of a bundle that lies on the medium.
-    fn standing(&self, id: &BundleId) -> Result<Standing, Failure> {
+    pub(super) fn standing(&self, id: &BundleId) -> Result<Standing, Failure> {
         if self.spool.note(space::DONE, &id.0)?.is_some() {
             return Ok(Standing::Delivered);
         }
@@ -192,7 +216,11 @@ impl Giver<'_> {
         })
     }
 
-    fn obey(&self, planner: &mut Planner, progress: &mut Progress<'_>) -> Result<(), Failure> {
+    pub(super) fn obey(
+        &self,
+        planner: &mut Planner,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Failure> {
         while let Some(step) = planner.poll() {
             match step {
                 Step::Write(ids) => self.write(&ids, progress)?,
@@ -204,6 +232,16 @@ impl Giver<'_> {
                     }
                     self.remove(&container_path(number, FileKind::Container))?;
                 }
+                Step::WriteRest(id) => self.write_rest(&id, progress)?,
+                Step::RemoveRest { number, taken } => {
+                    progress.reply.removed += 1;
+                    progress.rests = progress.rests.saturating_sub(1);
+                    progress.copies.retain(|(_, file)| *file != number);
+                    if let Some(id) = taken {
+                        progress.notes.add_taken(&id);
+                    }
+                    self.remove(&rest_path(number, FileKind::Rest))?;
+                }
                 Step::RemoveLeftover(number) => {
                     self.remove(&container_path(number, FileKind::Leftover))?;
                 }
@@ -212,7 +250,7 @@ impl Giver<'_> {
         Ok(())
     }
 
-    fn remove(&self, path: &Path) -> Result<(), Failure> {
+    pub(super) fn remove(&self, path: &Path) -> Result<(), Failure> {
         if self.request.dry_run {
             return Ok(());
         }
@@ -238,7 +276,7 @@ impl Giver<'_> {
         let temporary = container_path(self.leftover_number(), FileKind::Leftover);
         self.remove(&temporary)?;
         let file = self.disk.create(&temporary).map_err(medium_failure)?;
-        let mut out = Out { file: &*file, buffer: Vec::new(), at: 0 };
+        let mut out = Out::new(&*file);
         let mut writer = ContainerWriter::new(Salt(clock::random()?));
         out.write(&writer.header())?;
         let (mut written, mut bytes) = (Vec::new(), 0);
@@ -267,8 +305,7 @@ impl Giver<'_> {
         }
         let tail = writer.finish().map_err(|error| writer_fault(&error))?;
         out.write(&tail)?;
-        out.flush()?;
-        file.set_len(out.at).map_err(medium_failure)?;
+        out.end()?;
         drop(file);
         let number = FileNumber(u32::from_be_bytes(clock::random()?));
         let path = container_path(number, FileKind::Container);
@@ -332,7 +369,11 @@ impl Giver<'_> {
     }
 
     /// Notes in the history of own messages that they lie on this medium now.
-    fn remember(&self, written: &[BundleId], progress: &mut Progress<'_>) -> Result<(), Failure> {
+    pub(super) fn remember(
+        &self,
+        written: &[BundleId],
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Failure> {
         let via = format!("stick {}", &hex(self.volume.as_bytes())[..8]);
         let held_ms = self.spool.held_ms(clock::now());
         for id in written {
@@ -399,7 +440,7 @@ impl Giver<'_> {
     }
 
     /// Under which number we write on this medium until a file is whole.
-    fn leftover_number(&self) -> FileNumber {
+    pub(super) fn leftover_number(&self) -> FileNumber {
         let secret =
             blake3::derive_key("postrider 2026 medium leftover v1", self.desk.home.key.node.seed());
         FileNumber::leftover_of(&secret, &self.volume)
@@ -427,15 +468,19 @@ impl From<SpoolError> for Unwritten {
 }
 
 /// A file written in large pieces.
-struct Out<'a> {
+pub(super) struct Out<'a> {
     file: &'a dyn DiskFile,
     buffer: Vec<u8>,
     /// Where the next byte goes.
     at: u64,
 }
 
-impl Out<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+impl<'a> Out<'a> {
+    pub(super) fn new(file: &'a dyn DiskFile) -> Self {
+        Self { file, buffer: Vec::new(), at: 0 }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.buffer.extend_from_slice(bytes);
         self.at += bytes.len() as u64;
         if self.buffer.len() >= CHUNK_BYTES {
@@ -449,6 +494,12 @@ impl Out<'_> {
         self.file.write_all_at(start, &self.buffer).map_err(medium_failure)?;
         self.buffer.clear();
         Ok(())
+    }
+
+    /// Writes what is left; the file ends here.
+    pub(super) fn end(&mut self) -> Result<(), Failure> {
+        self.flush()?;
+        self.file.set_len(self.at).map_err(medium_failure)
     }
 
     fn rewind(&mut self, to: u64) -> Result<(), Failure> {
@@ -485,7 +536,7 @@ fn reason(why: LeftOut) -> Option<&'static str> {
     }
 }
 
-fn writer_fault(error: &postrider_engine::parcel::WriterError) -> Failure {
+pub(super) fn writer_fault(error: &postrider_engine::parcel::WriterError) -> Failure {
     Failure::new(
         crate::desk::FailureKind::Fault,
         format!("the container could not be written: {error}"),

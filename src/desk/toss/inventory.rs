@@ -6,11 +6,11 @@ use postrider_base::disk::Disk;
 use postrider_base::{BundleId, Niceness};
 use postrider_engine::parcel::{
     CARDS_DIR, CONTAINERS_DIR, CONTAINERS_MAX, Condition, FileKind, FileNumber, Listing, NOTES_DIR,
-    NOTES_FILE_MAX_BYTES, NOTES_FILES_MAX, Notes, VolumeId, file_kind,
+    NOTES_FILE_MAX_BYTES, NOTES_FILES_MAX, Notes, RESTS_DIR, RESTS_MAX, VolumeId, file_kind,
 };
 use postrider_transports::media::MediumDisk;
 
-use super::{Event, Failure, Watch, medium_failure};
+use super::{Event, Failure, Watch, medium_failure, rests::OnMediumRest};
 
 /// Files looked at in the folder of containers: all that may be there, and as many leftovers.
 const FILES_MAX: usize = 2 * CONTAINERS_MAX;
@@ -20,6 +20,10 @@ pub(super) struct Inventory {
     pub containers: Vec<OnMedium>,
     /// Unfinished files: number and length.
     pub leftovers: Vec<(FileNumber, u64)>,
+    /// Rests of bundles.
+    pub rests: Vec<OnMediumRest>,
+    /// Unfinished ones.
+    pub rest_leftovers: Vec<FileNumber>,
     /// All notes, merged.
     pub notes: Notes,
     /// The files that they came from.
@@ -92,6 +96,16 @@ pub(super) fn read(
     }
     // One order for everybody, so that a visit that is cut short goes on where it stopped.
     containers.sort_by_key(|container| container.number.0);
+    let (mut rests, mut rest_leftovers) = (Vec::new(), Vec::new());
+    for (number, kind, path, file_bytes) in list(RESTS_DIR, 2 * RESTS_MAX)? {
+        match kind {
+            FileKind::Rest => rests.push(OnMediumRest { number, path, file_bytes, known: None }),
+            FileKind::Leftover => rest_leftovers.push(number),
+            _ => {}
+        }
+    }
+    rests.sort_by_key(|rest| rest.number.0);
+    rests.truncate(RESTS_MAX);
     let (mut files, mut notes_files) = (Vec::new(), Vec::new());
     for (_, kind, path, _) in list(NOTES_DIR, NOTES_FILES_MAX)? {
         if kind == FileKind::Notes {
@@ -104,7 +118,16 @@ pub(super) fn read(
     let cards = list(CARDS_DIR, super::CARDS_MAX)?;
     let cards = cards.iter().filter(|(_, kind, ..)| *kind == FileKind::Card).count() as u64;
     let notes = Notes::merge(volume, &files);
-    Ok(Inventory { containers, leftovers, notes, notes_files, cards, complete })
+    Ok(Inventory {
+        containers,
+        leftovers,
+        rests,
+        rest_leftovers,
+        notes,
+        notes_files,
+        cards,
+        complete,
+    })
 }
 
 /// A file's bytes, or `None` when it is longer than allowed.

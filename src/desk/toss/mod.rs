@@ -8,6 +8,7 @@
 mod give;
 mod inventory;
 mod parallel;
+mod rests;
 mod take;
 
 use std::path::{Path, PathBuf};
@@ -94,6 +95,8 @@ impl Desk {
             visit.look(&mut inventory, &mut reply)?;
         } else {
             visit.take(&mut inventory, self.home.config.worker_count(), &mut reply)?;
+            visit.take_rests(self, spool, &mut inventory, &mut reply)?;
+            visit.take_receipts(&inventory)?;
         }
         let gains = intake.finish()?;
         reply.taken += gains.taken;

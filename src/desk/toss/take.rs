@@ -52,6 +52,8 @@ impl Visit<'_> {
         reply: &mut Tossed,
     ) -> Result<(), Failure> {
         let receipts = by_prefix(inventory);
+        self.learn_rests(inventory, &receipts, reply)?;
+        self.look_at_rests(inventory, reply)?;
         for on_medium in &mut inventory.containers {
             let Some(file) = self.open(on_medium, reply)? else { continue };
             let container = match Container::open(&file) {
@@ -96,6 +98,7 @@ impl Visit<'_> {
         self.watch.event(Event::Begin { what, total: Some(total), unit: Unit::Bytes });
         let receipts = by_prefix(inventory);
         self.intake.hear(inventory.notes.receipts().copied());
+        self.learn_rests(inventory, &receipts, reply)?;
         let mut large = Vec::new();
         for at in 0..inventory.containers.len() {
             self.learn_listed(inventory, at, &receipts, reply)?;
@@ -120,10 +123,15 @@ impl Visit<'_> {
             }
         }
         self.intake.flush()?;
+        self.watch.event(Event::End);
+        Ok(())
+    }
+
+    /// Takes the receipts that lie there, when all else was taken.
+    pub(super) fn take_receipts(&self, inventory: &Inventory) -> Result<(), Failure> {
         for receipt in inventory.notes.receipts() {
             self.intake.take_receipt(receipt, bringer(None))?;
         }
-        self.watch.event(Event::End);
         Ok(())
     }
 
@@ -311,12 +319,21 @@ impl Visit<'_> {
         container: FileNumber,
         reply: &mut Tossed,
     ) -> Result<bool, Failure> {
-        let place = || {
-            let name = container.name(postrider_engine::parcel::FileKind::Container);
-            match id {
-                Some(id) => format!("bundle {id} in {name}"),
-                None => name,
-            }
+        let name = container.name(postrider_engine::parcel::FileKind::Container);
+        self.account_in(outcome, id, name, reply)
+    }
+
+    /// As [`Self::account`], of what lies in a file of that name.
+    pub(super) fn account_in(
+        &self,
+        outcome: Result<BundleId, Refusal>,
+        id: Option<BundleId>,
+        name: String,
+        reply: &mut Tossed,
+    ) -> Result<bool, Failure> {
+        let place = || match id {
+            Some(id) => format!("bundle {id} in {name}"),
+            None => name.clone(),
         };
         let (damaged, text) = match outcome {
             Ok(_) | Err(Refusal::Known) => return Ok(false),

@@ -29,6 +29,15 @@ pub const ROWS_MAX: usize = 1024;
 pub const SORT_MAX: usize = 4096;
 /// Bodies that were cut and wait to be continued.
 pub const PARTIALS_MAX: usize = 64;
+/// The sender of a body hears how much has come after so many bytes: the longest chunk, so that it
+/// costs a fast link one small unit for each.
+pub const HAVE_EVERY_BYTES: u64 = CHUNK_MAX as u64;
+/// On a slow link after so long, if so much has come: at 9600 Bd a fifth of a percent goes back.
+pub(crate) const HAVE_EVERY_MS: u64 = 5_000;
+pub(crate) const HAVE_LEAST_BYTES: u64 = 16 << 10;
+/// What is here of a body is worth remembering from so much on: less is sent again in less time than
+/// a stick takes to be found.
+pub const HELD_FROM_BYTES: u64 = 64 << 10;
 /// Forged or damaged bundles on one link before it is halted: bad luck on a bad line is rarer.
 pub const FORGED_MAX: u32 = 8;
 /// Pings without an answer before a link counts as dead.

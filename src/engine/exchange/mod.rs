@@ -45,19 +45,24 @@ use self::{
 };
 
 pub use limits::{
-    CHUNK_MAX, CHUNK_MIN, DEBT_MAX, FLOOD_HOPS_MAX, FORGED_MAX, LINKS_MAX, OFFERS_MAX, OFFERS_OPEN,
-    PARTIALS_MAX, PINGS_LOST_MAX, PLAIN_MAX, RECEIPTS_MAX, RECONCILED_AT_ONCE, ROWS_MAX, SORT_MAX,
-    UNIT_MAX, WANTS_OPEN, WINDOW_BYTES,
+    CHUNK_MAX, CHUNK_MIN, DEBT_MAX, FLOOD_HOPS_MAX, FORGED_MAX, HAVE_EVERY_BYTES, HELD_FROM_BYTES,
+    LINKS_MAX, OFFERS_MAX, OFFERS_OPEN, PARTIALS_MAX, PINGS_LOST_MAX, PLAIN_MAX, RECEIPTS_MAX,
+    RECONCILED_AT_ONCE, ROWS_MAX, SORT_MAX, UNIT_MAX, WANTS_OPEN, WINDOW_BYTES,
 };
+pub(crate) use limits::{HAVE_EVERY_MS, HAVE_LEAST_BYTES};
 pub(crate) use memory::Memory;
 pub use unit::{
-    Begin, FEATURE_BRIEF, FEATURE_CAST, FEATURE_MEETS, FEATURE_SKETCH, Hello, Offered, Unit,
-    UnitError, VERSION,
+    Begin, FEATURE_BRIEF, FEATURE_CAST, FEATURE_HAVE, FEATURE_MEETS, FEATURE_SKETCH, Hello,
+    Offered, Unit, UnitError, VERSION,
 };
 
 /// What this program knows beyond version 1.
-const FEATURES: u64 =
-    FEATURE_SKETCH | FEATURE_MEETS | FEATURE_BRIEF | FEATURE_CAST | introduce::FEATURE;
+const FEATURES: u64 = FEATURE_SKETCH
+    | FEATURE_MEETS
+    | FEATURE_BRIEF
+    | FEATURE_CAST
+    | FEATURE_HAVE
+    | introduce::FEATURE;
 
 /// Bytes of one node that a neighbour is told of.
 const MEET_BYTES: usize = 9;
@@ -237,6 +242,7 @@ impl Exchange {
             Unit::Halt { reason, retry_after_s } => Err(Ending::Halted { reason, retry_after_s }),
             Unit::Stop(handles) => sending.stop(core, peer, &handles),
             Unit::Withdraw(handles) => receiving.withdraw(core, peer, &handles),
+            Unit::Have { handle, at } => sending.have(core, peer, handle, at),
             Unit::Reach(node) => {
                 let said = core.introductions.reach(core.now.mono_ms, peer.link, node);
                 core.tasks.extend(said.into_iter().map(|(link, said)| Task::Say(link, said)));

@@ -6,7 +6,7 @@ use super::{
     limits::CHUNK_MAX,
     memory::Limits,
     pace::Pace,
-    unit::{FEATURE_BRIEF, FEATURE_SKETCH, Hello, Unit},
+    unit::{FEATURE_BRIEF, FEATURE_HAVE, FEATURE_SKETCH, Hello, Unit},
 };
 use crate::{
     node::{LinkId, LinkPolicy, Row, core::Core},
@@ -60,6 +60,11 @@ impl Peer {
     /// Whether it knows how to reconcile by sketches.
     pub fn can_sketch(&self) -> bool {
         self.hello.is_some_and(|hello| hello.features & FEATURE_SKETCH != 0)
+    }
+
+    /// Whether it wants to know how much of a body has come.
+    pub fn takes_have(&self) -> bool {
+        self.hello.is_some_and(|hello| hello.features & FEATURE_HAVE != 0)
     }
 
     /// Whether small bundles go to it in their radio form: where a second is few bytes, and it takes them.

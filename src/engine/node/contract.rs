@@ -235,6 +235,17 @@ pub enum Input {
         /// Tells answers apart. Those below 2^32 are the engine's own.
         nonce: u64,
     },
+    /// Somebody has the rest of a body that was cut, by another way, and asks for what is here
+    /// ([`Engine::beginning`](super::Engine::beginning) has said what that is). [`Output::HandOut`]
+    /// follows if that is still so and no link brings more; nothing otherwise.
+    HandOut {
+        /// Of which bundle.
+        id: BundleId,
+        /// Under which name it is staged.
+        transfer: TransferId,
+        /// How much of it is here.
+        at: u64,
+    },
     /// The shell could not write what it was given for this transfer: it is over, and what was
     /// staged is gone.
     StageLost {
@@ -526,6 +537,24 @@ pub enum Output {
         id: BundleId,
         /// Who.
         peer: NodeId,
+    },
+    /// A proven neighbour, for whom alone a live bundle is, has so many bytes of its body from the
+    /// beginning, and no more is known to have come; 0: nothing. To be remembered, at leisure and no
+    /// longer than until [`Output::Carried`] says that it has all: if the link is cut, only the rest
+    /// need go another way. Said often while a body goes; the last of a bundle holds.
+    Held {
+        /// Which.
+        id: BundleId,
+        /// Who.
+        peer: NodeId,
+        /// How much.
+        at: u64,
+    },
+    /// To [`Input::HandOut`]: give what is staged under this name to whoever asked, behind all that was
+    /// appended; the name is free after that.
+    HandOut {
+        /// Which.
+        transfer: TransferId,
     },
     /// Compute something that takes long, on another thread where other links wait; the answer is
     /// [`Answer::Sketched`] with what [`Work::run`] returns. Each link has at most one out.

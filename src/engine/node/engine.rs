@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postrider_base::NodeId;
+use postrider_base::{BundleId, NodeId};
 
 use super::{
     contract::{
@@ -10,6 +10,7 @@ use super::{
         Violation,
     },
     core::{Asked, Core, Task, What},
+    partials::Beginning,
 };
 use crate::{
     exchange::{DUPLICATE, Exchange, LINKS_MAX, Opening, Unit},
@@ -100,6 +101,7 @@ impl Engine {
                 Ok(())
             }),
             Input::StageLost { transfer, .. } => self.stage_lost(transfer),
+            Input::HandOut { id, transfer, at } => self.hand_out(&id, transfer, at),
             Input::Done { ticket, answer } => {
                 if let Some(asked) = self.core.answered(ticket) {
                     self.answer(asked, answer);
@@ -150,6 +152,11 @@ impl Engine {
     /// Bodies that were cut and wait for a link, and their bytes.
     pub fn partials(&self) -> (usize, u64) {
         self.core.arrivals.idle()
+    }
+
+    /// What is here of a bundle for this node that has not come whole.
+    pub fn beginning(&self, id: &BundleId) -> Beginning {
+        self.core.arrivals.beginning(id)
     }
 
     fn open(&mut self, opening: Opening) {
@@ -233,6 +240,16 @@ impl Engine {
             self.core.outputs.extend(transfer.map(|transfer| Output::Drop { transfer }));
         }
         self.core.tasks.push_back(Task::NewBundle);
+    }
+
+    /// From here on a link that offers it is asked for all of it: who has the rest is about to keep it.
+    fn hand_out(&mut self, id: &BundleId, transfer: TransferId, at: u64) {
+        if let Beginning::Cut(cut) = self.beginning(id)
+            && (cut.transfer, cut.at) == (transfer, at)
+        {
+            self.core.arrivals.finish(&ShortId::of(id));
+            self.core.outputs.push_back(Output::HandOut { transfer });
+        }
     }
 
     fn stage_lost(&mut self, transfer: TransferId) {

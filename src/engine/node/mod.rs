@@ -18,4 +18,5 @@ pub use contract::{
     Seen, ShortId, Ticket, TransferId, Verdict, Violation,
 };
 pub use engine::Engine;
+pub use partials::{Beginning, CutBody};
 pub use policy::{CarriedMax, LinkPolicy, Policy, is_pressed};

@@ -11,9 +11,10 @@ use std::{
 
 use blake3::Hasher;
 use bytes::Bytes;
+use postrider_base::BundleId;
 
 use super::contract::{Custody, LinkId, Row, ShortId, TransferId};
-use crate::exchange::PARTIALS_MAX;
+use crate::exchange::{HAVE_EVERY_BYTES, HAVE_EVERY_MS, HAVE_LEAST_BYTES, PARTIALS_MAX};
 
 /// A handle on a link.
 pub(crate) type Spot = (LinkId, u32);
@@ -65,6 +66,49 @@ pub(crate) struct Partial {
     /// The monotonic clock then, and how much of it was here: tells how fast it comes.
     pub begun_ms: u64,
     pub begun_at: u64,
+    /// What who brings it was told last.
+    pub said: Said,
+}
+
+/// How much of a body its sender knows to be here, and since when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said {
+    pub at: u64,
+    pub ms: u64,
+}
+
+impl Said {
+    /// What is to be said now, if enough has come since.
+    pub fn next(&mut self, at: u64, now_ms: u64) -> Option<u64> {
+        let new = at.saturating_sub(self.at);
+        let old = now_ms.saturating_sub(self.ms) >= HAVE_EVERY_MS;
+        (new >= HAVE_EVERY_BYTES || old && new >= HAVE_LEAST_BYTES).then(|| {
+            *self = Self { at, ms: now_ms };
+            at
+        })
+    }
+}
+
+/// What is here of a bundle for this node, for whoever has the rest of it by another way.
+#[derive(Clone, Debug)]
+pub enum Beginning {
+    /// Nothing that could be used.
+    Nothing,
+    /// A link brings it now.
+    Coming,
+    /// This, and no link brings more.
+    Cut(CutBody),
+}
+
+/// A body that was cut.
+#[derive(Clone, Debug)]
+pub struct CutBody {
+    /// Where it is staged.
+    pub transfer: TransferId,
+    /// Bytes that are here, from its beginning.
+    pub at: u64,
+    /// Over those.
+    pub hasher: Box<Hasher>,
 }
 
 /// A body that is passed on while it comes.
@@ -237,6 +281,22 @@ impl Arrivals {
             dropped.extend(self.finish(&id).2);
         }
         dropped
+    }
+
+    /// What is here of a bundle for this node.
+    pub fn beginning(&self, id: &BundleId) -> Beginning {
+        let Some(arriving) = self.all.get(&ShortId::of(id)) else { return Beginning::Nothing };
+        if arriving.idle.is_none() {
+            return Beginning::Coming;
+        }
+        let is_it = |body: &&Partial| body.row.id == *id && body.custody == Custody::Deliver;
+        match arriving.body.as_ref().filter(is_it) {
+            Some(Partial { transfer, at, hasher, .. }) => {
+                let hasher = hasher.clone();
+                Beginning::Cut(CutBody { transfer: *transfer, at: *at, hasher })
+            }
+            None => Beginning::Nothing,
+        }
     }
 
     /// When the first bundle for which somebody waits counts as stalled.

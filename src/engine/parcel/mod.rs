@@ -7,6 +7,7 @@
 //! ```text
 //! POSTRIDER/VOLUME.PR          marker: the volume id
 //! POSTRIDER/C/xxxxxxxx.PRC     containers; xxxxxxxx.TMP while being written
+//! POSTRIDER/R/xxxxxxxx.PRR     rests of bundles whose beginning went over a link; .TMP as above
 //! POSTRIDER/N/xxxxxxxx.PRN     notes: receipts, marks of what was taken or found damaged
 //! POSTRIDER/CARDS/xxxxxxxx.PRK contact cards, only on request
 //! ```
@@ -73,6 +74,7 @@ mod container;
 mod name;
 mod notes;
 mod plan;
+mod rest;
 mod volume;
 
 pub use container::{
@@ -81,14 +83,15 @@ pub use container::{
     RecordError, Salt, WriterError, record_bytes,
 };
 pub use name::{
-    CARDS_DIR, CONTAINERS_DIR, FileKind, FileNumber, NOTES_DIR, VOLUME_FILE, file_kind,
+    CARDS_DIR, CONTAINERS_DIR, FileKind, FileNumber, NOTES_DIR, RESTS_DIR, VOLUME_FILE, file_kind,
 };
 pub use notes::{
     DAMAGED_MAX, NOTES_FILE_MAX_BYTES, NOTES_FILES_MAX, Notes, NotesError, RECEIPTS_MAX, TAKEN_MAX,
 };
 pub use plan::{
     Access, BUNDLES_ON_MEDIUM_MAX, Budgets, CONTAINERS_MAX, Candidate, Class, Condition, LeftOut,
-    Leftover, Listing, MediumContainer, MediumCopy, Planner, Rank, Removal, Room, Standing, Step,
-    Verdict, Whose,
+    Leftover, Listing, MediumContainer, MediumCopy, MediumRest, Planner, Rank, Removal, Room,
+    Standing, Step, Verdict, Whose,
 };
+pub use rest::{NewRest, RESTS_MAX, Rest, RestBody, RestError, RestWriter, rest_bytes};
 pub use volume::{MARKER_BYTES, VolumeId};

@@ -8,6 +8,8 @@ use super::volume::VolumeId;
 pub const VOLUME_FILE: &str = "VOLUME.PR";
 /// The folder of containers.
 pub const CONTAINERS_DIR: &str = "C";
+/// The folder of rests.
+pub const RESTS_DIR: &str = "R";
 /// The folder of notes.
 pub const NOTES_DIR: &str = "N";
 /// The folder of contact cards.
@@ -18,6 +20,8 @@ pub const CARDS_DIR: &str = "CARDS";
 pub enum FileKind {
     /// `.PRC`, in [`CONTAINERS_DIR`].
     Container,
+    /// `.PRR`, in [`RESTS_DIR`].
+    Rest,
     /// `.PRN`, in [`NOTES_DIR`].
     Notes,
     /// `.PRK`, in [`CARDS_DIR`].
@@ -27,11 +31,12 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    const ALL: [Self; 4] = [Self::Container, Self::Notes, Self::Card, Self::Leftover];
+    const ALL: [Self; 5] = [Self::Container, Self::Rest, Self::Notes, Self::Card, Self::Leftover];
 
     const fn ending(self) -> &'static str {
         match self {
             Self::Container => "PRC",
+            Self::Rest => "PRR",
             Self::Notes => "PRN",
             Self::Card => "PRK",
             Self::Leftover => "TMP",

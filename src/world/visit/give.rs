@@ -119,6 +119,8 @@ impl Visit {
                 Step::RemoveLeftover(number) => {
                     remove(place.disk, &container_path(number, FileKind::Leftover))?;
                 }
+                // Couriers here carry containers alone.
+                Step::WriteRest(_) | Step::RemoveRest { .. } => {}
             }
         }
         self.planner = Some(planner);

@@ -1,7 +1,8 @@
 //! What lies on a medium: containers, notes, the volume's marker, names.
 
 use postrider_engine::parcel::{
-    CONTAINER_RECORDS_MAX, Container, Contents, FileNumber, Found, Notes, VolumeId, file_kind,
+    CONTAINER_RECORDS_MAX, Container, Contents, FileNumber, Found, Notes, Rest, VolumeId,
+    file_kind, rest_bytes,
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -117,6 +118,38 @@ pub fn forged_container(data: &[u8]) -> bool {
     let length = u32::try_from(32 + entries.len()).unwrap().to_be_bytes();
     file.extend([&front[..], &entries, &SALT, &sum, &length, b"PRCE"].concat());
     container(&file)
+}
+
+pub fn rest(data: &[u8]) -> bool {
+    let Ok(rest) = Rest::open(&data) else { return false };
+    let left = rest.body_bytes.checked_sub(rest.offset).expect("it begins inside");
+    assert!(rest.offset > 0 && left > 0);
+    assert_eq!(rest_bytes(rest.head.len(), rest.body_bytes, rest.offset), data.len() as u64);
+    let (mut body, mut chunk, mut read) = (rest.body(), [0; 4096], 0);
+    loop {
+        match body.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(n) => read += n as u64,
+            Err(_) => return false,
+        }
+    }
+    assert_eq!(read, left);
+    true
+}
+
+/// A rest by somebody who knows how to make the checks: the fields behind the salt, then head and bytes.
+pub fn forged_rest(data: &[u8]) -> bool {
+    let Some((fields, behind)) = data.split_first_chunk::<24>() else { return false };
+    let head_bytes = usize::from(u16::from_be_bytes([fields[6], fields[7]]));
+    let head = &behind[..head_bytes.min(behind.len())];
+    let key = blake3::derive_key("postrider 2026 rest check v1", &SALT);
+    let mut file = [b"PRT1", &SALT[..], fields].concat();
+    let check = blake3::keyed_hash(&key, &[&file, head].concat());
+    file.extend(&check.as_bytes()[..8]);
+    file.extend(behind);
+    let sum = xxh3_64_with_seed(&file, u64::from_be_bytes(SALT));
+    file.extend(sum.to_be_bytes());
+    rest(&file)
 }
 
 pub fn notes(data: &[u8]) -> bool {

@@ -66,6 +66,8 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("age_file", Cost::Keys, sealed::age_file, seeds::age_file),
     ("container", Cost::Keys, medium::container, seeds::container),
     ("forged_container", Cost::Keys, medium::forged_container, seeds::forged_container),
+    ("rest", Cost::Keys, medium::rest, seeds::rest),
+    ("forged_rest", Cost::Keys, medium::forged_rest, seeds::forged_rest),
     ("notes", Cost::Light, medium::notes, seeds::notes),
     ("forged_notes", Cost::Light, medium::forged_notes, seeds::forged_notes),
     ("volume", Cost::Light, medium::volume, seeds::volume),

@@ -24,7 +24,7 @@ use postrider_base::{
     wire as cbor,
 };
 use postrider_engine::parcel::{
-    ContainerWriter, FileKind, FileNumber, NewRecord, Notes, Salt, VolumeId,
+    ContainerWriter, FileKind, FileNumber, NewRecord, NewRest, Notes, RestWriter, Salt, VolumeId,
 };
 
 use super::{home::home_of, log, sealed};
@@ -488,6 +488,29 @@ pub(super) fn forged_container() -> Inputs {
         [&good[..], &lying].concat(),
         [&good[..], &magics, &good].concat(),
     ]
+}
+
+pub(super) fn rest() -> Inputs {
+    let mail = sealed_mail();
+    let head = mail.head.encode();
+    let hop = Hop { tokens: 1, hops: 3, age_s: 60, level: 0 };
+    let rest = |from: usize| {
+        let (body_bytes, offset) = (mail.payload.len() as u64, from as u64);
+        let new = NewRest { hop, head: &head, body_bytes, offset };
+        let mut writer = RestWriter::new(Salt([7; 8]), &new).unwrap();
+        let mut file = writer.front().to_vec();
+        writer.body(&mail.payload[from..]).unwrap();
+        file.extend(&mail.payload[from..]);
+        file.extend(writer.finish().unwrap());
+        file
+    };
+    vec![rest(1), rest(mail.payload.len() - 1)]
+}
+
+/// Those, without what is made anew.
+pub(super) fn forged_rest() -> Inputs {
+    let bare = |file: &Vec<u8>| [&file[12..36], &file[44..file.len() - 8]].concat();
+    rest().iter().map(bare).collect()
 }
 
 pub(super) fn notes() -> Inputs {

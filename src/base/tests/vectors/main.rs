@@ -88,6 +88,8 @@ fn committed(folder: &str) -> Vec<(String, Value)> {
             (path.file_stem().unwrap().to_string_lossy().into_owned(), json)
         })
         .collect();
+    // What lies on a medium is the engine's: its `tests/rest_vectors.rs` reads it.
+    out.retain(|(_, json): &(String, Value)| json["kind"] != "rest");
     out.sort_by(|a, b| a.0.cmp(&b.0));
     out
 }

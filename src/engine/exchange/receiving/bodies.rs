@@ -15,7 +15,7 @@ use crate::{
     node::{
         Body, Custody, Ending, Event, Kept, NewBundle, Output, Reason, Row, Verdict, Violation,
         core::{Core, Task},
-        partials::Partial,
+        partials::{Partial, Said},
     },
 };
 
@@ -67,6 +67,8 @@ impl Receiving {
             partial.mixed = true;
             (partial.row, partial.custody, partial.begun_held_ms) = (row, custody, now.held_ms);
             (partial.begun_ms, partial.begun_at) = (now.mono_ms, at);
+            // The Want has said so.
+            partial.said = Said { at, ms: now.mono_ms };
             partial.head = head;
             core.event(Event::Resumed { link, id: short, at });
         } else {
@@ -85,6 +87,7 @@ impl Receiving {
                 begun_held_ms: now.held_ms,
                 begun_ms: now.mono_ms,
                 begun_at: 0,
+                said: Said { at: 0, ms: now.mono_ms },
             };
             core.arrivals.begin(&short, partial);
             core.outputs.push_back(stage);
@@ -100,7 +103,7 @@ impl Receiving {
     pub fn data(
         &mut self,
         core: &mut Core,
-        peer: &Peer,
+        peer: &mut Peer,
         handle: u32,
         bytes: Bytes,
     ) -> Result<(), Ending> {
@@ -121,6 +124,9 @@ impl Receiving {
         let mixed = partial.mixed;
         let sound = !whole || partial.hasher.finalize() == blake3::Hash::from(partial.hash);
         let (transfer, carried) = (partial.transfer, partial.custody == Custody::Carry);
+        let have = (!whole && !carried && peer.takes_have())
+            .then(|| partial.said.next(partial.at, now.mono_ms))
+            .flatten();
         self.shrink_window(handle, length);
         core.outputs.push_back(Output::Append { transfer, bytes });
         let held_ms = now.held_ms.saturating_sub(partial.begun_held_ms);
@@ -129,6 +135,9 @@ impl Receiving {
         let over = whole
             && partial.custody == Custody::Carry
             && u64::from(hop.age_s) >= u64::from(partial.row.lifetime_s);
+        if let Some(at) = have {
+            peer.send(core, &Unit::Have { handle, at });
+        }
         if !sound || over {
             core.outputs.push_back(Output::Drop { transfer });
             let (_, waiting, _) = core.arrivals.finish(&short);

@@ -13,6 +13,7 @@
 
 mod bodies;
 mod fair;
+mod held;
 mod later;
 mod marking;
 mod nearer;
@@ -264,6 +265,7 @@ impl Sending {
                 along => along,
             };
             self.bodies.want(handle, row, from, along)?;
+            held::note(core, peer, row, from);
             // Of what its header does not say openly nothing is asked.
             if let Destination::Node(node) = row.destination
                 && row.source == Some(*core.local.node.as_bytes())
@@ -301,6 +303,10 @@ impl Sending {
             let how = if there { Outcome::There } else { Outcome::Refused };
             let Some(row) = self.close(core, peer, handle, how) else { continue };
             let id = row.id;
+            if !there {
+                // What had come of it was dropped, or may have been.
+                held::note(core, peer, &row, 0);
+            }
             match verdict {
                 // It is offered again when it is durable.
                 _ if row.arrival == NO_ARRIVAL && verdict != Verdict::Kept => {}
@@ -326,6 +332,27 @@ impl Sending {
                 Verdict::Forged | Verdict::Refused(_) => {}
             }
             core.event(Event::Settled { link: peer.link, id, verdict });
+        }
+        Ok(())
+    }
+
+    /// The neighbour says how much of a body it has.
+    pub fn have(
+        &mut self,
+        core: &mut Core,
+        peer: &Peer,
+        handle: u32,
+        at: u64,
+    ) -> Result<(), Ending> {
+        if handle >= self.next_handle {
+            return Err(Ending::Protocol(Violation::Handle));
+        }
+        // One that was withdrawn meanwhile is no fault.
+        if let Some(row) = self.open.get(&handle) {
+            if at >= row.length {
+                return Err(Ending::Protocol(Violation::Limit));
+            }
+            held::note(core, peer, row, at);
         }
         Ok(())
     }

@@ -71,6 +71,7 @@ impl Unit {
             Self::Halt { reason, retry_after_s } => tagged(11, &(reason, retry_after_s)),
             Self::Stop(handles) => tagged(12, handles),
             Self::Withdraw(handles) => tagged(13, handles),
+            Self::Have { handle, at } => tagged(21, &(handle, at)),
             Self::Reach(node) => tagged(16, &ByteBuf::from(*node)),
             Self::Introduce { node, at } => {
                 let ip = match at.ip() {
@@ -156,6 +157,13 @@ impl Unit {
                 let key: ByteBuf = wire::decode(body)?;
                 Self::Ear(key.into_vec().try_into().map_err(|_| UnitError::Field("ear"))?)
             }
+            21 => {
+                let (handle, at) = wire::decode(body)?;
+                if !(1..=PAYLOAD_MAX).contains(&at) {
+                    return Err(UnitError::Field("have"));
+                }
+                Self::Have { handle, at }
+            }
             other => return Err(UnitError::Type(other)),
         })
     }
@@ -167,7 +175,7 @@ impl Unit {
 
     /// What is at the start of a unit, for traces; `None` for types that are not known.
     pub fn name(unit: &[u8]) -> Option<&'static str> {
-        const NAMES: [&str; 21] = [
+        const NAMES: [&str; 22] = [
             "Hello",
             "Offer",
             "Want",
@@ -189,6 +197,7 @@ impl Unit {
             "Meets",
             "Brief",
             "Ear",
+            "Have",
         ];
         NAMES.get(usize::from(*unit.first()?)).copied()
     }
@@ -400,6 +409,7 @@ mod tests {
                 .prop_map(|(reason, retry_after_s)| Unit::Halt { reason, retry_after_s }),
             handles().prop_map(Unit::Stop),
             handles().prop_map(Unit::Withdraw),
+            (any::<u32>(), 1..=PAYLOAD_MAX).prop_map(|(handle, at)| Unit::Have { handle, at }),
             any::<[u8; 32]>().prop_map(Unit::Reach),
             any::<([u8; 32], [u8; 4], u16)>().prop_map(|(node, ip, port)| Unit::Introduce {
                 node,
@@ -433,7 +443,7 @@ mod tests {
         }
 
         #[test]
-        fn noise_never_panics(bytes in vec(any::<u8>(), 0..200), kind in 0_u8..20) {
+        fn noise_never_panics(bytes in vec(any::<u8>(), 0..200), kind in 0_u8..22) {
             let bytes = Bytes::from([vec![kind], bytes].concat());
             if let Ok(unit) = Unit::decode(&bytes) {
                 prop_assert_eq!(whole(&unit), bytes);
@@ -471,6 +481,8 @@ mod tests {
             (tagged(16, &ByteBuf::from([1; 31])), UnitError::Field("node")),
             (introduce(33, 4), UnitError::Field("node")),
             (introduce(32, 5), UnitError::Field("address")),
+            (tagged(21, &(0, 0)), UnitError::Field("have")),
+            (tagged(21, &(0, PAYLOAD_MAX + 1)), UnitError::Field("have")),
             (vec![9; CONTROL_MAX + 1].into(), UnitError::TooLong(9, CONTROL_MAX + 1)),
         ] {
             assert_eq!(Unit::decode(&bytes), Err(why), "{bytes:02x?}");

@@ -32,6 +32,9 @@ pub const FEATURE_BRIEF: u64 = 1 << 6;
 /// In [`Hello::features`]: takes [`Unit::Ear`].
 pub const FEATURE_CAST: u64 = 1 << 7;
 
+/// In [`Hello::features`]: takes [`Unit::Have`].
+pub const FEATURE_HAVE: u64 = 1 << 3;
+
 /// One message of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -91,6 +94,13 @@ pub enum Unit {
     Stop(Vec<u32>),
     /// The sender no longer has these.
     Withdraw(Vec<u32>),
+    /// So much of a body has come, and stays if the link ends.
+    Have {
+        /// Whose.
+        handle: u32,
+        /// Bytes from its beginning, at least one.
+        at: u64,
+    },
     /// To whom was dialled: I want to meet this node. From there: this node wants to meet you.
     Reach([u8; 32]),
     /// This node opens a link with you now; so it is seen.

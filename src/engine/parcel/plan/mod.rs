@@ -11,6 +11,8 @@
 //! - a container goes when every bundle in it is settled: a receipt opens it, it was for us and is
 //!   delivered, or it has expired. Nothing goes because something is missing: a pulled stick looks
 //!   like an empty one;
+//! - the rest of a bundle, for a recipient who has its beginning, counts as a copy for whoever left it
+//!   there and for nobody else; it goes when the bundle is settled, and for want of room never;
 //! - when there is no room for a bundle, containers of less urgent bundles that *we still hold*
 //!   make room; nobody else's copies are ever removed;
 //! - writing to a medium spends no tokens, and removes nothing from the spool.
@@ -53,7 +55,7 @@ mod room;
 
 pub use planner::{
     BUNDLES_ON_MEDIUM_MAX, CONTAINERS_MAX, Candidate, Condition, LeftOut, Leftover, Listing,
-    MediumContainer, MediumCopy, Planner, Removal, Standing, Step, Verdict, Whose,
+    MediumContainer, MediumCopy, MediumRest, Planner, Removal, Standing, Step, Verdict, Whose,
 };
 pub use rank::{Class, Rank};
 pub use room::{Access, Budgets, Room};

@@ -58,6 +58,23 @@ pub struct MediumCopy {
     pub condition: Condition,
 }
 
+/// A rest on the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediumRest {
+    /// The number of its file.
+    pub number: FileNumber,
+    /// The length of its file.
+    pub file_bytes: u64,
+    /// The bundle.
+    pub id: BundleId,
+    /// What we know of it.
+    pub standing: Standing,
+    /// Whether we left it there.
+    pub whose: Whose,
+    /// What we saw of it. One of ours that is damaged goes, as does one that a note says is of no use.
+    pub condition: Condition,
+}
+
 /// What is known, for a fact, of a bundle that lies on the medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -96,9 +113,9 @@ pub struct Leftover {
 /// Who left a file behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// We did: it goes at once.
+    /// We did: an unfinished one goes at once.
     Ours,
-    /// Somebody did, and may be writing it at this moment: it goes only for want of room.
+    /// Somebody did, and may be writing it at this moment: it goes only for want of room, a rest not then.
     Others,
 }
 
@@ -169,6 +186,15 @@ pub enum Step {
     },
     /// Write these bundles, in this order, as one container.
     Write(Vec<BundleId>),
+    /// Write the rest of this bundle.
+    WriteRest(BundleId),
+    /// Remove a rest.
+    RemoveRest {
+        /// Which.
+        number: FileNumber,
+        /// The bundle, if it is to be marked in the notes as taken.
+        taken: Option<BundleId>,
+    },
 }
 
 /// Why a container is removed.
@@ -182,9 +208,9 @@ pub enum Removal {
 
 /// Plans one visit.
 ///
-/// Calls in this order: [`container`](Self::container) for each container on the medium and
-/// [`leftover`](Self::leftover) for each unfinished file; [`offer`](Self::offer) for each bundle
-/// that could be written; [`finish`](Self::finish). Drain [`poll`](Self::poll) after each.
+/// Calls in this order: [`container`](Self::container) for each container on the medium,
+/// [`rest`](Self::rest) for each rest and [`leftover`](Self::leftover) for each unfinished file;
+/// [`offer`](Self::offer) or [`offer_rest`](Self::offer_rest) for each bundle that could be written; [`finish`](Self::finish). Drain [`poll`](Self::poll) after each.
 pub struct Planner {
     room: Room,
     budgets: Budgets,
@@ -213,6 +239,15 @@ struct Known {
     /// The first, by rank and by niceness, of the bundles that must not be displaced lightly;
     /// `None` when the container may not be touched.
     yields_to: Option<(Rank, Niceness)>,
+}
+
+/// In what a bundle would be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As a record in a container.
+    Record,
+    /// As the rest of it, in a file of its own.
+    Rest,
 }
 
 /// The container that is being filled.
@@ -299,6 +334,39 @@ impl Planner {
         self.containers.push(Known { number, on_disk_bytes, whole, held_bytes, yields_to });
     }
 
+    /// Takes note of a rest on the medium; it is removed when its bundle is settled, and if it is ours
+    /// and of no use any more.
+    pub fn rest(&mut self, rest: MediumRest) {
+        if self.remembered() >= BUNDLES_ON_MEDIUM_MAX {
+            self.crowded = true;
+            return;
+        }
+        let (settled, held) = match rest.standing {
+            Standing::Receipted | Standing::Delivered | Standing::Expired => (true, None),
+            Standing::Held(class) => (false, Some(class)),
+            Standing::Unknown => (false, None),
+        };
+        let ours = rest.whose == Whose::Ours;
+        let damaged =
+            rest.condition == Condition::Damaged || self.notes.says_damaged(&rest.id, rest.number);
+        let useless = ours && damaged;
+        if self.room.access == Access::ReadWrite && (settled || useless) {
+            let bytes = self.room.on_disk_bytes(rest.file_bytes);
+            self.free_bytes = self.free_bytes.saturating_add(bytes);
+            self.settled.extend(settled.then_some(rest.id));
+            let taken = settled.then_some(rest.id);
+            self.steps.push_back(Step::RemoveRest { number: rest.number, taken });
+            return;
+        }
+        if let Some(class) = held.filter(|_| ours) {
+            let sum = &mut self.class_bytes[class.index()];
+            *sum = sum.saturating_add(rest.file_bytes);
+            if !damaged {
+                *self.copies.entry(rest.id).or_default() += 1;
+            }
+        }
+    }
+
     /// Takes note of an unfinished file; our own is removed at once.
     pub fn leftover(&mut self, leftover: Leftover) {
         match leftover.whose {
@@ -311,9 +379,23 @@ impl Planner {
     /// Decides about one bundle. Offer them in the order of [`Rank`]: any other is as safe, but
     /// room goes to whoever comes first.
     pub fn offer(&mut self, candidate: Candidate) -> Verdict {
-        match self.decide(&candidate) {
+        match self.decide(&candidate, Form::Record) {
             Ok(()) => {
                 self.write(&candidate);
+                Verdict::Write
+            }
+            Err(why) => Verdict::LeftOut(why),
+        }
+    }
+
+    /// As [`Self::offer`], of a bundle whose recipient has its beginning: its `record_bytes` are the
+    /// length of the rest's file, by [`rest_bytes`](crate::parcel::rest_bytes).
+    pub fn offer_rest(&mut self, candidate: Candidate) -> Verdict {
+        match self.decide(&candidate, Form::Rest) {
+            Ok(()) => {
+                let bytes = self.rest_cost_bytes(&candidate);
+                self.spend(&candidate, bytes);
+                self.steps.push_back(Step::WriteRest(candidate.id));
                 Verdict::Write
             }
             Err(why) => Verdict::LeftOut(why),
@@ -332,7 +414,7 @@ impl Planner {
 
     /// The reasons not to write a bundle, cheap and certain ones first. Making room is the last
     /// thing that is tried, and only when it leads to writing.
-    fn decide(&mut self, candidate: &Candidate) -> Result<(), LeftOut> {
+    fn decide(&mut self, candidate: &Candidate, form: Form) -> Result<(), LeftOut> {
         if candidate.for_me {
             return Err(LeftOut::ForMe);
         }
@@ -346,7 +428,10 @@ impl Planner {
             return Err(LeftOut::Taken);
         }
         let bytes = cost_bytes(candidate.record_bytes);
-        let alone = bytes.saturating_add(self.room.container_overhead_bytes());
+        let alone = match form {
+            Form::Record => bytes.saturating_add(self.room.container_overhead_bytes()),
+            Form::Rest => self.rest_cost_bytes(candidate),
+        };
         if alone > self.room.file_max_bytes {
             return Err(LeftOut::TooLarge);
         }
@@ -355,12 +440,13 @@ impl Planner {
         {
             return Err(LeftOut::ClassBudget);
         }
-        let needs_bytes = if self.joins_open(candidate) { bytes } else { alone };
+        let joins_open = form == Form::Record && self.joins_open(candidate);
+        let needs_bytes = if joins_open { bytes } else { alone };
         let of_visit = self.visit_bytes.saturating_add(needs_bytes);
         if self.budgets.visit_bytes.is_some_and(|most| of_visit > most) {
             return Err(LeftOut::VisitBudget);
         }
-        let files_full = !self.joins_open(candidate) && self.containers_count >= CONTAINERS_MAX;
+        let files_full = !joins_open && self.containers_count >= CONTAINERS_MAX;
         if self.crowded || files_full || self.remembered() >= BUNDLES_ON_MEDIUM_MAX {
             return Err(LeftOut::Crowded);
         }
@@ -397,10 +483,19 @@ impl Planner {
             open.ids.push(candidate.id);
             open.bytes += bytes;
         }
-        self.free_bytes = self.free_bytes.saturating_sub(spent);
-        self.visit_bytes += spent;
+        self.spend(candidate, spent);
+    }
+
+    fn spend(&mut self, candidate: &Candidate, bytes: u64) {
+        self.free_bytes = self.free_bytes.saturating_sub(bytes);
+        self.visit_bytes += bytes;
         self.class_bytes[candidate.class.index()] += candidate.record_bytes;
         *self.copies.entry(candidate.id).or_default() += 1;
+    }
+
+    /// What a rest takes: a file of its own, whose last cluster may be nearly empty.
+    fn rest_cost_bytes(&self, candidate: &Candidate) -> u64 {
+        candidate.record_bytes.saturating_add(self.room.cluster_bytes)
     }
 
     fn close(&mut self) {

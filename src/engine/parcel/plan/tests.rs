@@ -365,6 +365,66 @@ struct Visit {
     budgets: Budgets,
 }
 
+fn rest(n: u16, number: u32, standing: Standing, whose: Whose) -> MediumRest {
+    let (file_bytes, condition) = (MIB, Condition::Good);
+    MediumRest { number: FileNumber(number), file_bytes, id: id(n), standing, whose, condition }
+}
+
+#[test]
+fn a_rest_is_a_copy_for_whoever_left_it_and_for_nobody_else() {
+    let mut planner = planner(room(60 * MIB));
+    let held = Standing::Held(Class::Own);
+    planner.rest(rest(1, 1, held, Whose::Ours));
+    planner.rest(rest(2, 2, held, Whose::Others));
+    planner.rest(rest(3, 3, Standing::Unknown, Whose::Others));
+    let offer = |n| own(n, Niceness::NORMAL, 1000);
+    assert_eq!(planner.offer(offer(1)), Verdict::LeftOut(LeftOut::OnMedium));
+    assert_eq!(planner.offer(offer(2)), Verdict::Write);
+    assert_eq!(planner.offer_rest(offer(3)), Verdict::Write);
+    assert_eq!(planner.offer(offer(3)), Verdict::LeftOut(LeftOut::OnMedium));
+    assert_eq!(steps(&mut planner), [Step::WriteRest(id(3)), write(&[2])]);
+}
+
+#[test]
+fn a_rest_goes_when_its_bundle_is_settled_and_ours_when_it_is_of_no_use() {
+    let mut notes = Notes::new(VOLUME);
+    for (n, number) in [(4, 4), (5, 5)] {
+        notes.add_damaged(&id(n), FileNumber(number));
+    }
+    let mut planner = Planner::new(room(60 * MIB), unlimited(), notes);
+    let held = Standing::Held(Class::Own);
+    planner.rest(rest(1, 1, Standing::Receipted, Whose::Ours));
+    planner.rest(rest(2, 2, Standing::Delivered, Whose::Others));
+    planner.rest(rest(3, 3, Standing::Expired, Whose::Others));
+    planner.rest(rest(4, 4, held, Whose::Ours));
+    planner.rest(rest(5, 5, held, Whose::Others));
+    assert_eq!(planner.offer(own(1, Niceness::NORMAL, 9)), Verdict::LeftOut(LeftOut::Taken));
+    assert_eq!(planner.offer(own(4, Niceness::NORMAL, 9)), Verdict::Write);
+    let gone = |n: u16, taken| Step::RemoveRest { number: FileNumber(n.into()), taken };
+    let [a, b, c] = [1, 2, 3].map(|n| gone(n, Some(id(n))));
+    assert_eq!(steps(&mut planner), [a, b, c, gone(4, None), write(&[4])]);
+}
+
+#[test]
+fn a_rest_takes_room_and_budget_and_never_makes_room() {
+    let mut planner = planner(room(MARGIN + 2 * MIB + 8192));
+    planner.rest(rest(1, 1, Standing::Held(Class::Own), Whose::Ours));
+    let offer = |n| own(n, Niceness::FLASH, MIB);
+    assert_eq!(planner.offer_rest(offer(2)), Verdict::Write);
+    assert_eq!(planner.offer_rest(offer(3)), Verdict::Write);
+    let missing = LeftOut::NoRoom { short_bytes: MIB + 4096 };
+    assert_eq!(planner.offer_rest(offer(4)), Verdict::LeftOut(missing));
+    assert_eq!(steps(&mut planner), [Step::WriteRest(id(2)), Step::WriteRest(id(3))]);
+    let budgets = Budgets { visit_bytes: Some(MIB), ..unlimited() };
+    let mut planner = Planner::new(room(60 * MIB), budgets, Notes::new(VOLUME));
+    assert_eq!(planner.offer_rest(offer(2)), Verdict::LeftOut(LeftOut::VisitBudget));
+    let read_only = Room { access: Access::ReadOnly, ..room(60 * MIB) };
+    let mut planner = Planner::new(read_only, unlimited(), Notes::new(VOLUME));
+    planner.rest(rest(1, 1, Standing::Receipted, Whose::Ours));
+    assert_eq!(planner.offer_rest(offer(2)), Verdict::LeftOut(LeftOut::ReadOnly));
+    assert_eq!(steps(&mut planner), []);
+}
+
 fn nice() -> impl Strategy<Value = Niceness> {
     (1..=255_u8).prop_map(|value| Niceness::new(value).unwrap())
 }
@@ -524,6 +584,9 @@ proptest! {
                     for id in ids {
                         prop_assert!(kept.remove(id), "written without a promise");
                     }
+                }
+                Step::WriteRest(_) | Step::RemoveRest { .. } => {
+                    prop_assert!(false, "no rest was spoken of");
                 }
             }
         }

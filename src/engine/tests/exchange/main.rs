@@ -11,6 +11,7 @@ mod directly;
 mod duplicate;
 mod early;
 mod flooding;
+mod held;
 mod hostile;
 mod left;
 mod measure;

@@ -17,7 +17,7 @@ use postrider_engine::{
     exchange::Unit,
     node::{
         Answer, Class, Ending, Engine, Event, Input, Instance, LinkId, LinkPolicy, Local,
-        NetworkId, Now, Output, Policy, Ticket,
+        NetworkId, Now, Output, Policy, Ticket, TransferId,
     },
     router::{Delegation, Flood, Meeting, Spray, Tells},
 };
@@ -36,6 +36,8 @@ pub struct Node {
     /// What it was told to remember of meetings.
     pub met: Vec<(NodeId, Meeting)>,
     pub carried: Vec<(BundleId, NodeId)>,
+    pub held: Vec<(BundleId, NodeId, u64)>,
+    pub handed_out: Vec<TransferId>,
     pub ended: Vec<Ending>,
     pub flushed: Vec<LinkId>,
     /// Answers to an engine that is gone are lost with it.
@@ -148,6 +150,8 @@ impl Net {
             store: Store::new(n),
             events: vec![],
             carried: vec![],
+            held: vec![],
+            handed_out: vec![],
             ended: vec![],
             flushed: vec![],
             meetings: vec![],
@@ -471,6 +475,8 @@ impl Net {
             Output::Drop { transfer } => {
                 store.staged.remove(&transfer);
             }
+            Output::Held { id, peer, at: held } => self.nodes[at].held.push((id, peer, held)),
+            Output::HandOut { transfer } => self.nodes[at].handed_out.push(transfer),
             Output::Remember { peer, mine, theirs } => {
                 let cursor = store.cursors.entry(peer).or_default();
                 cursor.0 = mine.or(cursor.0);
