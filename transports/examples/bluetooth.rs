@@ -1,0 +1,2 @@
+//! What Bluetooth does here, for people and for the lab.
+fn main() {}
