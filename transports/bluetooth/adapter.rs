@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     AdapterFacts, BluetoothEvent, Shared,
     air::{Ear, Voice},
-    bus::{AdapterState, Calls},
+    bus::{AdapterState, Calls, Told},
     channels::{self, Own},
     gatt::Desk,
     privacy,
@@ -109,6 +109,7 @@ pub(super) async fn keep(with: Opening) -> Result<(), ()> {
     if nameless && state.alias != NEUTRAL_NAME {
         let _ = calls.set_alias(adapter, NEUTRAL_NAME).await;
     }
+    end_what_was_left(&calls, adapter).await;
     let desk = Desk::new(adapter, calls.clone(), slots.clone(), events.clone());
     // Without it there are still the channels.
     let _service = desk.serve(&bluez).await.ok();
@@ -163,6 +164,20 @@ pub(super) async fn keep(with: Opening) -> Result<(), ()> {
     };
     let _ = timeout(CLOSE_TIME_MAX, give_back).await;
     Ok(())
+}
+
+/// Ends connections to our like of which nobody knows any more: this program was killed while it had them.
+async fn end_what_was_left(calls: &Calls, adapter: u16) {
+    let Ok((_, devices)) = calls.all().await else { return };
+    for told in devices {
+        if let Told::Device { adapter: by, address, seen } = told
+            && by == adapter
+            && seen.said.is_some()
+            && seen.connected == Some(true)
+        {
+            calls.dismiss(adapter, address).await;
+        }
+    }
 }
 
 /// What is said and heard, and the devices that links have ended with.

@@ -50,7 +50,6 @@ pub(super) async fn run(shared: Arc<Shared>, events: mpsc::Sender<BluetoothEvent
         match timeout(ANSWER_TIME_MAX, Bus::connect()).await {
             Ok(Ok(bus)) => {
                 keeper.keep(bus, &stop).await;
-                keeper.close_all().await;
             }
             Ok(Err(error)) => keeper.down(None, bus::trouble(&error)).await,
             Err(_) => keeper.down(None, Trouble::NoService).await,
@@ -169,6 +168,8 @@ impl Keeper {
         if let Some(profile) = profile {
             profile.abort();
         }
+        // While the bus can still be asked.
+        self.close_all().await;
     }
 
     /// bluer's own connection, for what takes an object on the bus. It lives as long as the bus: each one
@@ -206,10 +207,11 @@ impl Keeper {
         self.any(&adapters).await;
         for told in devices {
             // What BlueZ remembers is not what is said now; only whom it is to forget matters.
-            if let Told::Device { adapter, address, seen } = told {
-                if seen.said.is_some() && !self.devices.contains_key(&(adapter, address)) {
-                    self.remember(adapter, address, seen.kind, Instant::now());
-                }
+            if let Told::Device { adapter, address, seen } = told
+                && seen.said.is_some()
+                && !self.devices.contains_key(&(adapter, address))
+            {
+                self.remember(adapter, address, seen.kind, Instant::now());
             }
         }
     }

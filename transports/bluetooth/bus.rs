@@ -45,6 +45,9 @@ pub(super) const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// what is more is lost, and all of it asked for again.
 const TOLD_MAX: usize = 1024;
 
+/// What a controller says that cannot tell how strongly it heard (Core Specification, volume 4, part E, 7.7.65.13).
+const UNKNOWN_DBM: i16 = 127;
+
 /// What the bus tells.
 #[derive(Debug)]
 pub(super) enum Told {
@@ -441,7 +444,9 @@ fn seen(properties: &PropMap) -> Seen {
     Seen {
         kind,
         said: properties.get("ServiceData").and_then(|data| said(&*data.0)),
-        strength_dbm: prop_cast::<i16>(properties, "RSSI").copied(),
+        strength_dbm: prop_cast::<i16>(properties, "RSSI")
+            .copied()
+            .filter(|dbm| *dbm != UNKNOWN_DBM),
         connected: prop_cast::<bool>(properties, "Connected").copied(),
         paired: prop_cast::<bool>(properties, "Paired").copied(),
         rfcomm: uuids.is_some_and(|mut uuids| uuids.any(|uuid| uuid.as_str() == Some(&rfcomm))),

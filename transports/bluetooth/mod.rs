@@ -70,6 +70,7 @@ pub struct BluetoothOptions {
 /// What Bluetooth tells.
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "a link is moved once, and rare")]
 pub enum BluetoothEvent {
     /// An adapter can be used.
     Up {

@@ -35,11 +35,12 @@ fn is_private(text: &str) -> bool {
     for line in text.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             section = name;
-        } else if let Some((key, value)) = line.split_once('=') {
-            if section == "General" && key.trim() == "Privacy" {
-                // "limited-…" shows the address while discoverable, which ours is not.
-                private = !matches!(value.trim(), "off" | "");
-            }
+        } else if let Some((key, value)) = line.split_once('=')
+            && section == "General"
+            && key.trim() == "Privacy"
+        {
+            // "limited-…" shows the address while discoverable, which ours is not.
+            private = !matches!(value.trim(), "off" | "");
         }
     }
     private

@@ -14,8 +14,6 @@
 //! bluetooth gatt hciN ADDRESS            standard input and output as the other end of a GATT link
 //! bluetooth gatt-echo hciN [BYTES]       whom it hears first, over GATT, and wants its bytes back
 //! ```
-#![allow(clippy::expect_used)]
-
 #[cfg(not(target_os = "linux"))]
 fn main() {}
 
