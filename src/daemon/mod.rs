@@ -11,6 +11,7 @@
 
 mod air_ledger;
 mod board;
+mod cast;
 mod contacts;
 mod dialer;
 mod engine_task;
@@ -224,6 +225,7 @@ impl Daemon {
                     sketcher,
                     meetings,
                     board: &node.board,
+                    lan: &node.meeting,
                     held_ms: Box::new(move || desk.held_ms()),
                     links: HashMap::new(),
                     unasked: Vec::new(),
