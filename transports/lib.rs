@@ -1,6 +1,8 @@
 //! Floor 1: ways of moving bytes. A transport knows bytes and facts about the way, never bundles.
 #![deny(unsafe_code)]
 
+#[cfg(all(feature = "bluetooth", target_os = "linux"))]
+pub mod bluetooth;
 #[cfg(feature = "lan")]
 pub mod changes;
 pub mod contract;

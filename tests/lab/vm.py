@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Boots the virtual machine of vm_build.sh, runs one script in it as root, returns its exit status.
 
-    vm.py [--put FILE[:NAME]]... [--out DIR] [--timeout S] SCRIPT     the console goes to stdout
+    vm.py [--put FILE[:NAME]]... [--out DIR] [--timeout S] [--uart SOCKET]... SCRIPT
+                                                  the console goes to stdout
 
---put copies a file or directory into the guest's /lab; --out copies the guest's /lab/out back.
+--put copies a file or directory into the guest's /lab; --out copies the guest's /lab/out back;
+--uart is a serial port (the first is /dev/ttyS4) whose other end listens at a Unix socket.
 In the script, "lab-host WORDS" asks for something outside and waits for it:
     usb-add ID IMAGE [ro]    plugs in a USB stick        usb-del ID    pulls it out, without warning
     sh COMMAND               runs a command on the host, in the machine's scratch folder
+    air WORDS                tells whatever is VM.air, a Unix socket of datagrams (bluetooth_air.py)
 To import: VM(script, ...).start(), .wait(), .kill(); a kill is a power cut.
 """
 import argparse
@@ -29,8 +32,10 @@ CUT, NO_END, TIMED_OUT = 99, 125, 124
 
 
 class VM:
-    def __init__(self, script, put=(), out=None, drives=(), timeout=300, console=sys.stdout):
+    def __init__(self, script, put=(), out=None, drives=(), timeout=300, console=sys.stdout,
+                 uarts=(), air=None):
         self.out, self.drives, self.timeout, self.console = out, drives, timeout, console
+        self.uarts, self.air = uarts, air
         self.status, self.cut, self.process = None, False, None
         self.folder = tempfile.mkdtemp(prefix="postrider-vm-")
         self.share = self.folder + "/share"
@@ -63,10 +68,14 @@ class VM:
             -virtfs local,path={self.share},mount_tag=lab,security_model=none,multidevs=remap
             -device qemu-xhci,id=xhci,p2=8,p3=8 -device virtio-rng-pci"""
         kernel = "console=ttyS0 quiet mitigations=off nokaslr tsc=reliable random.trust_cpu=on panic=-1"
+        kernel += " 8250.nr_uarts=8" if self.uarts else ""
         command = shlex.split(words) + ["-append", kernel]
         for n, drive in enumerate(self.drives):
             command += ["-drive", f"{drive},format=raw,if=none,id=d{n},cache=none"]
             command += ["-device", f"virtio-blk-pci,drive=d{n}"]
+        for n, uart in enumerate(self.uarts):
+            command += ["-chardev", f"socket,id=s{n},path={uart},reconnect=1"]
+            command += ["-device", f"pci-serial,chardev=s{n}"]
         return command, environment
 
     def monitor(self, command, **arguments):
@@ -104,6 +113,9 @@ class VM:
             if done.returncode:
                 raise RuntimeError(f"exit status {done.returncode}: {done.stdout}")
             return done.stdout
+        elif request == "air":
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+                s.sendto(" ".join(words).encode(), self.air)
         else:
             raise RuntimeError("unknown request " + request)
 
@@ -162,12 +174,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--put", action="append", default=[])
+    parser.add_argument("--uart", action="append", default=[])
     parser.add_argument("--out")
     parser.add_argument("--timeout", type=int, default=300)
     parser.add_argument("script")
     arguments = parser.parse_args()
     subprocess.run([HERE + "/vm_build.sh"], check=True)
-    vm = VM(arguments.script, arguments.put, arguments.out, timeout=arguments.timeout).start()
+    vm = VM(arguments.script, arguments.put, arguments.out, timeout=arguments.timeout,
+            uarts=arguments.uart).start()
     signal.signal(signal.SIGTERM, lambda *_: vm.kill())
     sys.exit(vm.wait())
 

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Builds, once, what vm.py boots: a QEMU of its own, Debian's kernel, a small initramfs and a
-# read-only root image with file system tools, udev and udisks2.
+# read-only root image with file system tools, udev, udisks2 and BlueZ.
 #
 #   vm_build.sh [--force]     as root, on Debian; 1 to 3 minutes, about 500 MB in $LAB_CACHE
 #
-# Why a virtual machine: a stick that is pulled, FAT by the kernel and a power cut need a kernel with
-# USB and those drivers, and one that may be killed. Nothing is installed on the machine but
+# Why a virtual machine: a stick that is pulled, FAT by the kernel, Bluetooth and a power cut need a
+# kernel with those drivers, and one that may be killed. Nothing is installed on the machine but
 # mmdebstrap and busybox-static when they are missing; QEMU is unpacked into the cache, so that it
 # cannot clash with what is installed.
 set -eu
@@ -48,7 +48,7 @@ kv=${kp#linux-image-}
   cd deb
   apt-get -qq download "$kp" 2>/dev/null
   mkdir ../k
-  # Only what a stick and its file systems need; the rest is most of a gigabyte.
+  # Only what a stick, its file systems and Bluetooth need; the rest is most of a gigabyte.
   dpkg-deb --fsys-tarfile ./*.deb | tar -x -C ../k --exclude='*/drivers/gpu' --exclude='*/drivers/net' \
     --exclude='*/drivers/media' --exclude='*/drivers/infiniband' --exclude='*/drivers/staging' \
     --exclude='*/sound' --exclude='*/drivers/isdn' --exclude='*/drivers/iio' --exclude='*/drivers/hwmon' \
@@ -61,7 +61,8 @@ rel=$(. /etc/os-release; echo "$VERSION_CODENAME")
 # The mirror that apt uses here.
 mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $rel" 'Component: main' 2>/dev/null | head -1)
 mmdebstrap --quiet --variant=apt --mode=root --skip=check/empty \
-  --include="mount kmod udev util-linux procps python3 dosfstools exfatprogs e2fsprogs dbus polkitd udisks2" \
+  --include="mount kmod udev util-linux procps python3 dosfstools exfatprogs e2fsprogs dbus polkitd udisks2 \
+    bluez bluez-test-tools rfkill" \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
   "$rel" "$C/new/root" ${mirror:+"$mirror"} >"$C/build.log" 2>&1 ||
@@ -99,6 +100,13 @@ mkdir -p /run/udev
 udevadm trigger --type=subsystems --action=add
 udevadm trigger --type=devices --action=add
 udevadm settle --timeout=60
+E
+cat >root/usr/local/bin/lab-dbus <<'E'
+#!/bin/sh
+# Starts the system bus, on which BlueZ answers.
+mkdir -p /run/dbus /var/lib/dbus
+dbus-uuidgen --ensure
+dbus-daemon --system --fork
 E
 cat >root/usr/local/bin/lab-host <<'E'
 #!/bin/sh

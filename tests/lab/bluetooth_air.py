@@ -1,0 +1,90 @@
+"""The air between Bluetooth LE controllers that are outside of any virtual machine, with bumble of PyPI.
+
+    bluetooth_air.py DIR N     controllers at the Unix sockets DIR/0 to DIR/N-1, as if at a serial port;
+                               DIR/air takes datagrams: "far 0 1" out of range of each other, "near 0 1"
+
+Out of range nothing is heard any more, and a link ends after a fixed two seconds or so (what the two ends
+agreed about that is not modelled). LE only.
+"""
+import asyncio
+import socket
+import sys
+import time
+
+from bumble import controller, hci, link
+from bumble.transport import open_transport
+
+# After how long a link ends of which nothing is heard.
+LOST_AFTER_S = 2.0
+
+
+class Air(link.LocalLink):
+    def __init__(self):
+        super().__init__()
+        self.far, self.number = set(), {}
+
+    def is_near(self, a, b):
+        return frozenset((self.number.get(a), self.number.get(b))) not in self.far
+
+    def send_advertising_pdu(self, sender, packet):
+        for other in self.controllers:
+            if other is not sender and self.is_near(other, sender):
+                asyncio.get_running_loop().call_soon(other.on_ll_advertising_pdu, packet)
+
+    def send_acl_data(self, sender, destination, transport, data):
+        other = self.find_le_controller(destination)
+        # From the address that the link was made with: Linux connects from a random one.
+        connection = sender.le_connections.get(destination)
+        if other and connection and self.is_near(sender, other):
+            asyncio.get_running_loop().call_soon(
+                other.on_link_acl_data, connection.self_address, transport, data)
+
+    def send_ll_control_pdu(self, sender_address, receiver_address, packet):
+        one, other = self.find_le_controller(sender_address), self.find_le_controller(receiver_address)
+        if other is None or (one and not self.is_near(one, other)):
+            return
+        super().send_ll_control_pdu(sender_address, receiver_address, packet)
+
+    async def end_lost_links(self):
+        since = {}
+        while True:
+            await asyncio.sleep(0.5)
+            for one in list(self.controllers):
+                for connection in list(one.le_connections.values()):
+                    other = self.find_le_controller(connection.peer_address)
+                    key = (id(one), connection.handle)
+                    if other is None or self.is_near(one, other):
+                        since.pop(key, None)
+                    elif time.time() - since.setdefault(key, time.time()) > LOST_AFTER_S:
+                        since.pop(key, None)
+                        one.on_le_disconnected(connection, hci.HCI_CONNECTION_TIMEOUT_ERROR)
+
+
+class Controller(controller.Controller):
+    acl_data_packet_length = 251
+    le_acl_data_packet_length = 251
+
+
+async def main(folder, count):
+    air, kept = Air(), []
+    for n in range(count):
+        transport = await open_transport(f"unix-server:{folder}/{n}")
+        address = hci.Address(f"C0:DE:00:00:00:{n:02X}", hci.Address.PUBLIC_DEVICE_ADDRESS)
+        one = Controller(f"C{n}", host_source=transport.source, host_sink=transport.sink, link=air,
+                         public_address=address)
+        air.number[one] = n
+        kept += [transport, one]
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.bind(folder + "/air")
+    told.setblocking(False)
+
+    def take():
+        word, a, b = told.recv(1000).decode().split()
+        (air.far.add if word == "far" else air.far.discard)(frozenset((int(a), int(b))))
+
+    asyncio.get_running_loop().add_reader(told, take)
+    print("ready", flush=True)
+    await air.end_lost_links()
+
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
