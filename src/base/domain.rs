@@ -72,6 +72,13 @@ pub const BEACON_CHANCE: &str = "postrider 2026 beacon chance v1";
 /// BLAKE3 context of the key under which a radio beacon's tag for holders of a card is computed.
 pub const STATION_CONTACT: &str = "postrider 2026 station contact v1";
 
+/// BLAKE3 context of the key under which holders of a card resolve what is said by Bluetooth.
+pub const NEAR_CONTACT: &str = "postrider 2026 near contact v1";
+/// BLAKE3 context of the key under which the members of a group resolve what one of them says there.
+pub const NEAR_MEMBER: &str = "postrider 2026 near member v1";
+/// BLAKE3 context of the order that says which of two dials first.
+pub const NEAR_TURN: &str = "postrider 2026 near turn v1";
+
 /// BLAKE3 in key derivation mode over the concatenation of `parts`.
 pub fn derive(context: &'static str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(context);
