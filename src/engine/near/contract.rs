@@ -129,6 +129,8 @@ pub enum Input {
     Elsewhere(Vec<NodeId>),
     /// How much is to be done from now on.
     Profile(Profile),
+    /// A person wants to know who is here: listen, as after coming up.
+    Search,
     /// The time of `poll_timeout` has come.
     Timeout,
 }

@@ -20,7 +20,7 @@ pub struct Pace {
     pub mail_gap_ms: u64,
     /// Who is not heard for so long is gone: three periods.
     pub expires_ms: u64,
-    /// Who is heard after such a silence has come back.
+    /// Who is heard after it was not for so much listening has come back.
     pub silence_ms: u64,
     /// A neighbour that was visited and has no mail is visited again after this.
     pub visit_ms: u64,
@@ -36,7 +36,7 @@ const QUICK: Pace = Pace {
     mail_ms: 10_000,
     mail_gap_ms: 20_000,
     expires_ms: 30_000,
-    silence_ms: 15_000,
+    silence_ms: 8_000,
     visit_ms: 60_000,
     idle_ms: None,
 };
@@ -49,7 +49,7 @@ const SAVER: Pace = Pace {
     mail_ms: 6_000,
     mail_gap_ms: 60_000,
     expires_ms: 70_000,
-    silence_ms: 45_000,
+    silence_ms: 5_000,
     visit_ms: 5 * 60_000,
     idle_ms: Some(20_000),
 };

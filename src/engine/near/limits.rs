@@ -57,9 +57,9 @@ pub const STRONGER_DB: i16 = 10;
 pub const VAIN_MS: u64 = 40_000;
 /// See [`VAIN_MS`].
 pub const VAIN_ONE_IN: u64 = 4;
-/// And after each it listens so long, before another one that may be in vain: who else is there says so
-/// every second.
-pub const VAIN_GAP_MS: u64 = 2_000;
+/// And after each it dials nobody for so long, and up to as long again: who else is there says so every
+/// second, and some controllers that dial cannot be dialled.
+pub const VAIN_PAUSE_MS: u64 = 1_000;
 /// A dial that nobody tells the end of has failed.
 pub const DIAL_MS: u64 = 60_000;
 /// Who was not dialled for so long, though it was due, comes first.

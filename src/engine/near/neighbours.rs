@@ -244,10 +244,6 @@ impl Neighbours {
         Some(self.0.entry(node).or_default())
     }
 
-    pub fn get(&self, node: &NodeId) -> Option<&Neighbour> {
-        self.0.get(node)
-    }
-
     pub fn get_mut(&mut self, node: &NodeId) -> Option<&mut Neighbour> {
         self.0.get_mut(node)
     }

@@ -11,7 +11,7 @@ use crate::{
         advert::dials_first,
         contract::{AdapterId, Output, Place},
         duty::Pace,
-        limits::{LINKS_KEPT, OVERDUE_MS, PATIENCE_MS, TURN_MS, WANTED_TURN_MS},
+        limits::{LINKS_KEPT, OVERDUE_MS, PATIENCE_MS, TURN_MS, VAIN_PAUSE_MS, WANTED_TURN_MS},
         neighbours::Spot,
     },
     node::LinkId,
@@ -74,8 +74,8 @@ impl Near {
                 Some(_) => WANTED_TURN_MS,
                 None => TURN_MS,
             };
-            let vain_ms = if neighbour.failures > 0 { up.vain_ms() } else { 0 };
-            let at_ms = (missed_ms + turn_ms).max(neighbour.retry_ms()).max(vain_ms);
+            let free_ms = up.free_ms(neighbour.failures > 0);
+            let at_ms = (missed_ms + turn_ms).max(neighbour.retry_ms()).max(free_ms);
             if at_ms > now_ms {
                 next_ms = next_ms.min(at_ms);
                 continue;
@@ -139,7 +139,8 @@ impl Near {
         let Some(dialling) = up.dialling.take_if(|d| to.is_none_or(|to| d.to == to)) else {
             return;
         };
-        up.note_vain(dialling.begun_ms, now_ms);
+        let pause_ms = VAIN_PAUSE_MS + self.chance.up_to(VAIN_PAUSE_MS);
+        up.note_vain(dialling.begun_ms, now_ms, pause_ms);
         self.failed(now_ms, dialling.node, Some((adapter, dialling.to)));
     }
 

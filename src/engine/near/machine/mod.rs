@@ -17,10 +17,7 @@ use super::{
     advert::{NONCE, Said, nonce},
     contract::{AdapterId, Heard, Input, Known, Local, Output, Place, Profile},
     duty::{Duty, Pace},
-    limits::{
-        ADAPTERS_MAX, BELIEVED_MS, DIAL_MS, NONCE_LIFE_MS, VAIN_GAP_MS, VAIN_MS, VAIN_ONE_IN,
-        WANTED_MAX,
-    },
+    limits::{ADAPTERS_MAX, BELIEVED_MS, DIAL_MS, NONCE_LIFE_MS, VAIN_MS, VAIN_ONE_IN, WANTED_MAX},
     neighbours::{Neighbours, Sighting},
     resolver::Resolver,
     sessions::Sessions,
@@ -65,8 +62,8 @@ struct Adapter {
     dialling: Option<Dialling>,
     /// Until when dials in vain would last, were they spread over all time that they may have.
     vain_until_ms: u64,
-    /// When the last one ended.
-    vain_at_ms: u64,
+    /// After the last one it listens until then, whoever is due.
+    pause_until_ms: u64,
 }
 
 /// A dial that is under way.
@@ -84,16 +81,16 @@ impl Adapter {
     }
 
     /// A dial that was begun then was in vain.
-    fn note_vain(&mut self, begun_ms: u64, now_ms: u64) {
+    fn note_vain(&mut self, begun_ms: u64, now_ms: u64, pause_ms: u64) {
         let took_ms = now_ms.saturating_sub(begun_ms);
         self.vain_until_ms = self.vain_until_ms.max(begun_ms) + took_ms * VAIN_ONE_IN;
-        self.vain_at_ms = now_ms;
+        self.pause_until_ms = now_ms + pause_ms;
     }
 
-    /// When there is time for another one that may be.
-    fn vain_ms(&self) -> u64 {
+    /// When there is time for another dial, which `may_be_vain`.
+    fn free_ms(&self, may_be_vain: bool) -> u64 {
         let spread_ms = self.vain_until_ms.saturating_sub(VAIN_MS * VAIN_ONE_IN);
-        if self.vain_at_ms == 0 { 0 } else { spread_ms.max(self.vain_at_ms + VAIN_GAP_MS) }
+        self.pause_until_ms.max(if may_be_vain { spread_ms } else { 0 })
     }
 
     fn set_listening(&mut self, now_ms: u64, on: bool) {
@@ -150,6 +147,7 @@ impl Near {
                 self.elsewhere = nodes;
             }
             Input::Profile(profile) => self.set_profile(now_ms, profile),
+            Input::Search => self.search(now_ms),
             Input::Timeout => {}
         }
         self.settle(now_ms);
@@ -221,7 +219,7 @@ impl Near {
                 counted_ms: now_ms,
                 dialling: None,
                 vain_until_ms: now_ms,
-                vain_at_ms: 0,
+                pause_until_ms: 0,
             },
         );
         self.changed = true;
@@ -279,6 +277,10 @@ impl Near {
             .map(|(link, _)| *link)
             .collect();
         links.into_iter().for_each(|link| self.drop_link(link));
+        self.search(now_ms);
+    }
+
+    fn search(&mut self, now_ms: u64) {
         let pace = self.profile.pace();
         self.adapters.values_mut().for_each(|adapter| adapter.duty.search(now_ms, pace));
         self.changed = true;
