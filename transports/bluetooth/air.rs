@@ -1,0 +1,161 @@
+//! What one adapter says into the room, and whether it hears.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bluer::adv::{Advertisement, AdvertisementHandle, Type};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    SAID_BYTES, SERVICE,
+    bus::{ANSWER_TIME_MAX, Calls},
+};
+
+/// After what BlueZ refused it is asked again, later each time.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What is said.
+pub(super) struct Voice {
+    adapter: bluer::Adapter,
+    says: Option<[u8; SAID_BYTES]>,
+    /// Dropped, it is said no more.
+    handle: Option<AdvertisementHandle>,
+    retry: Retry,
+}
+
+impl Voice {
+    pub(super) fn new(adapter: bluer::Adapter) -> Self {
+        Self { adapter, says: None, handle: None, retry: Retry::default() }
+    }
+
+    /// Says this, if it does not yet. With each change the old advertisement goes and a new one comes,
+    /// never one in place of the other: an address of its own comes with a new one only.
+    pub(super) async fn say(&mut self, said: Option<[u8; SAID_BYTES]>) {
+        if self.says != said {
+            self.handle = None;
+            self.says = said;
+            self.retry = Retry::default();
+        }
+        let Some(said) = said else { return };
+        if self.handle.is_some() || !self.retry.is_due() {
+            return;
+        }
+        // The old one is taken back by a task of bluer's; that should be asked first.
+        tokio::task::yield_now().await;
+        match timeout(ANSWER_TIME_MAX, self.adapter.advertise(advertisement(said))).await {
+            Ok(Ok(handle)) => self.handle = Some(handle),
+            Ok(Err(_)) | Err(_) => self.retry.later(),
+        }
+    }
+
+    /// Says the same anew. A controller stops to advertise when somebody connects, and the kernel begins
+    /// again only when that one has left.
+    pub(super) fn renew(&mut self) {
+        self.handle = None;
+        self.retry = Retry::default();
+    }
+
+    /// Whether it says what it should.
+    pub(super) fn is_heard(&self) -> bool {
+        self.says.is_none() || self.handle.is_some()
+    }
+
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        if self.is_heard() { None } else { self.retry.at }
+    }
+}
+
+/// Connectable and no more: no name, no power, not "discoverable".
+fn advertisement(said: [u8; SAID_BYTES]) -> Advertisement {
+    Advertisement {
+        advertisement_type: Type::Peripheral,
+        service_data: BTreeMap::from([(SERVICE, said.to_vec())]),
+        discoverable: Some(false),
+        ..Advertisement::default()
+    }
+}
+
+/// What hears.
+pub(super) struct Ear {
+    calls: Calls,
+    adapter: u16,
+    hears: bool,
+    retry: Retry,
+}
+
+impl Ear {
+    pub(super) fn new(calls: Calls, adapter: u16) -> Self {
+        Self { calls, adapter, hears: false, retry: Retry::default() }
+    }
+
+    /// Hears or not, if it does not yet.
+    pub(super) async fn listen(&mut self, on: bool) {
+        if self.hears == on || (on && !self.retry.is_due()) {
+            return;
+        }
+        if on {
+            match self.calls.start_hearing(self.adapter).await {
+                Ok(()) => (self.hears, self.retry) = (true, Retry::default()),
+                Err(_) => self.retry.later(),
+            }
+        } else {
+            // An error means that it did not hear anyway.
+            let _ = self.calls.stop_hearing(self.adapter).await;
+            self.hears = false;
+        }
+    }
+
+    pub(super) fn hears(&self) -> bool {
+        self.hears
+    }
+
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry.at
+    }
+}
+
+/// When what was refused is asked for again.
+#[derive(Default)]
+struct Retry {
+    at: Option<Instant>,
+    pause: Duration,
+}
+
+impl Retry {
+    fn is_due(&self) -> bool {
+        self.at.is_none_or(|at| at <= Instant::now())
+    }
+
+    fn later(&mut self) {
+        self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+        self.at = Some(Instant::now() + self.pause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_advertisement_fits_and_tells_nothing_else() {
+        let says = advertisement([7; SAID_BYTES]);
+        // Length and type, the UUID, and what is said; the flags are the controller's.
+        assert_eq!(3 + 2 + 16 + says.service_data[&SERVICE].len(), 31);
+        assert_eq!(says.local_name, None);
+        assert!(says.service_uuids.is_empty() && says.system_includes.is_empty());
+        assert_eq!(says.discoverable, Some(false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_up_to_half_a_minute() {
+        let mut retry = Retry::default();
+        assert!(retry.is_due());
+        for _ in 0..10 {
+            retry.later();
+        }
+        assert!(!retry.is_due());
+        assert_eq!(retry.pause, PAUSE_MAX);
+        tokio::time::advance(PAUSE_MAX).await;
+        assert!(retry.is_due());
+    }
+}
