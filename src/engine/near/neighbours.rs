@@ -203,6 +203,11 @@ impl Neighbour {
         (self.stuck, self.stuck_until_ms) = (0, 0);
     }
 
+    /// It is to be visited as soon as may be.
+    pub fn is_due(&mut self) {
+        self.visited_ms = None;
+    }
+
     /// A link broke: it must be heard before it is dialled, and is then dialled at once.
     pub fn lost(&mut self) {
         self.spots.clear();

@@ -13,6 +13,7 @@ use crate::{
         duty::Pace,
         limits::{LINKS_KEPT, OVERDUE_MS, PATIENCE_MS, TURN_MS, VAIN_PAUSE_MS, WANTED_TURN_MS},
         neighbours::Spot,
+        sessions::Session,
     },
     node::LinkId,
 };
@@ -117,7 +118,7 @@ impl Near {
     /// Ends the link that needs its place least, for somebody who has waited since `missed_ms`; whether
     /// there was one.
     fn make_place(&mut self, now_ms: u64, pace: Pace, adapter: AdapterId, missed_ms: u64) -> bool {
-        let gives_ms = |session: &crate::near::sessions::Session| {
+        let gives_ms = |session: &Session| {
             let wanted = session.node.is_some_and(|node| self.wanted.contains_key(&node));
             let over_ms = session.over_ms().max(missed_ms + PATIENCE_MS);
             session.idle_ms(wanted).min(over_ms)

@@ -141,18 +141,20 @@ impl Near {
     }
 
     /// Ends links that prove nobody, and those that have nothing more to say where the profile wants
-    /// that, or where nobody is there whom we know.
+    /// that, where nobody is there whom we know, and where there is another way.
     pub(super) fn end_links(&mut self, now_ms: u64, pace: Pace) {
         let mut over = Vec::new();
         let mut next_ms = u64::MAX;
         for (link, session) in &self.sessions.0 {
             let wanted = session.node.is_some_and(|node| self.wanted.contains_key(&node));
-            let known = session.node.is_some_and(|node| self.resolver.knows(&node));
+            let needed = session
+                .node
+                .is_some_and(|node| self.resolver.knows(&node) && !self.elsewhere.contains(&node));
             let most_ms = if wanted { IDLE_WANTED_MS } else { 0 };
             let idle_ms = pace.idle_ms.map(|idle| session.moved_ms + idle.max(most_ms));
             let at_ms = match session.node {
                 None => session.up_ms + UNPROVEN_MS,
-                Some(_) if !known => session.idle_ms(false),
+                Some(_) if !needed => session.idle_ms(false),
                 Some(_) => idle_ms.map_or(u64::MAX, |at| at.max(session.idle_ms(wanted))),
             };
             if at_ms <= now_ms {

@@ -141,11 +141,7 @@ impl Near {
             Input::DialFailed { adapter, to } => self.dial_failed(now_ms, adapter, Some(to)),
             Input::Known(known) => self.know(now_ms, known),
             Input::Wanted(wanted) => self.want(now_ms, wanted),
-            Input::Elsewhere(nodes) => {
-                let nodes = nodes.into_iter().take(WANTED_MAX).collect();
-                self.changed |= self.elsewhere != nodes;
-                self.elsewhere = nodes;
-            }
+            Input::Elsewhere(nodes) => self.reach_elsewhere(nodes),
             Input::Profile(profile) => self.set_profile(now_ms, profile),
             Input::Search => self.search(now_ms),
             Input::Timeout => {}
@@ -297,17 +293,31 @@ impl Near {
         }
         self.changed = true;
         let mut unheard = false;
-        for node in self.wanted.keys().filter(|node| !before.contains_key(node)) {
+        let elsewhere = &self.elsewhere;
+        let new = |node: &&NodeId| !before.contains_key(node) && !elsewhere.contains(node);
+        for node in self.wanted.keys().filter(new) {
             match self.neighbours.get_mut(node) {
                 Some(neighbour) => {
                     neighbour.has_mail();
                     unheard |= neighbour.spots.is_empty() && !self.sessions.reach(node);
                 }
-                None => unheard |= self.resolver.knows(node) && !self.elsewhere.contains(node),
+                None => unheard |= self.resolver.knows(node),
             }
         }
         if let Some(pace) = self.profile.pace().filter(|_| unheard) {
             self.adapters.values_mut().for_each(|adapter| adapter.duty.mail(now_ms, pace));
+        }
+    }
+
+    fn reach_elsewhere(&mut self, nodes: Vec<NodeId>) {
+        let nodes: BTreeSet<NodeId> = nodes.into_iter().take(WANTED_MAX).collect();
+        let before = std::mem::replace(&mut self.elsewhere, nodes);
+        self.changed |= before != self.elsewhere;
+        // Whoever has lost its other way is not to wait for the next visit.
+        for node in before.difference(&self.elsewhere) {
+            if let Some(neighbour) = self.neighbours.get_mut(node) {
+                neighbour.is_due();
+            }
         }
     }
 

@@ -28,7 +28,7 @@ const ADVERT_JITTER_MS: u64 = 10;
 /// Nine in ten adverts are heard.
 const LOST_ONE_IN: u64 = 10;
 /// A dial is given up.
-const DIAL_MS: u64 = 8_000;
+const DIAL_MS: u64 = 10_000;
 /// Nobody takes links on that channel.
 const REFUSED_MS: u64 = 700;
 /// A link out of range is gone after this, and up to so much later.

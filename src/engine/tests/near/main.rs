@@ -317,6 +317,14 @@ fn whoever_is_reached_elsewhere_is_not_dialled_and_the_blocked_never() {
     assert!(air.nodes.iter().all(|node| node.dials.is_empty()));
     air.elsewhere(0, &[]);
     assert!(air.until(10_000, |air| air.linked(0, 1)).is_some());
+    // A way that comes later makes the link spare, and its end makes it needed at once.
+    air.elsewhere(0, &[1]);
+    air.elsewhere(1, &[0]);
+    air.run(15_000);
+    assert!(!air.linked(0, 1));
+    air.elsewhere(0, &[]);
+    air.elsewhere(1, &[]);
+    assert!(air.until(15_000, |air| air.linked(0, 1)).is_some());
 
     let mut specs = friends(2, QUICK);
     specs[0].blocks = vec![1];
@@ -350,6 +358,18 @@ fn a_restart_is_noticed_and_linked_again() {
     let p95 = quantile(&mut times, 95);
     println!("restart: linked again p50 {} p95 {p95} ms", times[50]);
     assert!(p95 <= 30_000, "{p95} ms");
+}
+
+#[test]
+fn an_adapter_that_is_pulled_out_ends_its_links_and_is_found_again() {
+    let mut air = all_up(friends(2, QUICK), 4);
+    air.until(60_000, |air| air.linked(0, 1)).unwrap();
+    air.down(0);
+    assert!(!air.linked(0, 1));
+    air.run(5_000);
+    air.up(0);
+    let took = air.until(30_000, |air| air.linked(0, 1)).unwrap();
+    assert!(took <= 15_000, "{took} ms");
 }
 
 #[test]

@@ -4,6 +4,11 @@
 //! what to say, when to listen and whom to dial is decided by [`Near`]. Its links prove nobody: the
 //! greeting does, and the machine hears who it is.
 
+mod probe;
+mod radio;
+#[cfg(test)]
+mod room;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -12,30 +17,29 @@ use std::{
 
 use postrider_base::NodeId;
 use postrider_engine::{
-    near::{
-        self, AdapterId, Came, End, Input, Known, Local, Near, Output,
-        advert::{NearKey, Said},
-    },
+    near::{self, AdapterId, Came, End, Input, Known, Local, Near, Output, advert::NearKey},
     node::LinkId,
 };
 use postrider_transports::{
     bluetooth::{AddressKind, Bluetooth, BluetoothEvent, BluetoothOptions, Place, Trouble},
-    contract::{Link, Stop, TransportError},
+    contract::{Link, TransportError},
 };
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::{Duration, Instant, sleep, sleep_until, timeout_at},
+    time::{Duration, Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::probe::probe_bluetooth;
+use self::radio::Radio;
 use super::{
-    bluetooth_state::{AdapterNow, NearNow, Now},
+    bluetooth_state::NearNow,
     board::LinkRow,
     node::{LinkEnd, Node},
 };
 use crate::{
-    desk::{Desk, Silent, reply::BluetoothLine},
+    desk::Silent,
     home::{self, Contact, Contacts},
 };
 
@@ -47,6 +51,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const MAIL_LOOK_MAX: usize = 1_024;
 /// An adapter that takes no links by then is used for dialling alone.
 const CHANNEL_PATIENCE: Duration = Duration::from_secs(3);
+/// Whoever was heard a moment ago is connected within one or two seconds. While an adapter dials it hears
+/// nobody, so it does not wait for as long as the transport would.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(10);
 /// What a link moves within [`LOOK_EVERY`] beside mail: a ping and its answer, sealed.
 const PING_BYTES: u64 = 128;
 /// A link over which another way to the same node is no better.
@@ -63,14 +70,25 @@ pub(super) fn start(
 ) {
     let radio = Arc::new(Bluetooth::new(options(settings)));
     let (events, heard) = mpsc::channel(EVENTS_MAX);
+    let stop = node.stop.clone();
+    meet(node, settings, seed, Arc::clone(&radio), heard, tasks);
+    tasks.spawn(async move { radio.run(events, stop).await });
+}
+
+/// The same with a radio that is run elsewhere.
+fn meet(
+    node: &Arc<Node>,
+    settings: &home::Bluetooth,
+    seed: [u8; 32],
+    radio: Arc<impl Radio>,
+    heard: mpsc::Receiver<BluetoothEvent>,
+    tasks: &mut JoinSet<()>,
+) {
     let (notices, noticed) = mpsc::channel(EVENTS_MAX);
     node.bluetooth.now().on = true;
-    let task =
-        BluetoothTask::new(Arc::clone(node), Arc::clone(&radio), settings, seed, notices.clone());
+    let task = BluetoothTask::new(Arc::clone(node), radio, settings, seed, notices.clone());
     tasks.spawn(task.run(heard, noticed));
     tasks.spawn(watch_mail(Arc::clone(node), notices));
-    let stop = node.stop.clone();
-    tasks.spawn(async move { radio.run(events, stop).await });
 }
 
 fn options(settings: &home::Bluetooth) -> BluetoothOptions {
@@ -88,9 +106,9 @@ enum Notice {
     Mail(Vec<NodeId>),
 }
 
-struct BluetoothTask {
+struct BluetoothTask<R> {
     node: Arc<Node>,
-    radio: Arc<Bluetooth>,
+    radio: Arc<R>,
     near: Near,
     adapters: BTreeMap<u16, Up>,
     links: BTreeMap<LinkId, Watched>,
@@ -130,10 +148,10 @@ struct Dialled {
     link: Result<Link, TransportError>,
 }
 
-impl BluetoothTask {
+impl<R: Radio> BluetoothTask<R> {
     fn new(
         node: Arc<Node>,
-        radio: Arc<Bluetooth>,
+        radio: Arc<R>,
         settings: &home::Bluetooth,
         seed: [u8; 32],
         notices: mpsc::Sender<Notice>,
@@ -250,7 +268,11 @@ impl BluetoothTask {
             if known && up.told != Some(channel) {
                 up.told = Some(channel);
                 news.push((*adapter, channel));
-                self.node.bluetooth.now().takes_links(*adapter, channel.is_some());
+                let mut lacks = self.radio.lacks(*adapter);
+                if channel.is_none() {
+                    lacks.push("it takes no links and only dials".to_owned());
+                }
+                self.node.bluetooth.now().lacks(*adapter, lacks);
             }
         }
         for (adapter, channel) in news {
@@ -295,7 +317,9 @@ impl BluetoothTask {
     fn dial(&mut self, adapter: u16, to: Place, channel: u8, expect: NodeId) {
         let radio = Arc::clone(&self.radio);
         self.dials.spawn(async move {
-            let link = radio.dial(adapter, to, channel).await;
+            let late = |_| TransportError::Timeout { to: to.to_string(), limit: DIAL_TIME_MAX };
+            let link = timeout(DIAL_TIME_MAX, radio.dial(adapter, to, channel)).await;
+            let link = link.map_err(late).and_then(|link| link);
             Dialled { adapter, to, expect, link }
         });
     }
@@ -448,98 +472,6 @@ async fn watch_mail(node: Arc<Node>, notices: mpsc::Sender<Notice>) {
             changed = commits.changed() => if changed.is_err() {
                 return;
             },
-        }
-    }
-}
-
-/// What Bluetooth is good for on this machine, without a daemon: listens for so long, and says nothing.
-pub async fn probe_bluetooth(desk: &Desk, listen: Duration) -> BluetoothLine {
-    let settings = &desk.home().config.bluetooth;
-    let radio = Bluetooth::new(options(settings));
-    let keys: Vec<(NodeId, NearKey)> = desk
-        .home()
-        .contacts()
-        .map_or_else(|_| Vec::new(), |known| known.linked().map(key).collect());
-    let (events, mut heard) = mpsc::channel(EVENTS_MAX);
-    let stop = Stop::new();
-    let (mut now, mut others) = (Now { on: true, ..Now::default() }, BTreeSet::new());
-    let until = Instant::now() + listen;
-    let running = radio.run(events, stop.clone());
-    let listening = async {
-        while let Ok(Some(event)) = timeout_at(until, heard.recv()).await {
-            match event {
-                BluetoothEvent::Up { adapter, name } => {
-                    now.up(adapter, &name);
-                    radio.listen(adapter, true);
-                }
-                BluetoothEvent::Down { adapter, trouble } => now.down(adapter, trouble),
-                BluetoothEvent::Heard { said, strength_dbm, .. } => {
-                    now.hear(desk, &keys, &mut others, &said, strength_dbm);
-                }
-                _ => {}
-            }
-            // Nothing will be heard.
-            if now.trouble.is_some() {
-                break;
-            }
-        }
-        stop.cancel();
-    };
-    // It ends when told to.
-    tokio::join!(running, listening);
-    now.strangers = others.len();
-    now.line()
-}
-
-/// As many as are counted.
-const OTHERS_MAX: usize = 1_024;
-
-impl Now {
-    fn up(&mut self, adapter: u16, name: &str) {
-        self.trouble = None;
-        let up = AdapterNow { name: name.to_owned(), ..AdapterNow::default() };
-        self.adapters.insert(adapter, up);
-    }
-
-    fn down(&mut self, adapter: Option<u16>, trouble: Trouble) {
-        let said = trouble.to_string();
-        let Some(adapter) = adapter else {
-            self.adapters.clear();
-            self.trouble = Some((said, matches!(trouble, Trouble::NoService | Trouble::NoAdapter)));
-            return;
-        };
-        if trouble == Trouble::Gone {
-            self.adapters.remove(&adapter);
-            return;
-        }
-        let down = self.adapters.entry(adapter).or_default();
-        down.name = format!("hci{adapter}");
-        (down.trouble, down.lacks) = (Some(said), Vec::new());
-    }
-
-    fn takes_links(&mut self, adapter: u16, takes: bool) {
-        if let Some(adapter) = self.adapters.get_mut(&adapter) {
-            let lacks = "it takes no links and only dials".to_owned();
-            adapter.lacks = if takes { Vec::new() } else { vec![lacks] };
-        }
-    }
-
-    fn hear(
-        &mut self,
-        desk: &Desk,
-        keys: &[(NodeId, NearKey)],
-        others: &mut BTreeSet<Said>,
-        said: &Said,
-        strength_dbm: Option<i16>,
-    ) {
-        match keys.iter().find(|(_, key)| key.read(said).is_some()) {
-            Some((node, _)) if self.near.iter().all(|near| near.node != *node) => {
-                let (name, ago_s) = (desk.name_of(node), Some(0));
-                self.near.push(NearNow { node: *node, name, linked: false, ago_s, strength_dbm });
-            }
-            Some(_) => {}
-            None if others.len() < OTHERS_MAX => drop(others.insert(*said)),
-            None => {}
         }
     }
 }
