@@ -79,6 +79,14 @@ pub const NEAR_MEMBER: &str = "postrider 2026 near member v1";
 /// BLAKE3 context of the order that says which of two dials first.
 pub const NEAR_TURN: &str = "postrider 2026 near turn v1";
 
+/// BLAKE3 context of what one end of a link over a local network gives the other, so that it tags what it
+/// tells all there.
+pub const CAST_EAR: &str = "postrider 2026 cast ear v1";
+/// BLAKE3 context of the key of such a tag.
+pub const CAST_TAG: &str = "postrider 2026 cast tag v1";
+/// BLAKE3 context of the chance from which it is drawn when a node says what it has.
+pub const CAST_CHANCE: &str = "postrider 2026 cast chance v1";
+
 /// BLAKE3 in key derivation mode over the concatenation of `parts`.
 pub fn derive(context: &'static str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(context);

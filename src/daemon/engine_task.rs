@@ -1,6 +1,6 @@
 //! The task that owns the engine: hands it what happens, obeys what it says.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::OnceLock};
 
 use bytes::Bytes;
 use postrider_base::link::LinkFacts;
@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{board::Board, introduce::Meet, reader::Question, stager::Order};
+use super::{board::Board, introduce::Meet, lan::Notice, reader::Question, stager::Order};
 
 /// Inputs that wait. What they hold is bounded by the permits of the links.
 pub(super) const INPUTS_MAX: usize = 4096;
@@ -80,6 +80,8 @@ pub(super) struct EngineTask<'a> {
     pub sketcher: mpsc::Sender<(Ticket, Box<Work>)>,
     pub meetings: mpsc::Sender<Meet>,
     pub board: &'a Board,
+    /// The way to the task of the local network, where there is one.
+    pub lan: &'a OnceLock<mpsc::Sender<Notice>>,
     pub held_ms: Box<dyn Fn() -> u64 + Send + 'a>,
     pub links: HashMap<LinkId, mpsc::Sender<Outgoing>>,
     /// Answers that could not even be asked for.
@@ -247,7 +249,16 @@ impl EngineTask<'_> {
                     self.unasked.push(Input::MeetFailed { node });
                 }
             }
+            // Lost, it goes by link.
+            Output::Cast { network, id } => self.tell_lan(Notice::Cast { network, id }),
+            Output::Haves { network, said } => self.tell_lan(Notice::Haves { network, said }),
             Output::Event(event) => self.event(event),
+        }
+    }
+
+    fn tell_lan(&self, notice: Notice) {
+        if let Some(lan) = self.lan.get() {
+            let _ = lan.try_send(notice);
         }
     }
 

@@ -3,18 +3,14 @@
 //! The `lan` transport says what is heard and which interfaces there are; `tls` makes the links;
 //! whom to dial and what to say is decided by [`Meeting`].
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv6Addr, SocketAddrV6},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::SocketAddrV6, sync::Arc};
 
-use postrider_base::{NodeId, link::LinkFacts};
+use postrider_base::{BundleId, NodeId, link::LinkFacts};
 use postrider_engine::{
     meeting::{
         Came, Input, InterfaceId, Known, Local, Meeting, Output, Place, Role, beacon::ContactKey,
     },
-    node::LinkId,
+    node::{LinkId, NetworkId},
 };
 use postrider_transports::{
     contract::Transport,
@@ -28,7 +24,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::node::Node;
+use super::{
+    cast::{self, Casting},
+    node::Node,
+};
 use crate::home::Contacts;
 
 /// Events and notices that wait; beacons beyond are lost, as on the air.
@@ -43,6 +42,10 @@ pub(super) enum Notice {
     Up { link: LinkId, node: NodeId, guest: bool, came: Came, end: CancellationToken },
     /// It is gone.
     Down { link: LinkId },
+    /// The engine has something for all on a network.
+    Cast { network: NetworkId, id: BundleId },
+    /// It says there what this node has.
+    Haves { network: NetworkId, said: Vec<u8> },
 }
 
 pub(super) struct LanTask {
@@ -50,6 +53,7 @@ pub(super) struct LanTask {
     tls: Arc<TlsTransport>,
     lan: Arc<Lan>,
     meeting: Meeting,
+    casting: Casting,
     links: BTreeMap<LinkId, CancellationToken>,
     contacts: Option<Arc<Contacts>>,
     dials: JoinSet<Option<Place>>,
@@ -75,6 +79,7 @@ impl LanTask {
         };
         Self {
             meeting: Meeting::new(local, seed, 0),
+            casting: Casting::new(Arc::clone(&node), Arc::clone(&lan)),
             node,
             tls,
             lan,
@@ -107,6 +112,14 @@ impl LanTask {
                         self.handle(Input::DialFailed { at });
                     }
                 }
+                () = self.casting.next() => {
+                    // Whoever was kept from looking has not heard nothing.
+                    for _ in 0..EVENTS_MAX {
+                        let Ok(event) = events.try_recv() else { break };
+                        self.event(event);
+                    }
+                    self.casting.tick();
+                }
                 () = sleep_until(due.min(looked + LOOK_EVERY)) => {
                     self.handle(Input::Timeout);
                 }
@@ -127,11 +140,16 @@ impl LanTask {
         match event {
             LanEvent::Up { interface, address, priority, beacons, name } => {
                 tracing::debug!(name, %address, "a local network is there");
+                self.casting.up(interface, beacons);
                 let interface = InterfaceId(interface);
                 self.handle(Input::InterfaceUp { interface, address, priority, beacons });
             }
             LanEvent::Down { interface } => {
+                self.casting.down(interface);
                 self.handle(Input::InterfaceDown { interface: InterfaceId(interface) });
+            }
+            LanEvent::Heard { interface, datagram, .. } if cast::is_one(&datagram) => {
+                self.casting.heard(interface, datagram);
             }
             LanEvent::Heard { interface, from, datagram } => {
                 let interface = InterfaceId(interface);
@@ -151,6 +169,8 @@ impl LanTask {
                 self.links.remove(&link);
                 self.handle(Input::LinkDown { link });
             }
+            Notice::Cast { network, id } => self.casting.cast(network, id),
+            Notice::Haves { network, said } => self.casting.say(network, &said),
         }
     }
 
@@ -212,11 +232,16 @@ impl LanTask {
 
 /// How an accepted link came over a local network, if it did.
 pub(super) fn accepted(facts: &LinkFacts) -> Option<Came> {
-    let at: SocketAddrV6 = facts.address.as_str().strip_prefix("tls://")?.parse().ok()?;
-    is_link_local(*at.ip())
-        .then(|| Came::Accepted { interface: InterfaceId(at.scope_id()), from: *at.ip() })
+    let at = link_local(facts)?;
+    Some(Came::Accepted { interface: InterfaceId(at.scope_id()), from: *at.ip() })
 }
 
-fn is_link_local(address: Ipv6Addr) -> bool {
-    address.segments()[0] & 0xffc0 == 0xfe80
+/// The local network that a link runs over, if it runs over one.
+pub(super) fn network(facts: &LinkFacts) -> Option<NetworkId> {
+    link_local(facts).map(|at| NetworkId(at.scope_id()))
+}
+
+fn link_local(facts: &LinkFacts) -> Option<SocketAddrV6> {
+    let at: SocketAddrV6 = facts.address.as_str().strip_prefix("tls://")?.parse().ok()?;
+    (at.ip().segments()[0] & 0xffc0 == 0xfe80).then_some(at)
 }

@@ -14,6 +14,7 @@ mod air_ledger;
 mod bluetooth;
 mod bluetooth_state;
 mod board;
+mod cast;
 mod contacts;
 mod dialer;
 mod engine_task;
@@ -235,6 +236,7 @@ impl Daemon {
                     sketcher,
                     meetings,
                     board: &node.board,
+                    lan: &node.meeting,
                     held_ms: Box::new(move || desk.held_ms()),
                     links: HashMap::new(),
                     unasked: Vec::new(),

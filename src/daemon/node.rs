@@ -300,11 +300,13 @@ impl Node {
         let metered = facts.metered || rule.metered;
         let usual = LinkPolicy::default();
         Ok(LinkPolicy {
-            transit: config.carry_strangers && rule.relay,
+            // Where nothing may be enciphered nobody's mail passes but that of the two ends.
+            transit: config.carry_strangers && rule.relay && !facts.clear_only,
             nice_max: rule.nicest.and_then(Niceness::new).unwrap_or(usual.nice_max),
             size_max: rule.longest.unwrap_or(usual.size_max),
             keepalive: !metered,
             counted: config.carry.count_copies || metered || facts.rate_bps.is_some(),
+            network: lan::network(facts).filter(|_| config.lan_cast),
             ..usual
         })
     }

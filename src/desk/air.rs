@@ -19,7 +19,7 @@ use postrider_base::{
 use postrider_engine::{
     air::{Lane, Span, ledger::Ledger, regions::Region},
     node::Answer,
-    station::{Asks, Item, ItemId, Source, To, Verdict, beacon::ContactKey},
+    station::{Asks, Item, ItemId, Repeats, Source, To, Verdict, beacon::ContactKey},
 };
 use postrider_spool::{Class, Cursor, DurableSpool, Entry, Queue, Spool};
 
@@ -199,6 +199,16 @@ impl Desk {
         }
     }
 
+    /// What is cast to all on a local network: a small bundle in its form for strangers, which goes once.
+    /// `None` where it is gone, or has no form.
+    pub fn item_to_cast(&self, id: &BundleId) -> Result<Option<Item>, Failure> {
+        let contacts = self.home.contacts()?;
+        let Some(entry) = self.spool(&Silent)?.entry(id)? else { return Ok(None) };
+        let whom = For { to: To::Anybody, contacts: &contacts, clear: None };
+        let item = self.item(&self.open_live(&Silent)?, &entry, whom)?;
+        Ok(item.map(|item| Item { asks: Asks::Nothing, repeats: Repeats::Never, ..item }))
+    }
+
     /// Who this is and whose station: those between whom clear mail may go.
     fn stations(&self, contacts: &Contacts) -> Vec<NodeId> {
         let named = &self.home.config.air.stations;
@@ -274,6 +284,7 @@ impl Desk {
             source: source_of(entry),
             lives_ms: u64::from(left_s) * 1000,
             asks: if waits { Asks::Receipt } else { Asks::Nothing },
+            repeats: Repeats::Ever,
         }))
     }
 
@@ -287,6 +298,15 @@ impl Desk {
 
     /// Takes a bundle in its radio form; what it means is durable when this returns.
     pub fn take_form(&self, form: &[u8]) -> Result<(Verdict, News), Failure> {
+        self.take_form_telling(form, |_| {})
+    }
+
+    /// The same; which bundle it is, is told before it is durable.
+    pub fn take_form_telling(
+        &self,
+        form: &[u8],
+        tell: impl FnOnce(BundleId),
+    ) -> Result<(Verdict, News), Failure> {
         let contacts = self.home.contacts()?;
         let me = self.home.card.node;
         let keys = self.home.key.seal_secrets();
@@ -302,6 +322,7 @@ impl Desk {
         };
         let id = bundle.head.id(&bundle.payload);
         let item = ItemId::of(&id);
+        tell(id);
         let _taking = lock(&self.taking);
         let intake = Intake::new(self, self.spool(&Silent)?)?;
         let taken = intake.take_small(&bundle.head, hop, &bundle.payload);

@@ -45,6 +45,8 @@ pub struct Config {
     pub lan: bool,
     /// The UDP port of beacons; all nodes of a network share it.
     pub lan_port: u16,
+    /// Small bundles for groups go to all on a local network at once, where many are linked there.
+    pub lan_cast: bool,
     /// Which interfaces take part, and how; the first rule that fits a name decides. None: all.
     pub lan_rules: Vec<LanRule>,
     /// The daemon exchanges with every medium of ours that is mounted.
@@ -179,6 +181,7 @@ impl Default for Config {
             public: false,
             lan: true,
             lan_port: 7531,
+            lan_cast: true,
             lan_rules: Vec::new(),
             media: true,
             mount_media: true,
@@ -349,7 +352,7 @@ impl Config {
              name = {}\nhidden = {}\naddresses = {}\n\
              lifetime-days = {}\ncarry-strangers = {}\nworkers = {}\n\
              listen = {}\npeers = {}\ndial-contacts = {}\npublic = {}\nlan = {}\nlan-port = {}\n\
-             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\ninbox = {}\nygg = {}\n{}",
+             lan-cast = {}\n             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\ninbox = {}\nygg = {}\n{}",
             value(&self.name),
             self.hidden,
             list(&self.addresses),
@@ -362,6 +365,7 @@ impl Config {
             self.public,
             self.lan,
             self.lan_port,
+            self.lan_cast,
             self.media,
             self.mount_media,
             list(&self.media_dirs),

@@ -109,6 +109,8 @@ pub(crate) fn describe(input: &Input) -> (&'static str, LinkId, ShortId, u64) {
         }
         Input::Ping { link, nonce } => ("ping", *link, none, *nonce),
         Input::MeetFailed { .. } => ("no meeting", LinkId(0), none, 0),
+        Input::CastHeard { id, .. } => ("cast heard", LinkId(0), ShortId::of(id), 0),
+        Input::Haves { .. } => ("haves", LinkId(0), none, 0),
         Input::Timeout => ("timeout", LinkId(0), none, 0),
     }
 }

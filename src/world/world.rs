@@ -522,6 +522,8 @@ impl World {
             }
             // Only whoever packs units asks for it.
             Output::Flushed { .. } => {}
+            // No road here is a local network.
+            Output::Cast { .. } | Output::Haves { .. } => {}
             Output::Carried { id, peer } => self.carried(at, &id, peer),
             // Roads have no sockets, so nobody is introduced here; were it otherwise, it would fail.
             Output::Meet { node, .. } => self.tell_after(0, at, Input::MeetFailed { node }),

@@ -11,6 +11,7 @@
 # partition  a host's cable, and the one between two switches, pulled for 3 and for LONG=20 seconds
 # static     a peer with an address, no beacons, after an outage of OUTAGE=40 seconds
 # restart    both daemons killed, no other network: what was sent before arrives after
+# bulletin   for a group of NODES=40 on one switch, near 4 KiB: its bytes there; CAST=false by links
 # crowd      NODES=40 on one switch, each writes to EACH=3 others (EACH=all: to everybody)
 . "$(dirname "$0")/common.sh"
 . "$here/net.sh"
@@ -222,10 +223,86 @@ crowd() {
   count=$(for n in $(seq "$nodes"); do within 15 capped "k$n" && echo; done | wc -l)
   check "crowd: no node has more than 8 links for long" is "$count" "$nodes"
 }
+
+# A list of who belongs together, of nearly 4 KiB, goes to everybody on one switch, where what comes in is
+# counted: datagrams for all, and what links say more than when nothing happens.
+bulletin() {
+  local nodes=${NODES:-40} n size before during cast links most words whole repair wants haves
+  needs nft
+  switch s
+  count_frames s
+  for n in $(seq "$nodes"); do
+    node "k$n"; attach "k$n" s
+    [ -n "${CAST:-}" ] && setting "k$n" "lan-cast = $CAST"
+  done
+  P k1 roster new all >/dev/null
+  # Some words to each that cannot be compressed, so that forty are just below 4 KiB.
+  for n in $(seq 2 "$nodes"); do
+    words=$(head -c "${WORDS:-35}" /dev/urandom | od -An -tx1 | tr -d ' \n' | fold -w 32 | sed 's/^/--group=/')
+    # shellcheck disable=SC2086
+    P k1 roster add "$(id_of "k$n")" --role keeper $words >/dev/null
+  done
+  P k1 roster export "$W/all.roster" >/dev/null
+  for n in $(seq 2 "$nodes"); do P "k$n" roster follow "$W/all.roster" --yes >/dev/null; done
+  for n in $(seq "$nodes"); do launch "k$n"; done
+  for n in $(seq "$nodes"); do within 120 answers "k$n"; done
+  pause "${SETTLE:-40}"
+  # Pings come every 15 s.
+  frames s >/dev/null; pause 30; before=$(frames s)
+  P k1 roster add "$(id_of k2)" --role pumps >/dev/null
+  pause 30; during=$(frames s)
+  size=$(P k1 --json bundle ls | python3 -c '
+import json, sys
+rows = [json.loads(line) for line in sys.stdin]
+print(max(row["bytes"] for row in rows if row.get("type") == "bundle"))')
+  for n in $(seq 2 "$nodes"); do
+    P "k$n" roster show | grep -q pumps && echo
+  done | wc -l >"$W/have"
+  read -r links whole repair wants haves <<<"$during"
+  cast=$((whole + repair + wants + haves))
+  links=$((links - ${before%% *}))
+  echo "    of $size bytes: $cast for all (once $whole, repair $repair, wants $wants, who has it $haves)"
+  echo "    $links more over links than in 30 s without (${before%% *})"
+  check "bulletin: all others have it" is "$(cat "$W/have")" "$((nodes - 1))"
+  most=$((3 * size))
+  [ "${CAST:-true}" = true ] && check "bulletin: at most three times its size" test $((cast + links)) -le "$most"
+}
+id_of() { P "$1" id --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])'; }
+# What comes into a switch: datagrams of a cast, and TCP, counted apart, with 14 bytes of Ethernet each.
+count_frames() {
+  in_space "$1" nft -f - <<END
+table bridge count {
+  counter whole {}
+  counter repair {}
+  counter wants {}
+  counter haves {}
+  counter links {}
+  chain in {
+    type filter hook prerouting priority 0;
+    meta l4proto udp @th,64,16 { 0x202, 0x240-0x2ff } counter name whole
+    meta l4proto udp @th,64,16 { 0x205, 0x206 } counter name repair
+    meta l4proto udp @th,64,16 0x207 counter name wants
+    meta l4proto udp @th,64,8 3 counter name haves
+    meta l4proto tcp counter name links
+  }
+}
+END
+}
+# Bytes of each since the last time: those of links first.
+frames() {
+  in_space "$1" nft -j reset counters | python3 -c '
+import json, sys
+found = {}
+for entry in json.load(sys.stdin)["nftables"]:
+    if "counter" in entry:
+        counter = entry["counter"]
+        found[counter["name"]] = counter["bytes"] + 14 * counter["packets"]
+print(*(found[name] for name in ("links", "whole", "repair", "wants", "haves")))'
+}
 links_of() { P "$1" --json peers | grep -c '"up":true'; }
 capped() { [ "$(links_of "$1")" -le 8 ]; }
 
-[ $# -gt 0 ] || set -- fresh chain ring partition static restart crowd
+[ $# -gt 0 ] || set -- fresh chain ring partition static restart crowd bulletin
 for scenario in "$@"; do
   echo "== $scenario"
   "$scenario"

@@ -41,8 +41,9 @@ pub use self::{
 pub const PORT: u16 = 7531;
 /// Interfaces used at once; more are left out. A machine with containers has a dozen.
 pub const INTERFACES_MAX: usize = 64;
-/// Longest datagram that is passed on; longer ones are cut, and nothing that is cut is a beacon.
-pub const DATAGRAM_MAX: usize = 256;
+/// Longest datagram: in one packet on every link that carries IPv6 (RFC 8200, 5: 1280 bytes, less 40 of
+/// IPv6 and 8 of UDP). Longer ones are dropped.
+pub const DATAGRAM_MAX: usize = 1_232;
 
 /// What can be chosen about the local network.
 #[derive(Clone, Debug)]
@@ -212,8 +213,12 @@ impl Lan {
 
 /// Passes on what comes until the interface is gone.
 async fn hear(ear: UdpSocket, interface: u32, events: mpsc::Sender<LanEvent>) {
-    let mut buffer = [0; DATAGRAM_MAX];
+    // One more than that tells what was longer.
+    let mut buffer = [0; DATAGRAM_MAX + 1];
     while let Ok((length, from)) = ear.recv_from(&mut buffer).await {
+        if length > DATAGRAM_MAX {
+            continue;
+        }
         let Some(from) = sockets::neighbour(from, interface) else { continue };
         let datagram = buffer[..length].to_vec();
         // Full: lost, like any other datagram.

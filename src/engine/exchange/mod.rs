@@ -51,11 +51,13 @@ pub use limits::{
 };
 pub(crate) use memory::Memory;
 pub use unit::{
-    Begin, FEATURE_BRIEF, FEATURE_MEETS, FEATURE_SKETCH, Hello, Offered, Unit, UnitError, VERSION,
+    Begin, FEATURE_BRIEF, FEATURE_CAST, FEATURE_MEETS, FEATURE_SKETCH, Hello, Offered, Unit,
+    UnitError, VERSION,
 };
 
 /// What this program knows beyond version 1.
-const FEATURES: u64 = FEATURE_SKETCH | FEATURE_MEETS | FEATURE_BRIEF | introduce::FEATURE;
+const FEATURES: u64 =
+    FEATURE_SKETCH | FEATURE_MEETS | FEATURE_BRIEF | FEATURE_CAST | introduce::FEATURE;
 
 /// Bytes of one node that a neighbour is told of.
 const MEET_BYTES: usize = 9;
@@ -224,6 +226,10 @@ impl Exchange {
                 }
                 Ok(())
             }
+            Unit::Ear(key) => {
+                core.casts.take_key(peer.link, key);
+                Ok(())
+            }
             Unit::Sketch(step) => self.reconciling.take(core, peer, sending, &step),
             Unit::Halt { reason: DUPLICATE, .. } if peer.node == Some(core.local.node) => {
                 Err(Ending::Duplicate)
@@ -246,10 +252,15 @@ impl Exchange {
         }
     }
 
-    /// The other end is there: that counts, and it is told whom this node meets.
+    /// The other end is there: that counts, and it is told whom this node meets, and how to be heard.
     fn meet(&mut self, core: &mut Core) {
         let Some(hello) = self.peer.hello.filter(|_| !self.met) else { return };
         self.met = true;
+        if let Some(key) =
+            core.casts.key(self.peer.link).filter(|_| hello.features & FEATURE_CAST != 0)
+        {
+            self.peer.send(core, &Unit::Ear(key));
+        }
         if let Some(node) = self.peer.node {
             core.meet(node);
             self.tell_at = (hello.features & FEATURE_MEETS != 0).then_some(core.now.mono_ms);

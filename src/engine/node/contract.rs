@@ -62,6 +62,10 @@ pub struct Now {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
+/// A local network on which a datagram reaches everybody: an interface, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkId(pub u32);
+
 /// A question to the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
@@ -198,6 +202,22 @@ pub enum Input {
     },
     /// Receipts became known by another way: they are asked for ([`Output::ReceiptsSince`]).
     Receipts,
+    /// A bundle was cast on a network, and heard whole. Comes before its [`Input::Arrived`].
+    CastHeard {
+        /// Where.
+        network: NetworkId,
+        /// Which.
+        id: BundleId,
+        /// This node had it before.
+        here: bool,
+    },
+    /// Somebody on a network said what it has: as [`Output::Haves`] gave it there, or anything else.
+    Haves {
+        /// Where.
+        network: NetworkId,
+        /// It.
+        said: Bytes,
+    },
     /// Contacts, blocked nodes or routes changed.
     People(People),
     /// Whether this node is under pressure now ([`is_pressed`](super::is_pressed)); said again is no
@@ -524,6 +544,21 @@ pub enum Output {
         node: NodeId,
         /// Where it is seen.
         at: SocketAddr,
+    },
+    /// Send the form of a live bundle to everybody on a network, once, and repair what gets lost there.
+    /// At leisure: what nobody says that it has goes by link.
+    Cast {
+        /// Where.
+        network: NetworkId,
+        /// Which.
+        id: BundleId,
+    },
+    /// Send this to everybody on a network: [`Input::Haves`] there.
+    Haves {
+        /// Where.
+        network: NetworkId,
+        /// At most [`HAVES_MAX`](super::HAVES_MAX) bytes.
+        said: Vec<u8>,
     },
     /// Something worth telling; nothing depends on it.
     Event(Event),

@@ -9,6 +9,7 @@ use postrider_base::{
 };
 
 use super::{
+    casts::Casts,
     contract::{Class, Event, LinkId, Local, NewBundle, Now, Output, ShortId, Ticket, TransferId},
     handover::Handovers,
     near::Near,
@@ -29,6 +30,7 @@ pub(crate) struct Core {
     pub arrivals: Arrivals,
     pub introductions: Introductions,
     pub near: Near,
+    pub casts: Casts,
     pub outputs: VecDeque<Output>,
     /// What one link's input means for others; done before the next input.
     pub tasks: VecDeque<Task>,
@@ -188,6 +190,7 @@ impl Core {
             arrivals: Arrivals::default(),
             introductions: Introductions::default(),
             near: Near::default(),
+            casts: Casts::default(),
             outputs: VecDeque::new(),
             tasks: VecDeque::new(),
             handovers: Handovers::default(),

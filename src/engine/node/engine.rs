@@ -70,6 +70,11 @@ impl Engine {
             }
             Input::Gone { id } => self.core.tasks.push_back(Task::Gone(ShortId::of(&id))),
             Input::Receipts => self.core.tasks.push_back(Task::NewReceipts),
+            Input::CastHeard { network, id, here } => {
+                let now_ms = self.core.now.mono_ms;
+                self.core.casts.heard(now_ms, network, ShortId::of(&id), here);
+            }
+            Input::Haves { network, said } => self.core.casts.take_haves(network, &said),
             Input::People(people) => {
                 if self.core.memory.note_people(&people) {
                     self.links.values_mut().for_each(Exchange::compare);
@@ -116,7 +121,8 @@ impl Engine {
     /// When [`Input::Timeout`] is due, on the clock of [`Now::mono_ms`].
     pub fn poll_timeout(&self) -> Option<u64> {
         let stall = self.core.arrivals.stall_at(self.core.local.policy.stall_ms);
-        self.links.values().filter_map(Exchange::deadline).chain(stall).min()
+        let said = self.core.casts.due_ms();
+        self.links.values().filter_map(Exchange::deadline).chain(stall).chain(said).min()
     }
 
     /// Whether a bundle would be offered over a link, and why or why not; `None` without the link.
@@ -163,6 +169,10 @@ impl Engine {
         }
         self.core.introductions.link_up(link, &opening.facts);
         self.core.near.link_up(link, &opening.facts, &opening.policy);
+        if let Some(network) = opening.policy.network {
+            let peer = peer.map(|peer| *peer.as_bytes());
+            self.core.casts.link_up(link, network, peer, &opening.random);
+        }
         let exchange = Exchange::open(&mut self.core, opening);
         self.links.insert(link, exchange);
         self.core.touched.insert(link);
@@ -254,6 +264,7 @@ impl Engine {
         for link in all {
             self.with(link, Exchange::tick);
         }
+        self.core.casts.tick(now_ms, &mut self.core.outputs);
         let stalled = self.core.arrivals.stalled(now_ms, self.core.local.policy.stall_ms);
         for (id, spot) in stalled {
             let waiting = self.core.arrivals.release(&id, spot);
@@ -313,6 +324,7 @@ impl Engine {
         exchange.end(&mut self.core);
         self.core.introductions.link_down(self.core.now.mono_ms, link);
         self.core.near.link_down(link);
+        self.core.casts.link_down(link);
     }
 
     /// Forgets cut bodies beyond the bounds. A body can be left by its link's end, and as well by a

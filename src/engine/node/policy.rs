@@ -2,7 +2,7 @@
 
 use postrider_base::{Niceness, bundle::PAYLOAD_MAX, link::LinkFacts};
 
-use super::{ending::Reason, row::Class};
+use super::{contract::NetworkId, ending::Reason, row::Class};
 
 /// What holds for all links.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,8 @@ pub struct LinkPolicy {
     /// Whether it is narrow: then few copies are made over it. An engine finds that for itself where
     /// the rate is known beforehand.
     pub radio: bool,
+    /// A local network over which it runs, on which its other end hears what is sent to everybody.
+    pub network: Option<NetworkId>,
 }
 
 impl Default for LinkPolicy {
@@ -113,6 +115,7 @@ impl Default for LinkPolicy {
             keepalive: true,
             counted: false,
             radio: false,
+            network: None,
         }
     }
 }

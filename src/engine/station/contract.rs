@@ -131,6 +131,17 @@ pub struct Item {
     /// Whether this node waits for a receipt, as it does for its own messages: it asks others for one
     /// when somebody seems to have the item and none comes.
     pub asks: Asks,
+    /// Whether it goes again by itself.
+    pub repeats: Repeats,
+}
+
+/// Whether an item goes again although nobody says that they lack it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// Ever more rarely, until it is taken back.
+    Ever,
+    /// No: whoever did not hear of it gets it another way. What others lack of it is repaired.
+    Never,
 }
 
 /// Whether a receipt is asked for.

@@ -6,7 +6,7 @@ use postrider_base::{NodeId, radio::FrameType};
 
 use super::{
     code::{Coded, Follows, Key},
-    contract::{Asks, Ending, Item, ItemId, Now, Source, To},
+    contract::{Asks, Ending, Item, ItemId, Now, Repeats, Source, To},
     fair::{Asker, Budgets, Shares},
     pace::{GAP_MOST_US, Pace, REST_US, around},
 };
@@ -77,6 +77,7 @@ pub(super) struct Entry {
     pub times: u32,
     to: To,
     asks: Asks,
+    repeats: Repeats,
     coded: Coded,
     ends_ms: u64,
     arrival: u64,
@@ -131,7 +132,7 @@ impl Items {
             && entry.is_like(&item, &coded)
         {
             entry.ends_ms = ends_ms;
-            entry.asks = item.asks;
+            (entry.asks, entry.repeats) = (item.asks, item.repeats);
             // What others have begun to put together goes on under its key.
             if coded.is_one() {
                 entry.coded = coded;
@@ -154,6 +155,7 @@ impl Items {
             times: 0,
             to: item.to,
             asks: item.asks,
+            repeats: item.repeats,
             ends_ms,
             arrival: self.arrivals,
             next: 0,
@@ -523,7 +525,8 @@ impl Entry {
         }
         let wanted = self.wanted.iter().map(|wanted| (Turn::Repair(wanted.by), wanted.due_us));
         let offer = self.offer.map(|(by, us)| (Turn::Offer(by), us));
-        wanted.chain([(Turn::Again, self.due_us)]).chain(offer).collect()
+        let again = (self.repeats == Repeats::Ever).then_some((Turn::Again, self.due_us));
+        wanted.chain(again).chain(offer).collect()
     }
 
     /// For whom that is, if not for the sake of the item.

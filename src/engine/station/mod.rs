@@ -25,7 +25,7 @@ mod wants;
 
 pub use contract::{
     Asks, Beacons, Ending, FormNumber, Input, Item, ItemId, Listening, Now, Output, Refusal,
-    Settings, Source, To, Verdict, Waiting,
+    Repeats, Settings, Source, To, Verdict, Waiting,
 };
 pub use machine::{SettingsError, Station};
 

@@ -505,9 +505,12 @@ impl Sending {
                 let id = row.short();
                 let known = self.ids.contains_key(&id) || self.later.holds(&row);
                 self.arrived(&id, &row);
-                if !known && core.near.has(core.now.mono_ms, &row, peer.node) {
+                // What it has told all that it has is as good as settled.
+                let has = core.casts.has(peer.link, &id);
+                let goes = !known && !has && !row.expired(core.now.held_ms);
+                if goes && is_left(core, peer, &row) {
                     self.put_off(core, peer, row);
-                } else if !known && !row.expired(core.now.held_ms) {
+                } else if goes {
                     entries.push(Offered { id, nice: row.nice, length: row.length });
                     self.ids.insert(id, self.next_handle);
                     if self.is_to_be_given(peer, &row) {
@@ -571,6 +574,12 @@ impl Sending {
         self.passed.close(&row.short());
         Some(row)
     }
+}
+
+/// Whether another link takes a row, or it goes to all on a network at once.
+fn is_left(core: &mut Core, peer: &Peer, row: &Row) -> bool {
+    core.near.has(core.now.mono_ms, row, peer.node)
+        || core.casts.takes(core.now, peer.link, row, &mut core.outputs)
 }
 
 fn is_due(only: &Option<Only>, row: &Row) -> bool {

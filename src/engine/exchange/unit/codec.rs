@@ -51,6 +51,7 @@ impl Unit {
                 tagged(3, &(handle, tokens, hops, age_s, level, bytes.0, bytes.1))
             }
             Self::Brief { handle, form } => tagged(19, &(handle, serde_bytes::Bytes::new(form))),
+            Self::Ear(key) => tagged(20, &ByteBuf::from(*key)),
             Self::Data { handle, bytes } => {
                 let mut head = vec![4];
                 head.extend(handle.to_be_bytes());
@@ -151,6 +152,10 @@ impl Unit {
                 let (handle, form): (u32, ByteBuf) = wire::decode(body)?;
                 Self::Brief { handle, form: form.into_vec().into() }
             }
+            20 => {
+                let key: ByteBuf = wire::decode(body)?;
+                Self::Ear(key.into_vec().try_into().map_err(|_| UnitError::Field("ear"))?)
+            }
             other => return Err(UnitError::Type(other)),
         })
     }
@@ -162,7 +167,7 @@ impl Unit {
 
     /// What is at the start of a unit, for traces; `None` for types that are not known.
     pub fn name(unit: &[u8]) -> Option<&'static str> {
-        const NAMES: [&str; 20] = [
+        const NAMES: [&str; 21] = [
             "Hello",
             "Offer",
             "Want",
@@ -183,6 +188,7 @@ impl Unit {
             "Introduce",
             "Meets",
             "Brief",
+            "Ear",
         ];
         NAMES.get(usize::from(*unit.first()?)).copied()
     }

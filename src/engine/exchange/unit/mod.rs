@@ -29,6 +29,9 @@ pub const FEATURE_MEETS: u64 = 1 << 5;
 /// In [`Hello::features`]: takes [`Unit::Brief`].
 pub const FEATURE_BRIEF: u64 = 1 << 6;
 
+/// In [`Hello::features`]: takes [`Unit::Ear`].
+pub const FEATURE_CAST: u64 = 1 << 7;
+
 /// One message of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -71,6 +74,8 @@ pub enum Unit {
     /// Whom the sender meets: hints, and how near it is to each, which is never 0. At least one, at most
     /// [`MEETS_MAX`](crate::router::MEETS_MAX).
     Meets(Vec<(NodeHint, u8)>),
+    /// On a local network: what you tell all there, and me with it, is to be tagged under this.
+    Ear([u8; 16]),
     /// Are you there?
     Ping(u64),
     /// Yes.

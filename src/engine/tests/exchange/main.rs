@@ -4,6 +4,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "the numbers of a scenario are small")]
 
 mod bytes_spent;
+mod casting;
 mod cuts;
 mod delegating;
 mod directly;

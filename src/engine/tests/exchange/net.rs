@@ -16,8 +16,8 @@ use postrider_engine::{
     carriage::length_prefix,
     exchange::Unit,
     node::{
-        Answer, Class, Ending, Engine, Event, Input, Instance, LinkId, LinkPolicy, Local, Now,
-        Output, Policy, Ticket,
+        Answer, Class, Ending, Engine, Event, Input, Instance, LinkId, LinkPolicy, Local,
+        NetworkId, Now, Output, Policy, Ticket,
     },
     router::{Delegation, Flood, Meeting, Spray, Tells},
 };
@@ -106,6 +106,8 @@ enum Happening {
     Down(LinkId),
     Answer(usize, u32, Output, Ticket),
     Worked(usize, u32, Input),
+    Cast(usize, NetworkId, BundleId),
+    Haves(usize, NetworkId, Bytes),
 }
 
 pub struct Net {
@@ -125,6 +127,11 @@ pub struct Net {
     next_link: u64,
     /// From, to, which unit, which byte, which bit: changed under way.
     pub spoil: Option<(usize, usize, usize, usize, u8)>,
+    /// Who cast what to all on the network, and how long what all said of what they have was.
+    pub casts: Vec<(usize, BundleId)>,
+    pub haves: Vec<usize>,
+    /// Of a thousand that would hear something cast, so many do not.
+    pub lost_permille: u64,
     muted: BTreeSet<LinkId>,
     held_back: Vec<(LinkId, &'static str)>,
     /// Ends that have not heard of their link.
@@ -161,6 +168,9 @@ impl Net {
             next_link: 0,
             pending: BTreeSet::new(),
             spoil: None,
+            casts: vec![],
+            haves: vec![],
+            lost_permille: 0,
             muted: BTreeSet::new(),
             held_back: vec![],
             chance: Chance(1),
@@ -377,8 +387,31 @@ impl Net {
                 let answer = self.nodes[at].store.answer(now, question);
                 self.feed(at, Input::Done { ticket, answer });
             }
+            Happening::Cast(from, network, id) => self.cast(from, network, id),
+            Happening::Haves(from, network, said) => {
+                for at in (0..self.nodes.len()).filter(|at| *at != from) {
+                    self.feed(at, Input::Haves { network, said: said.clone() });
+                }
+            }
         }
         true
+    }
+
+    /// All on the network hear a bundle, but those whom chance keeps from it.
+    fn cast(&mut self, from: usize, network: NetworkId, id: BundleId) {
+        let Some(cast) = self.nodes[from].store.get(&id).cloned() else { return };
+        for at in (0..self.nodes.len()).filter(|at| *at != from) {
+            if self.chance.below(1000) < self.lost_permille {
+                continue;
+            }
+            let here = self.nodes[at].store.has(&id);
+            self.feed(at, Input::CastHeard { network, id, here });
+            if !here {
+                let now = self.now();
+                self.nodes[at].store.put_heard(now, &cast);
+                self.feed(at, Input::Arrived { id });
+            }
+        }
     }
 
     /// Nothing goes over a link any more, and nobody says so.
@@ -453,6 +486,14 @@ impl Net {
             Output::Raise { id, level } => store.raise(&id, level),
             Output::Met { node, meeting } => self.nodes[at].met.push((node, meeting)),
             Output::Event(event) => self.nodes[at].events.push(event),
+            Output::Cast { network, id } => {
+                self.casts.push((at, id));
+                self.later(self.now_ms + 1, Happening::Cast(at, network, id));
+            }
+            Output::Haves { network, said } => {
+                self.haves.push(said.len());
+                self.later(self.now_ms + 1, Happening::Haves(at, network, said.into()));
+            }
             Output::Since { ticket, .. }
             | Output::Page { ticket, .. }
             | Output::Toward { ticket, .. }

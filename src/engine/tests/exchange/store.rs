@@ -72,6 +72,15 @@ pub fn made(from: u8, to: u8, nice: u8, length: usize, counter: u64) -> Made {
     Made { id: head.id(&body), head: head.encode().into(), body: body.into(), header }
 }
 
+/// An open bundle of `length` bytes from a node to a group.
+pub fn made_for_all(from: u8, length: usize, counter: u64) -> Made {
+    let author = NodeSecret::from_seed([from; 32]);
+    let clear = made(from, from + 1, 160, length, counter);
+    let header = Header { destination: bundle::Destination::Group([7; 16]), ..clear.header };
+    let head = Head::sign(header.clone(), &clear.body, &author);
+    Made { id: head.id(&clear.body), head: head.encode().into(), body: clear.body, header }
+}
+
 /// A small one that says it is sealed; nobody here opens it.
 pub fn made_sealed(from: u8, to: u8, length: usize, counter: u64) -> Made {
     let author = NodeSecret::from_seed([from; 32]);
@@ -137,6 +146,7 @@ impl Store {
             id: made.id,
             destination: match made.header.destination {
                 bundle::Destination::Node(node) => Destination::Node(*node.as_bytes()),
+                bundle::Destination::Group(group) => Destination::Group(group),
                 other => panic!("{other:?}"),
             },
             tagged_for: None,
@@ -151,6 +161,13 @@ impl Store {
             arrival: 0,
         };
         self.insert(now, row, made.head.clone(), made.body.clone());
+    }
+
+    /// As one that was heard, from whomever.
+    pub fn put_heard(&mut self, now: Now, heard: &Stored) {
+        let hop = Hop { hops: heard.row.hop.hops + 1, ..heard.row.hop };
+        let row = Row { hop, class: Class::Stranger, from: None, ..heard.row.clone() };
+        self.insert(now, row, heard.head.clone(), heard.body.clone());
     }
 
     /// Bundles that only count: nobody can send them.

@@ -9,7 +9,7 @@ use postrider_engine::{
     },
     station::{
         Asks, Beacons, Ending, FormNumber, Input, Item, ItemId, Listening, Now, Output, Refusal,
-        Settings, Source, Station, To, Verdict, Waiting,
+        Repeats, Settings, Source, Station, To, Verdict, Waiting,
         beacon::{Beacon, ContactKey, Slice},
     },
 };
@@ -54,6 +54,7 @@ fn item(number: u8, bytes: usize, lane: Lane) -> Item {
         source: Source(0),
         lives_ms: 86_400_000,
         asks: Asks::Nothing,
+        repeats: Repeats::Ever,
     }
 }
 
@@ -159,6 +160,22 @@ fn repetitions_become_rarer_until_it_is_taken_back() {
     alone.give(Input::TakeBack { id: ItemId([1; 8]) });
     assert!(alone.run(86_400 * SECOND_US).is_empty());
     assert_eq!(alone.told(|output| matches!(output, Output::Ended { .. })), 0);
+}
+
+#[test]
+fn what_does_not_repeat_goes_once_and_what_others_lack_of_it_is_repaired() {
+    let mut alone = Alone::new(Settings { limit: Limit::new(KEY, None), ..settings() });
+    alone.give(Input::Send(Item { repeats: Repeats::Never, ..item(3, 500, Lane::Normal) }));
+    let pieces = alone.run(3_600 * SECOND_US);
+    assert_eq!(pieces.len(), 3, "an hour, and not a frame more");
+    let key = &pieces[0][1..5];
+    let mut wants = vec![0x07, 1, 0, 0, 0];
+    wants.extend(key);
+    wants.push(2);
+    alone.give(Input::Heard { frame: &wants, strength: Strength::default() });
+    let sums = alone.run(60 * SECOND_US);
+    assert_eq!(sums.len(), 2);
+    assert!(sums.iter().all(|sum| matches!(sum[0], 5 | 6) && &sum[1..5] == key));
 }
 
 #[test]

@@ -14,8 +14,8 @@ use postrider_engine::{
         lora::{Lora, Modulation},
     },
     station::{
-        Asks, Beacons, FormNumber, Input, Item, ItemId, Listening, Now, Output, Refusal, Settings,
-        Source, Station, To, Verdict, beacon::ContactKey,
+        Asks, Beacons, FormNumber, Input, Item, ItemId, Listening, Now, Output, Refusal, Repeats,
+        Settings, Source, Station, To, Verdict, beacon::ContactKey,
     },
 };
 
@@ -281,6 +281,7 @@ impl World {
             source: Source(u64::from(mail.from)),
             lives_ms: DAY_MS,
             asks: if own && mail.to != ALL { Asks::Receipt } else { Asks::Nothing },
+            repeats: Repeats::Ever,
         };
         self.give(n, Input::Send(item));
     }
