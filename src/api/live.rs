@@ -6,7 +6,7 @@ use postrider_base::{NodeId, link::Address};
 use postrider_engine::router::{NoRoad, Road};
 use tokio::time::{Duration, timeout};
 
-use super::{At, outlook, ports};
+use super::{At, bluetooth, outlook, ports};
 use crate::{
     daemon::{LinkRow, Node, check_peer},
     desk::{
@@ -32,6 +32,7 @@ pub(super) fn status(at: &At<'_>) -> Result<Status, Failure> {
         status.links = node.board.links().iter().map(|row| node.board.line(row)).collect();
         status.media = node.board.media();
         status.ports = ports::lines(node);
+        status.bluetooth = Some(node.bluetooth.line());
         let healthy = Some(status.health.clone()).filter(|health| health != "ok");
         let ills: Vec<String> = healthy.into_iter().chain(node.board.ills()).collect();
         if !ills.is_empty() {
@@ -90,6 +91,7 @@ pub(super) fn why(at: &At<'_>, id: &str) -> Result<Vec<Reason>, Failure> {
         if links.is_empty() && !rows.is_empty() && !has_radio {
             reasons.push("no link is up: postrider peers, postrider call".into());
         }
+        reasons.extend(bluetooth::ill(at).filter(|_| !rows.is_empty()));
         let is_open = |port: &PortLine| ["open", "radio"].contains(&&*port.state);
         let shut = lines.into_iter().filter(|port| !is_open(port) && !rows.is_empty());
         reasons.extend(shut.map(|port| format!("no link over {}: {}", port.address, port.why)));
@@ -178,7 +180,7 @@ pub(super) fn link_ls(at: &At<'_>) -> Result<Vec<LinkLine>, Failure> {
         let address = uri.split('#').next().unwrap_or_default();
         let port = ports.iter().find(|port| port.address == address && !up);
         let detail = port.map(|port| port.why.clone());
-        LinkLine { uri, state: "configured".into(), up, detail, port: None }
+        LinkLine { uri, state: "configured".into(), up, detail, port: None, bluetooth: None }
     };
     Ok(kept.into_iter().map(line).collect())
 }
@@ -202,7 +204,7 @@ pub(super) fn link_add(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
     })?;
     let up = at.node.is_some_and(|(node, _)| node.peers.list(node).contains(&(uri.into(), true)));
     let detail = (!new).then(|| "it was there already".to_owned());
-    Ok(LinkLine { uri: uri.into(), state: "added".into(), up, detail, port: None })
+    Ok(LinkLine { uri: uri.into(), state: "added".into(), up, detail, port: None, bluetooth: None })
 }
 
 /// Keeps a link no longer.
@@ -217,13 +219,23 @@ pub(super) fn link_rm(at: &At<'_>, uri: &str) -> Result<LinkLine, Failure> {
         return Err(Failure::new(FailureKind::Unknown, format!("no link is kept to {uri}"))
             .next("nothing was changed; postrider link ls lists them"));
     }
-    Ok(LinkLine { uri: uri.into(), state: "removed".into(), up: false, detail: None, port: None })
+    Ok(LinkLine {
+        uri: uri.into(),
+        state: "removed".into(),
+        up: false,
+        detail: None,
+        port: None,
+        bluetooth: None,
+    })
 }
 
 /// Dials once, and says who answers; or what is at a port.
 pub(super) fn link_test(at: &At<'_>, uri: &str, speak: bool) -> Result<LinkLine, Failure> {
     if ports::is_port(uri) {
         return ports::test(at, uri, speak);
+    }
+    if bluetooth::is_bluetooth(uri) {
+        return bluetooth::test(at, uri);
     }
     let (node, handle) = at.live()?;
     node.peers.check(at.desk, uri)?;
@@ -240,6 +252,7 @@ pub(super) fn link_test(at: &At<'_>, uri: &str, speak: bool) -> Result<LinkLine,
         up: true,
         detail: Some(detail),
         port: None,
+        bluetooth: None,
     })
 }
 

@@ -14,6 +14,7 @@
 //! docs/operations.md is written for those who use it.
 
 mod audit;
+mod bluetooth;
 mod body;
 mod client;
 mod events;

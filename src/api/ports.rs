@@ -7,7 +7,7 @@ use postrider_engine::{air::Lane, node::Row};
 use postrider_transports::serial::look;
 use tokio::time::Duration;
 
-use super::At;
+use super::{At, bluetooth};
 use crate::{
     daemon::{LinkRow, Node, Port, check_peer, is_port_uri, probe},
     desk::{
@@ -92,6 +92,7 @@ pub(super) fn doctor(at: &At<'_>) -> Result<Vec<Finding>, Failure> {
         }
     };
     found.extend(lines.into_iter().map(finding));
+    found.push(bluetooth::doctor(at)?);
     Ok(found)
 }
 
@@ -133,7 +134,14 @@ pub(super) fn test(at: &At<'_>, uri: &str, speak: bool) -> Result<LinkLine, Fail
     let up = found.state == "open";
     let state = if up || found.state == "node" { "reached" } else { "tested" };
     let detail = Some(sentence(&found, &name));
-    Ok(LinkLine { uri: uri.to_owned(), state: state.into(), up, detail, port: Some(found) })
+    Ok(LinkLine {
+        uri: uri.to_owned(),
+        state: state.into(),
+        up,
+        detail,
+        port: Some(found),
+        bluetooth: None,
+    })
 }
 
 fn opened(at: &At<'_>, address: &str, speak: bool) -> Result<PortFound, Failure> {

@@ -72,6 +72,13 @@ pub const BEACON_CHANCE: &str = "postrider 2026 beacon chance v1";
 /// BLAKE3 context of the key under which a radio beacon's tag for holders of a card is computed.
 pub const STATION_CONTACT: &str = "postrider 2026 station contact v1";
 
+/// BLAKE3 context of the key under which holders of a card resolve what is said by Bluetooth.
+pub const NEAR_CONTACT: &str = "postrider 2026 near contact v1";
+/// BLAKE3 context of the key under which the members of a group resolve what one of them says there.
+pub const NEAR_MEMBER: &str = "postrider 2026 near member v1";
+/// BLAKE3 context of the order that says which of two dials first.
+pub const NEAR_TURN: &str = "postrider 2026 near turn v1";
+
 /// BLAKE3 context of what one end of a link over a local network gives the other, so that it tags what it
 /// tells all there.
 pub const CAST_EAR: &str = "postrider 2026 cast ear v1";

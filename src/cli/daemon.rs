@@ -74,6 +74,9 @@ pub(super) struct Daemon {
     /// Do not look for neighbours in the local network
     #[arg(long)]
     no_lan: bool,
+    /// Do not look for who is near by Bluetooth
+    #[arg(long)]
+    no_bluetooth: bool,
     /// Be the far end of a pipe on standard input and output, and end with it
     #[arg(long)]
     stdio: bool,
@@ -123,11 +126,13 @@ impl Daemon {
         // Before anybody can see that it runs: a signal that comes earlier would be somebody else's.
         let signals = runtime.block_on(async { Signals::hear() })?;
         let lan = if self.no_lan || self.stdio { None } else { desk.lan_options()? };
+        let bluetooth = desk.home().config.bluetooth.clone();
         let options = DaemonOptions {
             listen: self.listen,
             peers: self.peers,
             stdio: self.stdio,
             lan,
+            bluetooth: (!self.no_bluetooth && !self.stdio).then_some(bluetooth),
             ..DaemonOptions::default()
         };
         let daemon = Running::start(desk, &options, &runtime)?;

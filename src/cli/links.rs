@@ -25,7 +25,8 @@ Examples:
   postrider link add tls://hub.example:7531#Hub
   postrider link add 'pipe:ssh hub postrider daemon --stdio#Hub'
   postrider link add 'serial:///dev/ttyUSB0?rate=115200#Bob'
-  postrider link test 'serial:///dev/ttyUSB0?rate=9600'")]
+  postrider link test 'serial:///dev/ttyUSB0?rate=9600'
+  postrider link test bluetooth")]
 pub(super) struct Link {
     #[command(subcommand)]
     verb: LinkVerb,
@@ -45,9 +46,9 @@ enum LinkVerb {
         /// As it was added
         uri: String,
     },
-    /// Dial once and say who answers; or listen at a port and say what is there
+    /// Dial once and say who answers; or listen, at a port or by Bluetooth, and say what is there
     Test {
-        /// An address, and behind a # a contact's name or a node's id
+        /// An address, and behind a # a contact's name or a node's id; or bluetooth
         uri: String,
         /// Say hello at a port to which no link is kept, whatever is there
         #[arg(long)]

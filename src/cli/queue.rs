@@ -233,6 +233,10 @@ fn show(context: &Context, status: &reply::Status) -> Result<(), Stop> {
         let line = format!("{}: {}: {}", port.address, port.state, port.why);
         out.say(format!("  port     {}", text::line(&line)))?;
     }
+    if let Some(bluetooth) = &status.bluetooth {
+        let line = format!("{}, {}", bluetooth.state, bluetooth.why);
+        out.say(format!("  nearby   {}", text::line(&line)))?;
+    }
     for medium in &status.media {
         let stick = text::line(&format!("{} ({})", medium.label, medium.device));
         out.say(format!("  stick    {stick} is {}: {}", medium.state, text::line(&medium.why)))?;

@@ -232,7 +232,10 @@ impl Board {
         if seen.len() >= SEEN_MAX && !seen.contains_key(&peer) {
             return;
         }
-        let address = if row.facts.dialled { row.facts.address.to_string() } else { String::new() };
+        let facts = &row.facts;
+        // An address of Bluetooth is somebody else's soon.
+        let lasts = facts.dialled && facts.address.scheme() != "bluetooth";
+        let address = if lasts { facts.address.to_string() } else { String::new() };
         seen.insert(peer, (address, Instant::now()));
     }
 

@@ -30,7 +30,7 @@ use postrider_engine::{
 use postrider_transports::contract::{Link, Pipe};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, oneshot},
     time::{Duration, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -82,15 +82,16 @@ impl From<Option<NodeId>> for Role {
     }
 }
 
-/// Runs a link to its end, or until `over`.
+/// Runs a link to its end, or until `over`. `proven` hears who is at its other end.
 pub(super) async fn run(
     node: Arc<Node>,
     link: Link,
     role: Role,
     over: CancellationToken,
+    proven: Option<oneshot::Sender<Box<LinkRow>>>,
 ) -> io::Result<()> {
     let id = node.board.next_link();
-    let ended = live(&node, id, link, role, over).await;
+    let ended = live(&node, id, link, role, over, proven).await;
     node.board.link_down(id);
     let _ = node.engine.send(ToEngine::input(Input::LinkDown { link: id })).await;
     ended
@@ -102,6 +103,7 @@ async fn live(
     link: Link,
     role: Role,
     over: CancellationToken,
+    proven: Option<oneshot::Sender<Box<LinkRow>>>,
 ) -> io::Result<()> {
     let Link { mut facts, pipe } = link;
     // A port's bytes come here as a stream: `line_task`.
@@ -124,12 +126,19 @@ async fn live(
                 }
             }
         };
-        let greeted = timeout(HANDSHAKE_TIME_MAX, greeting).await;
+        // A handshake that was begun is never continued.
+        let greeted = tokio::select! {
+            greeted = timeout(HANDSHAKE_TIME_MAX, greeting) => greeted,
+            () = over.cancelled() => return Ok(()),
+        };
         Some(greeted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
     };
     facts.peer = greeted.as_ref().map_or(facts.peer, |greeted| Some(greeted.noise.peer()));
     let rtt = greeted.as_ref().map(|greeted| greeted.rtt);
-    let LinkRow { traffic, closing, .. } = node.board.link_up(id, &facts, rtt);
+    let row = node.board.link_up(id, &facts, rtt);
+    let (traffic, closing) = (Arc::clone(&row.traffic), row.closing.clone());
+    // Whoever waited may have gone.
+    let _ = proven.map(|proven| proven.send(Box::new(row)));
     // Both ends are proven here: whoever plays a recorded handshake makes no link doubted.
     for row in roaming::overtaken(node.board.links(), id) {
         node.doubt(row);

@@ -10,6 +10,9 @@
 //! read, and compute. Bounded channels between them. `board` is what the daemon shows of itself.
 
 mod air_ledger;
+#[cfg(all(feature = "bluetooth", target_os = "linux"))]
+mod bluetooth;
+mod bluetooth_state;
 mod board;
 mod cast;
 mod contacts;
@@ -50,6 +53,9 @@ mod ygg;
 
 use std::{collections::HashMap, sync::Arc, thread};
 
+#[cfg(all(feature = "bluetooth", target_os = "linux"))]
+pub use bluetooth::probe_bluetooth;
+pub use bluetooth_state::BluetoothState;
 pub use board::{Board, LinkRow, Traffic};
 pub use node::Node;
 pub use notify::{Manager, watchdog_interval};
@@ -85,7 +91,10 @@ use self::{
     stager::Stager,
 };
 pub use crate::desk::reply::Happening;
-use crate::desk::{Desk, Failure, FailureKind, Silent};
+use crate::{
+    desk::{Desk, Failure, FailureKind, Silent},
+    home::Bluetooth,
+};
 
 /// Links and sightings that wait to be taken in.
 const ARRIVALS_MAX: usize = 64;
@@ -106,6 +115,8 @@ pub struct DaemonOptions {
     pub stdio: bool,
     /// Meet neighbours on local networks, and how.
     pub lan: Option<LanOptions>,
+    /// Meet whoever is near by Bluetooth, and how; on Linux, where that is built in.
+    pub bluetooth: Option<Bluetooth>,
     /// Where sticks with our label are seen.
     pub labels: Labels,
     /// Who is asked to mount them.
@@ -266,11 +277,7 @@ impl Daemon {
         if let Some(options) = &options.lan
             && let Some(at) = tls.listening().iter().find(|at| at.is_ipv6())
         {
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed).map_err(|error| {
-                Failure::new(FailureKind::Failed, "the system gives no random numbers")
-                    .because(error)
-            })?;
+            let seed = seed()?;
             let lan = Arc::new(Lan::new(options.clone()));
             let (events, heard) = mpsc::channel(lan::EVENTS_MAX);
             let (notices, noticed) = mpsc::channel(lan::EVENTS_MAX);
@@ -286,6 +293,10 @@ impl Daemon {
             tasks.spawn(task.run(heard, noticed));
             let stop = stop.clone();
             tasks.spawn(async move { lan.run(events, stop).await });
+        }
+        #[cfg(all(feature = "bluetooth", target_os = "linux"))]
+        if let Some(settings) = options.bluetooth.as_ref().filter(|settings| settings.is_on()) {
+            bluetooth::start(&node, settings, seed()?, &mut tasks);
         }
         media::start(&node, options, &mut tasks, &mut threads)?;
         #[cfg(target_os = "linux")]
@@ -358,6 +369,22 @@ impl Daemon {
         })
         .await;
     }
+}
+
+/// Chance for a machine that draws from it.
+fn seed() -> Result<[u8; 32], Failure> {
+    let mut seed = [0; 32];
+    let filled = getrandom::fill(&mut seed);
+    filled.map_err(|error| {
+        Failure::new(FailureKind::Failed, "the system gives no random numbers").because(error)
+    })?;
+    Ok(seed)
+}
+
+/// What Bluetooth is good for where it is not built in.
+#[cfg(not(all(feature = "bluetooth", target_os = "linux")))]
+pub async fn probe_bluetooth(_: &Desk, _: Duration) -> crate::desk::reply::BluetoothLine {
+    BluetoothState::default().line()
 }
 
 async fn take_in(node: Arc<Node>, mut arrived: mpsc::Receiver<Arrival>) {

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     air_ledger::AirLedger,
+    bluetooth_state::BluetoothState,
     board::{Board, LinkRow},
     engine_task::{Look, ToEngine},
     lan::{self, Notice},
@@ -55,6 +56,8 @@ pub struct Node {
     pub board: Board,
     /// To whom links are kept.
     pub peers: Peers,
+    /// How Bluetooth stands.
+    pub bluetooth: BluetoothState,
     /// Where it listens, with the ports that the system chose.
     pub listening: Vec<SocketAddr>,
     pub(super) engine: mpsc::Sender<ToEngine>,
@@ -85,6 +88,7 @@ impl Node {
         Self {
             board,
             peers,
+            bluetooth: BluetoothState::default(),
             listening,
             desk,
             engine,
@@ -192,17 +196,9 @@ impl Node {
         role: Role,
         came: Option<Came>,
     ) -> LinkEnd {
-        let (ended, end) = oneshot::channel();
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        while links.try_join_next().is_some() {}
-        if links.len() >= LINKS_MAX {
-            tracing::warn!(address = %link.facts.address, "all places for links are taken");
-            return end;
-        }
         let node = Arc::clone(self);
         let meeting = self.meeting.get().cloned().zip(came).zip(link.facts.peer);
-        links.spawn(async move {
-            let address = link.facts.address.clone();
+        self.run_link(link.facts.address.clone(), async move {
             let (over, guest) = (CancellationToken::new(), link.facts.guest);
             let number = LinkId(node.met.fetch_add(1, Ordering::Relaxed));
             if let Some(((meeting, came), peer)) = &meeting {
@@ -210,12 +206,44 @@ impl Node {
                 let up = Notice::Up { link: number, node: *peer, guest, came, end };
                 let _ = meeting.send(up).await;
             }
-            let how = link_task::run(node, link, role, over).await;
-            if let Err(error) = &how {
-                tracing::debug!(%address, %error, "a link ended");
-            }
+            let how = link_task::run(node, link, role, over, None).await;
             if let Some(((meeting, _), _)) = &meeting {
                 let _ = meeting.send(Notice::Down { link: number }).await;
+            }
+            how
+        })
+    }
+
+    /// As [`Self::adopt`], for whoever watches it: `over` ends it at any time, and `proven` hears when
+    /// it is certain who is at its other end.
+    #[cfg(all(feature = "bluetooth", target_os = "linux"))]
+    pub(super) fn adopt_watched(
+        self: &Arc<Self>,
+        link: Link,
+        expect: Option<NodeId>,
+        over: CancellationToken,
+        proven: oneshot::Sender<Box<LinkRow>>,
+    ) -> LinkEnd {
+        let (node, address) = (Arc::clone(self), link.facts.address.clone());
+        self.run_link(address, link_task::run(node, link, expect.into(), over, Some(proven)))
+    }
+
+    fn run_link(
+        &self,
+        address: Address,
+        running: impl Future<Output = io::Result<()>> + Send + 'static,
+    ) -> LinkEnd {
+        let (ended, end) = oneshot::channel();
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        while links.try_join_next().is_some() {}
+        if links.len() >= LINKS_MAX {
+            tracing::warn!(%address, "all places for links are taken");
+            return end;
+        }
+        links.spawn(async move {
+            let how = running.await;
+            if let Err(error) = &how {
+                tracing::debug!(%address, %error, "a link ended");
             }
             // Whoever waited may have gone.
             let _ = ended.send(how);

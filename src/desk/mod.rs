@@ -35,6 +35,7 @@ mod ledger;
 pub mod live;
 #[cfg(target_os = "linux")]
 mod local_time;
+mod mail_for;
 mod meetings;
 mod message_files;
 mod neighbours;

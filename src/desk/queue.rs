@@ -298,6 +298,7 @@ impl Desk {
             health: if ills.is_empty() { "ok".to_owned() } else { ills.join("; ") },
             media: Vec::new(),
             ports: Vec::new(),
+            bluetooth: None,
             alarms,
             classes: self.class_lines(&stats)?,
         })

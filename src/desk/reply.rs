@@ -443,6 +443,9 @@ pub struct Status {
     /// Ports that are kept open, or would be if they could (none without a daemon).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortLine>,
+    /// Who is near by Bluetooth (none without a daemon).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bluetooth: Option<BluetoothLine>,
     /// What a person must look at, and has not cleared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarms: Vec<String>,
@@ -540,6 +543,41 @@ pub struct LinkLine {
     /// What was found at a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<PortFound>,
+    /// What Bluetooth found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bluetooth: Option<BluetoothLine>,
+}
+
+/// How Bluetooth stands.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct BluetoothLine {
+    /// on, off, absent (this machine has none) or trouble.
+    pub state: Word,
+    /// What that means, and what to do.
+    pub why: String,
+    /// The adapters that are used.
+    #[serde(default)]
+    pub adapters: Vec<String>,
+    /// Contacts who are heard or linked.
+    #[serde(default)]
+    pub near: Vec<NearLine>,
+    /// Adverts of others within the last minute, whoever they are.
+    pub strangers: u64,
+}
+
+/// A contact who is near.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct NearLine {
+    /// `pr1…`.
+    pub id: String,
+    /// What they are called here.
+    pub name: String,
+    /// Whether there is a link.
+    pub linked: bool,
+    /// Seconds since it was heard; while there is a link it need not be.
+    pub ago_s: Option<u64>,
+    /// How strong that was, in dBm.
+    pub strength_dbm: Option<i16>,
 }
 
 /// What was found at a port that was tested.

@@ -6,6 +6,7 @@
 //! - [`exchange`]: the protocol that two nodes speak over a link;
 //! - [`introduce`]: two who cannot be dialled open a link together;
 //! - [`meeting`]: who is near on a local network, and whom to dial;
+//! - [`near`]: who is near by Bluetooth, and whom to dial;
 //! - [`reconcile`]: in what two sets differ, for few bytes;
 //! - [`router`]: which neighbour may have what;
 //! - [`station`]: what one radio channel carries, and when;
@@ -17,6 +18,7 @@ pub mod carriage;
 pub mod exchange;
 pub mod introduce;
 pub mod meeting;
+pub mod near;
 pub mod node;
 pub mod parcel;
 pub mod reconcile;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     acl::Acl,
     air::{Air, REGION_RANGE},
+    bluetooth::{ADAPTERS_RANGE, Bluetooth},
     files::replace,
     hooks::Hooks,
     links::{self, LinkRule},
@@ -74,6 +75,8 @@ pub struct Config {
     pub files: Files,
     /// Whose rules hold for radios.
     pub air: Air,
+    /// How others are found by Bluetooth.
+    pub bluetooth: Bluetooth,
     /// What runs when something comes.
     pub hooks: Hooks,
     /// What may go over which links.
@@ -192,6 +195,7 @@ impl Default for Config {
             carry: Carry::default(),
             files: Files::default(),
             air: Air::default(),
+            bluetooth: Bluetooth::default(),
             hooks: Hooks::default(),
             links: Vec::new(),
         }
@@ -220,7 +224,7 @@ pub enum ConfigError {
     Who(String),
     /// A word names no link.
     #[error(
-        "config.toml: {0:?} in [[links]] means no link; it can be a word as in [acl], or one of tls:, pipe:, serial:, ygg:"
+        "config.toml: {0:?} in [[links]] means no link; it can be a word as in [acl], or one of tls:, pipe:, serial:, ygg:, bluetooth:"
     )]
     Link(String),
     /// The list of peers was not found where it stands.
@@ -302,6 +306,12 @@ impl Config {
         if config.air.is_wrong() {
             return Err(ConfigError::Range { key: "region in [air]", range: REGION_RANGE });
         }
+        if config.bluetooth.is_wrong() {
+            return Err(ConfigError::Range {
+                key: "adapters in [bluetooth]",
+                range: ADAPTERS_RANGE,
+            });
+        }
         config.hooks.check()?;
         links::check(&config.links)?;
         if config.workers > 64 {
@@ -318,10 +328,11 @@ impl Config {
             && self.acl == Acl::default()
             && self.files == Files::default()
             && self.air == Air::default()
+            && self.bluetooth == Bluetooth::default()
             && self.hooks == Hooks::default()
             && self.links.is_empty()
         {
-            text.push_str("# At the end may stand: [carry], how much is carried for others; [acl], who may do what; [files]; [air], for radios; [hooks], what runs when mail comes; [[links]], what may go over which.\n");
+            text.push_str("# At the end may stand: [carry], how much is carried for others; [acl], who may do what; [files]; [air], for radios; [bluetooth]; [hooks], what runs when mail comes; [[links]], what may go over which.\n");
             return text;
         }
         text.push_str(&self.tables_text());
@@ -405,6 +416,7 @@ impl Config {
             "\n[files]\nbytes-per-day = {bytes_per_day}\nwaiting = {waiting}\n"
         ));
         text.push_str(&self.air.text());
+        text.push_str(&self.bluetooth.text());
         text.push_str(&self.hooks.text());
         text.push_str(&links::text(&self.links));
         text
@@ -421,7 +433,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Profile, *};
 
     #[test]
     fn the_written_file_reads_back() {
@@ -430,6 +442,20 @@ mod tests {
         assert_eq!(Config::parse(&config.to_text()).unwrap(), config);
         assert_eq!(Config::parse(&config.to_whole_text()).unwrap(), config);
         assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn what_is_said_of_bluetooth_is_read_and_written() {
+        assert_eq!(Config::default().bluetooth.profile, Profile::Quick);
+        let text = "[bluetooth]\nprofile = \"saver\"\nadapters = [\"hci1\"]\n";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(
+            (config.bluetooth.profile, config.bluetooth.profile.word()),
+            (Profile::Saver, "saver")
+        );
+        assert_eq!(config.bluetooth.adapters, ["hci1"]);
+        assert_eq!(Config::parse(&config.to_text()).unwrap(), config);
+        assert!(config.to_whole_text().contains(text));
     }
 
     #[test]
@@ -472,6 +498,9 @@ mod tests {
             ("[acl]\nlisten = []", "listen"),
             ("[files]\nwaiting = 0", "waiting"),
             ("[files]\nbytes = 1", "bytes"),
+            ("[bluetooth]\nprofile = 'fast'", "saver"),
+            ("[bluetooth]\nadapters = ['usb0']", "adapters in [bluetooth]"),
+            ("[bluetooth]\nadapter = 'hci0'", "adapters"),
             ("[hooks]\non-message = ['ring']", "on-message"),
             ("[hooks]\non-job = ['/usr/../ring']", "on-job"),
             ("[hooks]\nquiet = '22:00'", "quiet"),

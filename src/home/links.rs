@@ -31,7 +31,7 @@ impl Default for LinkRule {
 }
 
 /// Kinds of links.
-const KINDS: [&str; 4] = ["tls:", "pipe:", PORT, OVERLAY];
+const KINDS: [&str; 5] = ["tls:", "pipe:", PORT, OVERLAY, "bluetooth:"];
 /// Over a port, here or behind a terminal server.
 const PORT: &str = "serial:";
 /// Through another network of ours, over whatever that uses.

@@ -10,6 +10,7 @@
 mod acl;
 mod air;
 mod allow;
+mod bluetooth;
 mod config;
 mod contacts;
 mod elsewhere;
@@ -30,6 +31,7 @@ use std::{
 pub use acl::{Acl, Right};
 pub use air::Air;
 pub use allow::AllowFileError;
+pub use bluetooth::{Bluetooth, Profile};
 pub use config::{Config, ConfigError};
 pub use contacts::{Added, By, Contact, Contacts, ContactsError, Introduced, Trust};
 pub use files::{is_private, replace};

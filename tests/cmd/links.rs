@@ -4,7 +4,7 @@ use std::{fs::OpenOptions, io::Write};
 
 use serde_json::Value;
 
-use crate::node::{Folder, Node, of_type, text, until};
+use crate::node::{Folder, Node, of_type, text, until, with_json};
 use crate::streams::noise;
 
 /// Bob listens; both have a daemon and each other's cards. And the way from Alice to Bob.
@@ -231,4 +231,23 @@ fn two_nodes_speak_through_the_streams_of_a_command() {
     alice.run(["down"]).ok();
     // The far end ends with its pipe, and gives its home back.
     assert_eq!(bob.json(["inbox"])[0]["text"], "by pipe");
+}
+
+/// Where Bluetooth is not used that is said in one line, and is no illness.
+#[test]
+fn bluetooth_that_is_off_is_said_to_be_and_disturbs_nobody() {
+    let folder = Folder::new();
+    let mut alice = folder.node("Alice");
+    let settings = alice.home().join("config.toml");
+    std::fs::write(settings, "name = 'Alice'\n[bluetooth]\nprofile = 'off'\n").unwrap();
+    let tested = alice.run(with_json(["link", "test", "bluetooth"])).code(1).objects().remove(0);
+    assert_eq!(tested["bluetooth"]["state"], "off");
+    alice.start_daemon(&["--no-lan"]);
+    let status = alice.json(["status"]).remove(0);
+    assert_eq!((&status["bluetooth"]["state"], &status["health"]), (&"off".into(), &"ok".into()));
+    let doctor = alice.json(["doctor"]);
+    let bluetooth = doctor.iter().find(|finding| finding["check"] == "bluetooth").unwrap();
+    assert_eq!(bluetooth["verdict"], "ok");
+    let shown = alice.run(["status"]).ok().out;
+    assert!(shown.contains("nearby   off, "), "{shown}");
 }

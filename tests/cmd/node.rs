@@ -122,13 +122,14 @@ impl Node {
 
     /// Starts a daemon and waits until it answers.
     pub(crate) fn start_daemon(&mut self, args: &[&str]) {
-        let command = self.command(["daemon"].iter().chain(args));
+        // Of the nodes of one test some must not meet, whatever radios the machine has.
+        let command = self.command(["daemon", "--no-bluetooth"].iter().chain(args));
         self.wait_for_daemon(command);
     }
 
     /// As [`Self::start_daemon`]; a limit on the size of files will be an error and not its death.
     pub(crate) fn start_limitable_daemon(&mut self, args: &[&str]) {
-        let daemon = self.command(["daemon"].iter().chain(args));
+        let daemon = self.command(["daemon", "--no-bluetooth"].iter().chain(args));
         let mut shell = Command::new("sh");
         shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(daemon.get_program());
         shell.args(daemon.get_args()).current_dir(&self.folder).stdin(Stdio::null());

@@ -34,7 +34,7 @@ impl Chance {
 
 /// Something that may happen so often: a bucket of `burst` that fills at `per_s`.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     burst: u64,
     per_s: u64,
     /// Thousandths.
@@ -49,10 +49,15 @@ impl Rate {
 
     /// Takes one, unless fewer than `kept` would stay.
     pub fn take(&mut self, now_ms: u64, kept: u64) -> bool {
+        self.take_many(now_ms, 1, kept)
+    }
+
+    /// Takes so many together, unless fewer than `kept` would stay.
+    pub fn take_many(&mut self, now_ms: u64, many: u64, kept: u64) -> bool {
         self.fill(now_ms);
-        let enough = self.left >= (kept + 1) * 1000;
+        let enough = self.left >= (kept + many) * 1000;
         if enough {
-            self.left -= 1000;
+            self.left -= many * 1000;
         }
         enough
     }
