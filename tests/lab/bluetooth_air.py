@@ -45,19 +45,30 @@ class Air(link.LocalLink):
             return
         super().send_ll_control_pdu(sender_address, receiver_address, packet)
 
+    def other_end(self, connection):
+        """Whose the same connection is: its address may be another by now."""
+        for other in self.controllers:
+            for theirs in other.le_connections.values():
+                if theirs.self_address == connection.peer_address:
+                    return other
+        return None
+
     async def end_lost_links(self):
         since = {}
         while True:
             await asyncio.sleep(0.5)
+            # Found before any is ended: the other end of one that has ended is nobody's.
+            lost = []
             for one in list(self.controllers):
                 for connection in list(one.le_connections.values()):
-                    other = self.find_le_controller(connection.peer_address)
-                    key = (id(one), connection.handle)
-                    if other is None or self.is_near(one, other):
+                    other, key = self.other_end(connection), (id(one), connection.handle)
+                    if other is not None and self.is_near(one, other):
                         since.pop(key, None)
                     elif time.time() - since.setdefault(key, time.time()) > LOST_AFTER_S:
                         since.pop(key, None)
-                        one.on_le_disconnected(connection, hci.HCI_CONNECTION_TIMEOUT_ERROR)
+                        lost.append((one, connection))
+            for one, connection in lost:
+                one.on_le_disconnected(connection, hci.HCI_CONNECTION_TIMEOUT_ERROR)
 
 
 class Controller(controller.Controller):

@@ -26,7 +26,8 @@ find_postrider() { # [BINARY]
 }
 
 # The example programs of the transports, built now: EXAMPLES is where they are.
-find_examples() { # NAME...
+find_examples() { # NAME...: as they are in $EXAMPLES, or built now
+  [ -z "${EXAMPLES:-}" ] || return 0
   local target=${CARGO_TARGET_DIR:-$top/target} names=()
   for name in "$@"; do names+=(--example "$name"); done
   (cd "$top" && cargo build -q -p postrider-transports "${names[@]}") || exit 1

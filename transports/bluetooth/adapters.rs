@@ -25,6 +25,8 @@ pub const ADAPTERS_MAX: usize = 16;
 const DEVICES_MAX: usize = 256;
 /// BlueZ itself forgets a stranger after half a minute without a word, unless it was told to keep all.
 const DEVICE_AGE_MAX: Duration = Duration::from_secs(180);
+/// As each is two questions to BlueZ, and nothing else is looked at meanwhile.
+const FORGOTTEN_AT_ONCE_MAX: usize = 32;
 /// How often all is looked at though nobody told of a change, and devices are forgotten.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// After an adapter that could not be opened, or a bus that was not there.
@@ -357,8 +359,13 @@ impl Keeper {
     /// Has BlueZ forget devices that have not been heard for some time.
     async fn forget(&mut self, bus: &Bus) {
         let old = |device: &Device| device.heard.elapsed() > DEVICE_AGE_MAX;
-        let old: Vec<_> =
-            self.devices.iter().filter(|(_, device)| old(device)).map(|(at, _)| *at).collect();
+        let old: Vec<_> = self
+            .devices
+            .iter()
+            .filter(|(_, device)| old(device))
+            .map(|(at, _)| *at)
+            .take(FORGOTTEN_AT_ONCE_MAX)
+            .collect();
         for (adapter, address) in old {
             self.devices.remove(&(adapter, address));
             bus.calls.forget(adapter, address).await;

@@ -13,6 +13,8 @@ use super::{
 /// After what BlueZ refused it is asked again, later each time.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// BlueZ answers at once that it hears already.
+const HEAR_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// What is said.
 pub(super) struct Voice {
@@ -80,28 +82,38 @@ pub(super) struct Ear {
     calls: Calls,
     adapter: u16,
     hears: bool,
+    /// When BlueZ is asked again though it hears: nobody tells when a machine that slept has forgotten.
+    again: Instant,
     retry: Retry,
 }
 
 impl Ear {
     pub(super) fn new(calls: Calls, adapter: u16) -> Self {
-        Self { calls, adapter, hears: false, retry: Retry::default() }
+        Self { calls, adapter, hears: false, again: Instant::now(), retry: Retry::default() }
     }
 
     /// Hears or not, if it does not yet.
     pub(super) async fn listen(&mut self, on: bool) {
-        if self.hears == on || (on && !self.retry.is_due()) {
-            return;
-        }
         if on {
-            match self.calls.start_hearing(self.adapter).await {
-                Ok(()) => (self.hears, self.retry) = (true, Retry::default()),
-                Err(_) => self.retry.later(),
+            let is_due =
+                if self.hears { self.again <= Instant::now() } else { self.retry.is_due() };
+            if !is_due {
+                return;
+            }
+            self.hears = self.calls.start_hearing(self.adapter).await.is_ok();
+            if self.hears {
+                self.retry = Retry::default();
+                self.again = Instant::now() + HEAR_AGAIN_AFTER;
+            } else {
+                self.retry.later();
             }
         } else {
-            // An error means that it did not hear anyway.
-            let _ = self.calls.stop_hearing(self.adapter).await;
-            self.hears = false;
+            self.retry = Retry::default();
+            if self.hears {
+                // An error means that it did not hear anyway.
+                let _ = self.calls.stop_hearing(self.adapter).await;
+                self.hears = false;
+            }
         }
     }
 
@@ -110,7 +122,7 @@ impl Ear {
     }
 
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.retry.at
+        if self.hears { Some(self.again) } else { self.retry.at }
     }
 }
 

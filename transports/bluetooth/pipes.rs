@@ -121,6 +121,11 @@ impl<W> Drop for SocketPipe<W> {
     }
 }
 
+fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
+}
+
 /// Moves what comes from a socket to where it waits for its reader.
 async fn empty(mut from: impl AsyncRead + Unpin, mut to: WriteHalf<SimplexStream>, in_flow: bool) {
     let mut buffer = vec![0; READ_BYTES];
@@ -176,7 +181,11 @@ impl<W: Sending> AsyncWrite for SocketPipe<W> {
             ready!(drain.look.as_mut().poll(context));
             drain.look.as_mut().reset(Instant::now() + DRAIN_LOOK);
         }
-        Pin::new(&mut self.output).poll_shutdown(context)
+        match ready!(Pin::new(&mut self.output).poll_shutdown(context)) {
+            // The other end has closed it already.
+            Err(error) if is_closed(&error) => Poll::Ready(Ok(())),
+            other => Poll::Ready(other),
+        }
     }
 }
 

@@ -409,6 +409,7 @@ mod tests {
                 .prop_map(|(reason, retry_after_s)| Unit::Halt { reason, retry_after_s }),
             handles().prop_map(Unit::Stop),
             handles().prop_map(Unit::Withdraw),
+            any::<[u8; 16]>().prop_map(Unit::Ear),
             (any::<u32>(), 1..=PAYLOAD_MAX).prop_map(|(handle, at)| Unit::Have { handle, at }),
             any::<[u8; 32]>().prop_map(Unit::Reach),
             any::<([u8; 32], [u8; 4], u16)>().prop_map(|(node, ip, port)| Unit::Introduce {
@@ -481,6 +482,7 @@ mod tests {
             (tagged(16, &ByteBuf::from([1; 31])), UnitError::Field("node")),
             (introduce(33, 4), UnitError::Field("node")),
             (introduce(32, 5), UnitError::Field("address")),
+            (tagged(20, &ByteBuf::from([1; 15])), UnitError::Field("ear")),
             (tagged(21, &(0, 0)), UnitError::Field("have")),
             (tagged(21, &(0, PAYLOAD_MAX + 1)), UnitError::Field("have")),
             (vec![9; CONTROL_MAX + 1].into(), UnitError::TooLong(9, CONTROL_MAX + 1)),

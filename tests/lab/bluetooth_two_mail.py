@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Two virtual machines joined by Bluetooth LE alone, each with a daemon: a file goes from one to the other while
+their radios go out of range and come back, again and again.
+
+    bluetooth_two_mail.py POSTRIDER [CUTS] [KIB]     as root; 10 cuts, 768 KiB; some five minutes; needs bumble
+"""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import bluetooth_two as two
+import vm
+
+COMMON = """
+. /lab/bluetooth_setup.sh
+setup uart 'Privacy = device' || exit 90
+cp -r /lab/$me /tmp/home
+cp /lab/postrider /tmp/postrider
+P() { /tmp/postrider -q --home /tmp/home "$@"; }
+/tmp/postrider -v --home /tmp/home daemon --no-lan 2>/lab/out/log & D=$!
+until [ -S /tmp/home/socket ] && P --json status >/dev/null 2>&1; do sleep .1; done
+"""
+RECEIVES = "me=ben" + COMMON + """
+for _ in $(seq 900); do [ -e /lab/stop ] && break; sleep 1; done
+kill $D
+wait $D
+# All that came over all links.
+echo "received $(python3 -c 'import re; print(sum(int(n) for line in open("/lab/out/log") if "of a link that ended" in line for n in re.findall("received=([0-9]+)", line)))')"
+P inbox save "$(P --json inbox | sed -n 's/.*"id":"\\([0-9a-f]*\\)".*"kind":"file".*/\\1/p' | head -1)" /tmp/saved >/dev/null
+sha256sum /tmp/saved/film | cut -d' ' -f1
+"""
+SENDS = "me=ann" + COMMON + """
+fails=0
+check() { local what=$1; shift; if "$@" >/dev/null 2>&1; then echo "ok    $what"; else echo "FAIL  $what"; fails=$((fails + 1)); fi; }
+now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
+linked() { P --json peers | grep -q '"up":true'; }
+begun=$(now_ms)
+for _ in $(seq 600); do linked && break; sleep .1; done
+echo "      the first link after $(($(now_ms) - begun)) ms"
+check "they meet" linked
+head -c $((KIB * 1024)) /dev/urandom >/tmp/film
+sha256sum /tmp/film | cut -d' ' -f1
+id=$(P send ben -f /tmp/film)
+delivered() { P --json trace "$id" | grep -q '"what":"delivered"'; }
+worst=0
+for n in $(seq $CUTS); do
+  sleep 3
+  delivered && { echo "      it was there after $((n - 1)) cuts"; break; }
+  lab-host air far 0 1 >/dev/null
+  for _ in $(seq 300); do linked || break; sleep .1; done
+  check "cut $n is noticed" sh -c "! /tmp/postrider -q --home /tmp/home --json peers | grep -q '\\"up\\":true'"
+  sleep 3
+  lab-host air near 0 1 >/dev/null
+  near=$(now_ms)
+  for _ in $(seq 600); do linked && break; sleep .1; done
+  took=$(($(now_ms) - near))
+  [ $took -gt $worst ] && worst=$took
+  echo "      linked again $took ms after the radios were in range"
+done
+check "all ten are linked again within five seconds" test $worst -le 5000
+for _ in $(seq 300); do delivered && break; sleep 1; done
+check "the file arrives" delivered
+echo "      after $(($(now_ms) - begun)) ms in all"
+exit $fails
+"""
+
+
+def main():
+    postrider, cuts, kib = sys.argv[1], *(sys.argv[2:] + ["10", "768"][len(sys.argv) - 2:])[:2]
+    if os.getuid() != 0:
+        two.skip("root is needed to build the virtual machine")
+    if subprocess.run([vm.HERE + "/vm_build.sh"]).returncode:
+        two.skip("the virtual machine could not be built")
+    python = two.bumble()
+    scratch = tempfile.mkdtemp(prefix="postrider-air-")
+    home = {name: f"{scratch}/{name}" for name in ("ann", "ben")}
+    binary = scratch + "/postrider"
+    subprocess.run(["strip", "-o", binary, postrider], check=True)
+    for name in home:
+        subprocess.run([binary, "-q", "--home", home[name], "init", "--name", name], check=True, stdout=subprocess.DEVNULL)
+    for name, other in (("ann", "ben"), ("ben", "ann")):
+        card = subprocess.run([binary, "-q", "--home", home[other], "id", "--card", "-"], check=True, capture_output=True).stdout
+        subprocess.run([binary, "-q", "--home", home[name], "add", "-"], input=card, check=True, stdout=subprocess.DEVNULL)
+    put = [binary, vm.HERE + "/bluetooth_setup.sh", home["ann"], home["ben"]]
+    air = subprocess.Popen([python, vm.HERE + "/bluetooth_air.py", scratch, "2"], stdout=subprocess.PIPE)
+    machines, status, said = [], 1, {"sends": [], "receives": []}
+
+    class Heard(two.Tagged):
+        def write(self, text):
+            super().write(text)
+            said[self.tag.strip()] += text.split("\n")
+
+    try:
+        air.stdout.readline()
+        sends = f"KIB={kib}\nCUTS={cuts}\n{SENDS}"
+        for n, (tag, script) in enumerate((("sends   ", sends), ("receives", RECEIVES))):
+            machines.append(vm.VM(script, put=put, timeout=1200, console=Heard(tag), uarts=[f"{scratch}/{n}"], air=scratch + "/air",
+                                  out=os.environ.get("LOGS") and os.environ["LOGS"] + f"/{n}"))
+        for machine in machines:
+            machine.start()
+        status = machines[0].wait()
+        open(machines[1].share + "/stop", "w").close()
+        machines[1].wait()
+        received = [int(line.split()[1]) for line in said["receives"] if line.startswith("received ") and line.split()[1:]]
+        hashes = [{line.strip() for line in of if len(line.strip()) == 64} for of in said.values()]
+        extra = received[0] / (int(kib) * 1024) - 1 if received else 1
+        print(f"      {received} bytes came for {int(kib) * 1024}: {extra * 100:.1f} % more, seal, heads, Noise and greetings with them")
+        for what, held in (("the file is the same", len(hashes[0] & hashes[1]) == 1),
+                           ("hardly anything came twice", extra <= 0.04)):
+            print("ok   " if held else "FAIL ", what)
+            status = status or (0 if held else 1)
+    finally:
+        for machine in machines:
+            if machine.process and machine.process.poll() is None:
+                machine.kill()
+                machine.wait()
+        air.kill()
+        air.wait()
+        shutil.rmtree(scratch, ignore_errors=True)
+    print("all held" if status == 0 else "something did not hold")
+    sys.exit(status and 1)
+
+
+if __name__ == "__main__":
+    main()
