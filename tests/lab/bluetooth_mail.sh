@@ -12,12 +12,13 @@ needs python3 apt-get strip
 binary=
 case ${1:-} in "" | first | file | urgent | line | service) ;; *) binary=$1; shift ;; esac
 find_postrider "$binary"
-find_examples bluetooth
+parts="${*:-first file urgent line service}"
+case $parts in *file*) find_examples bluetooth ;; *) EXAMPLES= ;; esac
 "$here/vm_build.sh" || skip "the virtual machine could not be built"
 W=$(mktemp -d -t postrider-bluetooth.XXXXXX)
 trap 'rm -rf "$W"' EXIT
 strip -o "$W/postrider" "$POSTRIDER"
-strip -o "$W/bluetooth" "$EXAMPLES/bluetooth"
+[ -z "$EXAMPLES" ] && : >"$W/bluetooth" || strip -o "$W/bluetooth" "$EXAMPLES/bluetooth"
 P() { "$W/postrider" -q --home "$W/$1" "${@:2}"; }
 # Ann has hci0, Ben hci1 and hci4, Cay hci5; hci0 and hci1 hear each other, and hci4 and hci5 do.
 for who in ann ben cay; do
@@ -28,10 +29,13 @@ done
 for pair in ann:ben ben:ann ben:cay cay:ben ann:cay cay:ann; do P ${pair%:*} add "$W/${pair#*:}.card" >/dev/null; done
 adapters() { printf '\n[bluetooth]\nprofile = "quick"\nadapters = [%s]\n' "$2" >>"$W/$1/config.toml"; }
 adapters ann '"hci0"'; adapters ben '"hci1", "hci4"'; adapters cay '"hci5"'
-echo "${*:-first file urgent line service}" >"$W/parts"
+echo "$parts" >"$W/parts"
 printf 'KILLS=%s\nTOGGLES=%s\n' "${KILLS:-20}" "${TOGGLES:-50}" >"$W/settings"
 python3 "$here/vm.py" --timeout 1500 --put "$W/postrider" --put "$W/bluetooth" --put "$W/parts" --put "$W/settings" --put "$W/ann" --put "$W/ben" \
   --put "$W/cay" --put "$here/bluetooth_setup.sh" --out "${LOGS:-$W/out}" "$here/bluetooth_mail_guest.sh"
 
-check "the guest's checks" is $? 0
+code=$?
+# Linux 6.1 can fault when a channel is closed while its connection ends; what follows then proves nothing.
+[ $code = 77 ] && skip "the kernel of the machine itself has faulted, in its Bluetooth"
+check "the guest's checks" is $code 0
 finish

@@ -29,6 +29,7 @@ kill $D
 wait $D
 # All that came over all links.
 echo "received $(python3 -c 'import re; print(sum(int(n) for line in open("/lab/out/log") if "of a link that ended" in line for n in re.findall("received=([0-9]+)", line)))')"
+mkdir -p /tmp/saved
 P inbox save "$(P --json inbox | sed -n 's/.*"id":"\\([0-9a-f]*\\)".*"kind":"file".*/\\1/p' | head -1)" /tmp/saved >/dev/null
 sha256sum /tmp/saved/film | cut -d' ' -f1
 """
