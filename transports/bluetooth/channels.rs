@@ -10,8 +10,9 @@ use tokio::{
 };
 
 use super::{
-    AddressKind, BluetoothEvent, Place, link, pipes,
+    AddressKind, BluetoothEvent, Place, link,
     slots::{Slot, Slots},
+    window,
 };
 use crate::contract::{Link, TransportError};
 
@@ -24,8 +25,6 @@ pub const DIAL_TIME_MAX: Duration = Duration::from_secs(15);
 /// on: the kernel grants as many packets as such a unit takes. With twice as much it was no faster, with a tenth a
 /// third as fast.
 const UNIT_MAX: u16 = 32_768;
-/// What is sent as one unit. See docs/bluetooth.md for what was measured.
-const PIECE_BYTES: usize = 4096;
 /// After an error that says nothing of the other end, such as no descriptor being left.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -84,7 +83,7 @@ pub(super) async fn take(
         let from = Place { address: *from.addr, kind };
         // No room: it learns so at once, by the end of its link.
         let Some(slot) = slots.take(from.address) else { continue };
-        let link = link(adapter, from, false, pipes::le(stream, PIECE_BYTES, slot));
+        let link = link(adapter, from, false, window::le(stream, slot));
         if events.send(BluetoothEvent::Link { adapter, from, link }).await.is_err() {
             return;
         }
@@ -110,5 +109,5 @@ pub(super) async fn dial(
         .await
         .map_err(|_| TransportError::Timeout { to: to.to_string(), limit: DIAL_TIME_MAX })?
         .map_err(failed)?;
-    Ok(link(adapter, to, true, pipes::le(stream, PIECE_BYTES, slot)))
+    Ok(link(adapter, to, true, window::le(stream, slot)))
 }
