@@ -36,8 +36,11 @@ const CONNECTED_MAX: usize = 64;
 const RENEW_AFTER: Duration = Duration::from_millis(500);
 /// Dials that wait for their turn.
 pub const DIALS_WAITING_MAX: usize = 8;
-/// What has to be given back when it closes takes a few questions to BlueZ.
-const CLOSE_TIME_MAX: Duration = Duration::from_secs(3);
+/// What has to be given back when it closes takes a few questions to BlueZ, which takes two seconds to end
+/// a connection.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(6);
+/// A dial waits so long for connections of this end's to end, and then goes on.
+const ENDED_TIME_MAX: Duration = Duration::from_secs(5);
 /// A dial waits so long for the ear to be closed, and then goes on with it open.
 const HUSH_TIME_MAX: Duration = Duration::from_secs(3);
 
@@ -54,6 +57,8 @@ pub(super) struct Open {
     /// How many dial or wait to.
     dialling: watch::Sender<usize>,
     hears: watch::Sender<bool>,
+    /// Whether connections are still to be ended that this end has made.
+    ending: watch::Sender<bool>,
     connected: mpsc::Sender<[u8; 6]>,
     pub(super) desk: Arc<Desk>,
 }
@@ -66,6 +71,13 @@ impl Open {
         let mut hears = self.hears.subscribe();
         let _ = timeout(HUSH_TIME_MAX, hears.wait_for(|hears| !hears)).await;
         hush
+    }
+
+    /// Until the connections are ended that this end has made and has no link over any more: the next may
+    /// be to the same device, under another address.
+    pub(super) async fn ended(&self) {
+        let mut ending = self.ending.subscribe();
+        let _ = timeout(ENDED_TIME_MAX, ending.wait_for(|ending| !ending)).await;
     }
 
     /// A device is connected.
@@ -127,6 +139,7 @@ pub(super) async fn keep(with: Opening) -> Result<(), ()> {
         waiting: Semaphore::new(DIALS_WAITING_MAX),
         dialling: watch::Sender::new(0),
         hears: watch::Sender::new(false),
+        ending: watch::Sender::new(false),
         connected,
         desk,
     });
@@ -189,7 +202,7 @@ struct Speaker {
     ends: mpsc::Receiver<Ended>,
     connects: mpsc::Receiver<[u8; 6]>,
     /// Devices whose connections are to be ended, and when.
-    done_with: BTreeMap<[u8; 6], Instant>,
+    done_with: BTreeMap<[u8; 6], (Ended, Instant)>,
     renew_at: Option<Instant>,
 }
 
@@ -204,7 +217,9 @@ impl Speaker {
             self.voice.say(wish.said).await;
             self.ear.listen(wish.listen && !dials).await;
             self.open.hears.send_replace(self.ear.hears());
-            let done_with = self.done_with.values().min().copied();
+            let ending = self.done_with.values().any(|(ended, _)| ended.dialled);
+            self.open.ending.send_replace(ending);
+            let done_with = self.done_with.values().map(|(_, at)| *at).min();
             let times = [self.voice.retry_at(), self.ear.retry_at(), self.renew_at, done_with];
             let next = times.into_iter().flatten().min();
             let timer = async {
@@ -235,13 +250,13 @@ impl Speaker {
     fn end(&mut self, ended: Ended) {
         let after = if ended.dialled { END_AFTER } else { END_AFTER_TAKEN };
         if self.done_with.len() < ENDED_MAX {
-            self.done_with.insert(ended.of, Instant::now() + after);
+            self.done_with.insert(ended.of, (ended, Instant::now() + after));
         }
     }
 
     async fn end_connections(&mut self, due: Instant) {
         let due: Vec<_> =
-            self.done_with.iter().filter(|(_, at)| **at <= due).map(|(of, _)| *of).collect();
+            self.done_with.iter().filter(|(_, (_, at))| *at <= due).map(|(of, _)| *of).collect();
         for of in due {
             self.done_with.remove(&of);
             if !self.open.slots.has(of) {

@@ -33,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long adapters may take to close together.
-const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(8);
 
 /// Keeps the adapters in use until stopped, or until nobody listens any more.
 pub(super) async fn run(shared: Arc<Shared>, events: mpsc::Sender<BluetoothEvent>, stop: Stop) {

@@ -5,13 +5,16 @@ use std::{io, sync::Arc, time::Duration};
 
 use bluer::{AddressType, l2cap};
 use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 
 use super::{
-    AddressKind, BluetoothEvent, Place, link, pipes,
+    AddressKind, BluetoothEvent, Place, link,
     slots::{Slot, Slots},
+    window,
 };
 use crate::contract::{Link, TransportError};
 
@@ -24,10 +27,13 @@ pub const DIAL_TIME_MAX: Duration = Duration::from_secs(15);
 /// on: the kernel grants as many packets as such a unit takes. With twice as much it was no faster, with a tenth a
 /// third as fast.
 const UNIT_MAX: u16 = 32_768;
-/// What is sent as one unit. See docs/bluetooth.md for what was measured.
-const PIECE_BYTES: usize = 4096;
 /// After an error that says nothing of the other end, such as no descriptor being left.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What both ends say first: that it is us, and in which version.
+const HELLO: [u8; 4] = *b"PR\0\x01";
+/// A hello and its answer are there and back; BlueZ talks on the same connection meanwhile.
+const HELLO_TIME_MAX: Duration = Duration::from_secs(8);
 
 /// An adapter's own address, as sockets name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +75,24 @@ pub(super) async fn take(
     slots: Arc<Slots>,
     events: mpsc::Sender<BluetoothEvent>,
 ) {
+    // No more than there are slots.
+    let mut greeting = JoinSet::new();
     loop {
-        let (stream, from) = match listener.accept().await {
-            Ok(taken) => taken,
-            Err(_) => {
-                sleep(ACCEPT_PAUSE).await;
+        // Both are cancel-safe.
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(greeted) = greeting.join_next() => {
+                let Ok(Some((from, stream, slot))) = greeted else { continue };
+                let link = link(adapter, from, false, window::le(stream, slot));
+                if events.send(BluetoothEvent::Link { adapter, from, link }).await.is_err() {
+                    return;
+                }
                 continue;
             }
+        };
+        let Ok((mut stream, from)) = accepted else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
         };
         let kind = match from.addr_type {
             AddressType::LeRandom => AddressKind::Random,
@@ -84,10 +101,10 @@ pub(super) async fn take(
         let from = Place { address: *from.addr, kind };
         // No room: it learns so at once, by the end of its link.
         let Some(slot) = slots.take(from.address) else { continue };
-        let link = link(adapter, from, false, pipes::le(stream, PIECE_BYTES, slot));
-        if events.send(BluetoothEvent::Link { adapter, from, link }).await.is_err() {
-            return;
-        }
+        greeting.spawn(async move {
+            let greeted = timeout(HELLO_TIME_MAX, answer(&mut stream)).await;
+            matches!(greeted, Ok(Ok(()))).then_some((from, stream, slot))
+        });
     }
 }
 
@@ -100,15 +117,62 @@ pub(super) async fn dial(
     slot: Slot,
 ) -> Result<Link, TransportError> {
     let failed = |source| TransportError::Connect { to: to.to_string(), source };
+    let late = |limit| TransportError::Timeout { to: to.to_string(), limit };
     let kind = match to.kind {
         AddressKind::Public => AddressType::LePublic,
         AddressKind::Random => AddressType::LeRandom,
     };
     let at = l2cap::SocketAddr::new(to.address.into(), kind, channel.into());
     let connecting = socket(own).map_err(failed)?.connect(at);
-    let stream = timeout(DIAL_TIME_MAX, connecting)
-        .await
-        .map_err(|_| TransportError::Timeout { to: to.to_string(), limit: DIAL_TIME_MAX })?
-        .map_err(failed)?;
-    Ok(link(adapter, to, true, pipes::le(stream, PIECE_BYTES, slot)))
+    let connected = timeout(DIAL_TIME_MAX, connecting).await;
+    let mut stream = connected.map_err(|_| late(DIAL_TIME_MAX))?.map_err(failed)?;
+    let greeted = timeout(HELLO_TIME_MAX, greet(&mut stream)).await;
+    greeted.map_err(|_| late(HELLO_TIME_MAX))?.map_err(failed)?;
+    Ok(link(adapter, to, true, window::le(stream, slot)))
+}
+
+/// Whoever dialled says hello, at once, and waits for the answer.
+///
+/// At once, because Linux (6.1, at least) remembers of a channel that it took the number of the request, and
+/// takes the next response with this number, to a request of its own, for one about that channel: it then
+/// sends our bytes into BlueZ's channel for GATT. The first unit that comes gives the channel another
+/// number, long before BlueZ asks for its own.
+async fn greet(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+    stream.write_all(&HELLO).await?;
+    hear_hello(stream).await
+}
+
+async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+    hear_hello(stream).await?;
+    stream.write_all(&HELLO).await
+}
+
+async fn hear_hello(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    let mut said = HELLO;
+    stream.read_exact(&mut said).await?;
+    if said == HELLO { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_ends_say_hello() {
+        let (mut here, mut there) = tokio::io::duplex(64);
+        let (greeted, answered) = tokio::join!(greet(&mut here), answer(&mut there));
+        greeted.unwrap();
+        answered.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_says_something_else_is_not_answered() {
+        let (mut here, mut there) = tokio::io::duplex(64);
+        there.write_all(b"GET / HTTP").await.unwrap();
+        assert_eq!(answer(&mut here).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        drop(here);
+        let mut rest = Vec::new();
+        there.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.is_empty());
+    }
 }

@@ -6,8 +6,9 @@
 //!
 //! - `bus`: what BlueZ tells of adapters and devices; `adapters`: which are used, whatever happens to them;
 //!   `adapter`: one in use; `air`: what it says and whether it hears;
-//! - `channels`: links over LE; `paired`: over RFCOMM, between machines that somebody paired; `gatt`: for
-//!   telephones; `pipes`: sockets as streams; `slots`: how many links a stranger gets;
+//! - `channels`: links over LE, as streams with a `window`; `paired`: over RFCOMM, between machines that
+//!   somebody paired; `gatt`: for telephones; `pipes`: what closing a socket takes; `slots`: how many links a
+//!   stranger gets;
 //! - `privacy`: whether addresses change with what is said; `troubles`: why there is none, for people.
 //!
 //! It needs BlueZ's daemon and no privileges. Nothing is switched on that somebody has switched off.
@@ -24,6 +25,7 @@ mod places;
 mod privacy;
 mod slots;
 mod troubles;
+mod window;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -170,7 +172,8 @@ impl Bluetooth {
     /// else, or if that fails, over LE.
     ///
     /// An adapter makes one connection at a time: others wait for their turn, [`DIALS_WAITING_MAX`] of them
-    /// with the first; more fail at once. It hears nothing meanwhile. The attempt itself takes
+    /// with the first; more fail at once. It hears nothing meanwhile. Connections of links that have ended
+    /// are ended before, which takes some three seconds after the last. The attempt itself takes
     /// [`DIAL_TIME_MAX`] at most. Dropping the future cancels it.
     pub async fn dial(&self, adapter: u16, to: Place, channel: u8) -> Result<Link, TransportError> {
         let failed = |kind: io::ErrorKind| TransportError::Connect {
@@ -182,6 +185,7 @@ impl Bluetooth {
             open.waiting.try_acquire().map_err(|_| failed(io::ErrorKind::ResourceBusy))?;
         let _turn = open.turn.lock().await;
         let _hush = open.hush().await;
+        open.ended().await;
         let known = open.calls.device(adapter, to.address).await.unwrap_or_default();
         if known.paired == Some(true) && known.rfcomm {
             let slot = open.slots.dial(to.address);
