@@ -352,7 +352,7 @@ impl Config {
              name = {}\nhidden = {}\naddresses = {}\n\
              lifetime-days = {}\ncarry-strangers = {}\nworkers = {}\n\
              listen = {}\npeers = {}\ndial-contacts = {}\npublic = {}\nlan = {}\nlan-port = {}\n\
-             lan-cast = {}\n             media = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\ninbox = {}\nygg = {}\n{}",
+             lan-cast = {}\nmedia = {}\nmount-media = {}\nmedia-dirs = {}\noutbox = {}\ninbox = {}\nygg = {}\n{}",
             value(&self.name),
             self.hidden,
             list(&self.addresses),

@@ -2,7 +2,7 @@
 # Many live nodes without addresses: whole chains, rings that break, partitions that heal, a crowd.
 # Every scenario shows its figure, and that nothing was lost and nothing came twice.
 #
-#   mesh.sh [SCENARIO...]    root; all of them when none is named.   POSTRIDER=binary
+#   mesh.sh [SCENARIO...]    root; all but bulletin when none is named.   POSTRIDER=binary
 #   SLACK=3                  so many times as long is still good: for a machine that does other things
 #
 # fresh      two new nodes and a cable: how long the first message takes
@@ -302,7 +302,7 @@ print(*(found[name] for name in ("links", "whole", "repair", "wants", "haves")))
 links_of() { P "$1" --json peers | grep -c '"up":true'; }
 capped() { [ "$(links_of "$1")" -le 8 ]; }
 
-[ $# -gt 0 ] || set -- fresh chain ring partition static restart crowd bulletin
+[ $# -gt 0 ] || set -- fresh chain ring partition static restart crowd
 for scenario in "$@"; do
   echo "== $scenario"
   "$scenario"
