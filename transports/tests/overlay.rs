@@ -25,7 +25,9 @@ const INSIDE: &str = "POSTRIDER_TEST_NAMESPACE";
 const HANGS_AFTER: Duration = Duration::from_secs(60);
 
 fn run(tool: &str, args: &[&str]) -> bool {
-    let status = Command::new(tool).args(args).stdin(Stdio::null()).stderr(Stdio::null()).status();
+    let mut command = Command::new(tool);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = command.status();
     status.is_ok_and(|status| status.success())
 }
 
@@ -61,6 +63,9 @@ impl Node {
         let id = secret.id();
         let own: Ipv6Addr = postrider_base::address::address(&id);
         assert!(run("ip", &["addr", "add", &format!("{own}/128"), "dev", "lo", "nodad"]));
+        // The kernel makes the way to it a moment later, on its own.
+        let way = |_| run("ip", &["-6", "route", "get", &own.to_string()]);
+        assert!((0..1000).any(way), "there is no way to an address of our own");
         let gone = Stop::new();
         let options = TlsOptions::default();
         let transport =
