@@ -122,7 +122,7 @@ impl Pieces {
             self.sets.push_back(set);
             return Taken::Waits(key);
         };
-        if key_of(&form) != key {
+        if form.len() > FORM_MAX || key_of(&form) != key {
             return Taken::Refused;
         }
         if self.done.len() == DONE_MAX {
@@ -165,12 +165,13 @@ impl Set {
             })
     }
 
+    /// All of it, be it a form or not, and then at most twice as long as one.
     fn whole(&self) -> Option<Vec<u8>> {
         let mut form = Vec::new();
         for content in &self.contents {
             form.extend_from_slice(content.as_ref()?);
         }
-        (form.len() <= FORM_MAX).then_some(form)
+        Some(form)
     }
 }
 
@@ -242,6 +243,17 @@ mod tests {
         }
         assert_eq!(pieces.lacking(key), []);
         assert_eq!(pieces.take(&frames[0]), Taken::Known(key));
+    }
+
+    /// Found by ten million spoiled inputs: two pieces, each shorter than a form, that together are longer
+    /// waited for ever, with nothing lacking.
+    #[test]
+    fn pieces_that_are_longer_than_any_form_are_refused_when_they_are_whole() {
+        let piece = |number| [&[PIECE, 1, 2, 3, 4, number, 1][..], &[7; FORM_MAX - 1]].concat();
+        let mut pieces = Pieces::default();
+        assert_eq!(pieces.take(&piece(0)), Taken::Waits([1, 2, 3, 4]));
+        assert_eq!(pieces.take(&piece(1)), Taken::Refused);
+        assert!(pieces.sets.is_empty());
     }
 
     #[test]
