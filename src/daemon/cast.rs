@@ -17,6 +17,7 @@ use postrider_base::{
 };
 use postrider_engine::{
     air::{Span, ledger::Ledger, regions},
+    meeting::Rate,
     node::{CAST_WAIT_MS, Input as ToNode, NetworkId},
     station::{
         Beacons, FormNumber, Input, Item, ItemId, Listening, Now, Output, Refusal, Settings,
@@ -39,6 +40,11 @@ const HAVES: u8 = 3;
 /// Forms that are being judged or made at a time, over all networks: what comes faster than the disk takes
 /// it is lost, and comes by link.
 const ASKED_MAX: usize = 16;
+/// Of one network at once, and each second: forms, of which each is a signature and a commit; and statements, of
+/// which each is a hash for every link, and stands before what links bring to the engine. Anybody there can
+/// send either, at the network's rate. A thousand neighbours speak once each of what was cast within a second.
+const FORMS: (u64, u64) = (128, 20);
+const STATEMENTS: (u64, u64) = (1_024, 256);
 /// Multicast on Wi-Fi goes at the lowest rate, mostly 1 Mbit/s; around a frame are Ethernet, IPv6 and UDP.
 /// Before it are the milliseconds that a busy machine takes to look. How long others are waited for follows
 /// from that.
@@ -67,6 +73,8 @@ struct Channel {
     station: Station,
     /// What was cast, and until when it stays.
     items: BTreeMap<ItemId, Instant>,
+    forms: Rate,
+    statements: Rate,
 }
 
 /// The disk has answered.
@@ -105,7 +113,10 @@ impl Casting {
             call: None,
         };
         if let Ok(station) = Station::new(settings, seed, self.now()) {
-            self.stations.insert(interface, Channel { station, items: BTreeMap::new() });
+            let [forms, statements] =
+                [FORMS, STATEMENTS].map(|(most, per_s)| Rate::new(most, per_s));
+            let channel = Channel { station, items: BTreeMap::new(), forms, statements };
+            self.stations.insert(interface, channel);
         }
     }
 
@@ -121,8 +132,11 @@ impl Casting {
                 self.handle(interface, Input::Heard { frame, strength: Strength::default() });
             }
             Some((&HAVES, said)) => {
-                let network = NetworkId(interface);
-                self.tell(ToNode::Haves { network, said: said.to_vec().into() });
+                let (network, now_ms) = (NetworkId(interface), self.now().custody_ms);
+                let channel = self.stations.get_mut(&interface);
+                if channel.is_some_and(|channel| channel.statements.take(now_ms, 0)) {
+                    self.tell(ToNode::Haves { network, said: said.to_vec().into() });
+                }
             }
             _ => {}
         }
@@ -238,9 +252,12 @@ impl Casting {
         }
     }
 
-    /// Has a form kept, if there is room for the question.
+    /// Has a form kept, if there is room for the question, and there were not too many.
     fn judge(&mut self, interface: u32, form: FormNumber, bytes: Vec<u8>) -> bool {
-        if self.asked.len() >= ASKED_MAX {
+        let now_ms = self.now().custody_ms;
+        let channel = self.stations.get_mut(&interface);
+        let is_time = channel.is_some_and(|channel| channel.forms.take(now_ms, 0));
+        if !is_time || self.asked.len() >= ASKED_MAX {
             return false;
         }
         let node = Arc::clone(&self.node);

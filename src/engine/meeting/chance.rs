@@ -34,7 +34,7 @@ impl Chance {
 
 /// Something that may happen so often: a bucket of `burst` that fills at `per_s`.
 #[derive(Debug)]
-pub(crate) struct Rate {
+pub struct Rate {
     burst: u64,
     per_s: u64,
     /// Thousandths.
@@ -43,6 +43,7 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
+    /// A full bucket.
     pub fn new(burst: u64, per_s: u64) -> Self {
         Self { burst, per_s, left: burst * 1000, at_ms: 0 }
     }

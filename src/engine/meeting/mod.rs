@@ -23,5 +23,6 @@ mod ring;
 mod segment;
 mod sessions;
 
+pub use chance::Rate;
 pub use contract::{Came, Input, InterfaceId, Known, Local, Output, Place, Role};
 pub use machine::Meeting;
