@@ -70,7 +70,7 @@ twins! {
     packet compressed manifest file_request job job_result job_word compact_inside age_inside compact_payload age_file
     container forged_container rest forged_rest notes forged_notes volume file_name
     unit beacon symbols reconciliation noise_first noise_second noise_records line
-    radio_frame radio_pieces
+    radio_frame radio_pieces station
     kiss_modem rnode_board meshtastic_radio at_modem modem_profile
     config allow_list allowed shares key_file contacts stream trace log_segment log_records
 }

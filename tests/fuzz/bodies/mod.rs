@@ -21,6 +21,7 @@ pub mod radio;
 pub mod reconciliation;
 pub mod sealed;
 pub mod seeds;
+pub mod station;
 pub mod trace;
 
 /// A decoder under test: whether it accepted the input.
@@ -87,6 +88,7 @@ pub const BODIES: &[(&str, Cost, Body, Seeds)] = &[
     ("line", Cost::Light, link::line, link::line_seeds),
     ("radio_frame", Cost::Keys, radio::radio_frame, radio::radio_frame_seeds),
     ("radio_pieces", Cost::Light, radio::radio_pieces, radio::radio_pieces_seeds),
+    ("station", Cost::Keys, station::station, station::station_seeds),
     ("kiss_modem", Cost::Light, modem::kiss_modem, modem::kiss_seeds),
     ("rnode_board", Cost::Light, modem::rnode_board, modem::rnode_seeds),
     ("meshtastic_radio", Cost::Light, modem::meshtastic_radio, modem::meshtastic_seeds),
