@@ -136,6 +136,7 @@ async fn live(
     facts.peer = greeted.as_ref().map_or(facts.peer, |greeted| Some(greeted.noise.peer()));
     let rtt = greeted.as_ref().map(|greeted| greeted.rtt);
     let row = node.board.link_up(id, &facts, rtt);
+    tracing::debug!(link = id.0, address = %facts.address, "a link is up");
     let (traffic, closing) = (Arc::clone(&row.traffic), row.closing.clone());
     // Whoever waited may have gone.
     let _ = proven.map(|proven| proven.send(Box::new(row)));

@@ -2,25 +2,27 @@
 # Mail between daemons over Bluetooth: a real BlueZ and a real kernel with emulated controllers, in a virtual
 # machine. Nobody is paired, and nothing is set up.
 #
-#   bluetooth_mail.sh [BINARY] [PART...]    first file urgent line service; root; some eight minutes, all
+#   bluetooth_mail.sh [BINARY] [PART...]    first file urgent line half gatt strangers captures service; root;
+#                                           some fifteen minutes, all
 #   KILLS=20 TOGGLES=50                     of bluetoothd, of an adapter, while mail goes both ways
-#   LOGS=DIR                                keeps what was logged
+#   LOGS=DIR LOUD=-v                        keeps what was logged; and more is
 . "$(dirname "$0")/common.sh"
 needs_root
 needs python3 apt-get strip
 [ "$(uname -m)" = x86_64 ] || skip "the virtual machine is an x86_64"
 binary=
-case ${1:-} in "" | first | file | urgent | line | service) ;; *) binary=$1; shift ;; esac
+case ${1:-} in "" | first | file | urgent | line | half | gatt | strangers | captures | service) ;; *) binary=$1; shift ;; esac
 find_postrider "$binary"
-parts="${*:-first file urgent line service}"
-case $parts in *file*) find_examples bluetooth ;; *) EXAMPLES= ;; esac
+parts="${*:-first file urgent line half gatt strangers captures service}"
+case $parts in *file* | *gatt* | *strangers* | *captures*) find_examples bluetooth ;; *) EXAMPLES= ;; esac
 "$here/vm_build.sh" || skip "the virtual machine could not be built"
 W=$(mktemp -d -t postrider-bluetooth.XXXXXX)
 trap 'rm -rf "$W"' EXIT
 strip -o "$W/postrider" "$POSTRIDER"
 [ -z "$EXAMPLES" ] && : >"$W/bluetooth" || strip -o "$W/bluetooth" "$EXAMPLES/bluetooth"
 P() { "$W/postrider" -q --home "$W/$1" "${@:2}"; }
-# Ann has hci0, Ben hci1 and hci4, Cay hci5; hci0 and hci1 hear each other, and hci4 and hci5 do.
+# Ann has hci0, Ben hci1 and hci6, Cay hci7; hci0 to hci2 hear each other, and hci6 and hci7 do. A stranger has
+# hci2.
 for who in ann ben cay; do
   P $who init --name $who >/dev/null
   P $who id --card "$W/$who.card" >/dev/null
@@ -28,11 +30,11 @@ for who in ann ben cay; do
 done
 for pair in ann:ben ben:ann ben:cay cay:ben ann:cay cay:ann; do P ${pair%:*} add "$W/${pair#*:}.card" >/dev/null; done
 adapters() { printf '\n[bluetooth]\nprofile = "quick"\nadapters = [%s]\n' "$2" >>"$W/$1/config.toml"; }
-adapters ann '"hci0"'; adapters ben '"hci1", "hci4"'; adapters cay '"hci5"'
+adapters ann '"hci0"'; adapters ben '"hci1", "hci6"'; adapters cay '"hci7"'
 echo "$parts" >"$W/parts"
-printf 'KILLS=%s\nTOGGLES=%s\n' "${KILLS:-20}" "${TOGGLES:-50}" >"$W/settings"
+printf 'KILLS=%s\nTOGGLES=%s\nLOUD=%s\n' "${KILLS:-20}" "${TOGGLES:-50}" "${LOUD:-}" >"$W/settings"
 python3 "$here/vm.py" --timeout 1500 --put "$W/postrider" --put "$W/bluetooth" --put "$W/parts" --put "$W/settings" --put "$W/ann" --put "$W/ben" \
-  --put "$W/cay" --put "$here/bluetooth_setup.sh" --out "${LOGS:-$W/out}" "$here/bluetooth_mail_guest.sh"
+  --put "$W/cay" --put "$here/bluetooth_setup.sh" --put "$here/bluetooth_captures.py" --out "${LOGS:-$W/out}" "$here/bluetooth_mail_guest.sh"
 
 code=$?
 # Linux 6.1 can fault when a channel is closed while its connection ends; what follows then proves nothing.

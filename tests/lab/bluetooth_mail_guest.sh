@@ -6,41 +6,46 @@ is() { [ "$1" = "$2" ]; }
 only() { [[ " $PARTS " == *" $1 "* ]]; }
 PARTS=$(cat /lab/parts)
 . /lab/settings
+LOUD=${LOUD:--q}
 O=/lab/out
 now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 cp /lab/postrider /tmp/postrider
 cp -r /lab/ann /lab/ben /lab/cay /tmp
 P() { /tmp/postrider -q --home "/tmp/$1" "${@:2}"; }
 declare -A pid
-launch() { /tmp/postrider -q --home "/tmp/$1" daemon --no-lan 2>>"$O/$1.log" & pid[$1]=$!; }
+launch() { /tmp/postrider $LOUD --home "/tmp/$1" daemon --no-lan 2>>"$O/$1.log" & pid[$1]=$!; }
 answers() { [ -S "/tmp/$1/socket" ] && P "$1" --json status >/dev/null 2>&1; }
 start() { launch "$1"; until answers "$1"; do sleep .05; done; }
 stop() { kill "${pid[$1]}"; wait "${pid[$1]}"; }
-# there NODE ID [SECONDS]: until a message is in an inbox.
-there() {
-  for _ in $(seq $((${3:-60} * 20))); do P "$1" --json inbox | grep -q "\"id\":\"$2\"" && return; sleep .05; done
-  return 1
+# within SECONDS COMMAND...: a command takes a second here, so it is the clock that ends it.
+within() {
+  local end=$(($(now_ms) + $1 * 1000))
+  shift
+  until "$@"; do [ "$(now_ms)" -lt $end ] || return 1; sleep .05; done
 }
+# there NODE ID [SECONDS]: until a message is in an inbox.
+has() { P "$1" --json inbox | grep -q "\"id\":\"$2\""; }
+there() { within "${3:-60}" has "$1" "$2"; }
 count() { P "$1" --json inbox | grep -c '"type":"message"'; }
 ticked() { P "$1" --json trace "$2" | grep -q '"what":"delivered"'; }
-until_ticked() { for _ in $(seq $((${3:-60} * 10))); do ticked "$1" "$2" && return; sleep .1; done; return 1; }
+until_ticked() { within "${3:-60}" ticked "$1" "$2"; }
 descriptors() { ls "/proc/${pid[$1]}/fd" | wc -l; }
 resident_kb() { sed -n 's/^VmRSS: *\([0-9]*\).*/\1/p' "/proc/${pid[$1]}/status"; }
 power() { dbus-send --system --print-reply --dest=org.bluez "/org/bluez/$1" org.freedesktop.DBus.Properties.Set string:org.bluez.Adapter1 string:Powered "variant:boolean:$2" >/dev/null; }
 
-# Two rooms with two controllers each. The emulator numbers its controllers from one on, so those of the
-# second room are its third and fourth: two with one address would be one to the kernel.
+# Two rooms, with three controllers and two. The emulator numbers its controllers from one on, so those of the
+# second room are its fourth and fifth: two with one address would be one to the kernel.
 lab-dbus
 bt_settings 'Privacy = device'
 room() { # CONTROLLERS LAST
   btvirt -l"$1" >>$O/btvirt.log 2>&1 &
   for _ in $(seq 100); do [ -d /sys/class/bluetooth/"$2" ] && return; sleep .1; done
 }
-room 2 hci1
-room 4 hci5
+room 3 hci2
+room 5 hci7
 bt_daemon
-for hci in 0 1 2 3 4 5; do bt_wait hci$hci; done
-power hci2 false; power hci3 false
+for hci in 0 1 2 3 4 5 6 7; do bt_wait hci$hci; done
+for hci in 3 4 5; do power hci$hci false; done
 
 if only first; then
   id=$(P ann send ben "before anybody is up")
@@ -79,7 +84,8 @@ if only file; then
   id=$(P ann send ben -f /tmp/film)
   # All of it: a message of which parts are lacking is shown, and cannot be saved.
   mkdir -p /tmp/saved
-  for _ in $(seq 600); do P ben inbox save "$id" /tmp/saved >/dev/null 2>&1 && break; sleep .05; done
+  saves() { P ben inbox save "$id" /tmp/saved >/dev/null 2>&1; }
+  within 60 saves
   took=$(($(now_ms) - begun))
   check "1 MiB arrives as it was" cmp /tmp/film /tmp/saved/film
   stop ann; stop ben
@@ -131,6 +137,87 @@ if only line; then
   sleep 6
 fi
 
+if only half; then
+  # The radio goes away in the middle of a file, and there is another link.
+  launch ann
+  /tmp/postrider -v --home /tmp/ben daemon --no-lan --listen 'tls://[::1]:7531' 2>>"$O/ben.log" & pid[ben]=$!
+  until answers ann && answers ben; do sleep .05; done
+  id=$(P ann send ben "is the link up"); there ben "$id" 60; until_ticked ann "$id" 20
+  head -c 3145728 /dev/urandom >/tmp/film
+  id=$(P ann send ben -f /tmp/film)
+  sleep 5
+  power hci0 false
+  mkdir -p /tmp/saved
+  check "half a file is no file" sh -c "! /tmp/postrider -q --home /tmp/ben inbox save $id /tmp/saved"
+  P ann call 'tls://[::1]:7531' >/dev/null
+  check "the rest comes by another link" until_ticked ann "$id" 60
+  power hci0 true
+  check "as it was" sh -c "/tmp/postrider -q --home /tmp/ben inbox save $id /tmp/saved && cmp /tmp/film /tmp/saved/film"
+  stop ann; stop ben
+  # What came over each link, and over all of them: seals, heads and greetings with it.
+  total=0; by=
+  for bytes in $(sed -n 's/.*the bytes of a link that ended.*received=\([0-9]*\).*/\1/p' "$O/ben.log"); do total=$((total + bytes)); by="$by $bytes"; done
+  echo "      3145728 bytes of a file; came over the links:$by, in all $total"
+  check "some of it by each" test "$(echo $by | tr ' ' '\n' | awk '$1 > 100000' | wc -l)" -ge 2
+  check "hardly any of it twice" test $total -le $((3145728 * 104 / 100))
+  sleep 6
+fi
+
+if only gatt; then
+  # As a telephone: Ben's daemon has no Bluetooth of its own, and a program that speaks GATT.
+  start ann
+  /tmp/postrider -q --home /tmp/ben daemon --no-lan --no-bluetooth 2>>"$O/ben.log" & pid[ben]=$!
+  until answers ben; do sleep .05; done
+  to=$(P ben send ann "from a telephone"); back=$(P ann send ben "to a telephone")
+  P ben call "pipe:/lab/bluetooth gatt hci1#ann" >$O/call.log 2>&1
+  check "mail to the node, over GATT" there ann "$to" 120
+  check "and from it" there ben "$back" 120
+  until_ticked ben "$to" 60; check "a receipt there" ticked ben "$to"
+  until_ticked ann "$back" 60; check "a receipt here" ticked ann "$back"
+  stop ben; stop ann
+  sleep 8
+fi
+
+if only strangers; then
+  start ann; start ben
+  id=$(P ann send ben "is the link up"); there ben "$id" 60; until_ticked ann "$id" 20
+  stop ben; sleep 6
+  timeout 200 /lab/bluetooth knock hci2 4 >$O/knock.log 2>&1 & K=$!
+  wait_for $O/knock.log '^channel' 120
+  start ben
+  begun=$(now_ms)
+  id=$(P ben send ann "while a stranger is there")
+  check "and keeps nobody out" there ann "$id" 30
+  echo "      mail beside a stranger after $(($(now_ms) - begun)) ms"
+  wait $K
+  sed 's/^/      stranger: /' $O/knock.log
+  check "a stranger has two links at once, at most" grep -qx 'open at once: [12] of 4' $O/knock.log
+  check "it learns nothing: not a byte came but the hello" grep -q '^all ended after .* s, 0 bytes came' $O/knock.log
+  stop ann; stop ben
+  sleep 6
+fi
+
+if only captures; then
+  # What a stranger hears and reads, for as many times as something else is said: with each connection.
+  btmon -i hci2 -w /tmp/air.snoop >/dev/null 2>&1 & M=$!
+  /lab/bluetooth watch hci2 >$O/heard.log 2>&1 & W=$!
+  for who in ann ben; do
+    start $who
+    for n in 1 2 3 4 5; do
+      for _ in 1 2 3; do timeout 60 /lab/bluetooth read hci2 >$O/read.$who.$n 2>$O/read.err && break; sleep 2; done
+      sleep 3
+    done
+    stop $who
+    sleep 4
+  done
+  kill $W; wait $W
+  kill $M; wait $M
+  python3 /lab/bluetooth_captures.py /tmp/air.snoop 2 $O/read.ann.* -- $O/read.ben.* >$O/captures.log 2>&1; status=$?
+  sed 's/^/      /' $O/captures.log
+  check "nothing links what a node says and shows now with what it did before" is $status 0
+  sleep 4
+fi
+
 if only service; then
   start ann; start ben
   id=$(P ann send ben "is the link up"); there ben "$id" 60; until_ticked ann "$id" 20
@@ -155,7 +242,8 @@ if only service; then
     [ $((n % 5)) = 0 ] && sleep 3
   done
   power hci0 true; power hci1 true
-  for _ in $(seq 120); do [ "$(count ben) $(count ann)" = "$((at_ben + sent)) $((at_ann + sent))" ] && break; sleep 1; done
+  all_came() { [ "$(count ben) $(count ann)" = "$((at_ben + sent)) $((at_ann + sent))" ]; }
+  within 120 all_came
   check "all $sent arrived, once, there" is "$(count ben)" "$((at_ben + sent))"
   check "and back" is "$(count ann)" "$((at_ann + sent))"
   sleep 20

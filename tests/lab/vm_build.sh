@@ -42,7 +42,8 @@ log "QEMU"
 )
 
 log "kernel"
-kp=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/{print $2; exit}')
+# Debian 12 has a newer one beside its own, whose Bluetooth (6.1.192) frees twice when a link is lost.
+kp=$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/dev/null | awk '/Depends: linux-image/{print $2; exit}')
 kv=${kp#linux-image-}
 (
   cd deb
@@ -130,7 +131,11 @@ for a in sh mount insmod switch_root mkdir sleep; do ln -s busybox ird/bin/$a; d
 i=100
 for m in virtio_pci virtio_blk ext4 overlay; do chroot root modprobe -S "$kv" --show-depends $m; done |
   awk '/^insmod/ && !/crc32c-intel/ && !s[$2]++{print $2}' |
-  while read -r f; do cp "root$f" "ird/m/$i-$(basename "$f")"; i=$((i+1)); done
+  while read -r f; do
+    n=$i-$(basename "$f" .xz)
+    case $f in *.xz) busybox unxz -c "root$f" >"ird/m/$n" ;; *) cp "root$f" "ird/m/$n" ;; esac
+    i=$((i+1))
+  done
 cat >ird/init <<'E'
 #!/bin/sh
 mount -t proc p /proc

@@ -31,9 +31,9 @@ const END_AFTER: Duration = Duration::from_secs(1);
 const END_AFTER_TAKEN: Duration = Duration::from_secs(5);
 /// Devices that connected and are not yet taken note of; of more, none is missed but the note.
 const CONNECTED_MAX: usize = 64;
-/// Somebody connected: what the controller stopped saying is said anew after this, so that many who
+/// Somebody connected: that the controller stopped saying what it said is told after this, so that many who
 /// connect at once cost one new address.
-const RENEW_AFTER: Duration = Duration::from_millis(500);
+const SILENCED_AFTER: Duration = Duration::from_millis(500);
 /// Dials that wait for their turn.
 pub const DIALS_WAITING_MAX: usize = 8;
 /// What has to be given back when it closes takes a few questions to BlueZ, which takes two seconds to end
@@ -152,7 +152,8 @@ pub(super) async fn keep(with: Opening) -> Result<(), ()> {
         ends,
         connects,
         done_with: BTreeMap::new(),
-        renew_at: None,
+        silenced_at: None,
+        events: events.clone(),
     };
     let up = events.send(BluetoothEvent::Up { adapter, name });
     let told = tokio::select! {
@@ -203,7 +204,8 @@ struct Speaker {
     connects: mpsc::Receiver<[u8; 6]>,
     /// Devices whose connections are to be ended, and when.
     done_with: BTreeMap<[u8; 6], (Ended, Instant)>,
-    renew_at: Option<Instant>,
+    silenced_at: Option<Instant>,
+    events: mpsc::Sender<BluetoothEvent>,
 }
 
 impl Speaker {
@@ -220,7 +222,7 @@ impl Speaker {
             let ending = self.done_with.values().any(|(ended, _)| ended.dialled);
             self.open.ending.send_replace(ending);
             let done_with = self.done_with.values().map(|(_, at)| *at).min();
-            let times = [self.voice.retry_at(), self.ear.retry_at(), self.renew_at, done_with];
+            let times = [self.voice.retry_at(), self.ear.retry_at(), self.silenced_at, done_with];
             let next = times.into_iter().flatten().min();
             let timer = async {
                 match next {
@@ -234,14 +236,17 @@ impl Speaker {
                 _ = dialling.changed() => {}
                 Some(of) = self.connects.recv() => {
                     self.done_with.remove(&of);
-                    self.renew_at = Some(Instant::now() + RENEW_AFTER);
+                    self.silenced_at = Some(Instant::now() + SILENCED_AFTER);
                 }
                 Some(ended) = self.ends.recv() => self.end(ended),
                 () = timer => {}
             }
-            if self.renew_at.is_some_and(|at| at <= Instant::now()) {
-                self.renew_at = None;
-                self.voice.renew();
+            if self.silenced_at.is_some_and(|at| at <= Instant::now()) {
+                self.silenced_at = None;
+                if self.voice.fall_silent() {
+                    let silenced = BluetoothEvent::Silenced { adapter: self.adapter };
+                    let _ = self.events.send(silenced).await;
+                }
             }
             self.end_connections(Instant::now()).await;
         }

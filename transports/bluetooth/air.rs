@@ -20,6 +20,8 @@ const HEAR_AGAIN_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Voice {
     adapter: bluer::Adapter,
     says: Option<[u8; SAID_BYTES]>,
+    /// What was said until somebody connected.
+    spent: Option<[u8; SAID_BYTES]>,
     /// Dropped, it is said no more.
     handle: Option<AdvertisementHandle>,
     retry: Retry,
@@ -27,12 +29,13 @@ pub(super) struct Voice {
 
 impl Voice {
     pub(super) fn new(adapter: bluer::Adapter) -> Self {
-        Self { adapter, says: None, handle: None, retry: Retry::default() }
+        Self { adapter, says: None, spent: None, handle: None, retry: Retry::default() }
     }
 
     /// Says this, if it does not yet. With each change the old advertisement goes and a new one comes,
     /// never one in place of the other: an address of its own comes with a new one only.
     pub(super) async fn say(&mut self, said: Option<[u8; SAID_BYTES]>) {
+        let said = said.filter(|said| self.spent.as_ref() != Some(said));
         if self.says != said {
             self.handle = None;
             self.says = said;
@@ -50,11 +53,14 @@ impl Voice {
         }
     }
 
-    /// Says the same anew. A controller stops to advertise when somebody connects, and the kernel begins
-    /// again only when that one has left.
-    pub(super) fn renew(&mut self) {
-        self.handle = None;
-        self.retry = Retry::default();
+    /// Whatever it says it says no more: a controller stops to advertise when somebody connects, and the
+    /// kernel begins again when that one has left. Whether it said anything.
+    pub(super) fn fall_silent(&mut self) -> bool {
+        let spoke = self.handle.take().is_some();
+        if spoke {
+            self.spent = self.says.take();
+        }
+        spoke
     }
 
     /// Whether it says what it should.

@@ -99,6 +99,13 @@ pub enum BluetoothEvent {
         /// How strongly it was heard, if the adapter tells.
         strength_dbm: Option<i16>,
     },
+    /// Somebody has connected, with which a controller stops saying what it said. The same is not said again,
+    /// which would be under another address and show whose that is: something else is to be
+    /// [said](Bluetooth::say).
+    Silenced {
+        /// Which adapter says nothing.
+        adapter: u16,
+    },
     /// Somebody dialled us.
     Link {
         /// By which adapter.

@@ -11,7 +11,11 @@
 //! bluetooth hold hciN                    the same, a byte ten times a second, and tells when it ends
 //! bluetooth pair hciN ADDRESS            pairs without a question, as a person would, over BR/EDR
 //! bluetooth alias hciN [NAME]            the name that others are told; gives it
-//! bluetooth gatt hciN ADDRESS            standard input and output as the other end of a GATT link
+//! bluetooth gatt hciN                    standard input and output as the other end of a GATT link with whom it
+//!                                        hears first
+//! bluetooth read hciN                    all that whom it hears first lets anybody read over GATT
+//! bluetooth knock hciN COUNT             opens so many links with whom it hears first, as a stranger that looks
+//!                                        for its channel, and says nothing on them
 //! bluetooth gatt-echo hciN [BYTES]       whom it hears first, over GATT, and wants its bytes back
 //! ```
 #[cfg(not(target_os = "linux"))]
@@ -28,10 +32,14 @@ mod linux {
     use std::{
         error::Error,
         process::ExitCode,
-        sync::Arc,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
         time::{Duration, Instant},
     };
 
+    use bluer::{AddressType, l2cap};
     use futures_util::StreamExt as _;
     use postrider_transports::{
         Link, Pipe, Stop, StreamPipe,
@@ -51,6 +59,8 @@ mod linux {
     /// How long somebody may stay unheard.
     const HEARD_WITHIN: Duration = Duration::from_secs(60);
     const BYTES: usize = 65_536;
+    /// What both ends of a channel say first (docs/bluetooth.md).
+    const HELLO: &[u8] = b"PR\0\x01";
 
     pub async fn main() -> ExitCode {
         let words: Vec<String> = std::env::args().skip(1).collect();
@@ -67,7 +77,12 @@ mod linux {
             },
             ["pair", adapter, address] => pair(adapter, address).await,
             ["alias", adapter, name @ ..] => alias(adapter, name.first().copied()).await,
-            ["gatt", adapter, address] => gatt(adapter, address).await,
+            ["gatt", adapter] => gatt(adapter).await,
+            ["read", adapter] => read(adapter).await,
+            ["knock", adapter, rest @ ..] => match bytes(rest) {
+                Ok(count) => knock(adapter, count).await,
+                Err(error) => Err(error.into()),
+            },
             ["gatt-echo", adapter, rest @ ..] => match bytes(rest) {
                 Ok(bytes) => gatt_echo(adapter, bytes).await,
                 Err(error) => Err(error.into()),
@@ -118,18 +133,18 @@ mod linux {
                 while let Some(event) = self.events.recv().await {
                     match event {
                         BluetoothEvent::Up { adapter, name } => {
-                            println!("up {name} after {:.2} s", began.elapsed().as_secs_f64());
+                            eprintln!("up {name} after {:.2} s", began.elapsed().as_secs_f64());
                             self.bluetooth.listen(adapter, true);
                         }
                         BluetoothEvent::Heard { adapter, from, said, .. } => {
-                            println!(
+                            eprintln!(
                                 "heard {from} {:?} after {:.2} s",
                                 from.kind,
                                 began.elapsed().as_secs_f64()
                             );
                             return Ok((adapter, from, said));
                         }
-                        BluetoothEvent::Down { trouble, .. } => println!("{trouble}"),
+                        BluetoothEvent::Down { trouble, .. } => eprintln!("{trouble}"),
                         _ => {}
                     }
                 }
@@ -206,6 +221,10 @@ mod linux {
                         say(&running.bluetooth, adapter, number);
                     }
                     Some(BluetoothEvent::Down { trouble, .. }) => println!("down {trouble:?}: {trouble}"),
+                    Some(BluetoothEvent::Silenced { adapter }) => {
+                        number += 1;
+                        say(&running.bluetooth, adapter, number);
+                    }
                     Some(BluetoothEvent::Link { from, link, .. }) => {
                         println!("link from {from} {:?}, {}", from.kind, link.facts.address);
                         tokio::spawn(async move {
@@ -406,8 +425,18 @@ mod linux {
         }
     }
 
-    async fn gatt(adapter: &str, address: &str) -> Done {
-        let mut telephone = Telephone::connect(adapter, address.parse()?).await?;
+    /// Whom it hears first, with nothing of ours running any more.
+    async fn find(adapter: &str) -> Done<(bluer::Address, [u8; SAID_BYTES])> {
+        let mut running = run(&[adapter]);
+        let (number, from, said) = running.hear().await?;
+        running.bluetooth.listen(number, false);
+        running.end().await;
+        Ok((from.address.into(), said))
+    }
+
+    async fn gatt(adapter: &str) -> Done {
+        let (address, _) = find(adapter).await?;
+        let mut telephone = Telephone::connect(adapter, address).await?;
         let (mut input, mut output) = (tokio::io::stdin(), tokio::io::stdout());
         let mut buffer = [0; 180];
         loop {
@@ -428,13 +457,99 @@ mod linux {
         Ok(telephone.device.disconnect().await?)
     }
 
+    async fn read(adapter: &str) -> Done {
+        let (address, said) = find(adapter).await?;
+        let session = bluer::Session::new().await?;
+        let device = session.adapter(adapter)?.device(address)?;
+        timeout(HEARD_WITHIN, device.connect()).await??;
+        println!("{} said {}", Place { address: *address, kind: AddressKind::Random }, hex(&said));
+        println!("name {}", hex(device.name().await?.unwrap_or_default().as_bytes()));
+        for service in timeout(HEARD_WITHIN, device.services()).await?? {
+            println!("service {}", service.uuid().await?);
+            for characteristic in service.characteristics().await? {
+                println!("characteristic {}", characteristic.uuid().await?);
+                if let Ok(value) = characteristic.read().await {
+                    println!("value {}", hex(&value));
+                }
+                for descriptor in characteristic.descriptors().await? {
+                    if let Ok(value) = descriptor.read().await {
+                        println!("descriptor {} {}", descriptor.uuid().await?, hex(&value));
+                    }
+                }
+            }
+        }
+        Ok(device.disconnect().await?)
+    }
+
+    async fn knock(adapter: &str, count: usize) -> Done {
+        let (address, _) = find(adapter).await?;
+        let session = bluer::Session::new().await?;
+        let adapter = session.adapter(adapter)?;
+        let own = adapter.address().await?;
+        let began = Instant::now();
+        // Whoever does not know the channel tries all.
+        let mut found = None;
+        for channel in 0x80..=0xff {
+            if let Ok(stream) = knock_once(own, address, channel).await {
+                found = Some((channel, stream));
+                break;
+            }
+        }
+        let (channel, first) = found.ok_or("no channel is open")?;
+        println!("channel {channel:#x} after {:.1} s", began.elapsed().as_secs_f64());
+        let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let hear = |stream| {
+            most.fetch_max(open.fetch_add(1, Ordering::AcqRel) + 1, Ordering::AcqRel);
+            let open = open.clone();
+            async move {
+                let came = hear_out(stream).await;
+                open.fetch_sub(1, Ordering::AcqRel);
+                came
+            }
+        };
+        let mut knocking = tokio::task::JoinSet::new();
+        knocking.spawn(hear(first));
+        for _ in 1..count {
+            let knocked = knock_once(own, address, channel).await;
+            println!("after {:.1} s: {:?}", began.elapsed().as_secs_f64(), knocked.as_ref().err());
+            if let Ok(stream) = knocked {
+                knocking.spawn(hear(stream));
+            }
+        }
+        let bytes: usize = knocking.join_all().await.into_iter().sum();
+        println!("open at once: {} of {count}", most.load(Ordering::Acquire));
+        println!("all ended after {:.1} s, {bytes} bytes came", began.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// A channel, once both ends have said hello.
+    async fn knock_once(
+        own: bluer::Address,
+        address: bluer::Address,
+        channel: u16,
+    ) -> std::io::Result<l2cap::Stream> {
+        let socket = l2cap::Socket::new_stream()?;
+        socket.bind(l2cap::SocketAddr::new(own, AddressType::LePublic, 0))?;
+        let at = l2cap::SocketAddr::new(address, AddressType::LeRandom, channel);
+        let greeted = async {
+            let mut stream = socket.connect(at).await?;
+            stream.write_all(HELLO).await?;
+            stream.read_exact(&mut [0; HELLO.len()]).await?;
+            Ok(stream)
+        };
+        timeout(Duration::from_secs(10), greeted).await?
+    }
+
+    /// How much comes until the other end has had enough.
+    async fn hear_out(mut stream: l2cap::Stream) -> usize {
+        let mut came = Vec::new();
+        let _ = stream.read_to_end(&mut came).await;
+        came.len()
+    }
+
     async fn gatt_echo(adapter: &str, bytes: usize) -> Done {
-        let mut running = run(&[adapter]);
-        let (_, from, _) = running.hear().await?;
-        running.bluetooth.listen(0, false);
-        running.end().await;
-        debug_assert!(matches!(from.kind, AddressKind::Public | AddressKind::Random));
-        let mut telephone = Telephone::connect(adapter, from.address.into()).await?;
+        let (address, _) = find(adapter).await?;
+        let mut telephone = Telephone::connect(adapter, address).await?;
         println!("connected over GATT");
         let sent = pattern(bytes);
         let began = Instant::now();

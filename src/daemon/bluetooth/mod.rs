@@ -51,9 +51,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const MAIL_LOOK_MAX: usize = 1_024;
 /// An adapter that takes no links by then is used for dialling alone.
 const CHANNEL_PATIENCE: Duration = Duration::from_secs(3);
-/// Whoever was heard a moment ago is connected within one or two seconds. While an adapter dials it hears
-/// nobody, so it does not wait for as long as the transport would.
-const DIAL_TIME_MAX: Duration = Duration::from_secs(10);
+/// Whoever was heard a moment ago is connected within three seconds: Linux waits for two adverts, which come
+/// every 1.28 s, and hellos go there and back. While an adapter dials it hears nobody, so it does not wait for
+/// as long as the transport would.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(6);
 /// What a link moves within [`LOOK_EVERY`] beside mail: a ping and its answer, sealed.
 const PING_BYTES: u64 = 128;
 /// A link over which another way to the same node is no better.
@@ -235,6 +236,9 @@ impl<R: Radio> BluetoothTask<R> {
                 let (adapter, from) = (AdapterId(adapter), place(from));
                 self.handle(Input::Heard { adapter, from, said, strength_dbm });
             }
+            BluetoothEvent::Silenced { adapter } => {
+                self.handle(Input::Silenced { adapter: AdapterId(adapter) });
+            }
             BluetoothEvent::Link { adapter, from, link } => {
                 self.link(adapter, from, Came::Accepted, link, None);
             }
@@ -315,6 +319,7 @@ impl<R: Radio> BluetoothTask<R> {
     }
 
     fn dial(&mut self, adapter: u16, to: Place, channel: u8, expect: NodeId) {
+        tracing::debug!(adapter, %to, "a neighbour is dialled");
         let radio = Arc::clone(&self.radio);
         self.dials.spawn(async move {
             let late = |_| TransportError::Timeout { to: to.to_string(), limit: DIAL_TIME_MAX };

@@ -72,6 +72,11 @@ pub enum Input {
         /// Which.
         adapter: AdapterId,
     },
+    /// It says nothing any more, because somebody has connected: it is to say something else.
+    Silenced {
+        /// Which.
+        adapter: AdapterId,
+    },
     /// Somebody said something.
     Heard {
         /// On which adapter.

@@ -40,11 +40,10 @@ pub const NONCE_LIFE_MS: u64 = 15 * 60_000;
 /// longer than [`NONCE_LIFE_MS`].
 pub const BELIEVED_MS: u64 = NONCE_LIFE_MS + 2 * 60_000;
 
-/// When the end whose turn it is has not dialled by then, the other one does. A dial takes a second or
-/// two; and who listens now and then may not have heard yet who is there.
-pub const TURN_MS: u64 = 2_000;
-/// The same where only this end may know that a link is wanted.
-pub const WANTED_TURN_MS: u64 = 1_000;
+/// When the end whose turn it is has not dialled by then, the other one does. A dial takes two adverts, which
+/// come every 1.28 s, and hellos; and many controllers that dial cannot be dialled, so that two who dial each
+/// other are both in vain: with 2 s here that happened to every other pair, with 5 s to one in ten.
+pub const TURN_MS: u64 = 5_000;
 /// After a dial in vain. Up to a quarter is taken off.
 pub const RETRY_MS: [u64; 6] = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 /// The longest of them for a neighbour that had a link, and is heard.
@@ -54,7 +53,7 @@ pub const RETRY_PROVEN_MS: u64 = 8_000;
 pub const STRONGER_DB: i16 = 10;
 /// Dials in vain take so much of an adapter's time at once, and a quarter of it in the long run; else
 /// whoever repeats the words of many keeps it from listening.
-pub const VAIN_MS: u64 = 40_000;
+pub const VAIN_MS: u64 = 24_000;
 /// See [`VAIN_MS`].
 pub const VAIN_ONE_IN: u64 = 4;
 /// And after each it dials nobody for so long, and up to as long again: who else is there says so every

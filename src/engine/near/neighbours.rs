@@ -29,6 +29,8 @@ pub(super) struct Spot {
     pub listened_ms: u64,
     pub strength_dbm: Option<i16>,
     failures: u32,
+    /// A dial was in vain, and nothing was heard from here since.
+    is_doubted: bool,
     /// The strongest it was when a dial was in vain.
     failed_dbm: i16,
     /// A link to there has proven who it is.
@@ -93,9 +95,9 @@ impl Neighbour {
         self.visited_ms.unwrap_or(0)
     }
 
-    /// Where to dial it.
+    /// Where to dial it: nowhere twice without having heard it again. Whoever has gone costs one dial.
     pub fn best(&self) -> Option<&Spot> {
-        let dialled = self.spots.iter().filter(|spot| spot.channel.is_some());
+        let dialled = self.spots.iter().filter(|spot| spot.channel.is_some() && !spot.is_doubted);
         dialled.min_by_key(|spot| (spot.failures, Reverse(spot.heard_ms), spot.place))
     }
 
@@ -109,15 +111,17 @@ impl Neighbour {
         let Sighting { adapter, place, channel, nonce, listened_ms, strength_dbm, new } = heard;
         let here = |spot: &Spot| spot.adapter == adapter;
         let silent = |spot: &Spot| listened_ms >= spot.listened_ms + pace.silence_ms;
-        let mut came =
-            new || self.spots.is_empty() || self.spots.iter().all(|s| here(s) && silent(s));
-        if came {
+        let back = self.spots.is_empty() || self.spots.iter().all(|s| here(s) && silent(s));
+        let mut came = new || back;
+        // That it says something else is no reason: with each link it does.
+        if back {
             self.forgive();
         }
         let at = |spot: &&mut Spot| spot.is_at(adapter, place) && spot.channel == channel;
         if let Some(spot) = self.spots.iter_mut().find(at) {
             (spot.heard_ms, spot.listened_ms) = (now_ms, listened_ms);
             (spot.nonce, spot.strength_dbm) = (nonce, strength_dbm);
+            came |= std::mem::take(&mut spot.is_doubted);
             let nearer =
                 strength_dbm.is_some_and(|dbm| dbm >= spot.failed_dbm.saturating_add(STRONGER_DB));
             if spot.failures > 0 && nearer {
@@ -146,13 +150,14 @@ impl Neighbour {
             listened_ms,
             strength_dbm,
             failures: 0,
+            is_doubted: false,
             failed_dbm: i16::MIN,
             proven: false,
         });
         true
     }
 
-    /// It is here anew, or has become somebody else to others: what was before does not count.
+    /// It is here anew: what was before does not count.
     fn forgive(&mut self) {
         (self.failures, self.retry_ms, self.visited_ms) = (0, 0, None);
         (self.stuck, self.stuck_until_ms) = (0, 0);
@@ -182,6 +187,7 @@ impl Neighbour {
         for spot in &mut self.spots {
             if at.is_some_and(|(adapter, place)| spot.is_at(adapter, place)) {
                 spot.failures = spot.failures.saturating_add(1);
+                spot.is_doubted = true;
                 spot.failed_dbm = spot.failed_dbm.max(spot.strength_dbm.unwrap_or(i16::MIN));
             }
         }

@@ -11,7 +11,7 @@ use crate::{
         advert::dials_first,
         contract::{AdapterId, Output, Place},
         duty::Pace,
-        limits::{LINKS_KEPT, OVERDUE_MS, PATIENCE_MS, TURN_MS, VAIN_PAUSE_MS, WANTED_TURN_MS},
+        limits::{LINKS_KEPT, OVERDUE_MS, PATIENCE_MS, TURN_MS, VAIN_PAUSE_MS},
         neighbours::Spot,
         sessions::Session,
     },
@@ -70,11 +70,7 @@ impl Near {
             let missed_ms = *neighbour.missed_ms.get_or_insert(now_ms);
             let Some(up) = self.adapters.get(&spot.adapter) else { continue };
             let first = dials_first((&self.local.node, up.nonce), (node, spot.nonce));
-            let turn_ms = match mail {
-                _ if first => 0,
-                Some(_) => WANTED_TURN_MS,
-                None => TURN_MS,
-            };
+            let turn_ms = if first { 0 } else { TURN_MS };
             let free_ms = up.free_ms(neighbour.failures > 0);
             let at_ms = (missed_ms + turn_ms).max(neighbour.retry_ms()).max(free_ms);
             if at_ms > now_ms {

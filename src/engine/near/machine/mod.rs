@@ -125,6 +125,7 @@ impl Near {
         match input {
             Input::AdapterUp { adapter, channel } => self.adapter_up(now_ms, adapter, channel),
             Input::AdapterDown { adapter } => self.adapter_down(adapter),
+            Input::Silenced { adapter } => self.silenced(now_ms, adapter),
             Input::Heard { adapter, from, said, strength_dbm } => {
                 self.heard(now_ms, adapter, from, said, strength_dbm);
             }
@@ -229,6 +230,14 @@ impl Near {
         let gone: Vec<LinkId> = self.sessions.on(adapter).map(|(link, _)| *link).collect();
         gone.into_iter().for_each(|link| self.drop_link(link));
         self.changed = true;
+    }
+
+    /// The same words under another address would show that both are one.
+    fn silenced(&mut self, now_ms: u64, adapter: AdapterId) {
+        if let Some(up) = self.adapters.get_mut(&adapter) {
+            up.rotate_ms = now_ms;
+            self.changed = true;
+        }
     }
 
     fn heard(

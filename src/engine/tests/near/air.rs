@@ -1,9 +1,9 @@
 //! Nodes with a Bluetooth adapter each, in virtual time.
 //!
 //! What real ones do and this does too: an advert is said once a second and heard by nine in ten of
-//! those who listen; connecting waits for the next advert of the other end and is given up after a
-//! while; a link out of range breaks after a supervision time-out; every change of what is said comes
-//! with another address. What may differ between controllers is drawn or set: whether one that dials
+//! those who listen; connecting waits for two adverts of the other end and is given up after a
+//! while; a link out of range breaks after a supervision time-out; whoever is connected with stops saying
+//! what it said; every change of what is said comes with another address. What may differ between controllers is drawn or set: whether one that dials
 //! can be dialled at the same time.
 
 use std::{
@@ -28,9 +28,11 @@ const ADVERT_JITTER_MS: u64 = 10;
 /// Nine in ten adverts are heard.
 const LOST_ONE_IN: u64 = 10;
 /// A dial is given up.
-const DIAL_MS: u64 = 10_000;
+const DIAL_MS: u64 = 6_000;
 /// Nobody takes links on that channel.
 const REFUSED_MS: u64 = 700;
+/// After somebody connected a controller says nothing any more, which is told after this.
+const SILENCED_MS: u64 = 500;
 /// A link out of range is gone after this, and up to so much later.
 const SUPERVISION_MS: u64 = 6_000;
 
@@ -106,6 +108,7 @@ enum Event {
     Break {
         link: LinkId,
     },
+    Silenced(usize),
 }
 
 /// The room.
@@ -377,7 +380,8 @@ impl Air {
                 assert!(!node.listening, "nobody listens and dials");
                 node.dialling = true;
                 node.dials.push((now_ms, to, expect));
-                let wait = 100 + self.below(ADVERT_MS + 200);
+                // One advert shows that the other is there, at the next one it is connected with.
+                let wait = 100 + ADVERT_MS + self.below(ADVERT_MS + 200);
                 let begun_ms = now_ms;
                 self.later(wait, Event::Try { from: n, to, channel, begun_ms });
             }
@@ -410,6 +414,14 @@ impl Air {
                 self.handle(from, Input::DialFailed { adapter: HCI, to });
             }
             Event::Prove { link, at } => self.prove(link, at),
+            Event::Silenced(n) => {
+                // Unless it was switched off meanwhile.
+                if self.nodes[n].said.take().is_some() {
+                    self.nodes[n].advert += 1;
+                    self.handle(n, Input::Silenced { adapter: HCI });
+                    assert!(self.nodes[n].said.is_some(), "it says something else");
+                }
+            }
             Event::Talk { link, until_ms } => {
                 let Some((a, b)) = self.links.get(&link).copied() else { return };
                 self.handle(a, Input::Moved { link });
@@ -486,6 +498,8 @@ impl Air {
         self.nodes[from].links.insert(link);
         self.nodes[other].links.insert(link);
         self.nodes[from].dialling = false;
+        self.later(SILENCED_MS, Event::Silenced(from));
+        self.later(SILENCED_MS, Event::Silenced(other));
         let seen = place(self.below(1 << 40));
         self.handle(from, Input::LinkUp { link, adapter: HCI, from: to, came: Came::Dialled });
         if self.nodes[other].links.contains(&link) {
