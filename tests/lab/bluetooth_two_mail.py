@@ -20,16 +20,15 @@ setup uart 'Privacy = device' || exit 90
 cp -r /lab/$me /tmp/home
 cp /lab/postrider /tmp/postrider
 P() { /tmp/postrider -q --home /tmp/home "$@"; }
-/tmp/postrider -v --home /tmp/home daemon --no-lan 2>/tmp/log & D=$!
+/tmp/postrider -v --home /tmp/home daemon --no-lan 2>/lab/out/log & D=$!
 until [ -S /tmp/home/socket ] && P --json status >/dev/null 2>&1; do sleep .1; done
 """
 RECEIVES = "me=ben" + COMMON + """
 for _ in $(seq 900); do [ -e /lab/stop ] && break; sleep 1; done
 kill $D
 wait $D
-cp /tmp/log /lab/out
 # All that came over all links.
-echo "received $(python3 -c 'import re; print(sum(int(n) for line in open("/tmp/log") if "of a link that ended" in line for n in re.findall("received=([0-9]+)", line)))')"
+echo "received $(python3 -c 'import re; print(sum(int(n) for line in open("/lab/out/log") if "of a link that ended" in line for n in re.findall("received=([0-9]+)", line)))')"
 mkdir -p /tmp/saved
 P inbox save "$(P --json inbox | sed -n 's/.*"id":"\\([0-9a-f]*\\)".*"kind":"file".*/\\1/p' | head -1)" /tmp/saved >/dev/null
 sha256sum /tmp/saved/film | cut -d' ' -f1
@@ -39,8 +38,8 @@ fails=0
 check() { local what=$1; shift; if "$@" >/dev/null 2>&1; then echo "ok    $what"; else echo "FAIL  $what"; fails=$((fails + 1)); fi; }
 now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 # As the daemon logs it: a command takes a second here.
-ups() { grep -c 'a link is up' /tmp/log; }
-linked() { [ "$(ups)" -gt "$(grep -c 'of a link that ended' /tmp/log)" ]; }
+ups() { grep -c 'a link is up' /lab/out/log; }
+linked() { [ "$(ups)" -gt "$(grep -c 'of a link that ended' /lab/out/log)" ]; }
 begun=$(now_ms)
 for _ in $(seq 600); do linked && break; sleep .05; done
 echo "      the first link after $(($(now_ms) - begun)) ms"
@@ -68,7 +67,6 @@ check "all ten are linked again within five seconds" test $worst -le 5000
 for _ in $(seq 300); do delivered && break; sleep 1; done
 check "the file arrives" delivered
 echo "      after $(($(now_ms) - begun)) ms in all"
-cp /tmp/log /lab/out
 exit $fails
 """
 
