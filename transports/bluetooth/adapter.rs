@@ -236,7 +236,8 @@ impl Speaker {
                 _ = dialling.changed() => {}
                 Some(of) = self.connects.recv() => {
                     self.done_with.remove(&of);
-                    self.silenced_at = Some(Instant::now() + SILENCED_AFTER);
+                    // From the first on: whoever connects again and again must not keep it silent.
+                    self.silenced_at.get_or_insert(Instant::now() + SILENCED_AFTER);
                 }
                 Some(ended) = self.ends.recv() => self.end(ended),
                 () = timer => {}

@@ -42,7 +42,7 @@ pub const BELIEVED_MS: u64 = NONCE_LIFE_MS + 2 * 60_000;
 
 /// When the end whose turn it is has not dialled by then, the other one does. A dial takes two adverts, which
 /// come every 1.28 s, and hellos; and many controllers that dial cannot be dialled, so that two who dial each
-/// other are both in vain: with 2 s here that happened to every other pair, with 5 s to one in ten.
+/// other are both in vain: 10,000 simulated pairs with mail took 19,450 dials with 1 s here, 11,270 with 5 s.
 pub const TURN_MS: u64 = 5_000;
 /// After a dial in vain. Up to a quarter is taken off.
 pub const RETRY_MS: [u64; 6] = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
