@@ -65,6 +65,7 @@ impl Desk {
         let id = find_note(spool, space::SENT, id, "sent message")?;
         // A receipt must not come in between.
         let _taking = lock(&self.taking);
+        let _leaving = lock(&self.leaving);
         let back = self.calling_back(spool, id, "cancelled", "")?;
         let gone = back.commit(spool, Vec::new())?.1;
         Ok((self.sent_state(&id.to_string(), watch)?, gone))
@@ -108,6 +109,7 @@ impl Desk {
             }
             Beside::End(Older { spool, id }) => {
                 let _taking = lock(&self.taking);
+                let _leaving = lock(&self.leaving);
                 let new = new.to_string();
                 let back =
                     self.calling_back(spool, *id, "superseded", &new).map_err(send_without)?;

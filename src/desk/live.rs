@@ -314,12 +314,15 @@ impl Live<'_> {
             .collect()
     }
 
-    /// What is sent before a body, and the body if it is small.
+    /// What is sent before a body, and the body if it is small. Nothing of a bundle leaves before it.
     pub fn load(&self, id: &BundleId) -> Result<Option<Loaded>, Failure> {
         let (Some(entry), Some(envelope)) = (self.spool.entry(id)?, self.spool.envelope(id)?)
         else {
             return Ok(None);
         };
+        if entry.class == Class::Own && !self.desk.may_leave(self.spool, id)? {
+            return Ok(None);
+        }
         let length = entry.summary.length;
         let payload = if length <= SMALL_PAYLOAD_MAX {
             match self.read(id, 0, usize::try_from(length).unwrap_or(0), BytesMut::new())? {

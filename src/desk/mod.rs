@@ -126,6 +126,8 @@ pub struct Desk {
     opening: OnceLock<opening::Opening>,
     /// Held while bundles are taken in: deciding what is new and committing it is one step.
     taking: Mutex<()>,
+    /// Held while a job leaves, and while something is called back: one of them comes first.
+    leaving: Mutex<()>,
     /// Which part of what is written by whom.
     places: Arc<places::Places>,
     /// Held during a toss: two at once would write one medium's leftover.
@@ -159,6 +161,7 @@ impl Desk {
             early_receipts: early::EarlyReceipts::default(),
             opening: OnceLock::new(),
             taking: Mutex::default(),
+            leaving: Mutex::default(),
             places: Arc::default(),
             tossing: Mutex::default(),
             alarms: alarm::Alarms::default(),

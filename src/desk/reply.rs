@@ -401,8 +401,8 @@ pub struct Queued {
 pub struct Traced {
     /// The message.
     pub id: String,
-    /// saved, written, carried, delivered, received, expired, cancelled, superseded; parts, for how
-    /// many of its parts have a receipt now.
+    /// saved, written, carried, delivered, received, expired, cancelled, superseded; leaves, for a job,
+    /// before a copy of it may be gone; parts, for how many of its parts have a receipt now.
     pub what: String,
     /// Who was involved.
     pub who: String,

@@ -4,7 +4,7 @@ use postrider_base::{
     BundleId, Lifetime, NodeId,
     packet::{Body, Job, JobResult, Turn},
 };
-use postrider_spool::{DurableSpool, Spool};
+use postrider_spool::{DurableSpool, Spool, SpoolError};
 
 use super::{
     FactNote, IssuedNote,
@@ -17,7 +17,8 @@ use crate::{
     desk::{
         Desk, Event, Failure, FailureKind, Watch, clock, hex,
         inbox::{find_note, kept_packet, note_keys},
-        ledger::{EventNote, space},
+        incoming::lock,
+        ledger::{EventNote, event, space},
         people::name_of,
         reply::JobLine,
     },
@@ -235,6 +236,35 @@ impl Desk {
         Ok(contacts.resolve(&node.to_string())?)
     }
 
+    /// Whether a bundle may leave this node now.
+    ///
+    /// Of a job of mine it is durable before that it does. Whoever takes one back hears that no copy of
+    /// it left, and does not look after it any more; what is on its way and not yet acknowledged runs
+    /// all the same. One of which that cannot be written, as on a full disk, stays here.
+    pub(in crate::desk) fn may_leave(
+        &self,
+        spool: &DurableSpool,
+        id: &BundleId,
+    ) -> Result<bool, Failure> {
+        if spool.note(space::ISSUED, &id.0)?.is_none() {
+            return Ok(true);
+        }
+        // It may be called back in this moment.
+        let _leaving = lock(&self.leaving);
+        if spool.entry(id)?.is_none() {
+            return Ok(false);
+        }
+        if self.tracks(spool, id)?.left {
+            return Ok(true);
+        }
+        let leaves = event(id, spool.held_ms(clock::now()), 7, ("leaves", "", ""));
+        match spool.commit(clock::now(), vec![leaves]) {
+            Ok(_) => Ok(true),
+            Err(SpoolError::Full(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// What happened to its bundle here.
     pub(super) fn tracks(&self, spool: &DurableSpool, id: &BundleId) -> Result<Tracks, Failure> {
         let mut tracks = Tracks::default();
@@ -245,7 +275,7 @@ impl Desk {
                 let note = spool.note(space::EVENT, key)?;
                 let Some(note) = note.as_deref().and_then(EventNote::read) else { continue };
                 match &*note.1 {
-                    "carried" | "written" | "delivered" => tracks.left = true,
+                    "leaves" | "carried" | "written" | "delivered" => tracks.left = true,
                     "taken-back" => tracks.taken_back_ms = Some(note.4),
                     _ => {}
                 }

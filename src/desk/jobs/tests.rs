@@ -377,6 +377,34 @@ fn a_job_of_which_no_copy_left_ends_at_once_and_of_another_its_target_is_told() 
     assert_eq!(late.kind, FailureKind::Ended);
 }
 
+/// Over a link, or to a medium that is drawn out meanwhile: nobody has acknowledged it, and it runs.
+#[test]
+fn of_a_job_that_is_on_its_way_nobody_says_that_no_copy_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let [alice, _bob] = people(dir.path(), ["Alice", "Bob"]);
+    let [back, leaves] = [0, 1].map(|_| alice.run(&pump(), &Silent).unwrap());
+    let live = alice.open_live(&Silent).unwrap();
+    let load = |job: &JobLine| live.load(&id(job)).unwrap();
+    // Called back before: it does not leave any more.
+    assert_eq!(alice.cancel_job(&back.id, false, &Silent).unwrap().0.state, "cancelled");
+    assert!(load(&back).is_none());
+    let still = alice.job(&back.id, &Silent).unwrap();
+    assert!(still.state == "cancelled" && still.why.unwrap().contains("no copy"));
+    // It is noted once, however often it is sent.
+    assert!(load(&leaves).is_some() && load(&leaves).is_some());
+    let events = alice.trace(&leaves.id, &Silent).unwrap();
+    assert_eq!(events.iter().filter(|event| event.what == "leaves").count(), 1);
+    // It is durable.
+    drop(alice);
+    let alice = Desk::open(&dir.path().join("Alice")).unwrap();
+    let (line, gone) = alice.cancel_job(&leaves.id, true, &Silent).unwrap();
+    assert_eq!((&*line.state, gone.len()), ("queued", 0));
+    // Nor if only its bundle is called back.
+    alice.cancel(&leaves.id, &Silent).unwrap();
+    let line = alice.job(&leaves.id, &Silent).unwrap();
+    assert!(line.state == "queued" && line.why.unwrap().contains("may still arrive"));
+}
+
 #[test]
 fn one_agrees_to_exactly_what_was_shown_and_never_to_ones_own() {
     let dir = tempfile::tempdir().unwrap();

@@ -327,6 +327,9 @@ impl Giver<'_> {
         else {
             return Ok(None);
         };
+        if entry.class == Class::Own && !self.desk.may_leave(self.spool, id)? {
+            return Ok(None);
+        }
         let summary = &entry.summary;
         let (Some(nice), Some(lifetime)) =
             (Niceness::new(summary.nice), Lifetime::new(summary.lifetime_s))
