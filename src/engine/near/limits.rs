@@ -24,6 +24,9 @@ pub const NEIGHBOURS_MAX: usize = 256;
 /// Places where one neighbour is believed to be: two adapters of it heard by two of ours, and as many
 /// where its words are only repeated.
 pub const SPOTS_MAX: usize = 8;
+/// Whoever was heard from somewhere else after so much more listening is there no more: three adverts in a
+/// row, which come every 1.28 s. Two adapters of one neighbour are both heard all the time.
+pub const LEFT_MS: u64 = 4_000;
 /// Adverts of nobody we know that are remembered, so that they cost one look-up each.
 pub const STRANGERS_MAX: usize = 1_024;
 /// Resolved adverts that are remembered.

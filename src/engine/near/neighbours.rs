@@ -12,7 +12,9 @@ use super::{
     advert::NONCE,
     contract::{AdapterId, Place},
     duty::Pace,
-    limits::{NEIGHBOURS_MAX, RETRY_MS, RETRY_PROVEN_MS, SPOTS_MAX, STRONGER_DB, STUCK_MS},
+    limits::{
+        LEFT_MS, NEIGHBOURS_MAX, RETRY_MS, RETRY_PROVEN_MS, SPOTS_MAX, STRONGER_DB, STUCK_MS,
+    },
 };
 
 /// Where a neighbour may take links.
@@ -24,6 +26,8 @@ pub(super) struct Spot {
     /// `None`: it cannot be dialled, only heard.
     pub channel: Option<u8>,
     pub nonce: [u8; NONCE],
+    /// Since when it is known with that nonce.
+    pub since_ms: u64,
     pub heard_ms: u64,
     /// How long that adapter had listened in all when it heard this.
     pub listened_ms: u64,
@@ -66,6 +70,8 @@ pub(super) struct Neighbour {
     pub missed_ms: Option<u64>,
     /// Dials in vain since the last link.
     pub failures: u32,
+    /// When the last of those was.
+    failed_ms: u64,
     /// Not dialled before this.
     retry_ms: u64,
     /// Visits in a row that left mail behind.
@@ -85,9 +91,11 @@ impl Neighbour {
         }
     }
 
-    /// It is not dialled before this, because dials were in vain.
-    pub fn retry_ms(&self) -> u64 {
-        self.retry_ms
+    /// It is not dialled before this, because dials were in vain; `turn_ms` is how long the other end
+    /// has to dial first. Two whose dials have met begin together again otherwise.
+    pub fn retry_ms(&self, turn_ms: u64) -> u64 {
+        let turn = if self.failures > 0 { self.failed_ms + turn_ms } else { 0 };
+        self.retry_ms.max(turn)
     }
 
     /// When it was last visited, for those who have waited longest.
@@ -95,9 +103,17 @@ impl Neighbour {
         self.visited_ms.unwrap_or(0)
     }
 
-    /// Where to dial it: nowhere twice without having heard it again. Whoever has gone costs one dial.
+    /// Where to dial it: nowhere twice without having heard it again, and not where it was before it said
+    /// something else from somewhere else. Whoever has gone costs one dial.
     pub fn best(&self) -> Option<&Spot> {
-        let dialled = self.spots.iter().filter(|spot| spot.channel.is_some() && !spot.is_doubted);
+        let left = |old: &Spot| {
+            let later = |spot: &Spot| spot.listened_ms > old.listened_ms + LEFT_MS;
+            self.spots.iter().any(|spot| spot.adapter == old.adapter && later(spot))
+        };
+        let dialled = self.spots.iter().filter(|spot| {
+            let Spot { channel, is_doubted, .. } = spot;
+            channel.is_some() && !is_doubted && !left(spot)
+        });
         dialled.min_by_key(|spot| (spot.failures, Reverse(spot.heard_ms), spot.place))
     }
 
@@ -119,8 +135,11 @@ impl Neighbour {
         }
         let at = |spot: &&mut Spot| spot.is_at(adapter, place) && spot.channel == channel;
         if let Some(spot) = self.spots.iter_mut().find(at) {
+            if spot.nonce != nonce {
+                (spot.nonce, spot.since_ms) = (nonce, now_ms);
+            }
             (spot.heard_ms, spot.listened_ms) = (now_ms, listened_ms);
-            (spot.nonce, spot.strength_dbm) = (nonce, strength_dbm);
+            spot.strength_dbm = strength_dbm;
             came |= std::mem::take(&mut spot.is_doubted);
             let nearer =
                 strength_dbm.is_some_and(|dbm| dbm >= spot.failed_dbm.saturating_add(STRONGER_DB));
@@ -146,6 +165,7 @@ impl Neighbour {
             place,
             channel,
             nonce,
+            since_ms: now_ms,
             heard_ms: now_ms,
             listened_ms,
             strength_dbm,
@@ -183,6 +203,7 @@ impl Neighbour {
         let step = usize::try_from(self.failures).unwrap_or(usize::MAX).min(RETRY_MS.len() - 1);
         let pause = RETRY_MS[step].min(most);
         self.failures = self.failures.saturating_add(1);
+        self.failed_ms = now_ms;
         self.retry_ms = now_ms + pause - chance % (pause / 4 + 1);
         for spot in &mut self.spots {
             if at.is_some_and(|(adapter, place)| spot.is_at(adapter, place)) {

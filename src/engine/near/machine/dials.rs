@@ -71,8 +71,11 @@ impl Near {
             let Some(up) = self.adapters.get(&spot.adapter) else { continue };
             let first = dials_first((&self.local.node, up.nonce), (node, spot.nonce));
             let turn_ms = if first { 0 } else { TURN_MS };
+            // Who is first follows from what both say now: not before both may have heard it.
+            let said_ms = missed_ms.max(spot.since_ms).max(up.since_ms);
+            let turn_at_ms = (said_ms + turn_ms).min(missed_ms + OVERDUE_MS);
             let free_ms = up.free_ms(neighbour.failures > 0);
-            let at_ms = (missed_ms + turn_ms).max(neighbour.retry_ms()).max(free_ms);
+            let at_ms = turn_at_ms.max(neighbour.retry_ms(turn_ms)).max(free_ms);
             if at_ms > now_ms {
                 next_ms = next_ms.min(at_ms);
                 continue;

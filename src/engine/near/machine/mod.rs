@@ -52,6 +52,8 @@ pub struct Near {
 struct Adapter {
     channel: Option<u8>,
     nonce: [u8; NONCE],
+    /// Since when that is said.
+    since_ms: u64,
     rotate_ms: u64,
     said: Option<Said>,
     duty: Duty,
@@ -208,6 +210,7 @@ impl Near {
             Adapter {
                 channel,
                 nonce: [0; NONCE],
+                since_ms: now_ms,
                 rotate_ms: now_ms,
                 said: None,
                 duty,
@@ -404,7 +407,7 @@ impl Near {
     fn speak(&mut self, now_ms: u64) {
         for (id, adapter) in &mut self.adapters {
             if adapter.rotate_ms <= now_ms {
-                adapter.nonce = self.chance.bytes();
+                (adapter.nonce, adapter.since_ms) = (self.chance.bytes(), now_ms);
                 // Not all that came up together at once.
                 let life_ms = NONCE_LIFE_MS - self.chance.up_to(NONCE_LIFE_MS / 8);
                 adapter.rotate_ms = now_ms + life_ms;
