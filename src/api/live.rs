@@ -296,8 +296,16 @@ async fn until_up(node: &Arc<Node>, uri: &str) -> Result<LinkRow, Failure> {
         }
     };
     timeout(CALL_PATIENCE, up).await.ok().flatten().ok_or_else(|| {
-        Failure::new(FailureKind::Failed, format!("there is no link to {uri} yet"))
-            .next("it is tried again as long as the daemon runs; postrider link rm ends that")
+        let failure = Failure::new(FailureKind::Failed, format!("there is no link to {uri} yet"));
+        // Whoever listens is silent to those who do not know its key, unless it is public.
+        failure.next(if uri.starts_with("tls:") && !uri.contains('#') {
+            format!(
+                "most nodes answer only to their name: postrider call {uri}#NAME; this one is tried \
+                 again until postrider link rm {uri}"
+            )
+        } else {
+            "it is tried again as long as the daemon runs; postrider link rm ends that".into()
+        })
     })
 }
 

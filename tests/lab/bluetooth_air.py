@@ -1,27 +1,31 @@
 """The air between Bluetooth LE controllers that are outside of any virtual machine, with bumble of PyPI.
 
     bluetooth_air.py DIR N     controllers at the Unix sockets DIR/0 to DIR/N-1, as if at a serial port;
-                               DIR/air takes datagrams: "far 0 1" out of range of each other, "near 0 1"
+                               DIR/air takes datagrams: "far 0 1" out of range of each other, "near 0 1";
+                               "strangers 20": so many say something as nodes do, each second
 
 Out of range nothing is heard any more, and a link ends after a fixed two seconds or so (what the two ends
 agreed about that is not modelled). LE only.
 """
 import asyncio
+import os
 import socket
 import sys
 import time
 
-from bumble import controller, hci, link
+from bumble import controller, hci, link, ll
 from bumble.transport import open_transport
 
 # After how long a link ends of which nothing is heard.
 LOST_AFTER_S = 2.0
+# What a node says is ten bytes under this.
+SERVICE = bytes.fromhex("1a78a0c3cfd44b99a7e5817b1874be6c")[::-1]
 
 
 class Air(link.LocalLink):
     def __init__(self):
         super().__init__()
-        self.far, self.number = set(), {}
+        self.far, self.number, self.strangers = set(), {}, 0
 
     def is_near(self, a, b):
         return frozenset((self.number.get(a), self.number.get(b))) not in self.far
@@ -70,6 +74,20 @@ class Air(link.LocalLink):
             for one, connection in lost:
                 one.on_le_disconnected(connection, hci.HCI_CONNECTION_TIMEOUT_ERROR)
 
+    async def speak_as_strangers(self):
+        """They come and go: each says the same under one address for a minute."""
+        said, minute = [], None
+        while True:
+            if minute != time.time() // 60 or len(said) != self.strangers:
+                minute = time.time() // 60
+                said = [(os.urandom(5) + b"\x40", b"\x1b\x21" + SERVICE + os.urandom(10)) for _ in range(self.strangers)]
+            for address, data in said:
+                packet = ll.AdvInd(hci.Address(address, hci.Address.RANDOM_DEVICE_ADDRESS), data)
+                self.send_advertising_pdu(None, packet)
+                await asyncio.sleep(1 / len(said))
+            if not said:
+                await asyncio.sleep(0.5)
+
 
 class Controller(controller.Controller):
     acl_data_packet_length = 251
@@ -90,12 +108,15 @@ async def main(folder, count):
     told.setblocking(False)
 
     def take():
-        word, a, b = told.recv(1000).decode().split()
-        (air.far.add if word == "far" else air.far.discard)(frozenset((int(a), int(b))))
+        word, *numbers = told.recv(1000).decode().split()
+        if word == "strangers":
+            air.strangers = int(numbers[0])
+        else:
+            (air.far.add if word == "far" else air.far.discard)(frozenset(map(int, numbers)))
 
     asyncio.get_running_loop().add_reader(told, take)
     print("ready", flush=True)
-    await air.end_lost_links()
+    await asyncio.gather(air.end_lost_links(), air.speak_as_strangers())
 
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))

@@ -2,8 +2,8 @@
 # Mail between daemons over Bluetooth: a real BlueZ and a real kernel with emulated controllers, in a virtual
 # machine. Nobody is paired, and nothing is set up.
 #
-#   bluetooth_mail.sh [BINARY] [PART...]    first file urgent line half gatt strangers captures service; root;
-#                                           some fifteen minutes, all
+#   bluetooth_mail.sh [BINARY] [PART...]    first file urgent line half gatt captures service; root; some
+#                                           fifteen minutes, all
 #   KILLS=20 TOGGLES=50                     of bluetoothd, of an adapter, while mail goes both ways
 #   LOGS=DIR LOUD=-v                        keeps what was logged; and more is
 . "$(dirname "$0")/common.sh"
@@ -11,10 +11,10 @@ needs_root
 needs python3 apt-get strip
 [ "$(uname -m)" = x86_64 ] || skip "the virtual machine is an x86_64"
 binary=
-case ${1:-} in "" | first | file | urgent | line | half | gatt | strangers | captures | service) ;; *) binary=$1; shift ;; esac
+case ${1:-} in "" | first | file | urgent | line | half | gatt | captures | service) ;; *) binary=$1; shift ;; esac
 find_postrider "$binary"
-parts="${*:-first file urgent line half gatt strangers captures service}"
-case $parts in *file* | *gatt* | *strangers* | *captures*) find_examples bluetooth ;; *) EXAMPLES= ;; esac
+parts="${*:-first file urgent line half gatt captures service}"
+case $parts in *file* | *gatt* | *captures*) find_examples bluetooth ;; *) EXAMPLES= ;; esac
 "$here/vm_build.sh" || skip "the virtual machine could not be built"
 W=$(mktemp -d -t postrider-bluetooth.XXXXXX)
 trap 'rm -rf "$W"' EXIT
@@ -22,7 +22,7 @@ strip -o "$W/postrider" "$POSTRIDER"
 [ -z "$EXAMPLES" ] && : >"$W/bluetooth" || strip -o "$W/bluetooth" "$EXAMPLES/bluetooth"
 P() { "$W/postrider" -q --home "$W/$1" "${@:2}"; }
 # Ann has hci0, Ben hci1 and hci6, Cay hci7; hci0 to hci2 hear each other, and hci6 and hci7 do. A stranger has
-# hci2.
+# hci2; what one can do who opens links is in bluetooth_strangers.py.
 for who in ann ben cay; do
   P $who init --name $who >/dev/null
   P $who id --card "$W/$who.card" >/dev/null

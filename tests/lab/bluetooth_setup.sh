@@ -3,10 +3,12 @@
 modprobe -a hci_vhci rfcomm hci_uart 2>/dev/null
 dmesg -n 1
 
-# bt_settings [LINE...]: BlueZ's settings; the lines go into [General].
+# bt_settings [LINE...]: BlueZ's settings; the lines go into [General]. Without further channels for GATT (EATT): BlueZ,
+# 5.66 and newer, reads one of them that has ended again and again (src/shared/att.c, can_read_data), and in this
+# slow machine nobody else gets a turn then.
 bt_settings() {
   mkdir -p /etc/bluetooth
-  { echo '[General]'; printf '%s\n' "$@"; printf '[Policy]\nAutoEnable=true\n'; } >/etc/bluetooth/main.conf
+  { echo '[General]'; printf '%s\n' "$@"; printf '[Policy]\nAutoEnable=true\n[GATT]\nChannels=1\n'; } >/etc/bluetooth/main.conf
 }
 bt_daemon() {
   /usr/libexec/bluetooth/bluetoothd -n >>/lab/out/bluetoothd.log 2>&1 &
@@ -28,8 +30,8 @@ bt_two() {
   BTVIRT=$!
   for _ in $(seq 100); do [ -d /sys/class/bluetooth/hci1 ] && break; sleep .1; done
 }
-# A controller at a serial port; the air is outside.
-bt_uart() { btattach -B /dev/ttyS4 -S 115200 -P h4 >/lab/out/btattach.log 2>&1 & }
+# bt_uart [N]: a controller at a serial port, the first unless another is named; the air is outside.
+bt_uart() { btattach -B /dev/ttyS$((4 + ${1:-0})) -S 115200 -P h4 >>/lab/out/btattach.log 2>&1 & }
 
 # setup two|uart [SETTING...]
 setup() {

@@ -78,6 +78,23 @@ def bumble():
     return folder + "/bin/python"
 
 
+def friends(scratch, who):
+    """Homes of nodes that know each other; `who` has the adapters of each that it may use, or nothing."""
+    postrider = scratch + "/postrider"
+    homes = {name: f"{scratch}/{name}" for name in who}
+    for name, home in homes.items():
+        subprocess.run([postrider, "-q", "--home", home, "init", "--name", name], check=True, stdout=subprocess.DEVNULL)
+        if who[name]:
+            with open(home + "/config.toml", "a") as config:
+                config.write(f'\n[bluetooth]\nprofile = "quick"\nadapters = ["{who[name]}"]\n')
+    for name, home in homes.items():
+        card = subprocess.run([postrider, "-q", "--home", home, "id", "--card", "-"], check=True, capture_output=True).stdout
+        for other in homes.values():
+            if other != home:
+                subprocess.run([postrider, "-q", "--home", other, "add", "-"], input=card, check=True, stdout=subprocess.DEVNULL)
+    return list(homes.values())
+
+
 def program(scratch):
     """The example program, stripped: as given, or as built now."""
     if len(sys.argv) > 1:

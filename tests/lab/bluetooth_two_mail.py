@@ -79,15 +79,9 @@ def main():
         two.skip("the virtual machine could not be built")
     python = two.bumble()
     scratch = tempfile.mkdtemp(prefix="postrider-air-")
-    home = {name: f"{scratch}/{name}" for name in ("ann", "ben")}
     binary = scratch + "/postrider"
     subprocess.run(["strip", "-o", binary, postrider], check=True)
-    for name in home:
-        subprocess.run([binary, "-q", "--home", home[name], "init", "--name", name], check=True, stdout=subprocess.DEVNULL)
-    for name, other in (("ann", "ben"), ("ben", "ann")):
-        card = subprocess.run([binary, "-q", "--home", home[other], "id", "--card", "-"], check=True, capture_output=True).stdout
-        subprocess.run([binary, "-q", "--home", home[name], "add", "-"], input=card, check=True, stdout=subprocess.DEVNULL)
-    put = [binary, vm.HERE + "/bluetooth_setup.sh", home["ann"], home["ben"]]
+    put = [binary, vm.HERE + "/bluetooth_setup.sh", *two.friends(scratch, {"ann": None, "ben": None})]
     air = subprocess.Popen([python, vm.HERE + "/bluetooth_air.py", scratch, "2"], stdout=subprocess.PIPE)
     machines, status, said = [], 1, {"sends": [], "receives": []}
 

@@ -104,12 +104,14 @@ pub(super) struct Opening {
     pub(super) state: AdapterState,
     pub(super) events: mpsc::Sender<BluetoothEvent>,
     pub(super) stop: Stop,
+    /// No other node is under this BlueZ.
+    pub(super) first: bool,
 }
 
 /// Opens an adapter, tells so, and keeps it until it is told to stop. An error means that it could not be
 /// opened.
 pub(super) async fn keep(with: Opening) -> Result<(), ()> {
-    let Opening { shared, calls, session, adapter, state, events, stop } = with;
+    let Opening { shared, calls, session, adapter, state, events, stop, first } = with;
     let name = format!("hci{adapter}");
     let bluez = session.adapter(&name).map_err(drop)?;
     let own = Own { address: state.address, random: state.random };
@@ -124,7 +126,7 @@ pub(super) async fn keep(with: Opening) -> Result<(), ()> {
     end_what_was_left(&calls, adapter).await;
     let desk = Desk::new(adapter, calls.clone(), slots.clone(), events.clone());
     // Without it there are still the channels.
-    let _service = desk.serve(&bluez).await.ok();
+    let _service = desk.serve(&bluez, first).await.ok();
     let facts = AdapterFacts {
         name: (!nameless).then_some(state.alias),
         addresses: privacy::addresses(state.extended),

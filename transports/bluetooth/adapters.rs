@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 use bluer::Session;
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
@@ -47,6 +47,7 @@ pub(super) async fn run(shared: Arc<Shared>, events: mpsc::Sender<BluetoothEvent
         pause: PAUSE_MIN,
         retry_at: None,
         session: None,
+        profile: None,
     };
     loop {
         match timeout(ANSWER_TIME_MAX, Bus::connect()).await {
@@ -80,6 +81,8 @@ struct Keeper {
     /// When to look again for an adapter that could not be opened.
     retry_at: Option<Instant>,
     session: Option<Session>,
+    /// What takes links over RFCOMM: only one node under a BlueZ has it.
+    profile: Option<AbortHandle>,
 }
 
 struct Room {
@@ -98,7 +101,6 @@ impl Keeper {
         let events = self.events.clone();
         let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut profile: Option<tokio::task::AbortHandle> = None;
         let mut looked = false;
         loop {
             if bus.has_missed() {
@@ -112,8 +114,8 @@ impl Keeper {
                     self.down(None, Trouble::NoService).await;
                     self.retry_later();
                 } else {
-                    if profile.as_ref().is_none_or(tokio::task::AbortHandle::is_finished) {
-                        profile = self.publish().await;
+                    if !self.is_first() {
+                        self.profile = self.publish().await;
                     }
                     self.look_at_all(&bus).await;
                 }
@@ -129,10 +131,8 @@ impl Keeper {
                 told = bus.next() => match told {
                     Told::Service(true) => looked = false,
                     Told::Service(false) => {
-                        if let Some(profile) = profile.take() {
-                            profile.abort();
-                        }
                         self.all_down(Trouble::NoService).await;
+                        self.withdraw();
                     }
                     Told::Adapter(adapter) => {
                         self.look_at(&bus, adapter).await;
@@ -167,11 +167,20 @@ impl Keeper {
                 () = events.closed() => break,
             }
         }
-        if let Some(profile) = profile {
+        // While the bus can still be asked, and while nobody else can be the first.
+        self.close_all().await;
+        self.withdraw();
+    }
+
+    /// Whether this is the first node under this BlueZ.
+    fn is_first(&self) -> bool {
+        self.profile.as_ref().is_some_and(|profile| !profile.is_finished())
+    }
+
+    fn withdraw(&mut self) {
+        if let Some(profile) = self.profile.take() {
             profile.abort();
         }
-        // While the bus can still be asked.
-        self.close_all().await;
     }
 
     /// bluer's own connection, for what takes an object on the bus. It lives as long as the bus: each one
@@ -181,7 +190,7 @@ impl Keeper {
         self.session.is_some()
     }
 
-    async fn publish(&mut self) -> Option<tokio::task::AbortHandle> {
+    async fn publish(&mut self) -> Option<AbortHandle> {
         let session = self.session.as_ref()?;
         // Another program may have its number; then there is no RFCOMM.
         let profile = timeout(ANSWER_TIME_MAX, paired::publish(session)).await.ok()?.ok()?;
@@ -265,7 +274,8 @@ impl Keeper {
         let stop = Stop::new();
         self.rooms.insert(adapter, Room { address: state.address, stop: stop.clone() });
         let (shared, calls, events) = (self.shared.clone(), bus.calls.clone(), self.events.clone());
-        let opening = Opening { shared, calls, session, adapter, state, events, stop };
+        let first = self.is_first();
+        let opening = Opening { shared, calls, session, adapter, state, events, stop, first };
         self.tasks.spawn(async move { (adapter, keep(opening).await) });
     }
 

@@ -8,6 +8,7 @@
 
 use std::{
     io,
+    num::NonZeroU16,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -41,6 +42,11 @@ pub const WRITTEN: Uuid = Uuid::from_u128(0x1a78_a0c4_cfd4_4b99_a7e5_817b_1874_b
 /// What indicates to a telephone: the next number but one.
 pub const INDICATED: Uuid = Uuid::from_u128(0x1a78_a0c5_cfd4_4b99_a7e5_817b_1874_be6c);
 
+/// Where the service stands in an adapter's table: the same for all nodes. Left to choose, BlueZ takes the next
+/// number that was never used, and whoever reads the table, or the hash over it, sees how often a node has
+/// begun since BlueZ did, and knows it again. Far behind what others have. Only one node may ask for it: BlueZ 5.66,
+/// asked twice for one service at one place, frees it twice.
+const PLACE: NonZeroU16 = NonZeroU16::new(0x4000).unwrap();
 /// Longest value of a characteristic (Core Specification, volume 3, part F, 3.2.9).
 const VALUE_MAX: usize = 512;
 /// What every telephone can take, and what a header takes of each packet (the same, 3.4.7).
@@ -85,11 +91,22 @@ impl Desk {
         Arc::new(Self { adapter, calls, slots, events, state: Mutex::default() })
     }
 
-    /// Shows the service until the handle is dropped.
+    /// Shows the service until the handle is dropped; `first`: no other node is under this BlueZ.
     pub(super) async fn serve(
         self: &Arc<Self>,
         adapter: &bluer::Adapter,
+        first: bool,
     ) -> bluer::Result<ApplicationHandle> {
+        if first
+            && let Ok(shown) = adapter.serve_gatt_application(self.application(Some(PLACE))).await
+        {
+            return Ok(shown);
+        }
+        // Somebody else has that place, or this BlueZ gives none.
+        adapter.serve_gatt_application(self.application(None)).await
+    }
+
+    fn application(self: &Arc<Self>, place: Option<NonZeroU16>) -> Application {
         let (desk, other) = (self.clone(), self.clone());
         let written = Characteristic {
             uuid: WRITTEN,
@@ -116,16 +133,12 @@ impl Desk {
         };
         let service = Service {
             uuid: SERVICE,
+            handle: place,
             primary: true,
             characteristics: vec![written, indicated],
             ..Service::default()
         };
-        adapter
-            .serve_gatt_application(Application {
-                services: vec![service],
-                ..Application::default()
-            })
-            .await
+        Application { services: vec![service], ..Application::default() }
     }
 
     /// A device is no more connected.
