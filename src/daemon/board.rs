@@ -301,6 +301,11 @@ impl Board {
         });
     }
 
+    /// What ends a link's task.
+    pub(super) fn closing(&self, link: LinkId) -> Option<CancellationToken> {
+        lock(&self.links).get(&link).map(|row| row.closing.clone())
+    }
+
     pub(super) fn event(&self, event: &Event) {
         match event {
             Event::Answered { link, nonce } => {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use postrider_base::{BundleId, link::LinkFacts};
 use postrider_engine::{
     node::{
-        Answer, Engine, Event, Input, LinkId, LinkPolicy, Now, Output, Seen, Ticket, TransferId,
+        Answer, Ending, Engine, Event, Input, LinkId, LinkPolicy, Now, Output, Seen, Ticket,
+        TransferId,
     },
     reconcile::Work,
 };
@@ -25,6 +26,9 @@ pub(super) const INPUTS_MAX: usize = 4096;
 /// Units that wait for one link: what the engine may owe a carriage is bounded, so more are never
 /// due unless the link's task hangs.
 pub(super) const OUTGOING_MAX: usize = 8192;
+
+/// How long what was given before a link's end may take: some 64 KiB at 20 kbit/s.
+const LAST_WRITE: Duration = Duration::from_secs(30);
 
 /// Something for the engine.
 #[derive(Debug)]
@@ -207,6 +211,9 @@ impl EngineTask<'_> {
                 self.board.closed(link, &why);
                 if let Some(outgoing) = self.links.remove(&link) {
                     let _ = outgoing.try_send(Outgoing::Close);
+                    // Whoever does not read keeps the task at what it writes, which does not see that.
+                    let dead = matches!(why, Ending::Silent | Ending::Stuck);
+                    self.end(link, if dead { Duration::ZERO } else { LAST_WRITE });
                 }
             }
             Output::Since { ticket, after, limit } => {
@@ -291,10 +298,20 @@ impl EngineTask<'_> {
         }
     }
 
-    /// A link's task hangs or is gone; dropping the way to it ends it.
+    /// A link's task hangs or is gone.
     fn give_up(&mut self, link: LinkId) {
         self.links.remove(&link);
+        self.end(link, Duration::ZERO);
         self.unasked.push(Input::LinkDown { link });
+    }
+
+    /// Ends a link's task, if it has not ended by then.
+    fn end(&self, link: LinkId, after: Duration) {
+        let Some(closing) = self.board.closing(link) else { return };
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            closing.cancel();
+        });
     }
 
     fn event(&mut self, event: Event) {

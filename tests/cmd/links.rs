@@ -1,7 +1,13 @@
 //! Two nodes and a link: what the commands show of it.
 
-use std::{fs::OpenOptions, io::Write};
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    thread,
+    time::{Duration, Instant},
+};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::node::{Folder, Node, of_type, text, until, with_json};
@@ -42,6 +48,31 @@ fn a_message_is_carried_and_delivered_while_its_sender_waits() {
     assert_eq!(whats.first().map(String::as_str), Some("saved"));
     // Whoever is told of the delivery first need not be told that it was carried.
     assert!(whats.iter().any(|what| what == "delivered"), "{whats:?}");
+}
+
+/// It neither reads nor closes, and the writer waits for it. A minute of silence ends that; so this is one
+/// of the tests that run where `POSTRIDER_STORM` is set.
+#[test]
+fn a_link_whose_other_end_stands_still_ends_though_much_waits_for_it() {
+    if std::env::var_os("POSTRIDER_STORM").is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    let (alice, mut bob, uri) = neighbours(&folder);
+    alice.json(["call", &uri]);
+    until("the link", || is_up(&alice));
+    let stopped = Pid::from_child(bob.daemon());
+    kill_process(stopped, Signal::STOP).unwrap();
+    // More than the system holds for a reader.
+    let film = folder.file("film", &noise(5, 64 << 20));
+    alice.run(["send", "Bob", "-f", &film.display().to_string()]).code(0);
+    let begun = Instant::now();
+    while is_up(&alice) {
+        assert!(begun.elapsed() < Duration::from_secs(120), "the link is up");
+        thread::sleep(Duration::from_millis(100));
+    }
+    kill_process(stopped, Signal::CONT).unwrap();
+    until("the link again", || is_up(&alice));
 }
 
 #[test]
