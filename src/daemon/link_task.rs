@@ -52,9 +52,6 @@ const ROOM_BYTES: u64 = 4 * CHUNK_MAX as u64;
 const GATHER_BYTES: usize = 64 << 10;
 /// So much goes at once on a narrow link, although more may follow: then a record costs little.
 const HOLD_BYTES: usize = 4 << 10;
-/// And so much is in a record at most: what of one has come when a link is cut cannot be opened, and comes again.
-/// Costs 18 bytes each time.
-const RECORD_PIECE: usize = HOLD_BYTES;
 /// Answers to such questions that one link may have waiting: they take places of units.
 const FLUSHES_MAX: usize = 4;
 /// A Noise handshake takes one round trip; on the slowest line a few seconds.
@@ -460,9 +457,7 @@ impl OutgoingHalf<'_> {
         self.proof = None;
         if let Some(tight) = &self.tight {
             let mut sealed = Vec::with_capacity(bytes.len() + 64);
-            for piece in bytes.chunks(RECORD_PIECE) {
-                tight.noise().seal(piece, &mut sealed).map_err(io::Error::other)?;
-            }
+            tight.noise().seal(bytes, &mut sealed).map_err(io::Error::other)?;
             *bytes = sealed;
         }
         to.write_all(bytes).await?;

@@ -4,8 +4,8 @@ modprobe -a hci_vhci rfcomm hci_uart 2>/dev/null
 dmesg -n 1
 
 # bt_settings [LINE...]: BlueZ's settings; the lines go into [General]. Without further channels for GATT (EATT): BlueZ,
-# 5.66 and newer, reads one of them that has ended again and again (src/shared/att.c, can_read_data), and in this
-# slow machine nobody else gets a turn then.
+# 5.66 and newer, reads one that has ended again and again (docs/bluetooth.md), and in this slow machine nobody else
+# gets a turn then.
 bt_settings() {
   mkdir -p /etc/bluetooth
   { echo '[General]'; printf '%s\n' "$@"; printf '[Policy]\nAutoEnable=true\n[GATT]\nChannels=1\n'; } >/etc/bluetooth/main.conf
