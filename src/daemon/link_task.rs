@@ -363,6 +363,13 @@ pub(super) fn unseal(
     Ok(any)
 }
 
+/// What goes into one record of so many bytes that go together: all, up to twice [`HOLD_BYTES`].
+/// What of a record has come when the link is cut cannot be opened, and comes again. So records of what is long are
+/// short, as long as that costs less than half a percent.
+fn record_bytes(together: usize) -> usize {
+    together.div_ceil((together / HOLD_BYTES).max(1)).max(1)
+}
+
 /// What goes.
 struct OutgoingHalf<'a> {
     node: &'a Node,
@@ -457,7 +464,9 @@ impl OutgoingHalf<'_> {
         self.proof = None;
         if let Some(tight) = &self.tight {
             let mut sealed = Vec::with_capacity(bytes.len() + 64);
-            tight.noise().seal(bytes, &mut sealed).map_err(io::Error::other)?;
+            for piece in bytes.chunks(record_bytes(bytes.len())) {
+                tight.noise().seal(piece, &mut sealed).map_err(io::Error::other)?;
+            }
             *bytes = sealed;
         }
         to.write_all(bytes).await?;
@@ -485,4 +494,19 @@ impl OutgoingHalf<'_> {
 
 fn failed(failure: Failure) -> io::Error {
     io::Error::other(failure.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_long_goes_in_records_that_are_short() {
+        for together in 1..2 * HOLD_BYTES {
+            assert_eq!(record_bytes(together), together);
+        }
+        for together in 2 * HOLD_BYTES..=2 * GATHER_BYTES {
+            assert!((HOLD_BYTES..2 * HOLD_BYTES).contains(&record_bytes(together)), "{together}");
+        }
+    }
 }

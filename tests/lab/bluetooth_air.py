@@ -93,6 +93,19 @@ class Controller(controller.Controller):
     acl_data_packet_length = 251
     le_acl_data_packet_length = 251
 
+    def send_hci_packet(self, packet):
+        """A host that takes the enhanced event for a connection gets that one: Linux waits for it, for twenty
+        seconds, and does nothing else with the controller until then."""
+        enhanced = hci.HCI_LE_Enhanced_Connection_Complete_Event
+        if (isinstance(packet, hci.HCI_LE_Connection_Complete_Event)
+                and self.le_event_mask >> enhanced.subevent_code - 1 & 1):
+            packet = enhanced(
+                **{name: getattr(packet, name) for name in (
+                    "status", "connection_handle", "role", "peer_address_type", "peer_address", "connection_interval",
+                    "peripheral_latency", "supervision_timeout", "central_clock_accuracy")},
+                local_resolvable_private_address=hci.Address.ANY, peer_resolvable_private_address=hci.Address.ANY)
+        super().send_hci_packet(packet)
+
 
 async def main(folder, count):
     air, kept = Air(), []

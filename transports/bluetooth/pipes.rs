@@ -84,7 +84,8 @@ impl<S: Sending> AsyncWrite for SocketPipe<S> {
     }
 }
 
-fn is_closed(error: &io::Error) -> bool {
+/// Whether an error says only that the other end has closed it.
+pub(super) fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
     matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
 }

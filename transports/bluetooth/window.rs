@@ -11,10 +11,11 @@
 //! ```
 
 use std::{
+    future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -31,7 +32,7 @@ use tokio::{
 };
 
 use super::{
-    pipes::{Drain, Sending},
+    pipes::{Drain, Sending, is_closed},
     slots::Slot,
 };
 
@@ -54,6 +55,7 @@ pub(super) struct Windowed {
     input: ReadHalf<SimplexStream>,
     output: WriteHalf<SimplexStream>,
     taken: Arc<Taken>,
+    broke: Arc<Broke>,
     reader: JoinHandle<()>,
     writer: JoinHandle<()>,
     _slot: Slot,
@@ -64,6 +66,22 @@ pub(super) struct Windowed {
 struct Taken {
     bytes: AtomicUsize,
     enough: Notify,
+}
+
+/// How a channel broke, if it did not just end: who dials next depends on that.
+#[derive(Default)]
+struct Broke {
+    by: OnceLock<io::ErrorKind>,
+    /// For the reader, of what only the writer was told.
+    told: Notify,
+}
+
+impl Broke {
+    fn by(&self, error: &io::Error) {
+        if !is_closed(error) && error.kind() != io::ErrorKind::UnexpectedEof {
+            let _ = self.by.set(error.kind());
+        }
+    }
 }
 
 /// A channel that was connected or taken.
@@ -84,10 +102,11 @@ impl Windowed {
         let (leaves, output) = tokio::io::simplex(UNIT_BYTES);
         let window = Arc::new(Semaphore::new(WINDOW_BYTES));
         let taken = Arc::new(Taken::default());
+        let broke = Arc::new(Broke::default());
         // The tasks belong to the link: they end when it is dropped.
-        let reader = tokio::spawn(come(from, came, window.clone()));
-        let writer = tokio::spawn(go(leaves, to, window, taken.clone()));
-        Self { input, output, taken, reader, writer, _slot: slot }
+        let reader = tokio::spawn(come(from, came, window.clone(), broke.clone()));
+        let writer = tokio::spawn(go(leaves, to, window, taken.clone(), broke.clone()));
+        Self { input, output, taken, broke, reader, writer, _slot: slot }
     }
 }
 
@@ -98,13 +117,35 @@ impl Drop for Windowed {
     }
 }
 
-/// Takes frames apart, until the channel ends or the other end breaks the rules.
+/// Takes frames apart, until the channel ends or breaks or the other end breaks the rules.
+///
+/// Linux tells once that a channel is lost. If that is told to the writer, the socket is ready for the reader for
+/// ever, and every read of it would block: so the writer says so.
 async fn come(
     from: impl AsyncRead + Unpin,
     mut came: WriteHalf<SimplexStream>,
     window: Arc<Semaphore>,
+    broke: Arc<Broke>,
 ) {
-    let _ = take_apart(BufReader::with_capacity(READ_BYTES, from), &mut came, &window).await;
+    let ended = {
+        let from = BufReader::with_capacity(READ_BYTES, from);
+        let mut taking = pin!(take_apart(from, &mut came, &window));
+        // The order matters: reads that would block for ever leave nothing of this turn.
+        tokio::select! {
+            biased;
+            // What has come is there at once.
+            () = broke.told.notified() => {
+                match poll_fn(|context| Poll::Ready(taking.as_mut().poll(context))).await {
+                    Poll::Ready(ended) => ended,
+                    Poll::Pending => Ok(()),
+                }
+            }
+            ended = &mut taking => ended,
+        }
+    };
+    if let Err(error) = ended {
+        broke.by(&error);
+    }
     // What was read before is still read; then the link ends, also for whoever waits to write.
     let _ = came.shutdown().await;
     window.close();
@@ -150,6 +191,7 @@ async fn go(
     mut to: impl Sending,
     window: Arc<Semaphore>,
     taken: Arc<Taken>,
+    broke: Arc<Broke>,
 ) {
     let mut drain = Drain::of(&to);
     let mut unit = vec![0; UNIT_BYTES];
@@ -178,11 +220,13 @@ async fn go(
                 HEADER_BYTES + got
             }
         };
-        if to.write_all(&unit[..length]).await.is_err() {
+        if let Err(error) = to.write_all(&unit[..length]).await {
+            broke.by(&error);
+            broke.told.notify_one();
             return;
         }
     }
-    std::future::poll_fn(|context| drain.poll(&to, context)).await;
+    poll_fn(|context| drain.poll(&to, context)).await;
     let _ = to.shutdown().await;
 }
 
@@ -195,6 +239,12 @@ impl AsyncRead for Windowed {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.input).poll_read(context, buffer))?;
         let got = buffer.filled().len() - before;
+        if got == 0
+            && buffer.remaining() > 0
+            && let Some(kind) = self.broke.by.get()
+        {
+            return Poll::Ready(Err((*kind).into()));
+        }
         if self.taken.bytes.fetch_add(got, Ordering::AcqRel) + got >= GRANT_BYTES {
             self.taken.enough.notify_one();
         }
@@ -209,7 +259,8 @@ impl AsyncWrite for Windowed {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.writer.is_finished() {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            let kind = self.broke.by.get().copied().unwrap_or(io::ErrorKind::BrokenPipe);
+            return Poll::Ready(Err(kind.into()));
         }
         Pin::new(&mut self.output).poll_write(context, bytes)
     }
@@ -269,6 +320,51 @@ mod tests {
         (Windowed::new(from, to, slot()), there)
     }
 
+    /// A channel that is lost, of which only the writer is told.
+    struct Lost;
+
+    impl Sending for Lost {
+        fn room_bytes(&self) -> io::Result<u32> {
+            Ok(0)
+        }
+    }
+
+    impl AsyncWrite for Lost {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// And what its reader sees then: what came before, and after that neither bytes nor an end, at once.
+    struct NeverBlocks(&'static [u8]);
+
+    impl AsyncRead for NeverBlocks {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.0.is_empty() {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            buffer.put_slice(std::mem::take(&mut self.0));
+            Poll::Ready(Ok(()))
+        }
+    }
+
     fn pattern(count: usize) -> Vec<u8> {
         (0..count).map(|at| u8::try_from(at % 251).unwrap()).collect()
     }
@@ -293,6 +389,18 @@ mod tests {
             assert!(rest.is_empty());
         };
         tokio::join!(side(a, sent.clone()), side(b, sent));
+    }
+
+    #[tokio::test]
+    async fn a_channel_whose_loss_only_the_writer_learns_ends_for_the_reader() {
+        let mut end = Windowed::new(NeverBlocks(b"\0\x04last"), Lost, slot());
+        end.write_all(b"x").await.unwrap();
+        let mut all = Vec::new();
+        let reading = end.read_to_end(&mut all);
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), reading).await;
+        assert_eq!(ended.expect("an end").unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(all, b"last");
+        assert_eq!(end.write(b"x").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
@@ -331,8 +439,8 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let mut all = Vec::new();
-        end.read_to_end(&mut all).await.unwrap();
-        assert_eq!(all.len(), WINDOW_BYTES);
+        let error = end.read_to_end(&mut all).await.unwrap_err();
+        assert_eq!((all.len(), error.kind()), (WINDOW_BYTES, io::ErrorKind::InvalidData));
     }
 
     #[tokio::test]
@@ -340,8 +448,8 @@ mod tests {
         let (mut end, mut channel) = one();
         channel.write_all(&[0, 0, 0, 1]).await.unwrap();
         let mut all = Vec::new();
-        end.read_to_end(&mut all).await.unwrap();
-        assert!(all.is_empty());
+        let error = end.read_to_end(&mut all).await.unwrap_err();
+        assert_eq!((all.len(), error.kind()), (0, io::ErrorKind::InvalidData));
         while !end.writer.is_finished() {
             tokio::task::yield_now().await;
         }

@@ -136,7 +136,12 @@ impl Near {
         let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
         match end {
             End::Closed => neighbour.visited(now_ms, mail_left, pace),
-            End::Lost => neighbour.lost(),
+            End::Lost => {
+                neighbour.lost();
+                if mail_left {
+                    self.adapters.values_mut().for_each(|a| a.duty.mail(now_ms, pace));
+                }
+            }
         }
     }
 
