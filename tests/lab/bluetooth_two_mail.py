@@ -58,10 +58,11 @@ for n in $(seq $CUTS); do
   for _ in $(seq 300); do linked || break; sleep .1; done
   check "cut $n is noticed" eval '! linked'
   sleep 3
-  lab-host air near 0 1 >/dev/null
+  # From before it is asked for to when the daemon logs it: this shell is slow, above all when the file goes on.
   near=$(now_ms)
-  for _ in $(seq 600); do linked && break; sleep .05; done
-  took=$(($(now_ms) - near))
+  lab-host air near 0 1 >/dev/null
+  for _ in $(seq 300); do linked && break; sleep .1; done
+  took=$(($(date -d "$(grep 'a link is up' /lab/out/log | tail -1 | cut -d' ' -f1)" +%s%3N) - near))
   [ $took -gt $worst ] && worst=$took
   echo "      linked again $took ms after the radios were in range"
 done
