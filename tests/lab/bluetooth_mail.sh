@@ -3,8 +3,9 @@
 # machine. Nobody is paired, and nothing is set up.
 #
 #   bluetooth_mail.sh [BINARY] [PART...]    first file urgent line half gatt captures service; root; some
-#                                           fifteen minutes, all
-#   KILLS=20 TOGGLES=50                     of bluetoothd, of an adapter, while mail goes both ways
+#                                           twenty minutes, all
+#   KILLS=20 TOGGLES=50                     of bluetoothd, of an adapter, while mail goes both ways; before that
+#                                           twice as much mail alone, for what that leaves in memory
 #   LOGS=DIR LOUD=-v                        keeps what was logged; and more is
 . "$(dirname "$0")/common.sh"
 needs_root
