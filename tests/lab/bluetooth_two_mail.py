@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Two virtual machines joined by Bluetooth LE alone, each with a daemon: a file goes from one to the other while
-their radios go out of range and come back, again and again.
+their radios go out of range and come back, again and again; then the one that sent it sleeps, and has a message for
+the other when it wakes.
 
     bluetooth_two_mail.py POSTRIDER [CUTS] [KIB]     as root; 10 cuts, 5120 KiB; some five minutes; needs bumble
 """
@@ -70,6 +71,16 @@ check "each time they are linked again within five seconds" test $worst -le 5000
 for _ in $(seq 300); do delivered && break; sleep 1; done
 check "the file arrives" delivered
 echo "      after $(($(now_ms) - begun)) ms in all"
+# All that is asleep but the devices: 9p does not survive that.
+echo freezer >/sys/power/pm_test
+for n in 1 2 3; do
+  echo mem >/sys/power/state
+  awake=$(now_ms)
+  id=$(P send ben "awake, $n")
+  for _ in $(seq 100); do delivered && break; sleep .1; done
+  check "a message after sleep $n" delivered
+  echo "      delivered $(($(now_ms) - awake)) ms after waking"
+done
 exit $fails
 """
 
