@@ -83,7 +83,7 @@ if only file; then
   begun=$(now_ms)
   id=$(P ann send ben -f /tmp/film)
   # All of it: a message of which parts are lacking is shown, and cannot be saved.
-  mkdir -p /tmp/saved
+  rm -rf /tmp/saved; mkdir /tmp/saved
   saves() { P ben inbox save "$id" /tmp/saved >/dev/null 2>&1; }
   within 60 saves
   took=$(($(now_ms) - begun))
@@ -113,7 +113,7 @@ if only urgent; then
     echo "      urgent beside 12 MiB: $took ms after it was queued (2,000 asked)"
     check "urgent overtakes bulk ($n)" test $took -le 2000
   done
-  mkdir -p /tmp/saved
+  rm -rf /tmp/saved; mkdir /tmp/saved
   check "while the bulk is under way" sh -c "! /tmp/postrider -q --home /tmp/ben inbox save $bulk /tmp/saved"
   check "which arrives" until_ticked ann "$bulk" 300
   kill $F
@@ -148,12 +148,12 @@ if only half; then
   id=$(P ann send ben -f /tmp/film)
   sleep 5
   power hci0 false
-  mkdir -p /tmp/saved
+  rm -rf /tmp/saved; mkdir /tmp/saved
   check "half a file is no file" sh -c "! /tmp/postrider -q --home /tmp/ben inbox save $id /tmp/saved"
   P ann call 'tls://[::1]:7531#ben' >/dev/null
   check "the rest comes by another link" until_ticked ann "$id" 60
   power hci0 true
-  check "as it was" sh -c "/tmp/postrider -q --home /tmp/ben inbox save $id /tmp/saved && cmp /tmp/film /tmp/saved/film"
+  check "as it was" sh -c "{ /tmp/postrider -q --home /tmp/ben inbox save $id /tmp/saved && cmp /tmp/film /tmp/saved/film; } >$O/save.log 2>&1"
   stop ann; stop ben
   # What came over each link, and over all of them: seals, heads and greetings with it.
   total=0; by=
