@@ -71,7 +71,7 @@ check "each time they are linked again within five seconds" test $worst -le 5000
 for _ in $(seq 300); do delivered && break; sleep 1; done
 check "the file arrives" delivered
 echo "      after $(($(now_ms) - begun)) ms in all"
-# All that is asleep but the devices: 9p does not survive that.
+# All sleeps but the devices: with those this machine does not come back.
 echo freezer >/sys/power/pm_test
 for n in 1 2 3; do
   echo mem >/sys/power/state
