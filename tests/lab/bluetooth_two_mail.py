@@ -63,6 +63,7 @@ for n in $(seq $CUTS); do
   near=$(now_ms)
   lab-host air near 0 1 >/dev/null
   for _ in $(seq 300); do linked && break; sleep .1; done
+  check "and they are linked again" linked
   took=$(($(date -d "$(grep 'a link is up' /lab/out/log | tail -1 | cut -d' ' -f1)" +%s%3N) - near))
   [ $took -gt $worst ] && worst=$took
   echo "      linked again $took ms after the radios were in range"
