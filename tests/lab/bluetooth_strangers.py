@@ -7,14 +7,9 @@ Ann's daemon, Ben's, and somebody who opens channels to Ann and says nothing.
 BLUETOOTH is the example program of the transport. BlueZ's own emulator gives both ends of a connection the handle
 that is free at one of them, so with it nobody can have two links of which the other end has one; bumble's can.
 """
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 
-import bluetooth_two as two
-import vm
+from bluetooth_room import Room, end
 
 STRANGERS = 20
 GUEST = """
@@ -86,34 +81,11 @@ exit $fails
 
 def main():
     postrider, example = sys.argv[1:3]
-    if os.getuid() != 0:
-        two.skip("root is needed to build the virtual machine")
-    if subprocess.run([vm.HERE + "/vm_build.sh"]).returncode:
-        two.skip("the virtual machine could not be built")
-    python = two.bumble()
-    scratch = tempfile.mkdtemp(prefix="postrider-air-")
-    put = [vm.HERE + "/bluetooth_setup.sh"]
-    for source, name in ((postrider, "postrider"), (example, "bluetooth")):
-        put.append(f"{scratch}/{name}")
-        subprocess.run(["strip", "-o", put[-1], source], check=True)
-    put += two.friends(scratch, {"ann": "hci0", "ben": "hci1"})
-    air = subprocess.Popen([python, vm.HERE + "/bluetooth_air.py", scratch, "3"], stdout=subprocess.PIPE)
-    machine, status = None, 1
-    try:
-        air.stdout.readline()
-        machine = vm.VM(f"STRANGERS={STRANGERS}\n{GUEST}", put=put, timeout=600, out=os.environ.get("LOGS"),
-                        uarts=[f"{scratch}/{n}" for n in range(3)], air=scratch + "/air")
-        machine.start()
-        status = machine.wait()
-    finally:
-        if machine and machine.process and machine.process.poll() is None:
-            machine.kill()
-            machine.wait()
-        air.kill()
-        air.wait()
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("all held" if status == 0 else "something did not hold")
-    sys.exit(status and 1)
+    with Room(3) as room:
+        room.bring(example, "bluetooth")
+        room.friends(room.bring(postrider, "postrider"), {"ann": "hci0", "ben": "hci1"})
+        status = room.machine(f"STRANGERS={STRANGERS}\n{GUEST}", range(3), 600).wait()
+    end(status)
 
 
 if __name__ == "__main__":

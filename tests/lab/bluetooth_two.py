@@ -6,15 +6,13 @@ other again when they are back.
     bluetooth_two.py [BLUETOOTH]     as root; some two minutes; needs bumble, from PyPI, once
 """
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
 import vm
+from bluetooth_room import Room, Tagged, end
 
-BUMBLE = "bumble==0.0.236"
 GUEST = """
 . /lab/bluetooth_setup.sh
 setup uart 'Privacy = device' || exit 90
@@ -48,97 +46,26 @@ exit $fails
 """
 
 
-class Tagged:
-    def __init__(self, tag):
-        self.tag = tag
-
-    def write(self, text):
-        if text.strip():
-            sys.stdout.write(f"{self.tag} {text}\n")
-
-    def flush(self):
-        sys.stdout.flush()
-
-
-def skip(why):
-    print("skipped:", why)
-    sys.exit(0)
-
-
-def bumble():
-    """A Python that has it."""
-    folder = vm.CACHE + "/bumble"
-    if not os.path.exists(folder + "/ok"):
-        try:
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            subprocess.run([folder + "/bin/pip", "-q", "install", BUMBLE], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            skip(f"{BUMBLE} cannot be installed: {error}")
-        open(folder + "/ok", "w").close()
-    return folder + "/bin/python"
-
-
-def friends(scratch, who):
-    """Homes of nodes that know each other; `who` has the adapters of each that it may use, or nothing."""
-    postrider = scratch + "/postrider"
-    homes = {name: f"{scratch}/{name}" for name in who}
-    for name, home in homes.items():
-        subprocess.run([postrider, "-q", "--home", home, "init", "--name", name], check=True, stdout=subprocess.DEVNULL)
-        if who[name]:
-            with open(home + "/config.toml", "a") as config:
-                config.write(f'\n[bluetooth]\nprofile = "quick"\nadapters = ["{who[name]}"]\n')
-    for name, home in homes.items():
-        card = subprocess.run([postrider, "-q", "--home", home, "id", "--card", "-"], check=True, capture_output=True).stdout
-        for other in homes.values():
-            if other != home:
-                subprocess.run([postrider, "-q", "--home", other, "add", "-"], input=card, check=True, stdout=subprocess.DEVNULL)
-    return list(homes.values())
-
-
-def program(scratch):
-    """The example program, stripped: as given, or as built now."""
-    if len(sys.argv) > 1:
-        built = sys.argv[1]
-    else:
-        top = os.path.realpath(vm.HERE + "/../..")
-        subprocess.run(["cargo", "build", "-q", "-p", "postrider-transports", "--example", "bluetooth"],
-                       cwd=top, check=True)
-        built = os.environ.get("CARGO_TARGET_DIR", top + "/target") + "/debug/examples/bluetooth"
-    subprocess.run(["strip", "-o", scratch + "/bluetooth", built], check=True)
-    return scratch + "/bluetooth"
-
-
 def main():
-    if os.getuid() != 0:
-        skip("root is needed to build the virtual machine")
-    if subprocess.run([vm.HERE + "/vm_build.sh"]).returncode:
-        skip("the virtual machine could not be built")
-    python = bumble()
-    scratch = tempfile.mkdtemp(prefix="postrider-air-")
-    put = [program(scratch), vm.HERE + "/bluetooth_setup.sh"]
-    air = subprocess.Popen([python, vm.HERE + "/bluetooth_air.py", scratch, "2"], stdout=subprocess.PIPE)
-    machines, status = [], 1
-    try:
-        air.stdout.readline()
-        for n, (tag, script) in enumerate((("dials ", DIALS), ("serves", SERVES))):
-            machines.append(vm.VM(script, put=put, timeout=600, console=Tagged(tag), uarts=[f"{scratch}/{n}"],
-                                  air=scratch + "/air", out=os.environ.get("LOGS") and os.environ["LOGS"] + f"/{n}"))
+    with Room(2) as room:
+        room.bring(program(), "bluetooth")
         began = time.time()
-        for machine in machines:
-            machine.start()
-        status = machines[0].wait()
-        open(machines[1].share + "/stop", "w").close()
-        machines[1].wait()
+        dials = room.machine(DIALS, [0], 600, Tagged("dials "))
+        serves = room.machine(SERVES, [1], 600, Tagged("serves"))
+        status = dials.wait()
+        open(serves.share + "/stop", "w").close()
+        serves.wait()
         print(f"status {status} after {time.time() - began:.0f} s")
-    finally:
-        for machine in machines:
-            if machine.process and machine.process.poll() is None:
-                machine.kill()
-                machine.wait()
-        air.kill()
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("all held" if status == 0 else "something did not hold")
-    sys.exit(status and 1)
+    end(status)
+
+
+def program():
+    """The example program: as given, or as built now."""
+    if len(sys.argv) > 1:
+        return sys.argv[1]
+    top = os.path.realpath(vm.HERE + "/../..")
+    subprocess.run(["cargo", "build", "-q", "-p", "postrider-transports", "--example", "bluetooth"], cwd=top, check=True)
+    return os.environ.get("CARGO_TARGET_DIR", top + "/target") + "/debug/examples/bluetooth"
 
 
 if __name__ == "__main__":

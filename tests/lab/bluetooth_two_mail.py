@@ -5,15 +5,9 @@ the other when it wakes.
 
     bluetooth_two_mail.py POSTRIDER [CUTS] [KIB]     as root; 10 cuts, 5120 KiB; some five minutes; needs bumble
 """
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
-import time
 
-import bluetooth_two as two
-import vm
+from bluetooth_room import Room, Tagged, end
 
 COMMON = """
 . /lab/bluetooth_setup.sh
@@ -88,53 +82,29 @@ exit $fails
 
 def main():
     postrider, cuts, kib = sys.argv[1], *(sys.argv[2:] + ["10", "5120"][len(sys.argv) - 2:])[:2]
-    if os.getuid() != 0:
-        two.skip("root is needed to build the virtual machine")
-    if subprocess.run([vm.HERE + "/vm_build.sh"]).returncode:
-        two.skip("the virtual machine could not be built")
-    python = two.bumble()
-    scratch = tempfile.mkdtemp(prefix="postrider-air-")
-    binary = scratch + "/postrider"
-    subprocess.run(["strip", "-o", binary, postrider], check=True)
-    put = [binary, vm.HERE + "/bluetooth_setup.sh", *two.friends(scratch, {"ann": None, "ben": None})]
-    air = subprocess.Popen([python, vm.HERE + "/bluetooth_air.py", scratch, "2"], stdout=subprocess.PIPE)
-    machines, status, said = [], 1, {"sends": [], "receives": []}
+    heard = [Tagged("sends   "), Tagged("receives")]
+    with Room(2) as room:
+        room.friends(room.bring(postrider, "postrider"), {"ann": None, "ben": None})
+        sends = room.machine(f"KIB={kib}\nCUTS={cuts}\n{SENDS}", [0], 1200, heard[0])
+        receives = room.machine(RECEIVES, [1], 1200, heard[1])
+        status = sends.wait()
+        open(receives.share + "/stop", "w").close()
+        receives.wait()
+    sent, received = (told(of, word) for of, word in zip(heard, ("sent", "received")))
+    extra = received / sent - 1 if sent and received else 1
+    print(f"      {sent} bytes, sealed, for {int(kib) * 1024}; {received} came, with Noise, greetings and a receipt: {extra * 100:.2f} % more")
+    hashes = [{line.strip() for line in of.lines if len(line.strip()) == 64} for of in heard]
+    for what, held in (("the file is the same", len(hashes[0] & hashes[1]) == 1),
+                       ("hardly anything came twice", extra <= 0.02)):
+        print("ok   " if held else "FAIL ", what)
+        status = status or (0 if held else 1)
+    end(status)
 
-    class Heard(two.Tagged):
-        def write(self, text):
-            super().write(text)
-            said[self.tag.strip()] += text.split("\n")
 
-    try:
-        air.stdout.readline()
-        sends = f"KIB={kib}\nCUTS={cuts}\n{SENDS}"
-        for n, (tag, script) in enumerate((("sends   ", sends), ("receives", RECEIVES))):
-            machines.append(vm.VM(script, put=put, timeout=1200, console=Heard(tag), uarts=[f"{scratch}/{n}"], air=scratch + "/air",
-                                  out=os.environ.get("LOGS") and os.environ["LOGS"] + f"/{n}"))
-        for machine in machines:
-            machine.start()
-        status = machines[0].wait()
-        open(machines[1].share + "/stop", "w").close()
-        machines[1].wait()
-        told = {word: [int(line.split()[1]) for line in said[who] if line.startswith(word + " ") and line.split()[1:]]
-                for who, word in (("sends", "sent"), ("receives", "received"))}
-        hashes = [{line.strip() for line in of if len(line.strip()) == 64} for of in said.values()]
-        extra = told["received"][0] / told["sent"][0] - 1 if all(told.values()) else 1
-        print(f"      {told['sent']} bytes, sealed, for {int(kib) * 1024}; {told['received']} came, with Noise, greetings and a receipt: {extra * 100:.2f} % more")
-        for what, held in (("the file is the same", len(hashes[0] & hashes[1]) == 1),
-                           ("hardly anything came twice", extra <= 0.02)):
-            print("ok   " if held else "FAIL ", what)
-            status = status or (0 if held else 1)
-    finally:
-        for machine in machines:
-            if machine.process and machine.process.poll() is None:
-                machine.kill()
-                machine.wait()
-        air.kill()
-        air.wait()
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("all held" if status == 0 else "something did not hold")
-    sys.exit(status and 1)
+def told(of, word):
+    """The number that a machine told under a word."""
+    numbers = [line.split()[1] for line in of.lines if line.startswith(word + " ") and line.split()[1:]]
+    return int(numbers[0]) if numbers else 0
 
 
 if __name__ == "__main__":

@@ -218,9 +218,11 @@ impl Speaker {
         loop {
             let wish = *wishes.borrow_and_update();
             let dials = *dialling.borrow_and_update() > 0;
-            self.voice.say(wish.said).await;
+            // The ear first: of two that begin together, the one that speaks last finds the other listening. What
+            // comes while BlueZ begins to listen may be lost.
             self.ear.listen(wish.listen && !dials).await;
             self.open.hears.send_replace(self.ear.hears());
+            self.voice.say(wish.said).await;
             let ending = self.done_with.values().any(|(ended, _)| ended.dialled);
             self.open.ending.send_replace(ending);
             let done_with = self.done_with.values().map(|(_, at)| *at).min();
@@ -240,6 +242,8 @@ impl Speaker {
                     self.done_with.remove(&of);
                     // From the first on: whoever connects again and again must not keep it silent.
                     self.silenced_at.get_or_insert(Instant::now() + SILENCED_AFTER);
+                    let connected = BluetoothEvent::Connected { adapter: self.adapter };
+                    let _ = self.events.send(connected).await;
                 }
                 Some(ended) = self.ends.recv() => self.end(ended),
                 () = timer => {}

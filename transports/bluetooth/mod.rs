@@ -99,7 +99,12 @@ pub enum BluetoothEvent {
         /// How strongly it was heard, if the adapter tells.
         strength_dbm: Option<i16>,
     },
-    /// Somebody has connected, with which a controller stops saying what it said. The same is not said again,
+    /// Somebody has connected, or a dial of ours has. A link may come of it, a second later or so.
+    Connected {
+        /// With which adapter.
+        adapter: u16,
+    },
+    /// Somebody had connected, with which a controller stops saying what it said. The same is not said again,
     /// which would be under another address and show whose that is: something else is to be
     /// [said](Bluetooth::say).
     Silenced {

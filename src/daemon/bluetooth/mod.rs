@@ -236,6 +236,9 @@ impl<R: Radio> BluetoothTask<R> {
                 let (adapter, from) = (AdapterId(adapter), place(from));
                 self.handle(Input::Heard { adapter, from, said, strength_dbm });
             }
+            BluetoothEvent::Connected { adapter } => {
+                self.handle(Input::Connected { adapter: AdapterId(adapter) });
+            }
             BluetoothEvent::Silenced { adapter } => {
                 self.handle(Input::Silenced { adapter: AdapterId(adapter) });
             }

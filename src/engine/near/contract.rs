@@ -72,6 +72,11 @@ pub enum Input {
         /// Which.
         adapter: AdapterId,
     },
+    /// Somebody has connected with it, or a dial has got so far. Who that is a link may tell.
+    Connected {
+        /// Which.
+        adapter: AdapterId,
+    },
     /// It says nothing any more, because somebody has connected: it is to say something else.
     Silenced {
         /// Which.

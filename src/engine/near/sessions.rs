@@ -6,7 +6,7 @@ use postrider_base::NodeId;
 
 use super::{
     contract::{AdapterId, Came, Place},
-    limits::{HOLD_MS, IDLE_MS, IDLE_WANTED_MS, SLICE_MS},
+    limits::{CALLER_MS, HOLD_MS, IDLE_MS, IDLE_WANTED_MS, SLICE_MS},
 };
 use crate::node::LinkId;
 
@@ -69,6 +69,12 @@ impl Sessions {
 
     pub fn on(&self, adapter: AdapterId) -> impl Iterator<Item = (&LinkId, &Session)> {
         self.0.iter().filter(move |(_, session)| session.adapter == adapter)
+    }
+
+    /// Whether it is known already who has connected: a link has come up that was dialled, or that proved
+    /// somebody.
+    pub fn came_lately(&self, now_ms: u64, adapter: AdapterId) -> bool {
+        self.on(adapter).any(|(_, session)| session.is_kept() && now_ms < session.up_ms + CALLER_MS)
     }
 
     /// Links on an adapter whose places are kept.

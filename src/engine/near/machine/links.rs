@@ -61,6 +61,11 @@ impl Near {
         session.moved_ms = now_ms;
         let new = *session;
         self.changed = true;
+        if new.came == Came::Accepted
+            && let Some(up) = self.adapters.get_mut(&new.adapter)
+        {
+            up.caller_came(now_ms);
+        }
         if self.resolver.knows(&node) {
             let sessions = &self.sessions;
             let keep = |node: &NodeId| sessions.reach(node);

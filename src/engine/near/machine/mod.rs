@@ -17,7 +17,10 @@ use super::{
     advert::{NONCE, Said, nonce},
     contract::{AdapterId, Heard, Input, Known, Local, Output, Place, Profile},
     duty::{Duty, Pace},
-    limits::{ADAPTERS_MAX, BELIEVED_MS, DIAL_MS, NONCE_LIFE_MS, VAIN_MS, VAIN_ONE_IN, WANTED_MAX},
+    limits::{
+        ADAPTERS_MAX, BELIEVED_MS, CALLER_MS, DIAL_MS, NONCE_LIFE_MS, VAIN_MS, VAIN_ONE_IN,
+        WANTED_MAX,
+    },
     neighbours::{Neighbours, Sighting},
     resolver::Resolver,
     sessions::Sessions,
@@ -66,6 +69,10 @@ struct Adapter {
     vain_until_ms: u64,
     /// After the last one it listens until then, whoever is due.
     pause_until_ms: u64,
+    /// Somebody has connected, and until then it may turn out who...
+    caller_until_ms: u64,
+    /// ...which counts again from here on.
+    caller_next_ms: u64,
 }
 
 /// A dial that is under way.
@@ -92,7 +99,21 @@ impl Adapter {
     /// When there is time for another dial, which `may_be_vain`.
     fn free_ms(&self, may_be_vain: bool) -> u64 {
         let spread_ms = self.vain_until_ms.saturating_sub(VAIN_MS * VAIN_ONE_IN);
-        self.pause_until_ms.max(if may_be_vain { spread_ms } else { 0 })
+        let from_ms = self.pause_until_ms.max(self.caller_until_ms);
+        from_ms.max(if may_be_vain { spread_ms } else { 0 })
+    }
+
+    /// Somebody has connected who was not dialled.
+    fn expect_caller(&mut self, now_ms: u64) {
+        if now_ms >= self.caller_next_ms {
+            self.caller_until_ms = now_ms + CALLER_MS;
+            self.caller_next_ms = self.caller_until_ms + CALLER_MS;
+        }
+    }
+
+    /// It is known who.
+    fn caller_came(&mut self, now_ms: u64) {
+        (self.caller_until_ms, self.caller_next_ms) = (now_ms, now_ms);
     }
 
     fn set_listening(&mut self, now_ms: u64, on: bool) {
@@ -127,6 +148,7 @@ impl Near {
         match input {
             Input::AdapterUp { adapter, channel } => self.adapter_up(now_ms, adapter, channel),
             Input::AdapterDown { adapter } => self.adapter_down(adapter),
+            Input::Connected { adapter } => self.connected(now_ms, adapter),
             Input::Silenced { adapter } => self.silenced(now_ms, adapter),
             Input::Heard { adapter, from, said, strength_dbm } => {
                 self.heard(now_ms, adapter, from, said, strength_dbm);
@@ -220,6 +242,8 @@ impl Near {
                 dialling: None,
                 vain_until_ms: now_ms,
                 pause_until_ms: 0,
+                caller_until_ms: 0,
+                caller_next_ms: 0,
             },
         );
         self.changed = true;
@@ -233,6 +257,17 @@ impl Near {
         let gone: Vec<LinkId> = self.sessions.on(adapter).map(|(link, _)| *link).collect();
         gone.into_iter().for_each(|link| self.drop_link(link));
         self.changed = true;
+    }
+
+    /// Whoever that is, it may be who this end would dial; and soon both say something else, which makes
+    /// another order of turns.
+    fn connected(&mut self, now_ms: u64, adapter: AdapterId) {
+        let is_known = self.sessions.came_lately(now_ms, adapter);
+        let up = self.adapters.get_mut(&adapter);
+        if let Some(up) = up.filter(|up| up.dialling.is_none() && !is_known) {
+            up.expect_caller(now_ms);
+            self.changed = true;
+        }
     }
 
     /// The same words under another address would show that both are one.

@@ -33,6 +33,10 @@ const DIAL_MS: u64 = 6_000;
 const REFUSED_MS: u64 = 700;
 /// After somebody connected a controller says nothing any more, which is told after this.
 const SILENCED_MS: u64 = 500;
+/// From when they are connected until bytes can go, unless it is set, and up to so much later: features, a
+/// channel, hellos, and BlueZ looking at services on the same connection. A second was seen.
+const CHANNEL_MS: u64 = 200;
+const CHANNEL_JITTER_MS: u64 = 1_000;
 /// A link out of range is gone after this, and up to so much later.
 const SUPERVISION_MS: u64 = 6_000;
 
@@ -81,6 +85,12 @@ enum Event {
         to: Place,
         channel: u8,
         begun_ms: u64,
+    },
+    /// A dial is connected, and the channel is there.
+    Open {
+        from: usize,
+        other: usize,
+        to: Place,
     },
     Fail {
         from: usize,
@@ -132,6 +142,8 @@ pub struct Air {
     pub away: BTreeSet<usize>,
     /// Whoever dials cannot be dialled meanwhile.
     pub exclusive: bool,
+    /// How long a channel takes, at least.
+    pub channel_ms: u64,
 }
 
 pub fn secret(n: usize) -> NodeSecret {
@@ -168,6 +180,7 @@ impl Air {
             served: BTreeMap::new(),
             away: BTreeSet::new(),
             exclusive: seed % 2 == 1,
+            channel_ms: CHANNEL_MS,
         };
         for (n, spec) in specs.into_iter().enumerate() {
             let id = card(n).0;
@@ -256,6 +269,12 @@ impl Air {
         if self.nodes[n].listening {
             self.handle(n, Input::Heard { adapter: HCI, from, said, strength_dbm });
         }
+    }
+
+    /// Somebody, be it a stranger, is connected with `n`.
+    pub fn connect(&mut self, n: usize) {
+        self.later(SILENCED_MS, Event::Silenced(n));
+        self.handle(n, Input::Connected { adapter: HCI });
     }
 
     /// A stranger opens a link to `n` and says nothing.
@@ -409,6 +428,7 @@ impl Air {
             }
             Event::Advert { from, number } => self.advert(from, number),
             Event::Try { from, to, channel, begun_ms } => self.attempt(from, to, channel, begun_ms),
+            Event::Open { from, other, to } => self.open(from, other, to),
             Event::Fail { from, to } => {
                 self.nodes[from].dialling = false;
                 self.handle(from, Input::DialFailed { adapter: HCI, to });
@@ -492,14 +512,25 @@ impl Air {
         if channel != CHANNEL {
             return self.later(REFUSED_MS, Event::Fail { from, to });
         }
+        self.connect(from);
+        self.connect(other);
+        let wait = self.channel_ms + self.below(CHANNEL_JITTER_MS);
+        self.later(wait, Event::Open { from, other, to });
+    }
+
+    fn open(&mut self, from: usize, other: usize, to: Place) {
+        if !self.nodes[from].dialling {
+            return;
+        }
+        if !self.nodes[other].up || !self.reach(from, other) {
+            return self.later(0, Event::Fail { from, to });
+        }
         self.number += 1;
         let link = LinkId(self.number);
         self.links.insert(link, (from, other));
         self.nodes[from].links.insert(link);
         self.nodes[other].links.insert(link);
         self.nodes[from].dialling = false;
-        self.later(SILENCED_MS, Event::Silenced(from));
-        self.later(SILENCED_MS, Event::Silenced(other));
         let seen = place(self.below(1 << 40));
         self.handle(from, Input::LinkUp { link, adapter: HCI, from: to, came: Came::Dialled });
         if self.nodes[other].links.contains(&link) {
