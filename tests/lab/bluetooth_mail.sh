@@ -2,19 +2,19 @@
 # Mail between daemons over Bluetooth: a real BlueZ and a real kernel with emulated controllers, in a virtual
 # machine. Nobody is paired, and nothing is set up.
 #
-#   bluetooth_mail.sh [BINARY] [PART...]    first file urgent line half gatt captures service; root; some
+#   bluetooth_mail.sh [BINARY] [PART...]    first file urgent line half gatt captures service bus; root; some
 #                                           twenty minutes, all
 #   KILLS=20 TOGGLES=50                     of bluetoothd, of an adapter, while mail goes both ways; before that
-#                                           twice as much mail alone, for what that leaves in memory
+#                                           three times as much mail alone, for what that leaves in memory
 #   LOGS=DIR LOUD=-v                        keeps what was logged; and more is
 . "$(dirname "$0")/common.sh"
 needs_root
 needs python3 apt-get strip
 [ "$(uname -m)" = x86_64 ] || skip "the virtual machine is an x86_64"
 binary=
-case ${1:-} in "" | first | file | urgent | line | half | gatt | captures | service) ;; *) binary=$1; shift ;; esac
+case ${1:-} in "" | first | file | urgent | line | half | gatt | captures | service | bus) ;; *) binary=$1; shift ;; esac
 find_postrider "$binary"
-parts="${*:-first file urgent line half gatt captures service}"
+parts="${*:-first file urgent line half gatt captures service bus}"
 case $parts in *file* | *gatt* | *captures*) find_examples bluetooth ;; *) EXAMPLES= ;; esac
 "$here/vm_build.sh" || skip "the virtual machine could not be built"
 W=$(mktemp -d -t postrider-bluetooth.XXXXXX)

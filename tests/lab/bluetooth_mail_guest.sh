@@ -211,8 +211,9 @@ if only service; then
   # Both ways, all the time.
   mail() { P ann send ben "$1 there" >>/tmp/there; P ben send ann "$1 back" >>/tmp/back; sent=$((sent + 1)); }
   : >/tmp/there; : >/tmp/back
-  # What as much mail leaves in memory, alone, when it is not the first: the index keeps pages of it.
-  for n in $(seq $((2 * KILLS + TOGGLES))); do mail "first $n"; done
+  # What as much mail leaves in memory, alone, when it is not the first: the index keeps pages of it, more of the
+  # first 150 or so than of those after them.
+  for n in $(seq $((4 * KILLS + 2 * TOGGLES))); do mail "first $n"; done
   before_kb=$(resident_kb ann)
   for n in $(seq $((2 * KILLS + TOGGLES))); do mail "mail $n"; done
   mail_kb=$(resident_kb ann)
@@ -241,6 +242,30 @@ if only service; then
   done
   check "memory does not grow with kills and toggles" test $(($(resident_kb ann) - mail_kb - (mail_kb - before_kb))) -le 1024
   check "the daemons go on" sh -c "kill -0 ${pid[ann]} ${pid[ben]}"
+  stop ann; stop ben
+fi
+if only bus; then
+  start ann; start ben
+  id=$(P ann send ben "is the link up"); there ben "$id" 60; until_ticked ann "$id" 20
+  fds="$(descriptors ann) $(descriptors ben)"
+  for n in 1 2 3; do
+    # BlueZ ends with the bus.
+    kill "$(cat /run/dbus/pid)"; wait $BLUETOOTHD
+    to=$(P ann send ben "$n: without a bus"); from=$(P ben send ann "$n: and back")
+    sleep $n
+    rm -f /run/dbus/pid
+    lab-dbus; bt_daemon; bt_wait hci1
+    begun=$(now_ms)
+    check "mail after the bus has ended and begun anew ($n)" there ben "$to" 60
+    check "and back ($n)" there ann "$from" 60
+    echo "      $(($(now_ms) - begun)) ms after BlueZ was there again"
+  done
+  sleep 20
+  echo "      descriptors $fds before, $(descriptors ann) $(descriptors ben) after"
+  for who in ann ben; do
+    was=${fds%% *}; [ $who = ben ] && was=${fds##* }
+    check "$who has no descriptor more" test "$(descriptors $who)" -le $((was + 2))
+  done
   stop ann; stop ben
 fi
 [ $fails != 0 ] && dmesg | grep -q 'general protection fault\|BUG: ' && exit 77

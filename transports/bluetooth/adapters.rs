@@ -159,6 +159,10 @@ impl Keeper {
                     }
                 },
                 _ = look.tick() => {
+                    // A minute without trouble: the next is not one of a row.
+                    if self.retry_at.is_none() {
+                        self.pause = PAUSE_MIN;
+                    }
                     self.forget(&bus).await;
                     looked = false;
                 }

@@ -13,6 +13,8 @@ use super::{
 /// After what BlueZ refused it is asked again, later each time.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The kernel is not free to begin for ten seconds at most.
+const EAR_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// BlueZ answers at once that it hears already.
 const HEAR_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
@@ -49,7 +51,7 @@ impl Voice {
         tokio::task::yield_now().await;
         match timeout(ANSWER_TIME_MAX, self.adapter.advertise(advertisement(said))).await {
             Ok(Ok(handle)) => self.handle = Some(handle),
-            Ok(Err(_)) | Err(_) => self.retry.later(),
+            Ok(Err(_)) | Err(_) => self.retry.later(PAUSE_MAX),
         }
     }
 
@@ -106,12 +108,13 @@ impl Ear {
             if !is_due {
                 return;
             }
-            self.hears = self.calls.start_hearing(self.adapter).await.is_ok();
+            let begun = self.calls.start_hearing(self.adapter, self.hears).await;
+            self.hears = begun.is_ok();
             if self.hears {
                 self.retry = Retry::default();
                 self.again = Instant::now() + HEAR_AGAIN_AFTER;
             } else {
-                self.retry.later();
+                self.retry.later(EAR_PAUSE_MAX);
             }
         } else {
             self.retry = Retry::default();
@@ -144,8 +147,8 @@ impl Retry {
         self.at.is_none_or(|at| at <= Instant::now())
     }
 
-    fn later(&mut self) {
-        self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+    fn later(&mut self, most: Duration) {
+        self.pause = (self.pause * 2).clamp(PAUSE_MIN, most);
         self.at = Some(Instant::now() + self.pause);
     }
 }
@@ -169,7 +172,7 @@ mod tests {
         let mut retry = Retry::default();
         assert!(retry.is_due());
         for _ in 0..10 {
-            retry.later();
+            retry.later(PAUSE_MAX);
         }
         assert!(!retry.is_due());
         assert_eq!(retry.pause, PAUSE_MAX);

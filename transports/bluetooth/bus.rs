@@ -120,12 +120,15 @@ impl Bus {
             connecting.await.map_err(|error| dbus::Error::new_failed(&error.to_string()))??;
         let (tell, told) = mpsc::channel(TOLD_MAX);
         let lost = tell.clone();
+        let owner: Owner = Arc::default();
+        let owned = owner.clone();
         let carrier = tokio::spawn(async move {
             carrier.await;
+            // Nobody is there to answer: nothing more is asked.
+            *held(&owned) = None;
             let _ = lost.send(Told::Lost).await;
         });
         let carrier = carrier.abort_handle();
-        let owner = Arc::new(Mutex::new(None));
         let missed = Arc::new(AtomicBool::new(false));
         let calls = Calls { connection, owner };
         let mut bus = Self { calls, told, missed, carrier, _matches: Vec::new() };
@@ -270,8 +273,15 @@ impl Calls {
         Some(seen(&properties))
     }
 
-    /// Begins to hear. That it hears already is well.
-    pub(super) async fn start_hearing(&self, adapter: u16) -> Result<(), dbus::Error> {
+    /// Begins to hear, or, if this end should be `hearing` already, asks for that anew.
+    ///
+    /// "In progress" says either that this end hears already or that the kernel is not free to begin, as in the
+    /// ten seconds after BlueZ was killed while it heard, and then nothing is heard.
+    pub(super) async fn start_hearing(
+        &self,
+        adapter: u16,
+        hearing: bool,
+    ) -> Result<(), dbus::Error> {
         let proxy = self.proxy(format!("/org/bluez/hci{adapter}"))?;
         // With any filter BlueZ also tells of those that are not "discoverable", which ours are not. The
         // duplicates are what says that somebody is still there.
@@ -280,7 +290,14 @@ impl Calls {
         filter.insert("DuplicateData".into(), Variant(Box::new(true)));
         let () = proxy.method_call(ADAPTER, "SetDiscoveryFilter", (filter,)).await?;
         match proxy.method_call(ADAPTER, "StartDiscovery", ()).await {
-            Err(error) if error.name() == Some("org.bluez.Error.InProgress") => Ok(()),
+            Err(error) if error.name() == Some("org.bluez.Error.InProgress") => {
+                if hearing {
+                    return Ok(());
+                }
+                // Whichever it was, it is known now how that stands.
+                let _ = self.stop_hearing(adapter).await;
+                Err(error)
+            }
             other => other,
         }
     }
