@@ -283,7 +283,8 @@ fn two_never_dial_each_other_for_ever() {
         for seed in 0..pairs {
             let mut air = Air::new(friends(2, QUICK), seed);
             air.channel_ms = channel_ms;
-            (air.up(0), air.up(1));
+            air.up(0);
+            air.up(1);
             air.mail(0, &[1]);
             air.mail(1, &[0]);
             air.until(60_000, |air| air.linked(0, 1)).unwrap();
