@@ -468,10 +468,17 @@ impl Items {
 
     /// Somebody asks for a receipt, and this node has the message: where the receipt got lost nobody
     /// knows. If it seems to have gone on it is asked for from here too, else the message goes again.
-    pub fn ask_on(&mut self, now_us: u64, prefix: [u8; 3], asker: Asker, after_us: u64) {
+    pub fn ask_on(
+        &mut self,
+        now_us: u64,
+        prefix: [u8; 3],
+        asker: Asker,
+        after_us: u64,
+        pace: &Pace,
+    ) {
         let named = self.entries.iter_mut().filter(|(id, _)| id.0.starts_with(&prefix));
         for (_, entry) in named {
-            let missed = now_us.saturating_sub(entry.aired_us) > MISSED_US;
+            let missed = now_us.saturating_sub(entry.aired_us) > pace.again_us();
             if entry.resting {
                 entry.ask_us = entry.ask_us.min(now_us.saturating_add(entry.ask_gap_us));
             } else if missed && entry.times > 0 && entry.offer.is_none() {
@@ -483,7 +490,7 @@ impl Items {
     /// It was asked for.
     pub fn asked(&mut self, now_us: u64, id: &ItemId) {
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.ask_gap_us = entry.ask_gap_us.saturating_mul(2).min(GAP_MOST_US);
+            entry.ask_gap_us = (entry.ask_gap_us.saturating_mul(3) / 2).min(GAP_MOST_US);
             entry.ask_us = now_us.saturating_add(entry.ask_gap_us);
         }
     }

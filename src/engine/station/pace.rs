@@ -19,6 +19,8 @@ pub(super) const REST_US: u64 = 1_800_000_000;
 /// A receipt is asked for after no less and no more at first.
 const ASK_LEAST_US: u64 = 5_000_000;
 const ASK_MOST_US: u64 = 60_000_000;
+/// On a slow channel others ask for the same meanwhile: a question is looked after so often.
+const AGAIN_MOST_US: u64 = 30_000_000;
 
 /// Times of a channel.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +70,12 @@ impl Pace {
     /// came by itself.
     pub fn ask_us(&self) -> u64 {
         (self.window_us() + 40 * self.frame_us).clamp(ASK_LEAST_US, ASK_MOST_US)
+    }
+
+    /// A question for the same receipt means something new after this: whoever asked has asked again,
+    /// having waited for what the last question brought.
+    pub fn again_us(&self) -> u64 {
+        self.ask_us().min(AGAIN_MOST_US)
     }
 
     /// By how much the next gap is longer.

@@ -212,9 +212,9 @@ impl Station {
     fn asked(&mut self, now: Now, prefix: [u8; 3], asker: Asker) {
         let us = self.pace.want_us;
         let answers = prefix != [0; 3] && self.budgets.may(now.us, asker, us).is_ok();
-        if answers && self.saying.may_answer(now.us, prefix) {
+        if answers && self.saying.may_answer(now.us, prefix, &self.pace) {
             let after_us = self.chance.up_to(OFFER_SLOTS * self.pace.slot_us);
-            self.items.ask_on(now.us, prefix, asker, after_us);
+            self.items.ask_on(now.us, prefix, asker, after_us, &self.pace);
             self.budgets.spend(now.us, asker, us);
             self.outputs.push_back(Output::ReceiptWanted { prefix });
         }

@@ -22,7 +22,6 @@ const PART: u64 = 20;
 const FIRST_US: u64 = 10_000_000;
 /// Receipts that were asked for and are not asked for again at once.
 const ANSWERED_MAX: usize = 32;
-const ANSWERED_US: u64 = 30_000_000;
 
 #[derive(Debug)]
 pub(super) struct Saying {
@@ -84,8 +83,8 @@ impl Saying {
     }
 
     /// Whether a receipt is to be looked for that somebody asks for.
-    pub fn may_answer(&mut self, now_us: u64, prefix: [u8; 3]) -> bool {
-        self.answered.retain(|(_, us)| now_us.saturating_sub(*us) < ANSWERED_US);
+    pub fn may_answer(&mut self, now_us: u64, prefix: [u8; 3], pace: &Pace) -> bool {
+        self.answered.retain(|(_, us)| now_us.saturating_sub(*us) < pace.again_us());
         if self.answered.len() >= ANSWERED_MAX || self.answered.iter().any(|(p, _)| *p == prefix) {
             return false;
         }
