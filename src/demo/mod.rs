@@ -124,7 +124,7 @@ fn over_a_wire(story: &mut Story<'_>, alice: &Arc<Desk>, bob: &Arc<Desk>) -> Res
     let question = message(Some("Did you get the map?"), vec![]);
     let begun = Instant::now();
     let asked = alice.send(&question, &Silent)?.id;
-    until(&runtime, &mut bob_hears, "message", &asked)?;
+    until(&runtime, &mut bob_hears, "message", &asked, PATIENCE)?;
     story.step(&format!("Alice asks; Bob has it {} ms later", begun.elapsed().as_millis()))?;
     let answer = SendRequest {
         to: "Alice".into(),
@@ -133,11 +133,11 @@ fn over_a_wire(story: &mut Story<'_>, alice: &Arc<Desk>, bob: &Arc<Desk>) -> Res
     };
     let begun = Instant::now();
     let answered = bob.send(&answer, &Silent)?.id;
-    until(&runtime, &mut alice_hears, "message", &answered)?;
+    until(&runtime, &mut alice_hears, "message", &answered, PATIENCE)?;
     story.step(&format!("Bob answers; Alice has it {} ms later", begun.elapsed().as_millis()))?;
     let read = alice.read_message(&answered, &Silent)?;
     check(read.text == "Yes. On our way." && read.from == "Bob", "the answer must be Bob's")?;
-    until(&runtime, &mut bob_hears, "delivered", &answered)?;
+    until(&runtime, &mut bob_hears, "delivered", &answered, PATIENCE)?;
     story.step("both durable before they were shown, and the receipts are back too")?;
     runtime.block_on(async {
         at_alice.stop().await;
@@ -152,6 +152,7 @@ fn until(
     heard: &mut Receiver<Happening>,
     what: &str,
     id: &str,
+    patience: Duration,
 ) -> Result<(), Failure> {
     let wait = async {
         while let Ok(happening) = heard.recv().await {
@@ -161,8 +162,9 @@ fn until(
         }
         false
     };
-    let came = runtime.block_on(async { timeout(PATIENCE, wait).await });
-    check(came == Ok(true), &format!("{what}: it did not happen"))
+    let came = runtime.block_on(async { timeout(patience, wait).await });
+    let told = format!("{what}: it did not happen within {} s", patience.as_secs());
+    check(came == Ok(true), &told)
 }
 
 fn fault(what: &str) -> Failure {

@@ -3,7 +3,11 @@
 //! Alice and Bob do not hear each other. Pat, who knows neither, hears both, and every tenth frame is
 //! lost. Messages go one way, receipts the other.
 
-use std::{io::Write, sync::Arc, time::Instant};
+use std::{
+    io::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::runtime::Runtime;
 
@@ -22,6 +26,8 @@ const TEXT: &str =
 const ANSWER: &str = "Understood. We start at first light.";
 /// Several frames of it.
 const LONG: usize = 1_500;
+/// Mostly a second or two; who has lost most of what it said takes minutes (docs/station.md, figures).
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Runs the demonstration in a temporary folder, which is removed afterwards.
 pub fn run(out: &mut dyn Write) -> Result<(), Failure> {
@@ -61,7 +67,7 @@ pub fn run(out: &mut dyn Write) -> Result<(), Failure> {
         TEXT.len(),
         short(&mail)
     ))?;
-    until(&runtime, &mut bob_hears, "message", &mail)?;
+    until(&runtime, &mut bob_hears, "message", &mail, PATIENCE)?;
     let read = bob.read_message(&mail, &Silent)?;
     check(read.text == TEXT && read.from == "Alice", "the text must be Alice's")?;
     story.step(&format!(
@@ -69,7 +75,7 @@ pub fn run(out: &mut dyn Write) -> Result<(), Failure> {
         seconds(begun),
         read.text
     ))?;
-    until(&runtime, &mut alice_hears, "delivered", &mail)?;
+    until(&runtime, &mut alice_hears, "delivered", &mail, PATIENCE)?;
     let tally = air.tally();
     story.step(&format!(
         "its receipt is back with Alice: {}; two frames and two receipts where none is lost",
@@ -78,9 +84,9 @@ pub fn run(out: &mut dyn Write) -> Result<(), Failure> {
 
     let begun = Instant::now();
     let answer = send(&bob, "Alice", ANSWER)?;
-    until(&runtime, &mut alice_hears, "message", &answer)?;
+    until(&runtime, &mut alice_hears, "message", &answer, PATIENCE)?;
     story.step(&format!("Bob answers; Alice has it after {:.1} s", seconds(begun)))?;
-    until(&runtime, &mut bob_hears, "delivered", &answer)?;
+    until(&runtime, &mut bob_hears, "delivered", &answer, PATIENCE)?;
 
     let begun = Instant::now();
     let long: String = (0..)
@@ -89,13 +95,13 @@ pub fn run(out: &mut dyn Write) -> Result<(), Failure> {
         .take(LONG)
         .collect();
     let report = send(&alice, "Bob", &long)?;
-    until(&runtime, &mut bob_hears, "message", &report)?;
+    until(&runtime, &mut bob_hears, "message", &report, PATIENCE)?;
     check(bob.read_message(&report, &Silent)?.text == long, "the report must be whole")?;
     story.step(&format!(
         "a report of {LONG} characters, in pieces that any other can stand in for: {:.1} s",
         seconds(begun)
     ))?;
-    until(&runtime, &mut alice_hears, "delivered", &report)?;
+    until(&runtime, &mut alice_hears, "delivered", &report, PATIENCE)?;
 
     let tally = air.tally();
     nobody_reads(&tally)?;
