@@ -42,7 +42,7 @@ guest() {
   code=${PIPESTATUS[0]}
   # Linux 6.1 can fault when a channel is closed while its connection ends, and 6.12 lost count of a page when
   # bluetoothd was killed; what follows then proves nothing.
-  if grep -q 'Oops: ' "$W/console" && ! grep -q '^FAIL' "$W/console"; then code=77; fi
+  if [ $code != 0 ] && grep -q 'Oops: ' "$W/console" && ! grep -q '^FAIL' "$W/console"; then code=77; fi
   [ $code = 77 ] && skip "the kernel of the machine itself has faulted, in its Bluetooth"
   check "the guest's checks" is $code 0
 }

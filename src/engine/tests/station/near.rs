@@ -161,7 +161,7 @@ fn a_relay_that_knows_nobody_brings_all_and_every_receipt() {
         at(95),
         at(100)
     );
-    assert!(at(95) <= 300);
+    assert!(at(95) <= 120);
 }
 
 #[test]
